@@ -1,0 +1,1 @@
+//! The libvirt client: hosts, calls, mirror, and the XML drift engine. It knows no Kubernetes.

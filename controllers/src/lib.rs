@@ -1,0 +1,1 @@
+//! The kinds and the wiring of provider-libvirt.

@@ -1,0 +1,3 @@
+//! The provider-libvirt binary.
+
+fn main() {}
