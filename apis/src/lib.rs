@@ -1,1 +1,40 @@
-//! What users write: the kinds of `libvirt.m.nourspeed.io`, their schemas and the pure rules shared by webhook and controller.
+//! What users write: the kinds of `libvirt.m.nourspeed.io`, their schemas, and the pure rules that webhook and controller share.
+//!
+//! ```text
+//! YAML ── schema + CEL ──▶ Domain, Volume, Pool, CloudInit, Network      managed kinds: spec (wishes) and status (truth)
+//!                          ProviderConfig, ClusterProviderConfig         one libvirt host each
+//!                          ProviderConfigUsage                           who uses which host
+//! ```
+//!
+//! One file per kind. What all managed kinds share is in [`managed`], [`condition`], [`reference`] and [`placement`].
+//! This crate talks to nobody: no client, no runtime, no libvirt.
+
+// kube's schema derive repeats each struct inside a function, where `pub` reaches nobody.
+#![allow(unreachable_pub)]
+
+pub mod cloud_init;
+pub mod condition;
+pub mod domain;
+pub mod managed;
+pub mod network;
+pub mod placement;
+pub mod pool;
+pub mod provider_config;
+pub mod quantity;
+pub mod reference;
+mod schema;
+pub mod volume;
+
+pub use cloud_init::CloudInit;
+pub use domain::Domain;
+pub use managed::Managed;
+pub use network::Network;
+pub use pool::Pool;
+pub use provider_config::{ClusterProviderConfig, ProviderConfig, ProviderConfigUsage};
+pub use schema::crds;
+pub use volume::Volume;
+
+/// The API group of every kind.
+pub const GROUP: &str = "libvirt.m.nourspeed.io";
+/// The API version of every kind.
+pub const VERSION: &str = "v1alpha1";

@@ -105,7 +105,7 @@ impl ControlPlane {
 
     fn await_ready(&mut self) -> Result<()> {
         let client = self.client();
-        eventually(Duration::from_secs(60), || {
+        eventually(Duration::from_mins(1), || {
             self.store.check_running()?;
             self.server.check_running()?;
             client.run(&["get", "--raw", "/readyz"])?;
@@ -146,8 +146,8 @@ fn start_store(programs: &Path, folder: &Path) -> Result<(Process, String)> {
 
 fn start_server(programs: &Path, folder: &Path, store: &str) -> Result<(Process, u16)> {
     let port = free_port()?;
-    let tokens: String = USERS.iter().map(|(user, group)| format!("{user}-token,{user},{user},{group}\n")).collect();
-    std::fs::write(folder.join("tokens.csv"), tokens).context("write the token file")?;
+    let tokens = USERS.map(|(user, group)| format!("{user}-token,{user},{user},{group}\n"));
+    std::fs::write(folder.join("tokens.csv"), tokens.concat()).context("write the token file")?;
     // The server makes its own certificate; its key also signs service account tokens, which nobody else has to trust.
     let key = folder.join("certs/apiserver.key");
     let args = [

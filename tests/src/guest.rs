@@ -13,7 +13,7 @@ pub struct GuestFiles {
     pub kernel: PathBuf,
     /// Its initrd, which is the whole guest.
     pub initrd: PathBuf,
-    /// A qcow2 image that boots the same under SeaBIOS; copy it or lay an overlay on it.
+    /// A disk image (qcow2) that boots the same under `SeaBIOS`; copy it or lay an overlay on it.
     pub disk: PathBuf,
 }
 

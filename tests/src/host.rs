@@ -108,7 +108,7 @@ impl Host {
         let init = self.init_pid()?.to_string();
         let enter = ["-t", &init, "-m", "-n", "-u", "-p", "--", program];
         let output = Command::new("nsenter").args(enter).args(args).stdin(Stdio::null()).output();
-        stdout_of(output.context("start nsenter")?)
+        stdout_of(&output.context("start nsenter")?)
             .with_context(|| format!("run {program} {} in the host", args.join(" ")))
     }
 

@@ -81,7 +81,7 @@ impl ImageServer {
                 }
                 let served = Arc::clone(&served);
                 // A client that goes away in the middle is its own business.
-                std::thread::spawn(move || answer(stream, &served));
+                std::thread::spawn(move || answer(&stream, &served));
             }
         });
         Ok(Self { port, shared })
@@ -126,7 +126,7 @@ struct Request {
     range: Option<(u64, Option<u64>)>,
 }
 
-fn answer(stream: TcpStream, shared: &Shared) -> Result<()> {
+fn answer(stream: &TcpStream, shared: &Shared) -> Result<()> {
     let mut head = Vec::new();
     for line in BufReader::new(stream.try_clone()?).lines() {
         match line? {
@@ -140,9 +140,9 @@ fn answer(stream: TcpStream, shared: &Shared) -> Result<()> {
         (route.file.clone(), route.manners)
     });
     match found {
-        None => send_head(&stream, 404, "Content-Length: 0\r\n"),
-        Some((_, Manners::Status(status))) => send_head(&stream, status, "Content-Length: 0\r\n"),
-        Some((file, manners)) => send_file(&stream, &request, &file, manners, shared),
+        None => send_head(stream, 404, "Content-Length: 0\r\n"),
+        Some((_, Manners::Status(status))) => send_head(stream, status, "Content-Length: 0\r\n"),
+        Some((file, manners)) => send_file(stream, &request, &file, manners, shared),
     }
 }
 

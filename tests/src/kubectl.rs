@@ -30,7 +30,7 @@ impl Kubectl {
     /// When it fails; the error is what kubectl wrote to standard error.
     pub fn run(&self, args: &[&str]) -> Result<String> {
         let output = self.command(args).stdin(Stdio::null()).output().context("start kubectl")?;
-        stdout_of(output).with_context(|| format!("kubectl {}", args.join(" ")))
+        stdout_of(&output).with_context(|| format!("kubectl {}", args.join(" ")))
     }
 
     /// Like [`Self::run`], with standard output and standard error together: warnings are part of the answer.
@@ -48,7 +48,7 @@ impl Kubectl {
             .context("write kubectl's input")?;
         let output = child.wait_with_output().context("wait for kubectl")?;
         let warnings = String::from_utf8_lossy(&output.stderr).into_owned();
-        let answer = stdout_of(output).with_context(|| format!("kubectl {}", args.join(" ")))?;
+        let answer = stdout_of(&output).with_context(|| format!("kubectl {}", args.join(" ")))?;
         Ok(answer + &warnings)
     }
 

@@ -112,12 +112,12 @@ pub fn is_running(pid: u32) -> bool {
 pub fn run(program: impl AsRef<Path>, args: &[&str]) -> Result<String> {
     let program = program.as_ref();
     let output = Command::new(program).args(args).stdin(Stdio::null()).output();
-    stdout_of(output.with_context(|| format!("start {}", program.display()))?)
+    stdout_of(&output.with_context(|| format!("start {}", program.display()))?)
         .with_context(|| format!("run {} {}", program.display(), args.join(" ")))
 }
 
 /// The standard output of a finished process, or its standard error as the error.
-pub(crate) fn stdout_of(output: Output) -> Result<String> {
+pub(crate) fn stdout_of(output: &Output) -> Result<String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

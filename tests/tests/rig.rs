@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use anyhow::{Result, ensure};
 use tests::{ControlPlane, GuestFiles, Host, Namespace, Scratch, Seed, eventually, guest_files};
 
-const BOOT: Duration = Duration::from_secs(60);
+const BOOT: Duration = Duration::from_mins(1);
 
 #[test]
 fn a_control_plane_takes_and_deletes_objects_and_knows_its_users() -> Result<()> {

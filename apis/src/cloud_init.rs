@@ -1,0 +1,148 @@
+//! CloudInit: what a guest is told at its first boot.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    managed::{Managed, ResourceSpec, ResourceStatus},
+    reference::{KeyReference, Reference},
+};
+
+/// A NoCloud seed: what a guest is told at its first boot.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "libvirt.m.nourspeed.io",
+    version = "v1alpha1",
+    kind = "CloudInit",
+    namespaced,
+    status = "CloudInitStatus",
+    derive = "PartialEq",
+    category = "crossplane",
+    category = "managed",
+    category = "libvirt",
+    doc = "A NoCloud seed: what a guest is told at its first boot.",
+    printcolumn(name = "READY", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "SYNCED", type_ = "string", json_path = ".status.conditions[?(@.type=='Synced')].status"),
+    printcolumn(
+        name = "EXTERNAL-NAME",
+        type_ = "string",
+        json_path = ".metadata.annotations.crossplane\\.io/external-name"
+    ),
+    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.pool) || has(self.forProvider.poolRef)").message("spec.forProvider needs pool or poolRef"),
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.userData)").message("spec.forProvider.userData is required unless managementPolicies only observe")
+)]
+pub struct CloudInitSpec {
+    /// What it should be.
+    pub for_provider: CloudInitParameters,
+    #[serde(flatten)]
+    #[allow(missing_docs, reason = "a doc here would become the description of the whole spec")]
+    pub resource: ResourceSpec,
+}
+
+/// What the guest is told.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!(has(self.pool) && has(self.poolRef))").message("set pool or poolRef, not both"),
+    validation = Rule::new("has(self.pool) == has(oldSelf.pool) && (!has(self.pool) || self.pool == oldSelf.pool)").message("pool cannot be changed: create a new CloudInit instead"),
+    validation = Rule::new("has(self.poolRef) == has(oldSelf.poolRef) && (!has(self.poolRef) || self.poolRef == oldSelf.poolRef)").message("poolRef cannot be changed: create a new CloudInit instead")
+)]
+pub struct CloudInitParameters {
+    /// The name of the storage pool on the host, when no object stands for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub pool: Option<String>,
+    /// The Pool that it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_ref: Option<Reference>,
+    /// The file user-data: cloud-config, a script, or anything else cloud-init reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<Content>,
+    /// The file meta-data. Default: an instance-id from the object's UID and the local-hostname from its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meta_data: Option<Content>,
+    /// The file network-config.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_config: Option<Content>,
+    /// The file vendor-data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vendor_data: Option<Content>,
+}
+
+/// The content of one file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.inline), has(self.secretKeyRef), has(self.configMapKeyRef)].filter(x, x).size() == 1").message("set exactly one of inline, secretKeyRef and configMapKeyRef")
+)]
+pub struct Content {
+    /// The text itself. Passwords and keys belong in a Secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 524_288))]
+    pub inline: Option<String>,
+    /// A key of a Secret of this namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_key_ref: Option<KeyReference>,
+    /// A key of a ConfigMap of this namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_map_key_ref: Option<KeyReference>,
+}
+
+/// What the provider saw and said.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CloudInitStatus {
+    /// What the host shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_provider: Option<CloudInitObservation>,
+    #[serde(flatten)]
+    #[allow(missing_docs, reason = "a doc here would become the description of the whole status")]
+    pub resource: ResourceStatus,
+}
+
+/// What the host shows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CloudInitObservation {
+    /// libvirt's key of the volume that holds the seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The name of the storage pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// The name of the volume, which tells its content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+    /// The path on the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The instance-id in the seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<String>,
+}
+
+impl Managed for CloudInit {
+    type Parameters = CloudInitParameters;
+    type Observation = CloudInitObservation;
+
+    fn parameters(&self) -> &CloudInitParameters {
+        &self.spec.for_provider
+    }
+
+    fn resource(&self) -> &ResourceSpec {
+        &self.spec.resource
+    }
+
+    fn observation(&self) -> Option<&CloudInitObservation> {
+        self.status.as_ref()?.at_provider.as_ref()
+    }
+
+    fn resource_status(&self) -> Option<&ResourceStatus> {
+        self.status.as_ref().map(|status| &status.resource)
+    }
+}

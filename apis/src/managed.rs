@@ -1,0 +1,175 @@
+//! What every managed kind shares: the envelope around `forProvider` and `atProvider`.
+
+use std::fmt::Debug;
+
+use k8s_openapi::NamespaceResourceScope;
+use kube::{KubeSchema, Resource};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::condition::Condition;
+
+/// The annotations that Crossplane and this provider read and write.
+pub mod annotation {
+    /// The name in libvirt; defaults to the object's name.
+    pub const EXTERNAL_NAME: &str = "crossplane.io/external-name";
+    /// Written right before a create.
+    pub const CREATE_PENDING: &str = "crossplane.io/external-create-pending";
+    /// Written after a create that worked.
+    pub const CREATE_SUCCEEDED: &str = "crossplane.io/external-create-succeeded";
+    /// Written after a create that failed.
+    pub const CREATE_FAILED: &str = "crossplane.io/external-create-failed";
+    /// `"true"` stops all work on the object.
+    pub const PAUSED: &str = "crossplane.io/paused";
+    /// The poll interval of this one object.
+    pub const POLL_INTERVAL: &str = "crossplane.io/poll-interval";
+    /// A token; a new one asks for a pass at once.
+    pub const RECONCILE_REQUESTED: &str = "crossplane.io/reconcile-requested-at";
+    /// Which config the object was placed with: `<Kind>/<name>`. Once written it is the record.
+    pub const PLACEMENT: &str = "libvirt.nourspeed.io/provider-config";
+    /// The signed record that a volume on the host is this object's.
+    pub const OWNERSHIP: &str = "libvirt.nourspeed.io/ownership";
+    /// The paths of the last apply, for kinds whose XML has no metadata.
+    pub const APPLIED: &str = "libvirt.nourspeed.io/applied";
+    /// The UID of the object, by which a user allows a lost volume to be made again.
+    pub const RECREATE: &str = "libvirt.nourspeed.io/recreate";
+    /// `"true"` takes over an existing object that is not ours.
+    pub const ADOPT: &str = "libvirt.nourspeed.io/adopt";
+    /// The label that names the host an object is on.
+    pub const INSTANCE_LABEL: &str = "libvirt.nourspeed.io/instance";
+}
+
+/// The finalizer that Crossplane's managed reconciler uses.
+pub const FINALIZER: &str = "finalizer.managedresource.crossplane.io";
+
+/// What the provider may do with the external resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ManagementPolicy {
+    /// Look at it.
+    Observe,
+    /// Make it.
+    Create,
+    /// Change it.
+    Update,
+    /// Take it away.
+    Delete,
+    /// Fill unset fields of the spec from it.
+    LateInitialize,
+    /// All of these.
+    #[serde(rename = "*")]
+    All,
+}
+
+/// The kinds of configs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ConfigKind {
+    /// Of the object's own namespace.
+    ProviderConfig,
+    /// For all namespaces.
+    ClusterProviderConfig,
+}
+
+impl ConfigKind {
+    /// The kind's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ProviderConfig => "ProviderConfig",
+            Self::ClusterProviderConfig => "ClusterProviderConfig",
+        }
+    }
+}
+
+/// Which config an object uses.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct ProviderConfigReference {
+    /// The kind of the config.
+    pub kind: ConfigKind,
+    /// The name of the config.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// The part of `spec` that all managed kinds share.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceSpec {
+    /// What the provider may do with the resource on the host. `["*"]` is everything, `["Observe"]` only looks, `[]` pauses.
+    #[serde(default = "everything")]
+    #[schemars(length(max = 6))]
+    pub management_policies: Vec<ManagementPolicy>,
+    /// The config of the libvirt host. Left out, the host follows from references, the default config, or the only config there is. It never changes after the first placement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_config_ref: Option<ProviderConfigReference>,
+}
+
+fn everything() -> Vec<ManagementPolicy> {
+    vec![ManagementPolicy::All]
+}
+
+/// The part of `status` that all managed kinds share.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceStatus {
+    /// What is so and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+    /// The last value of the annotation crossplane.io/reconcile-requested-at that a pass has handled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+}
+
+/// A managed resource: an object of ours that stands for one thing on a libvirt host.
+pub trait Managed:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + Sync
+    + Unpin
+    + 'static
+{
+    /// What the user wishes: `spec.forProvider`.
+    type Parameters: Send + Sync;
+    /// What the host shows: `status.atProvider`.
+    type Observation: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync;
+
+    /// `spec.forProvider`.
+    fn parameters(&self) -> &Self::Parameters;
+    /// The shared part of `spec`.
+    fn resource(&self) -> &ResourceSpec;
+    /// `status.atProvider` as it was last written.
+    fn observation(&self) -> Option<&Self::Observation>;
+    /// The shared part of `status` as it was last written.
+    fn resource_status(&self) -> Option<&ResourceStatus>;
+
+    /// The conditions as they were last written.
+    fn conditions(&self) -> &[Condition] {
+        self.resource_status().map_or(&[], |status| status.conditions.as_slice())
+    }
+
+    /// The value of an annotation.
+    fn annotation(&self, key: &str) -> Option<&str> {
+        self.meta().annotations.as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// The name in libvirt: the external-name annotation, or the object's name.
+    fn external_name(&self) -> &str {
+        let name = self.meta().name.as_deref().unwrap_or_default();
+        self.annotation(annotation::EXTERNAL_NAME).filter(|name| !name.is_empty()).unwrap_or(name)
+    }
+
+    /// The object's UID, which is what it owns things on the host by.
+    fn uid(&self) -> &str {
+        self.meta().uid.as_deref().unwrap_or_default()
+    }
+
+    /// `namespace/name`, as messages name objects.
+    fn full_name(&self) -> String {
+        let meta = self.meta();
+        format!("{}/{}", meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+    }
+}

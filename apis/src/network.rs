@@ -1,0 +1,190 @@
+//! Network: a virtual network of a host.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    managed::{Managed, ResourceSpec, ResourceStatus},
+    quantity::ItemName,
+};
+
+/// A virtual network of a libvirt host.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "libvirt.m.nourspeed.io",
+    version = "v1alpha1",
+    kind = "Network",
+    namespaced,
+    status = "NetworkStatus",
+    derive = "PartialEq",
+    category = "crossplane",
+    category = "managed",
+    category = "libvirt",
+    doc = "A virtual network of a libvirt host.",
+    printcolumn(name = "READY", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "SYNCED", type_ = "string", json_path = ".status.conditions[?(@.type=='Synced')].status"),
+    printcolumn(
+        name = "EXTERNAL-NAME",
+        type_ = "string",
+        json_path = ".metadata.annotations.crossplane\\.io/external-name"
+    ),
+    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkSpec {
+    /// What it should be.
+    pub for_provider: NetworkParameters,
+    #[serde(flatten)]
+    #[allow(missing_docs, reason = "a doc here would become the description of the whole spec")]
+    pub resource: ResourceSpec,
+}
+
+/// What the network should be.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!(has(self.mode) && self.mode == 'Bridge') || has(self.bridge)").message("mode: Bridge needs bridge: the name of a bridge that the host has"),
+    validation = Rule::new("!(has(self.mode) && self.mode == 'Bridge') || !(has(self.ips) || has(self.domain))").message("mode: Bridge takes no ips and no domain: the bridge belongs to the host"),
+    validation = Rule::new("has(self.mode) == has(oldSelf.mode) && (!has(self.mode) || self.mode == oldSelf.mode)").message("mode cannot be changed: every guest on it would be cut off; create a new Network instead")
+)]
+pub struct NetworkParameters {
+    /// Nat, Route, Isolated or Bridge. Default Nat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<NetworkMode>,
+    /// The name of the bridge: the host's own for mode Bridge, else the one that libvirt makes. Default: libvirt chooses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 15), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
+    pub bridge: Option<String>,
+    /// The DNS domain of its guests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9.-]+$"))]
+    pub domain: Option<String>,
+    /// The addresses of the host on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["cidr".into()]))]
+    #[schemars(length(max = 8))]
+    pub ips: Option<Vec<Ip>>,
+    /// Whether the host starts the network when it boots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub autostart: Option<bool>,
+}
+
+/// How a network reaches the outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum NetworkMode {
+    /// Guests share the host's address.
+    #[default]
+    Nat,
+    /// The host routes, without translation.
+    Route,
+    /// Not at all.
+    Isolated,
+    /// Guests are on a bridge of the host.
+    Bridge,
+}
+
+/// An address of the host on the network, and what it hands out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ip {
+    /// The host's own address with the length of the prefix, such as 192.168.150.1/24.
+    #[schemars(length(max = 49), regex(pattern = r"^[0-9a-fA-F.:]+/[0-9]{1,3}$"))]
+    pub cidr: String,
+    /// What DHCP hands out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dhcp: Option<Dhcp>,
+}
+
+/// What DHCP hands out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Dhcp {
+    /// Ranges of addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["start".into()]))]
+    #[schemars(length(max = 8))]
+    pub ranges: Option<Vec<DhcpRange>>,
+    /// Addresses for known guests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 128))]
+    pub hosts: Option<Vec<DhcpHost>>,
+}
+
+/// A range of addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DhcpRange {
+    /// The first address.
+    #[schemars(length(max = 45), regex(pattern = r"^[0-9a-fA-F.:]+$"))]
+    pub start: String,
+    /// The last address.
+    #[schemars(length(max = 45), regex(pattern = r"^[0-9a-fA-F.:]+$"))]
+    pub end: String,
+}
+
+/// An address for a known guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DhcpHost {
+    /// The name that the guest gets.
+    pub name: ItemName,
+    /// The guest's MAC address.
+    #[schemars(length(max = 17), regex(pattern = r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"))]
+    pub mac: String,
+    /// Its address.
+    #[schemars(length(max = 45), regex(pattern = r"^[0-9a-fA-F.:]+$"))]
+    pub ip: String,
+}
+
+/// What the provider saw and said.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkStatus {
+    /// What the host shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_provider: Option<NetworkObservation>,
+    #[serde(flatten)]
+    #[allow(missing_docs, reason = "a doc here would become the description of the whole status")]
+    pub resource: ResourceStatus,
+}
+
+/// What the host shows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkObservation {
+    /// The UUID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The bridge on the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<String>,
+    /// Whether it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<bool>,
+    /// The fields that wait for the network's next start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending_changes: Vec<String>,
+}
+
+impl Managed for Network {
+    type Parameters = NetworkParameters;
+    type Observation = NetworkObservation;
+
+    fn parameters(&self) -> &NetworkParameters {
+        &self.spec.for_provider
+    }
+
+    fn resource(&self) -> &ResourceSpec {
+        &self.spec.resource
+    }
+
+    fn observation(&self) -> Option<&NetworkObservation> {
+        self.status.as_ref()?.at_provider.as_ref()
+    }
+
+    fn resource_status(&self) -> Option<&ResourceStatus> {
+        self.status.as_ref().map(|status| &status.resource)
+    }
+}

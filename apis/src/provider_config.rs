@@ -1,0 +1,170 @@
+//! The configs of libvirt hosts, and who uses them.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{condition::Condition, managed::ProviderConfigReference, quantity::Span};
+
+/// A libvirt host for the objects of one namespace.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "libvirt.m.nourspeed.io",
+    version = "v1alpha1",
+    kind = "ProviderConfig",
+    namespaced,
+    status = "ProviderConfigStatus",
+    derive = "PartialEq",
+    category = "crossplane",
+    category = "provider",
+    category = "libvirt",
+    doc = "A libvirt host for the objects of one namespace.",
+    printcolumn(name = "READY", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "HOST", type_ = "string", json_path = ".status.host.hostname"),
+    printcolumn(name = "USERS", type_ = "integer", json_path = ".status.users"),
+    printcolumn(name = "URI", type_ = "string", json_path = ".spec.uri", priority = "1"),
+    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderConfigSpec {
+    #[serde(flatten)]
+    #[allow(missing_docs, reason = "a doc here would become the description of the whole spec")]
+    pub host: HostSpec,
+}
+
+/// A libvirt host for the objects of all namespaces.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "libvirt.m.nourspeed.io",
+    version = "v1alpha1",
+    kind = "ClusterProviderConfig",
+    status = "ProviderConfigStatus",
+    derive = "PartialEq",
+    category = "crossplane",
+    category = "provider",
+    category = "libvirt",
+    doc = "A libvirt host for the objects of all namespaces.",
+    printcolumn(name = "READY", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "HOST", type_ = "string", json_path = ".status.host.hostname"),
+    printcolumn(name = "USERS", type_ = "integer", json_path = ".status.users"),
+    printcolumn(name = "URI", type_ = "string", json_path = ".spec.uri", priority = "1"),
+    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterProviderConfigSpec {
+    #[serde(flatten)]
+    #[allow(missing_docs, reason = "a doc here would become the description of the whole spec")]
+    pub host: HostSpec,
+}
+
+/// How to reach a libvirt host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostSpec {
+    /// The libvirt connection: qemu:///system, qemu+unix:///system?socket=/path, or test:///path. No credentials in it.
+    #[schemars(length(min = 8, max = 1024), regex(pattern = r"^[a-z]+(\+[a-z0-9]+)?://[^@\s]*$"))]
+    pub uri: String,
+    /// Time limits of the connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<Connection>,
+}
+
+/// Time limits of a connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Connection {
+    /// How long opening may take. Default 10s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect_timeout: Option<Span>,
+    /// How long a short call may take. Default 30s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call_timeout: Option<Span>,
+    /// How often a silent host is asked whether it is still there. Default 5s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keepalive_interval: Option<Span>,
+    /// How many such questions may stay unanswered. Default 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub keepalive_count: Option<i32>,
+}
+
+/// What the provider knows of a host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderConfigStatus {
+    /// How many managed resources use this config.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users: Option<i64>,
+    /// The host, as it was last seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostObservation>,
+    /// What is so and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 8))]
+    pub conditions: Vec<Condition>,
+}
+
+/// A host, as it was last seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostObservation {
+    /// Its UUID.
+    pub uuid: String,
+    /// Its name.
+    pub hostname: String,
+    /// The version of its libvirt.
+    pub libvirt_version: String,
+    /// The version of its hypervisor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hypervisor_version: Option<String>,
+    /// Its architecture.
+    pub arch: String,
+    /// The types of domains it can run.
+    pub domain_types: Vec<String>,
+}
+
+/// One managed resource's use of a config. It goes with the resource.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "libvirt.m.nourspeed.io",
+    version = "v1alpha1",
+    kind = "ProviderConfigUsage",
+    namespaced,
+    no_spec,
+    derive = "PartialEq",
+    category = "crossplane",
+    category = "provider",
+    category = "libvirt",
+    doc = "One managed resource's use of a config. It goes with the resource.",
+    printcolumn(name = "CONFIG-NAME", type_ = "string", json_path = ".providerConfigRef.name"),
+    printcolumn(name = "RESOURCE-KIND", type_ = "string", json_path = ".resourceRef.kind"),
+    printcolumn(name = "RESOURCE-NAME", type_ = "string", json_path = ".resourceRef.name"),
+    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderConfigUsageSpec {
+    /// The config in use.
+    pub provider_config_ref: ProviderConfigReference,
+    /// The managed resource that uses it.
+    pub resource_ref: ResourceReference,
+}
+
+/// A managed resource of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceReference {
+    /// Group and version.
+    #[schemars(length(max = 253))]
+    pub api_version: String,
+    /// The kind.
+    #[schemars(length(max = 63))]
+    pub kind: String,
+    /// The name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// The UID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub uid: Option<String>,
+}

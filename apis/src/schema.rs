@@ -1,0 +1,51 @@
+//! The CRDs as they are installed: generated from the types, then brought to what the API server calls structural and clean.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+};
+use kube::CustomResourceExt;
+
+use crate::{CloudInit, ClusterProviderConfig, Domain, Network, Pool, ProviderConfig, ProviderConfigUsage, Volume};
+
+/// All CRDs of the package, in the order of their names.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    [
+        CloudInit::crd(),
+        ClusterProviderConfig::crd(),
+        Domain::crd(),
+        Network::crd(),
+        Pool::crd(),
+        ProviderConfig::crd(),
+        ProviderConfigUsage::crd(),
+        Volume::crd(),
+    ]
+    .into_iter()
+    .map(clean)
+    .collect()
+}
+
+fn clean(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        if let Some(schema) = version.schema.as_mut().and_then(|validation| validation.open_api_v3_schema.as_mut()) {
+            strip(schema);
+        }
+    }
+    crd
+}
+
+/// Removes `nullable`, which would let a null reach an optional enum that then refuses it, and the formats Kubernetes does not know.
+fn strip(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    if schema.format.as_deref().is_some_and(|format| format.starts_with('u') || format == "double" || format == "float")
+    {
+        schema.format = None;
+    }
+    for property in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
+        strip(property);
+    }
+    match &mut schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(items)) => strip(items),
+        Some(JSONSchemaPropsOrArray::Schemas(all)) => all.iter_mut().for_each(strip),
+        None => {}
+    }
+}

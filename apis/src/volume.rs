@@ -1,0 +1,184 @@
+//! Volume: a disk image in a storage pool.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    managed::{Managed, ResourceSpec, ResourceStatus},
+    quantity::Quantity,
+    reference::Reference,
+};
+
+/// A disk image in a storage pool of a libvirt host.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "libvirt.m.nourspeed.io",
+    version = "v1alpha1",
+    kind = "Volume",
+    namespaced,
+    status = "VolumeStatus",
+    derive = "PartialEq",
+    category = "crossplane",
+    category = "managed",
+    category = "libvirt",
+    doc = "A disk image in a storage pool of a libvirt host.",
+    printcolumn(name = "READY", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "SYNCED", type_ = "string", json_path = ".status.conditions[?(@.type=='Synced')].status"),
+    printcolumn(name = "CAPACITY", type_ = "string", json_path = ".status.atProvider.capacity"),
+    printcolumn(
+        name = "EXTERNAL-NAME",
+        type_ = "string",
+        json_path = ".metadata.annotations.crossplane\\.io/external-name"
+    ),
+    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.pool) || has(self.forProvider.poolRef)").message("spec.forProvider needs pool or poolRef"),
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.capacity) || has(self.forProvider.source) || has(self.forProvider.backingStore)").message("spec.forProvider needs capacity, source or backingStore")
+)]
+pub struct VolumeSpec {
+    /// What it should be.
+    pub for_provider: VolumeParameters,
+    #[serde(flatten)]
+    #[allow(missing_docs, reason = "a doc here would become the description of the whole spec")]
+    pub resource: ResourceSpec,
+}
+
+/// What the volume should be.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!(has(self.pool) && has(self.poolRef))").message("set pool or poolRef, not both"),
+    validation = Rule::new("!(has(self.source) && has(self.backingStore))").message("set source or backingStore, not both: an image brings its own content"),
+    validation = Rule::new("!has(self.backingStore) || !has(self.format) || self.format == 'Qcow2'").message("a volume on a backingStore must have format: Qcow2"),
+    validation = Rule::new("has(self.pool) == has(oldSelf.pool) && (!has(self.pool) || self.pool == oldSelf.pool)").message("pool cannot be changed: data would have to move; create a new Volume instead"),
+    validation = Rule::new("has(self.poolRef) == has(oldSelf.poolRef) && (!has(self.poolRef) || self.poolRef == oldSelf.poolRef)").message("poolRef cannot be changed: data would have to move; create a new Volume instead"),
+    validation = Rule::new("has(self.format) == has(oldSelf.format) && (!has(self.format) || self.format == oldSelf.format)").message("format cannot be changed: data would have to be converted; create a new Volume instead"),
+    validation = Rule::new("has(self.source) == has(oldSelf.source) && (!has(self.source) || self.source == oldSelf.source)").message("source cannot be changed: the volume already holds its image; create a new Volume instead"),
+    validation = Rule::new("has(self.backingStore) == has(oldSelf.backingStore) && (!has(self.backingStore) || self.backingStore == oldSelf.backingStore)").message("backingStore cannot be changed: the volume's data is a difference to it; create a new Volume instead")
+)]
+pub struct VolumeParameters {
+    /// The name of the storage pool on the host, when no object stands for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub pool: Option<String>,
+    /// The Pool that it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_ref: Option<Reference>,
+    /// The size that the guest sees. It can grow, also while a guest uses it, and never shrinks. Default: that of the image or backing volume.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Quantity>,
+    /// Raw or Qcow2. Default Qcow2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// The volume that this one is a difference to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backing_store: Option<BackingStore>,
+    /// Where its first content comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+}
+
+/// Formats of disk images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Format {
+    /// Bytes as the guest sees them.
+    Raw,
+    /// QEMU's copy-on-write format.
+    #[default]
+    Qcow2,
+}
+
+impl Format {
+    /// libvirt's word for it.
+    pub fn as_libvirt(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+}
+
+/// The volume below.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackingStore {
+    /// The Volume below.
+    pub volume_ref: Reference,
+}
+
+/// Where the first content comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Source {
+    /// An image on a web server.
+    pub http: HttpSource,
+}
+
+/// An image on a web server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpSource {
+    /// The address of the image, http or https, without credentials in it.
+    #[schemars(length(min = 8, max = 2048), regex(pattern = r"^https?://[^@\s]+$"))]
+    pub url: String,
+    /// The checksum of the image: `sha256:` and 64 hexadecimal digits. An image that does not match is removed.
+    #[schemars(length(max = 71), regex(pattern = r"^sha256:[0-9a-fA-F]{64}$"))]
+    pub checksum: String,
+}
+
+/// What the provider saw and said.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeStatus {
+    /// What the host shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_provider: Option<VolumeObservation>,
+    #[serde(flatten)]
+    #[allow(missing_docs, reason = "a doc here would become the description of the whole status")]
+    pub resource: ResourceStatus,
+}
+
+/// What the host shows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeObservation {
+    /// libvirt's key of the volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The name of the storage pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// The path on the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The size that the guest sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Quantity>,
+    /// The format.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+}
+
+impl Managed for Volume {
+    type Parameters = VolumeParameters;
+    type Observation = VolumeObservation;
+
+    fn parameters(&self) -> &VolumeParameters {
+        &self.spec.for_provider
+    }
+
+    fn resource(&self) -> &ResourceSpec {
+        &self.spec.resource
+    }
+
+    fn observation(&self) -> Option<&VolumeObservation> {
+        self.status.as_ref()?.at_provider.as_ref()
+    }
+
+    fn resource_status(&self) -> Option<&ResourceStatus> {
+        self.status.as_ref().map(|status| &status.resource)
+    }
+}
