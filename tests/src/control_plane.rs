@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -10,7 +11,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     files::control_plane_programs,
     kubectl::Kubectl,
-    process::{Process, free_port},
+    process::{Lifetime, Process, free_port},
     wait::eventually,
 };
 
@@ -45,10 +46,18 @@ impl ControlPlane {
     /// # Errors
     /// As there, and when the manifests are refused.
     pub fn start_with(folder: &Path, manifests: &[&Path]) -> Result<Self> {
+        Self::start_for(Lifetime::Owned, folder, manifests)
+    }
+
+    /// Like [`Self::start_with`], for a lifetime. A folder of an earlier one brings its objects back.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_for(lifetime: Lifetime<'_>, folder: &Path, manifests: &[&Path]) -> Result<Self> {
         let programs = control_plane_programs()?;
         std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-        let (store, store_url) = start_store(&programs, folder)?;
-        let (server, port) = start_server(&programs, folder, &store_url)?;
+        let (store, store_url) = start_store(lifetime, &programs, folder)?;
+        let (server, port) = start_server(lifetime, &programs, folder, &store_url)?;
         for (user, _) in USERS {
             write_kubeconfig(folder, user, port)?;
         }
@@ -58,7 +67,7 @@ impl ControlPlane {
             let file = manifest.display().to_string();
             plane.kubectl(&["apply", "--server-side", "-f", &file])?;
         }
-        plane.controllers = Some(plane.start_controllers()?);
+        plane.controllers = Some(plane.start_controllers(lifetime)?);
         Ok(plane)
     }
 
@@ -116,7 +125,7 @@ impl ControlPlane {
         .context("wait for the API server")
     }
 
-    fn start_controllers(&self) -> Result<Process> {
+    fn start_controllers(&self, lifetime: Lifetime<'_>) -> Result<Process> {
         let args = [
             format!("--kubeconfig={}", self.kubeconfig().display()),
             "--controllers=namespace-controller,garbage-collector-controller,serviceaccount-controller".to_owned(),
@@ -124,11 +133,11 @@ impl ControlPlane {
             "--secure-port=0".to_owned(),
         ];
         let log = self.folder.join("controllers.log");
-        Process::spawn(&self.programs.join("kube-controller-manager"), &args, &log)
+        Process::spawn_for(lifetime, Command::new(self.programs.join("kube-controller-manager")).args(args), &log)
     }
 }
 
-fn start_store(programs: &Path, folder: &Path) -> Result<(Process, String)> {
+fn start_store(lifetime: Lifetime<'_>, programs: &Path, folder: &Path) -> Result<(Process, String)> {
     let client = format!("http://127.0.0.1:{}", free_port()?);
     let peer = format!("http://127.0.0.1:{}", free_port()?);
     let args = [
@@ -141,10 +150,13 @@ fn start_store(programs: &Path, folder: &Path) -> Result<(Process, String)> {
         "--unsafe-no-fsync".to_owned(),
         "--log-level=warn".to_owned(),
     ];
-    Ok((Process::spawn(&programs.join("etcd"), &args, &folder.join("etcd.log"))?, client))
+    Ok((
+        Process::spawn_for(lifetime, Command::new(programs.join("etcd")).args(args), &folder.join("etcd.log"))?,
+        client,
+    ))
 }
 
-fn start_server(programs: &Path, folder: &Path, store: &str) -> Result<(Process, u16)> {
+fn start_server(lifetime: Lifetime<'_>, programs: &Path, folder: &Path, store: &str) -> Result<(Process, u16)> {
     let port = free_port()?;
     let tokens = USERS.map(|(user, group)| format!("{user}-token,{user},{user},{group}\n"));
     std::fs::write(folder.join("tokens.csv"), tokens.concat()).context("write the token file")?;
@@ -165,7 +177,14 @@ fn start_server(programs: &Path, folder: &Path, store: &str) -> Result<(Process,
         "--service-cluster-ip-range=127.77.0.0/24".to_owned(),
         "--allow-privileged=true".to_owned(),
     ];
-    Ok((Process::spawn(&programs.join("kube-apiserver"), &args, &folder.join("apiserver.log"))?, port))
+    Ok((
+        Process::spawn_for(
+            lifetime,
+            Command::new(programs.join("kube-apiserver")).args(args),
+            &folder.join("apiserver.log"),
+        )?,
+        port,
+    ))
 }
 
 fn write_kubeconfig(folder: &Path, user: &str, port: u16) -> Result<()> {

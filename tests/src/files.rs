@@ -15,6 +15,16 @@ pub fn workspace() -> PathBuf {
     manifest.parent().unwrap_or(manifest).to_owned()
 }
 
+/// Where everything is kept that takes long to make.
+///
+/// # Errors
+/// When the environment names neither a cache nor a home.
+pub fn cache() -> Result<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    Ok(base.context("find the cache folder: set HOME")?.join("provider-libvirt"))
+}
+
 /// Folder with etcd, kube-apiserver, kube-controller-manager and kubectl.
 ///
 /// # Errors

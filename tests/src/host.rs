@@ -41,12 +41,10 @@ impl Host {
         if folder.len() > 70 {
             bail!("{folder} is too long for the sockets in it; set TMPDIR to a short path");
         }
-        let mut args: Vec<String> =
-            ["--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "bash"]
-                .map(Into::into)
-                .into();
-        args.extend([workspace().join("tests/host/inner.sh").display().to_string(), folder, name.to_owned()]);
-        let first = Process::spawn(Path::new("unshare"), &args, &scratch.path().join("host.log"))?;
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "bash"]);
+        unshare.arg(workspace().join("tests/host/inner.sh")).args([&folder, name]);
+        let first = Process::spawn(&unshare, &scratch.path().join("host.log"))?;
         let mut host = Self { first, uuid, scratch };
         eventually(Duration::from_secs(20), || {
             host.first.check_running()?;

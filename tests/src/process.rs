@@ -12,28 +12,61 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-/// A running child process; dropping it kills it and waits until it is gone.
+use crate::recorded;
+
+/// How long a process lives.
+#[derive(Clone, Copy, Debug)]
+pub enum Lifetime<'a> {
+    /// As long as its value, and never longer than this process.
+    Owned,
+    /// Until somebody ends it: what [`recorded`] reads is appended to this file.
+    Detached(&'a Path),
+}
+
+/// A running child process; dropping it kills it, unless it was detached, and waits until it is gone.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
     name: String,
     log: PathBuf,
+    owned: bool,
 }
 
 impl Process {
-    /// Starts `program` with `args`, standard output and error appended to `log`.
+    /// Starts `command` (its program, arguments and variables), standard output and error appended to `log`.
     ///
     /// The kernel kills it when this process dies, so that a test that was killed leaves nothing behind.
     ///
     /// # Errors
     /// When the log cannot be opened or the program cannot be started.
-    pub fn spawn(program: &Path, args: &[String], log: &Path) -> Result<Self> {
+    pub fn spawn(command: &Command, log: &Path) -> Result<Self> {
+        Self::spawn_for(Lifetime::Owned, command, log)
+    }
+
+    /// Like [`Self::spawn`], for a lifetime.
+    ///
+    /// # Errors
+    /// As there, and when a detached process cannot be recorded.
+    pub fn spawn_for(lifetime: Lifetime<'_>, command: &Command, log: &Path) -> Result<Self> {
+        let program = Path::new(command.get_program());
         let name = program.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(args).stdin(Stdio::null());
-        append_output(&mut command, log)?;
-        let child = spawn_from_lasting_thread(command).with_context(|| format!("start {}", program.display()))?;
-        Ok(Self { child, name, log: log.to_owned() })
+        // Both wrappers become the program: the process id is the program's own.
+        let prefix: &[&str] = match lifetime {
+            Lifetime::Owned => &["setpriv", "--pdeathsig", "KILL", "--"],
+            Lifetime::Detached(_) => &["setsid", "--"],
+        };
+        let mut wrapped = Command::new("env");
+        wrapped.args(prefix).arg(program).args(command.get_args()).stdin(Stdio::null());
+        wrapped.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        append_output(&mut wrapped, log)?;
+        let child = spawn_from_lasting_thread(wrapped).with_context(|| format!("start {}", program.display()))?;
+        match lifetime {
+            Lifetime::Owned => Ok(Self { child, name, log: log.to_owned(), owned: true }),
+            Lifetime::Detached(record) => {
+                recorded::append(record, child.id(), &name)?;
+                Ok(Self { child, name, log: log.to_owned(), owned: false })
+            }
+        }
     }
 
     /// Process id.
@@ -86,8 +119,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Already ended is as good; there is nobody to tell about anything else.
-        let _ = self.kill();
+        if self.owned {
+            // Already ended is as good; there is nobody to tell about anything else.
+            let _ = self.kill();
+        }
     }
 }
 

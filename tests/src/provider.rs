@@ -1,13 +1,18 @@
 //! The provider's real binary as a process.
 
-use std::{collections::HashMap, path::Path, process::ExitStatus, time::Duration};
+use std::{
+    collections::HashMap,
+    path::Path,
+    process::{Command, ExitStatus},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
     files::{Scratch, provider_binary},
     http,
-    process::{Process, free_port},
+    process::{Lifetime, Process, free_port},
     wait::eventually,
 };
 
@@ -18,7 +23,7 @@ pub struct Provider {
     metrics_port: u16,
     health_port: u16,
     // Last, so that the log's folder outlives the process.
-    _scratch: Scratch,
+    _scratch: Option<Scratch>,
 }
 
 impl Provider {
@@ -28,17 +33,23 @@ impl Provider {
     /// When the binary is missing or cannot be started.
     pub fn start(kubeconfig: &Path, args: &[&str]) -> Result<Self> {
         let scratch = Scratch::new("provider")?;
+        let log = scratch.path().join("log");
+        let provider = Self::start_for(Lifetime::Owned, kubeconfig, args, &log)?;
+        Ok(Self { _scratch: Some(scratch), ..provider })
+    }
+
+    /// Like [`Self::start`], for a lifetime and with its log in a file of the caller's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_for(lifetime: Lifetime<'_>, kubeconfig: &Path, args: &[&str], log: &Path) -> Result<Self> {
         let (metrics_port, health_port) = (free_port()?, free_port()?);
-        let mut all = vec![
-            format!("KUBECONFIG={}", kubeconfig.display()),
-            provider_binary()?.display().to_string(),
-            format!("--metrics-bind-address=127.0.0.1:{metrics_port}"),
-            format!("--health-probe-bind-addr=127.0.0.1:{health_port}"),
-        ];
-        all.extend(args.iter().map(ToString::to_string));
-        // env sets the variable and becomes the provider: same process id.
-        let process = Process::spawn(Path::new("env"), &all, &scratch.path().join("log"))?;
-        Ok(Self { process, metrics_port, health_port, _scratch: scratch })
+        let mut command = Command::new(provider_binary()?);
+        command.env("KUBECONFIG", kubeconfig);
+        command.arg(format!("--metrics-bind-address=127.0.0.1:{metrics_port}"));
+        command.arg(format!("--health-probe-bind-addr=127.0.0.1:{health_port}")).args(args);
+        let process = Process::spawn_for(lifetime, &command, log)?;
+        Ok(Self { process, metrics_port, health_port, _scratch: None })
     }
 
     /// Waits until `/readyz` says yes.
