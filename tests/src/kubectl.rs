@@ -72,6 +72,11 @@ impl Kubectl {
         serde_json::from_str(&text).map(Some).context("parse kubectl's answer")
     }
 
+    /// The kubectl this runs.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// The kubeconfig this uses.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
