@@ -19,7 +19,10 @@ fn the_packaged_crds_are_generated_from_the_types() {
             fs::write(&path, &yaml).unwrap();
         }
         let packaged = fs::read_to_string(&path).unwrap_or_default();
-        assert!(packaged == yaml, "package/crds/{name} is not what the types say; run `make bless` and review the difference");
+        assert!(
+            packaged == yaml,
+            "package/crds/{name} is not what the types say; run `make bless` and review the difference"
+        );
         names.push(name);
     }
     let mut found: Vec<String> =
