@@ -92,8 +92,17 @@ pub struct Report<O> {
     pub ready: Wish,
     /// The kind's own conditions; those of [`External::CONDITIONS`] that are missing here are removed.
     pub conditions: Vec<Wish>,
+    /// Annotations to keep on the object; written when they differ.
+    pub annotations: Annotations,
     /// When to look again, if sooner than the poll.
     pub recheck: Option<Duration>,
+}
+
+impl<O> Report<O> {
+    /// A report without anything of the kind's own.
+    pub fn of(observation: O, ready: Wish) -> Self {
+        Self { observation, ready, conditions: Vec::new(), annotations: Annotations::new(), recheck: None }
+    }
 }
 
 /// Annotations that a kind keeps on its object. None removes.
