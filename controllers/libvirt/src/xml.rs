@@ -84,6 +84,11 @@ impl Element {
         write::document(self)
     }
 
+    /// The element on one line for a message; one that cannot be written is named only.
+    pub fn inline(&self) -> String {
+        write::inline(self)
+    }
+
     /// The same element with this attribute, replacing one of that name.
     #[must_use]
     pub fn attr(mut self, name: &str, value: impl Into<String>) -> Self {

@@ -11,6 +11,14 @@ pub(super) fn document(root: &Element) -> Result<String, Error> {
     Ok(out)
 }
 
+pub(super) fn inline(root: &Element) -> String {
+    let mut out = String::new();
+    match element(&mut out, root, None) {
+        Ok(()) => out,
+        Err(_) => format!("<{}/> (not writable)", root.name),
+    }
+}
+
 /// `depth` is the indentation; `None` inside of mixed content, where white space is content.
 fn element(out: &mut String, element: &Element, depth: Option<usize>) -> Result<(), Error> {
     check_name(&element.name)?;
