@@ -32,7 +32,7 @@ pub struct Rule {
 pub enum Key {
     /// The alias a user gave: `alias@name`, beginning with `ua-`. Only it tells ours from others'.
     Alias,
-    /// Fields of the item and what an absent one means: `("target@dev", "")`, `("@family", "ipv4")`.
+    /// Fields of the item and what an absent one means: `("target@dev", "")`, `("@family", "ipv4")`; `("", "")` is its text.
     Fields(&'static [(&'static str, &'static str)]),
     /// The first item that nobody gave an alias.
     First,
@@ -173,13 +173,21 @@ impl Rules {
     }
 
     /// How a change at a pattern comes true: by its own row, else by that of the whole element it lies in.
+    ///
+    /// An alias without a row is a matter of the definition: a running device cannot be renamed, and need not be.
     pub(crate) fn route(&self, pattern: &str) -> Route {
+        let default = if pattern.ends_with("/alias@name") { Route::Definition } else { Route::NextBoot };
         let mut around = self.around(pattern);
-        around.next().map_or(Route::NextBoot, |rule| rule.route)
+        around.next().map_or(default, |rule| rule.route)
+    }
+
+    /// The row that puts a pattern into a group: of nested groups the innermost counts.
+    pub(crate) fn grouping(&self, pattern: &str) -> Option<&Rule> {
+        self.around(pattern).find(|rule| rule.group.is_some())
     }
 
     /// The rows a change at a pattern falls under: its own, then those of whole elements around it, innermost first.
-    pub(crate) fn around<'a>(&'a self, pattern: &'a str) -> impl Iterator<Item = &'a Rule> {
+    pub(crate) fn around<'a, 'p>(&'a self, pattern: &'p str) -> impl Iterator<Item = &'a Rule> + use<'a, 'p> {
         let outwards = std::iter::successors(Some(pattern), |inner| {
             let cut = inner.rfind(['/', '@'])?;
             inner.get(..cut)

@@ -97,33 +97,27 @@ impl Wishes {
 
     /// Wishes an item of a list, `key` being its alias or, in lists without aliases, its key fields joined by commas.
     pub fn item(&mut self, list: &str, key: &str, wish: Part) {
-        self.put(list, key, Form::Part(wish));
+        self.part.item(list, key, wish);
+    }
+
+    /// Wishes that an item of a list is exactly this element, but for its `alias`, its `address` and what libvirt fills in.
+    pub fn item_whole(&mut self, list: &str, key: &str, element: Element) {
+        self.part.put_item(list, key, Form::Whole(vec![element]));
     }
 
     /// Declares that an item of ours stays as it is: neither compared nor removed (`initProvider`, a serial's console).
     pub fn keep(&mut self, list: &str, key: &str) {
-        self.put(list, key, Form::Kept);
+        self.part.put_item(list, key, Form::Kept);
     }
 
     /// Owns the list's items whose alias begins with `prefix`: those not wished are removed.
     pub fn own(&mut self, list: &str, prefix: &str) {
-        let Some(mut path) = Path::parse(list) else { return };
-        let Some(last) = path.steps.pop() else { return };
-        if let Some(parent) = self.part.descend(&path.steps) {
-            parent.lists.push(OwnedList { name: last.name, prefix: prefix.to_owned() });
-        }
+        self.part.own(list, prefix);
     }
 
     /// Owns every item of the list, whoever made it.
     pub fn own_all(&mut self, list: &str) {
-        self.own(list, "");
-    }
-
-    fn put(&mut self, list: &str, key: &str, form: Form) {
-        let Some(mut path) = Path::parse(list) else { return };
-        let Some(last) = path.steps.last_mut() else { return };
-        last.key = Some(key.to_owned());
-        self.part.put(&path, form);
+        self.part.own(list, "");
     }
 }
 
@@ -183,6 +177,31 @@ impl Part {
         }
     }
 
+    /// Wishes an item of a list below, as [`Wishes::item`] does.
+    pub fn item(&mut self, list: &str, key: &str, wish: Self) {
+        self.put_item(list, key, Form::Part(wish));
+    }
+
+    /// Owns every item of a list below, whoever made it.
+    pub fn own_all(&mut self, list: &str) {
+        self.own(list, "");
+    }
+
+    fn own(&mut self, list: &str, prefix: &str) {
+        let Some(mut path) = Path::parse(list) else { return };
+        let Some(step) = path.steps.pop() else { return };
+        if let Some(parent) = self.descend(&path.steps) {
+            parent.lists.push(OwnedList { name: step.name, prefix: prefix.to_owned() });
+        }
+    }
+
+    fn put_item(&mut self, list: &str, key: &str, form: Form) {
+        let Some(mut path) = Path::parse(list) else { return };
+        let Some(step) = path.steps.last_mut() else { return };
+        step.key = Some(key.to_owned());
+        self.put(&path, form);
+    }
+
     pub(crate) fn forbid(&mut self, path: &Path) {
         match &path.attribute {
             Some(attribute) => {
@@ -202,14 +221,11 @@ impl Part {
     /// The wishes about the element that the steps lead to, made where there are none; `None` if something else is wished of it.
     fn descend(&mut self, steps: &[Step]) -> Option<&mut Self> {
         let Some((first, rest)) = steps.split_first() else { return Some(self) };
-        let index = match self.index_of(first) {
-            Some(index) => index,
-            None => {
-                let form = Form::Part(Self::default());
-                self.children.push(Wish { name: first.name.clone(), key: first.key.clone(), form });
-                self.children.len() - 1
-            }
-        };
+        let index = self.index_of(first).unwrap_or_else(|| {
+            let form = Form::Part(Self::default());
+            self.children.push(Wish { name: first.name.clone(), key: first.key.clone(), form });
+            self.children.len() - 1
+        });
         match &mut self.children[index].form {
             Form::Part(part) => part.descend(rest),
             Form::Whole(_) | Form::Absent | Form::Kept => None,

@@ -104,7 +104,9 @@ impl Comparison<'_> {
         };
         let (wanted, found) = (show(&mut want.iter()), show(&mut have.iter().copied()));
         self.differs(path, wanted, found);
-        self.trigger_inside(path, want.first(), have.first().copied());
+        if have.is_empty() || self.rules.route(&pattern) != Route::Immutable {
+            self.trigger_inside(path, want.first(), have.first().copied());
+        }
     }
 
     fn lists(&mut self, here: &Path, wish: &Part, have: Option<&Element>) {
@@ -171,29 +173,30 @@ impl Comparison<'_> {
         if route == Route::Immutable && have.is_none() {
             route = Route::NextBoot; // Nothing is there to be immutable yet.
         }
-        let group = self.rules.around(&pattern).find_map(|rule| rule.group);
+        let rules = self.rules;
+        let grouping = rules.grouping(&pattern);
         if route != Route::Immutable {
-            let rules = self.rules;
-            rules.around(&pattern).for_each(|rule| self.trigger(path, rule));
+            grouping.into_iter().for_each(|rule| self.give_way(path, rule));
+            rules.around(&pattern).for_each(|rule| self.clear(path, rule));
         }
+        let group = grouping.and_then(|rule| rule.group);
         self.outcome.differences.push(Difference { path: path.to_string(), want, have, route, group });
     }
 
-    /// Notes what a change under this rule takes away: the other members of its group, and what it clears.
-    fn trigger(&mut self, path: &Path, rule: &Rule) {
-        if let Some(group) = rule.group.and_then(|name| self.rules.group(name)) {
-            let scope = path.prefix(group.scope);
-            let members = group.members.iter();
-            self.outcome.wipes.extend(members.map(|member| Wipe {
-                pattern: member.path,
-                scope: scope.clone(),
-                is_whole: member.unit == Unit::Element,
-            }));
-        }
+    /// Notes that the members of the rule's group give way to a change.
+    fn give_way(&mut self, path: &Path, rule: &Rule) {
+        let Some(group) = rule.group.and_then(|name| self.rules.group(name)) else { return };
+        let scope = path.prefix(group.scope);
+        let wipe =
+            |member: &Rule| Wipe { pattern: member.path, scope: scope.clone(), is_whole: member.unit == Unit::Element };
+        self.outcome.wipes.extend(group.members.iter().map(wipe));
+    }
+
+    /// Notes that what the rule clears gives way to a change, in the same item if it lies in one.
+    fn clear(&mut self, path: &Path, rule: &Rule) {
         for pattern in rule.clears {
             let scope = path.prefix(self.rules.scope_of(pattern));
-            let is_around =
-                pattern.strip_prefix(&scope.pattern()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            let is_around = pattern.strip_prefix(&scope.pattern()).is_some_and(|rest| rest.starts_with('/'));
             let scope = if is_around { scope } else { Path::default() };
             self.outcome.wipes.insert(Wipe { pattern, scope, is_whole: true });
         }
@@ -206,7 +209,8 @@ impl Comparison<'_> {
         for rule in rules.inside(&pattern) {
             let below = rule.path.get(pattern.len()..).unwrap_or_default().trim_start_matches('/');
             if changes(rule, below, want, have) {
-                self.trigger(path, rule);
+                self.give_way(path, rule);
+                self.clear(path, rule);
             }
         }
     }

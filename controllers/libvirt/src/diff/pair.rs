@@ -147,7 +147,8 @@ fn imply(form: &mut Form, key: &str, keys: &[Key]) {
     let implied: Vec<(&str, &str)> = if keys.contains(&Key::Alias) {
         vec![("alias@name", key)]
     } else {
-        fields.unwrap_or_default().iter().map(|(field, _)| *field).zip(key.split(',')).collect()
+        let values = fields.unwrap_or_default().iter().zip(key.split(','));
+        values.filter(|((_, default), value)| default != value).map(|((field, _), value)| (*field, value)).collect()
     };
     match form {
         Form::Part(part) => {
@@ -175,6 +176,7 @@ fn alias(item: &Element) -> &str {
 /// The pattern of a child, an attribute (`@name`) or a place (`a/b@c`) below a pattern.
 pub(crate) fn join(parent: &str, below: &str) -> String {
     match below.strip_prefix('@') {
+        None if below.is_empty() => parent.to_owned(),
         Some(attribute) => pattern(parent, Some(attribute)),
         None if parent.is_empty() => below.to_owned(),
         None => format!("{parent}/{below}"),

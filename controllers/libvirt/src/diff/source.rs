@@ -37,7 +37,9 @@ pub(crate) fn without_source(form: &Form, have: &Element) -> Form {
         Form::Part(part) => Form::Part(strip(part)),
         Form::Whole(elements) => {
             let mut elements = elements.clone();
-            elements.iter_mut().for_each(|want| restore(have, want));
+            for want in &mut elements {
+                restore(have, want);
+            }
             Form::Whole(elements)
         }
         Form::Absent => Form::Absent,
@@ -147,7 +149,7 @@ fn location(source: &Element) -> Option<Location> {
     (!facts.is_empty()).then_some(Location::Other(facts))
 }
 
-/// Every attribute that tells where a network, NVMe or vhost source is.
+/// Every attribute that tells where a source that is no path and no volume is.
 fn collect(element: &Element, path: &str, facts: &mut BTreeSet<String>) {
     for (name, value) in element.attributes.iter().filter(|(name, _)| name != "index" && name != "startupPolicy") {
         facts.insert(format!("{path}{name}={value}"));

@@ -19,7 +19,7 @@ pub struct Path {
 }
 
 impl Path {
-    /// Reads a path; `None` if it is malformed, as a path kept on a host may be.
+    /// Reads a path, the empty one being the element itself; `None` if it is malformed, as a path kept on a host may be.
     pub fn parse(text: &str) -> Option<Self> {
         let (elements, attribute) = match text.rsplit_once('@') {
             Some((_, "")) => return None,
@@ -27,7 +27,7 @@ impl Path {
             None => (text, None),
         };
         let steps = match elements {
-            "" if attribute.is_some() => Vec::new(),
+            "" => Vec::new(),
             elements => elements.split('/').map(Step::parse).collect::<Option<_>>()?,
         };
         Some(Self { steps, attribute })

@@ -126,11 +126,15 @@ fn resolve(reference: &BytesRef<'_>) -> Result<String, Error> {
         .ok_or_else(|| Error::new(format!("the entity &{name}; is not accepted")))
 }
 
-/// White space between elements is layout; where other text stands beside elements, all of it is content.
+/// White space between elements is layout, and so are line ends in an empty one; beside other text all of it is content.
 fn drop_layout(element: &mut Element) {
-    let blank = |node: &Node| matches!(node, Node::Text(text) if text.trim().is_empty());
+    let is_blank = |text: &str| text.trim().is_empty();
     let has_elements = element.elements().next().is_some();
-    if has_elements && element.nodes.iter().all(|node| node.element().is_some() || blank(node)) {
-        element.nodes.retain(|node| !blank(node));
+    let is_layout = |node: &Node| match node {
+        Node::Element(_) => true,
+        Node::Text(text) => is_blank(text) && (has_elements || text.contains('\n')),
+    };
+    if element.nodes.iter().all(is_layout) {
+        element.nodes.retain(|node| node.element().is_some());
     }
 }
