@@ -12,6 +12,7 @@
 pub(crate) mod unit;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 pub use unit::Unit;
 
@@ -130,6 +131,53 @@ impl Rule {
     }
 }
 
+/// `path · key · unit · group · live route`, as the documentation of a kind lists it.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
+        let keys = if keys.is_empty() { "-".to_owned() } else { keys.join(", then ") };
+        let route = if self.filled { "filled by libvirt".to_owned() } else { self.route.to_string() };
+        write!(f, "{} · {keys} · {} · {} · {route}", self.path, self.unit, self.group.unwrap_or("-"))?;
+        if !self.clears.is_empty() {
+            write!(f, ", clears {}", self.clears.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Alias => f.write_str("alias"),
+            Self::First => f.write_str("the first"),
+            Self::Fields(fields) => {
+                let names: Vec<&str> =
+                    fields.iter().map(|(name, _)| if name.is_empty() { "text" } else { *name }).collect();
+                f.write_str(&names.join(" + "))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Live(Live::Device) => "live: attach or detach",
+            Self::Live(Live::Update) => "live: update device",
+            Self::Live(Live::Memory) => "live: balloon",
+            Self::Live(Live::Vcpus) => "live: vcpus",
+            Self::Live(Live::BlockTune) => "live: block tuning",
+            Self::Live(Live::InterfaceTune) => "live: interface tuning",
+            Self::Live(Live::Scheduler) => "live: scheduler",
+            Self::Live(Live::Network) => "live: network section",
+            Self::NextBoot => "next boot",
+            Self::Definition => "definition",
+            Self::Immutable => "immutable",
+            Self::Refused(_) => "refused",
+        })
+    }
+}
+
 /// The table of a kind, ready to be looked up in.
 #[derive(Clone, Debug)]
 pub struct Rules {
@@ -162,6 +210,11 @@ impl Rules {
         }
         rules.groups = groups;
         rules
+    }
+
+    /// The rows, sorted by path: each one shows as a line of the documentation.
+    pub fn rows(&self) -> impl Iterator<Item = &Rule> {
+        self.by_path.values()
     }
 
     pub(crate) fn at(&self, pattern: &str) -> Option<&Rule> {

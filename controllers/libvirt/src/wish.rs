@@ -29,6 +29,7 @@ pub struct Wishes {
 ///
 /// Paths are relative: `target@dev` is an attribute, `source` an element, `devices/disk[key]/driver@cache` a place in a list.
 /// A setter whose path is malformed does nothing: paths are written in code, and the golden tests of a kind see them.
+/// Below an element that is wished whole, absent or kept nothing more can be wished; a later wish about that element itself counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Part {
     /// Whether the element itself is wished, even if empty.

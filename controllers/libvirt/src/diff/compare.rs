@@ -176,8 +176,12 @@ impl Comparison<'_> {
         let rules = self.rules;
         let grouping = rules.grouping(&pattern);
         if route != Route::Immutable {
-            grouping.into_iter().for_each(|rule| self.give_way(path, rule));
-            rules.around(&pattern).for_each(|rule| self.clear(path, rule));
+            if let Some(rule) = grouping {
+                self.give_way(path, rule);
+            }
+            for rule in rules.around(&pattern) {
+                self.clear(path, rule);
+            }
         }
         let group = grouping.and_then(|rule| rule.group);
         self.outcome.differences.push(Difference { path: path.to_string(), want, have, route, group });

@@ -89,21 +89,34 @@ fn copy_attribute(from: &Element, to: &mut Element, name: &str) {
 
 /// Puts back the data of every disk that `base` has and `result` still has, whatever happened to it in between.
 pub(crate) fn restore_all(base: &Element, result: &mut Element) {
-    let guarded: Vec<&Element> = base.find_all(DISKS).into_iter().filter(|disk| is_guarded(DISKS, disk)).collect();
+    let before = base.find_all(DISKS);
+    let unnamed: Vec<Element> =
+        result.find_all(DISKS).into_iter().filter(|disk| user_alias(disk).is_none()).cloned().collect();
     let devices = result.elements_mut().filter(|child| child.name == "devices");
     for disk in devices.flat_map(Element::elements_mut).filter(|child| child.name == "disk") {
-        if let Some(before) = guarded.iter().find(|before| is_same_disk(before, disk)) {
+        if let Some(before) = origin(disk, &before, &unnamed).filter(|before| is_guarded(DISKS, before)) {
             restore(before, disk);
         }
     }
 }
 
-/// A disk keeps its alias; one without a user's alias may have been given one, and keeps its target.
-fn is_same_disk(before: &Element, after: &Element) -> bool {
-    match before.attr_at("alias@name").filter(|alias| alias.starts_with(super::pair::USER_ALIAS)) {
-        Some(alias) => after.attr_at("alias@name") == Some(alias),
-        None => before.attr_at("target@dev") == after.attr_at("target@dev"),
+/// The disk of the base that a disk of the result was: the one of its alias, else the one without alias of its target, which
+/// is either unnamed still or was claimed.
+fn origin<'a>(disk: &Element, before: &[&'a Element], unnamed: &[Element]) -> Option<&'a Element> {
+    let target = |disk: &Element| disk.attr_at("target@dev").map(str::to_owned);
+    let of_target = || before.iter().find(|old| user_alias(old).is_none() && target(old) == target(disk));
+    match user_alias(disk) {
+        None => of_target().copied(),
+        Some(alias) => match before.iter().find(|old| user_alias(old) == Some(alias)) {
+            Some(old) => Some(old),
+            None if unnamed.iter().any(|other| target(other) == target(disk)) => None,
+            None => of_target().copied(),
+        },
     }
+}
+
+fn user_alias(disk: &Element) -> Option<&str> {
+    disk.attr_at("alias@name").filter(|alias| alias.starts_with(super::pair::USER_ALIAS))
 }
 
 /// What the wish would change about the data of an existing disk; empty if the wished source is anywhere in its chain.

@@ -1,5 +1,6 @@
 //! Units and their normal forms: two spellings of one value are equal.
 
+use std::fmt;
 use std::net::IpAddr;
 
 /// What a value is a spelling of.
@@ -29,6 +30,25 @@ pub enum Unit {
     MachineAlias,
     /// Compared, and never shown.
     Secret,
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Element => "element",
+            Self::Kibibytes => "KiB",
+            Self::Bytes => "bytes",
+            Self::Number => "number",
+            Self::OctalMode => "octal mode",
+            Self::YesNo => "yes or no",
+            Self::Path => "path",
+            Self::Mac => "MAC",
+            Self::Ip => "IP",
+            Self::MachineAlias => "machine alias",
+            Self::Secret => "secret",
+        })
+    }
 }
 
 impl Unit {

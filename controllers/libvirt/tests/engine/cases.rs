@@ -210,7 +210,7 @@ fn another_listen_address_replaces_the_attribute_and_the_element_and_keeps_the_p
 #[test]
 fn a_password_is_compared_and_never_shown() {
     on("rich", "graphics-password", |wishes| {
-        wishes.item("devices/graphics", "vnc", Part::new().with("@passwd", "other"))
+        wishes.item("devices/graphics", "vnc", Part::new().with("@passwd", "other"));
     });
 }
 

@@ -86,7 +86,7 @@ fn another_source_is_refused_and_not_written() {
     assert_eq!(result.attr_at("devices/disk/driver@cache"), Some("writeback"));
     let path = "devices/disk[ua-disk-root]/source";
     let expected = refused(path, &format!("{IMAGES}/other.qcow2"), &format!("{IMAGES}/root.qcow2"));
-    assert_eq!(diff(&disks, &result, &rules), [expected.clone()]);
+    assert_eq!(diff(&disks, &result, &rules), std::slice::from_ref(&expected));
     assert_eq!(
         expected.to_string(),
         "devices/disk[ua-disk-root]/source: /var/lib/libvirt/images/root.qcow2, wished /var/lib/libvirt/images/other.qcow2; refused: DiskSourceChanged"

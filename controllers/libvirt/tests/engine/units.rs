@@ -15,10 +15,14 @@ fn between(unit: Unit, want: &str, have: &str) -> Option<String> {
     let mut wishes = Wishes::new("d");
     let (number, scale) = split(want);
     wishes.set("v", number);
-    scale.into_iter().for_each(|scale| wishes.set("v@unit", scale));
+    if let Some(scale) = scale {
+        wishes.set("v@unit", scale);
+    }
     let (number, scale) = split(have);
     let mut value = Element::new("v").text(number);
-    scale.into_iter().for_each(|scale| value.set("unit", scale));
+    if let Some(scale) = scale {
+        value.set("unit", scale);
+    }
     let found = diff(&wishes, &Element::new("d").child(value), &rules);
     found.first().map(ToString::to_string)
 }
@@ -72,4 +76,18 @@ fn different_values_are_shown_in_normal_form() {
     ] {
         assert_eq!(between(unit, want, have).as_deref(), Some(shown), "{unit:?}");
     }
+}
+
+#[test]
+fn a_rule_reads_as_a_line_of_the_documentation() {
+    let rows: Vec<String> = crate::table::domain().rows().map(ToString::to_string).collect();
+    let of = |path: &str| rows.iter().find(|row| row.split(' ').next() == Some(path)).cloned().unwrap_or_default();
+    assert_eq!(of("memory"), "memory · - · KiB · memory · next boot");
+    assert_eq!(of("devices/disk"), "devices/disk · alias, then target@dev · element · - · live: attach or detach");
+    assert_eq!(of("devices/video"), "devices/video · alias, then the first · element · - · next boot");
+    assert_eq!(
+        of("devices/disk/target@bus"),
+        "devices/disk/target@bus · - · text · - · next boot, clears devices/disk/address"
+    );
+    assert_eq!(of("cpu@check"), "cpu@check · - · text · - · filled by libvirt");
 }
