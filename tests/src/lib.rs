@@ -1,1 +1,38 @@
 //! The test rig: a control plane, libvirt hosts, guests and the provider, all as real processes.
+//!
+//! ```text
+//!   ControlPlane (etcd, kube-apiserver, kube-controller-manager)   ImageServer (loopback HTTP, also misbehaving)
+//!        ▲ kubeconfig                                                   │
+//!   Provider (the real binary) ──── qemu+unix://…?socket= ──▶ Host (libvirtd in namespaces of its own) ──▶ guest ──▶ Console
+//! ```
+//!
+//! Every value here owns its processes and ends them when it is dropped; they also end when the test process itself is killed.
+//! Nothing touches the machine's own libvirt daemon or network. Waiting is [`eventually`], never a fixed sleep.
+
+mod console;
+mod control_plane;
+mod files;
+mod guest;
+mod host;
+mod http;
+mod images;
+mod kubectl;
+mod namespace;
+mod process;
+mod provider;
+mod recorded;
+mod wait;
+
+pub use console::Console;
+pub use control_plane::ControlPlane;
+pub use files::{Scratch, cache, control_plane_programs, guest_files, provider_binary, workspace};
+pub use guest::{GuestFiles, Seed, real_kvm};
+pub use host::Host;
+pub use http::get as http_get;
+pub use images::{ImageServer, Manners};
+pub use kubectl::{Kubectl, condition};
+pub use namespace::Namespace;
+pub use process::{Lifetime, Process, free_port, is_running, run, signal};
+pub use provider::Provider;
+pub use recorded::Recorded;
+pub use wait::eventually;

@@ -1,0 +1,40 @@
+# provider-libvirt: what can be done with one command. `make` alone lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup build check test bless demo demo-down bench clean-cache
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/provider-libvirt
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+setup: ## install what is missing: packages, control plane programs, test guest (quick when nothing is)
+	@tests/setup.sh
+
+build: setup ## build everything
+	cargo build --workspace
+
+check: setup ## formatting, lints, documentation, dependency rules
+	@tests/check.sh
+
+test: setup ## every check and every test; the last line is the count
+	@tests/run.sh
+
+bless: setup ## write generated files and golden files anew (BLESS=1)
+	BLESS=1 cargo test --workspace --exclude tests
+
+demo: build ## examples/quickstart on this machine's libvirt: a guest from YAML (leaves it running)
+	@$(TARGET)/debug/demo up
+
+demo-down: ## take the demo away again
+	@if [ -d "$(CACHE)/demo" ]; then cargo build -q -p tests --bin demo && $(TARGET)/debug/demo down; else echo "demo: nothing is there"; fi
+
+bench: setup ## figures beside a plain loop over libvirt's C API; reports, never fails on a figure
+	cargo build --release -p provider-libvirt
+	PROVIDER_LIBVIRT_BIN=$(TARGET)/release/provider-libvirt cargo bench -p tests --bench provider
+
+clean-cache: ## remove programs, guests and tools that were built or fetched
+	@[ ! -d "$(CACHE)/demo" ] || { echo "the demo is up; run make demo-down first"; exit 1; }
+	rm -rf "$(CACHE)/bin" "$(CACHE)/guest" "$(CACHE)/go" "$(CACHE)/cargo-deny"

@@ -1,0 +1,108 @@
+//! Where things are: the workspace, cached programs and images, scratch folders.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{guest::GuestFiles, process::run};
+
+/// Root folder of the workspace.
+pub fn workspace() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_owned()
+}
+
+/// Where everything is kept that takes long to make.
+///
+/// # Errors
+/// When the environment names neither a cache nor a home.
+pub fn cache() -> Result<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    Ok(base.context("find the cache folder: set HOME")?.join("provider-libvirt"))
+}
+
+/// Folder with etcd, kube-apiserver, kube-controller-manager and kubectl.
+///
+/// # Errors
+/// When they have not been built: `make setup` does it.
+pub fn control_plane_programs() -> Result<PathBuf> {
+    cached("tests/controlplane/build.sh", "kubectl")
+}
+
+/// Kernel, initrd and disk of the test guest.
+///
+/// # Errors
+/// When it has not been built: `make setup` does it.
+pub fn guest_files() -> Result<GuestFiles> {
+    Ok(GuestFiles::new(&cached("tests/guest/build.sh", "guest.qcow2")?))
+}
+
+/// The script knows the key of what it builds; asking it keeps that rule in one place.
+fn cached(script: &str, member: &str) -> Result<PathBuf> {
+    let folder = PathBuf::from(run(workspace().join(script), &["path"])?.trim());
+    if !folder.join(member).exists() {
+        bail!("{} is missing in {}: run `make setup`", member, folder.display());
+    }
+    Ok(folder)
+}
+
+/// The provider's binary: `PROVIDER_LIBVIRT_BIN`, else the one in the folder cargo builds into.
+///
+/// # Errors
+/// When it is not there; `cargo build -p provider-libvirt` makes it.
+pub fn provider_binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("PROVIDER_LIBVIRT_BIN") {
+        return Ok(path.into());
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
+    let here = std::env::current_exe().context("find the test's own path")?;
+    // With a separate build directory the test is not beside the binary, so the target directory is asked first.
+    let beside = here.ancestors().skip(1).map(Path::to_owned);
+    [target.join("debug"), target.join("release")]
+        .into_iter()
+        .chain(beside)
+        .map(|folder| folder.join("provider-libvirt"))
+        .find(|path| path.is_file())
+        .context("find the provider's binary: run `cargo build -p provider-libvirt`")
+}
+
+/// A folder that is removed with its value; its path is short, because UNIX sockets in it must stay below 108 bytes.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl Scratch {
+    /// Makes an empty folder below the system's folder for temporary files.
+    ///
+    /// It stays if `KEEP_SCRATCH` is set, for a look at the logs after a failure.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new(name: &str) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("plv-{}-{number}-{name}", std::process::id()));
+        std::fs::create_dir(&path).with_context(|| format!("create {}", path.display()))?;
+        Ok(Self { path, keep: std::env::var_os("KEEP_SCRATCH").is_some() })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !self.keep {
+            // A left-over below the temporary folder does no harm and must not hide a test's failure.
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
