@@ -1,1 +1,54 @@
 //! The libvirt client: hosts, calls, mirror, and the XML drift engine. It knows no Kubernetes.
+//!
+//! ```text
+//! Hosts ──▶ Host ──call──▶ Lane ──▶ thread ──▶ Connection ──▶ Domain, Pool, Volume, Network
+//!             │                                    ▲
+//!             ├──upload──▶ thread with a connection of its own
+//!             └──keeper (one thread): connects, keeps the Mirror by events and polls, connects again
+//! ```
+//!
+//! libvirt's C library blocks, so it stays on threads of its own; callers are async and bring their deadlines.
+
+pub mod diff;
+pub mod overlay;
+pub mod rule;
+pub mod wish;
+mod calls;
+mod connection;
+mod counters;
+mod disks;
+mod domain;
+mod endpoint;
+mod error;
+mod event_loop;
+mod facts;
+mod host;
+mod hosts;
+mod keeper;
+mod lock;
+pub mod mirror;
+mod network;
+mod pool;
+mod sys;
+mod upload;
+mod volume;
+mod wakes;
+pub mod xml;
+
+pub use calls::LaneKind;
+pub use connection::Connection;
+pub use counters::{Call, CallCount, Counters};
+pub use disks::{Backing, DiskSource, DiskUser};
+pub use domain::{Affect, Description, Domain, Listed, ShutdownMode, State, StateReason};
+pub use endpoint::{Endpoint, Settings};
+pub use error::{Error, Kind, absent};
+pub use facts::Facts;
+pub use host::{Host, HostState};
+pub use hosts::{Hosts, Key};
+pub use mirror::{Claim, Mirror};
+pub use network::{Network, Section, UpdateCommand};
+pub use pool::{Listing, Pool, PoolInfo, VolumeName};
+pub use sys::Lease;
+pub use upload::{Upload, UploadRequest};
+pub use volume::{Volume, VolumeInfo};
+pub use wakes::Wakes;

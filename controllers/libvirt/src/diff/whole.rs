@@ -1,0 +1,76 @@
+//! Comparing an element that is wished whole.
+
+use super::pair::join;
+use crate::rule::{Rules, Unit};
+use crate::xml::{Element, Node};
+
+/// Children that survive a replacement: libvirt's place for the device, and the name its user gave it.
+pub(crate) const SURVIVORS: [&str; 2] = ["alias", "address"];
+
+/// Whether the elements are the wished ones, in their order.
+pub(crate) fn all_equal(rules: &Rules, pattern: &str, want: &[Element], have: &[&Element]) -> bool {
+    want.len() == have.len() && want.iter().zip(have).all(|(want, have)| equal(rules, pattern, want, have, true))
+}
+
+/// Whether the element is the wished one: nothing else and nothing more, but for survivors and what libvirt fills in.
+fn equal(rules: &Rules, pattern: &str, want: &Element, have: &Element, is_top: bool) -> bool {
+    attributes_equal(rules, pattern, want, have)
+        && texts_equal(rules, pattern, want, have)
+        && children_equal(rules, pattern, want, have, is_top)
+}
+
+fn attributes_equal(rules: &Rules, pattern: &str, want: &Element, have: &Element) -> bool {
+    let is_scale = |name: &str| name == "unit" && rules.is_sized(pattern);
+    let wished = want.attributes.iter().filter(|(name, _)| !is_scale(name)).all(|(name, value)| {
+        let unit = rules.unit(&join(pattern, &format!("@{name}")));
+        have.get(name).is_some_and(|found| unit.equal(value, want.get("unit"), found, have.get("unit")))
+    });
+    let is_known =
+        |name: &str| want.get(name).is_some() || is_scale(name) || rules.is_filled(&join(pattern, &format!("@{name}")));
+    wished && have.attributes.iter().all(|(name, _)| is_known(name))
+}
+
+fn texts_equal(rules: &Rules, pattern: &str, want: &Element, have: &Element) -> bool {
+    let text = |element: &Element| element.value().map(str::trim).unwrap_or_default().to_owned();
+    rules.unit(pattern).equal(&text(want), want.get("unit"), &text(have), have.get("unit"))
+}
+
+fn children_equal(rules: &Rules, pattern: &str, want: &Element, have: &Element, is_top: bool) -> bool {
+    let mut rest: Vec<&Element> = have.elements().collect();
+    for child in want.elements() {
+        let here = join(pattern, &child.name);
+        let same = |found: &&Element| found.name == child.name && equal(rules, &here, child, found, false);
+        match rest.iter().position(same) {
+            Some(index) => drop(rest.remove(index)),
+            None => return false,
+        }
+    }
+    let is_known = |child: &Element| {
+        rules.is_filled(&join(pattern, &child.name)) || (is_top && SURVIVORS.contains(&child.name.as_str()))
+    };
+    rest.into_iter().all(is_known)
+}
+
+/// The element on one line for a person, secrets hidden.
+pub(crate) fn show(rules: &Rules, pattern: &str, element: &Element) -> String {
+    hide(rules, pattern, element).inline()
+}
+
+fn hide(rules: &Rules, pattern: &str, element: &Element) -> Element {
+    let is_secret = |pattern: &str| rules.unit(pattern) == Unit::Secret;
+    let mut shown = element.clone();
+    for (name, value) in &mut shown.attributes {
+        if is_secret(&join(pattern, &format!("@{name}"))) {
+            "(hidden)".clone_into(value);
+        }
+    }
+    if is_secret(pattern) {
+        shown.set_text("(hidden)");
+    }
+    for node in &mut shown.nodes {
+        if let Node::Element(child) = node {
+            *child = hide(rules, &join(pattern, &child.name), child);
+        }
+    }
+    shown
+}

@@ -1,0 +1,126 @@
+//! Who uses which files: asked before something is deleted, since libvirt itself deletes what a guest has open.
+
+use crate::domain::Description;
+use crate::error::absent;
+use crate::pool::Listing;
+use crate::xml::Element;
+use crate::{Connection, Error};
+
+/// A file, device or volume that a domain refers to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DiskSource {
+    /// A path on the host.
+    Path(String),
+    /// A volume by pool and name.
+    Volume {
+        /// The pool's name.
+        pool: String,
+        /// The volume's name.
+        name: String,
+    },
+}
+
+/// A domain and one thing it uses.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DiskUser {
+    /// The domain's name.
+    pub domain: String,
+    /// The domain's UUID.
+    pub uuid: String,
+    /// What it uses.
+    pub source: DiskSource,
+}
+
+/// A volume that stands on another file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Backing {
+    /// The pool's name.
+    pub pool: String,
+    /// The volume's name.
+    pub volume: String,
+    /// The file it stands on.
+    pub path: String,
+}
+
+impl Connection {
+    /// What every domain of the host uses, running and at its next boot: disks with the backing chains that libvirt knows,
+    /// copies in progress, firmware, kernels. Sorted, each once. Two calls for each domain.
+    ///
+    /// The chain of a guest that is not running is known from its volumes only: see [`Connection::backings`].
+    pub fn disk_users(&self) -> Result<Vec<DiskUser>, Error> {
+        let mut users = Vec::new();
+        for listed in self.list_domains()? {
+            let (domain, uuid) = (listed.domain.name()?, listed.domain.uuid()?);
+            for which in [Description::Inactive, Description::Live] {
+                // A domain that has gone meanwhile uses nothing.
+                let Some(text) = absent(listed.domain.describe(which))? else { continue };
+                let user = |source| DiskUser { domain: domain.clone(), uuid: uuid.clone(), source };
+                users.extend(sources(&parse(&text)?).into_iter().map(user));
+            }
+        }
+        users.sort();
+        users.dedup();
+        Ok(users)
+    }
+
+    /// Which volumes of the active pools stand on other files. One list for each pool and one description for each volume.
+    pub fn backings(&self) -> Result<Vec<Backing>, Error> {
+        let mut backings = Vec::new();
+        for pool in self.list_pools(Listing::Active)? {
+            for volume in absent(pool.volumes())?.unwrap_or_default() {
+                let Some(text) = absent(volume.describe())? else { continue };
+                if let Some(path) = parse(&text)?.text_at("backingStore/path") {
+                    let (pool, volume, path) = (pool.name()?, volume.name()?, path.to_owned());
+                    backings.push(Backing { pool, volume, path });
+                }
+            }
+        }
+        backings.sort();
+        Ok(backings)
+    }
+}
+
+fn parse(text: &str) -> Result<Element, Error> {
+    Element::parse(text).map_err(|error| Error::other(format!("cannot read a description from the host: {error}")))
+}
+
+fn sources(domain: &Element) -> Vec<DiskSource> {
+    const FILES: [&str; 5] = ["os/kernel", "os/initrd", "os/loader", "os/nvram", "os/dtb"];
+    let files = FILES.iter().filter_map(|path| domain.text_at(path)).filter(|path| !path.is_empty());
+    let mut found: Vec<DiskSource> = files.map(|path| DiskSource::Path(path.to_owned())).collect();
+    for disk in domain.find_all("devices/disk") {
+        collect(disk, &mut found);
+    }
+    found
+}
+
+/// Every `source` below a disk: its own, its backing stores', its mirror's.
+fn collect(element: &Element, found: &mut Vec<DiskSource>) {
+    for child in element.elements() {
+        if child.name == "source" {
+            let paths = ["file", "dev", "dir"].iter().filter_map(|name| child.get(name));
+            found.extend(paths.map(|path| DiskSource::Path(path.to_owned())));
+            if let (Some(pool), Some(name)) = (child.get("pool"), child.get("volume")) {
+                found.push(DiskSource::Volume { pool: pool.to_owned(), name: name.to_owned() });
+            }
+        }
+        collect(child, found);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_a_domain_is_found_down_its_backing_chain() {
+        let text = "<domain><os><kernel>/k</kernel><nvram>/n</nvram></os><devices>\
+            <disk><source file='/top'/><backingStore><source file='/mid'/><backingStore><source dev='/base'/></backingStore>\
+            </backingStore><mirror><source file='/copy'/></mirror></disk>\
+            <disk><source pool='p' volume='v'/></disk><disk device='cdrom'/></devices></domain>";
+        let path = |path: &str| DiskSource::Path(path.to_owned());
+        let volume = DiskSource::Volume { pool: "p".into(), name: "v".into() };
+        let expected = [path("/k"), path("/n"), path("/top"), path("/mid"), path("/base"), path("/copy"), volume];
+        assert_eq!(sources(&parse(text).unwrap()), expected);
+    }
+}

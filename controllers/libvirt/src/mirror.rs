@@ -1,0 +1,241 @@
+//! What the host has, kept up to date by its events: reads cost no call.
+//!
+//! ```text
+//! libvirt events ──▶ the host's thread ──▶ one object read anew ──▶ tables ──changed?──▶ owners woken
+//! poll (jittered) ─▶        "          ──▶ bulk lists, claimed descriptions ──▶ "
+//! a write's read-back (replace) ───────────────────────────────────────────▶ "
+//! ```
+//!
+//! Of every domain, network and pool it holds name, UUID and state; descriptions, volumes and leases only of what is claimed.
+//! It may be a moment behind, so it can answer "nothing to do" and nothing else: whoever changes or releases something asks
+//! the host again.
+
+mod claims;
+mod described;
+mod entry;
+mod index;
+mod read;
+mod sweep;
+mod tables;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+
+use crate::Lease;
+use crate::keeper::Note;
+use crate::lock::lock;
+use crate::wakes::{WakeHub, Wakes};
+
+pub use claims::Claim;
+pub use described::Described;
+pub use entry::{DomainEntry, NetworkEntry, PoolEntry, Presence, VolumeEntry};
+pub(crate) use read::refresh;
+pub(crate) use sweep::sweep;
+
+use tables::Tables;
+
+/// The mirror of one host.
+pub struct Mirror {
+    tables: Mutex<Tables>,
+    /// Grows when what is being read must not be stored any more: a new connection, or an abandoned read.
+    epoch: AtomicU64,
+    hub: WakeHub,
+    keeper: mpsc::Sender<Note>,
+}
+
+/// When a read began; what was written later is newer than what it found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stamp {
+    epoch: u64,
+    writes: u64,
+}
+
+impl Mirror {
+    pub(crate) fn new(hub: WakeHub, keeper: mpsc::Sender<Note>) -> Self {
+        Self { tables: Mutex::default(), epoch: AtomicU64::new(0), hub, keeper }
+    }
+
+    /// Claims something for an owner: it is kept whole from now on, and the owner is woken when it changes. Says whether the
+    /// mirror holds it already; if not, the owner is woken once it does.
+    pub fn claim(&self, claim: Claim, owner: &str) -> bool {
+        let mut tables = lock(&self.tables);
+        let added = tables.claims.add(&claim, owner);
+        let held = tables.synced && tables.holds(&claim);
+        let load = added && tables.synced && !held;
+        drop(tables);
+        if load {
+            self.tell(Note::Refresh(claim));
+        }
+        held
+    }
+
+    /// Drops one claim of an owner.
+    pub fn unclaim_one(&self, claim: &Claim, owner: &str) {
+        let mut tables = lock(&self.tables);
+        tables.claims.remove(claim, owner);
+        tables.forget_unclaimed();
+    }
+
+    /// Drops all claims of an owner; what nobody claims any more is kept by name and state only.
+    pub fn unclaim(&self, owner: &str) {
+        let mut tables = lock(&self.tables);
+        tables.claims.remove_owner(owner);
+        tables.forget_unclaimed();
+    }
+
+    /// Asks for something to be read again soon: for changes that no event tells of, such as a lease that is being waited for.
+    pub fn refresh(&self, claim: Claim) {
+        self.tell(Note::Refresh(claim));
+    }
+
+    /// Whether everything has been read once over the present connection. Until then "not there" means "not known".
+    pub fn synced(&self) -> bool {
+        lock(&self.tables).synced
+    }
+
+    /// A receiver of the owners to wake.
+    pub fn wakes(&self) -> Wakes {
+        self.hub.subscribe()
+    }
+
+    /// How many domains, networks, pools and volumes it holds.
+    pub fn len(&self) -> usize {
+        lock(&self.tables).len()
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A domain by UUID.
+    pub fn domain(&self, uuid: &str) -> Option<Arc<DomainEntry>> {
+        lock(&self.tables).domains.by_uuid(uuid)
+    }
+
+    /// A domain by name.
+    pub fn domain_by_name(&self, name: &str) -> Option<Arc<DomainEntry>> {
+        lock(&self.tables).domains.by_name(name)
+    }
+
+    /// A network by UUID.
+    pub fn network(&self, uuid: &str) -> Option<Arc<NetworkEntry>> {
+        lock(&self.tables).networks.by_uuid(uuid)
+    }
+
+    /// A network by name.
+    pub fn network_by_name(&self, name: &str) -> Option<Arc<NetworkEntry>> {
+        lock(&self.tables).networks.by_name(name)
+    }
+
+    /// A pool by UUID.
+    pub fn pool(&self, uuid: &str) -> Option<Arc<PoolEntry>> {
+        lock(&self.tables).pools.by_uuid(uuid)
+    }
+
+    /// A pool by name.
+    pub fn pool_by_name(&self, name: &str) -> Option<Arc<PoolEntry>> {
+        lock(&self.tables).pools.by_name(name)
+    }
+
+    /// A claimed volume, by the pool's name or UUID as claimed and its own name. `None`: not claimed or not read yet.
+    pub fn volume(&self, pool: &str, name: &str) -> Option<Arc<VolumeEntry>> {
+        lock(&self.tables).volume(pool, name)
+    }
+
+    /// The leases of a claimed network, by its name or UUID as claimed. `None`: not claimed or not read yet.
+    pub fn leases(&self, network: &str) -> Option<Arc<Vec<Lease>>> {
+        lock(&self.tables).leases(network)
+    }
+
+    /// Puts a domain as read back after a write, `None` when it is gone. The mirror reads it once more: something else may
+    /// have happened between the read-back and now.
+    pub fn replace_domain(&self, uuid: &str, entry: Option<DomainEntry>) {
+        self.write(|tables, stamp| tables.put_domain(uuid, entry.map(Arc::new), stamp));
+        self.tell(Note::Refresh(Claim::Domain(uuid.to_owned())));
+    }
+
+    /// Puts a network as read back after a write.
+    pub fn replace_network(&self, uuid: &str, entry: Option<NetworkEntry>) {
+        self.write(|tables, stamp| tables.put_network(uuid, entry.map(Arc::new), stamp));
+        self.tell(Note::Refresh(Claim::Network(uuid.to_owned())));
+    }
+
+    /// Puts a pool as read back after a write.
+    pub fn replace_pool(&self, uuid: &str, entry: Option<PoolEntry>) {
+        self.write(|tables, stamp| tables.put_pool(uuid, entry.map(Arc::new), stamp));
+        self.tell(Note::Refresh(Claim::Pool(uuid.to_owned())));
+    }
+
+    /// Puts a volume as read back after a write; its absence is an entry too.
+    pub fn replace_volume(&self, entry: VolumeEntry) {
+        let claim = Claim::Volume { pool: entry.pool.clone(), name: entry.name.clone() };
+        self.write(|tables, stamp| tables.put_volume(Arc::new(entry), stamp));
+        self.tell(Note::Refresh(claim));
+    }
+
+    fn write(&self, put: impl FnOnce(&mut Tables, u64) -> Vec<Arc<str>>) {
+        let mut tables = lock(&self.tables);
+        tables.writes += 1;
+        let stamp = tables.writes;
+        let owners = put(&mut tables, stamp);
+        drop(tables);
+        self.wake(&owners);
+    }
+
+    /// Marks the beginning of a read.
+    pub(crate) fn begin(&self) -> Stamp {
+        let writes = lock(&self.tables).writes;
+        Stamp { epoch: self.epoch.load(Ordering::Acquire), writes }
+    }
+
+    /// Makes what is being read now unfit to be stored.
+    pub(crate) fn supersede(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Stores what a read found, unless the read was superseded.
+    fn store(&self, stamp: Stamp, put: impl FnOnce(&mut Tables, u64) -> Vec<Arc<str>>) {
+        let mut tables = lock(&self.tables);
+        if stamp.epoch != self.epoch.load(Ordering::Acquire) {
+            return;
+        }
+        let owners = put(&mut tables, stamp.writes);
+        drop(tables);
+        self.wake(&owners);
+    }
+
+    /// A new connection: nothing is known until it is read again. What was held stays readable, marked as not synced.
+    pub(crate) fn restart(&self) {
+        self.supersede();
+        lock(&self.tables).synced = false;
+    }
+
+    /// Everything has been read: everybody may look.
+    pub(crate) fn complete(&self) {
+        let mut tables = lock(&self.tables);
+        tables.synced = true;
+        let owners = tables.claims.owners();
+        drop(tables);
+        self.wake(&owners);
+    }
+
+    /// After an event of a domain was read: its owners look even if the tables show no change, since some events are about
+    /// nothing else (a job ended, the guest keeps a device). Pools and networks have no such events.
+    pub(crate) fn happened(&self, claim: &Claim) {
+        let Claim::Domain(uuid) = claim else { return };
+        let owners = lock(&self.tables).owners_of_domain(uuid);
+        self.wake(&owners);
+    }
+
+    fn wake(&self, owners: &[Arc<str>]) {
+        for owner in owners {
+            self.hub.wake(owner);
+        }
+    }
+
+    fn tell(&self, note: Note) {
+        // The keeper is gone only when the host is being dropped.
+        let _ = self.keeper.send(note);
+    }
+}

@@ -1,0 +1,95 @@
+//! Descriptions, parsed once and told apart cheaply.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::Error;
+use crate::xml::Element;
+
+/// A parsed description. Two are equal when libvirt's text was, apart from what changes by itself.
+#[derive(Debug, Clone)]
+pub struct Described {
+    digest: u64,
+    element: Arc<Element>,
+}
+
+/// Elements whose content changes while nobody changes anything: space in use, times of access.
+const VOLATILE: [&str; 4] = ["allocation", "available", "physical", "timestamps"];
+
+impl Described {
+    /// Parses a description; where it is the one known already, that one is shared.
+    pub fn parse(text: &str, known: Option<&Self>) -> Result<Self, Error> {
+        let digest = digest(text);
+        if let Some(known) = known.filter(|known| known.digest == digest) {
+            return Ok(known.clone());
+        }
+        let element = Element::parse(text)
+            .map_err(|error| Error::other(format!("cannot read a description from the host: {error}")))?;
+        Ok(Self { digest, element: Arc::new(element) })
+    }
+
+    /// The tree.
+    pub fn element(&self) -> &Arc<Element> {
+        &self.element
+    }
+}
+
+impl Deref for Described {
+    type Target = Element;
+    fn deref(&self) -> &Element {
+        &self.element
+    }
+}
+
+impl PartialEq for Described {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for Described {}
+
+/// A digest of the text without its volatile elements.
+fn digest(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let mut rest = text;
+    while let Some((start, end)) = VOLATILE.iter().filter_map(|name| span(rest, name)).min() {
+        rest[..start].hash(&mut hasher);
+        rest = &rest[end..];
+    }
+    rest.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Where the first element of this name begins and ends. libvirt writes these four with content and without attributes other
+/// than `unit`, and escapes `<` everywhere else.
+fn span(text: &str, name: &str) -> Option<(usize, usize)> {
+    let start = [format!("<{name}>"), format!("<{name} ")].iter().filter_map(|open| text.find(open)).min()?;
+    let close = format!("</{name}>");
+    let end = text[start..].find(&close)? + start + close.len();
+    Some((start, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VOLUME: &str = "<volume><name>v</name><capacity unit='bytes'>9</capacity><allocation unit='bytes'>1</allocation>\
+        <target><timestamps><atime>1.1</atime></timestamps><path>/p</path></target></volume>";
+
+    #[test]
+    fn figures_that_change_by_themselves_do_not_make_a_difference() {
+        let first = Described::parse(VOLUME, None).unwrap();
+        let later = Described::parse(&VOLUME.replace(">1<", ">2<").replace("1.1", "7"), Some(&first)).unwrap();
+        assert!(Arc::ptr_eq(first.element(), later.element()));
+    }
+
+    #[test]
+    fn anything_else_does() {
+        let first = Described::parse(VOLUME, None).unwrap();
+        let later = Described::parse(&VOLUME.replace(">9<", ">8<"), Some(&first)).unwrap();
+        assert_ne!(first, later);
+        assert_eq!(later.text_at("capacity"), Some("8"));
+    }
+}

@@ -1,0 +1,281 @@
+//! One object read anew: by the mirror after an event, and by whoever has just written it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Claim, Described, DomainEntry, Mirror, NetworkEntry, PoolEntry, Presence, Stamp, VolumeEntry};
+use crate::domain::{Description, Domain};
+use crate::error::{Kind, absent};
+use crate::lock::lock;
+use crate::network::Network;
+use crate::pool::Pool;
+use crate::volume::Volume;
+use crate::{Connection, Error};
+
+/// Whether an id has the form of a UUID; otherwise it is a name.
+fn is_uuid(id: &str) -> bool {
+    let dashes = [8, 13, 18, 23];
+    id.len() == 36
+        && id.bytes().enumerate().all(
+            |(at, byte)| {
+                if dashes.contains(&at) { byte == b'-' } else { byte.is_ascii_hexdigit() }
+            },
+        )
+}
+
+impl Connection {
+    /// Looks a domain up by UUID or name.
+    pub fn domain_by_id(&self, id: &str) -> Result<Option<Domain<'_>>, Error> {
+        if is_uuid(id) { self.find_domain(id) } else { self.find_domain_by_name(id) }
+    }
+
+    /// Looks a network up by UUID or name.
+    pub fn network_by_id(&self, id: &str) -> Result<Option<Network<'_>>, Error> {
+        if is_uuid(id) { self.find_network(id) } else { self.find_network_by_name(id) }
+    }
+
+    /// Looks a pool up by UUID or name.
+    pub fn pool_by_id(&self, id: &str) -> Result<Option<Pool<'_>>, Error> {
+        if is_uuid(id) { self.find_pool(id) } else { self.find_pool_by_name(id) }
+    }
+
+    /// Reads a whole domain by UUID or name, for [`Mirror::replace_domain`].
+    pub fn read_domain(&self, id: &str) -> Result<Option<DomainEntry>, Error> {
+        let Some(domain) = self.domain_by_id(id)? else { return Ok(None) };
+        absent(domain.read(None))
+    }
+
+    /// Reads a whole network by UUID or name, for [`Mirror::replace_network`].
+    pub fn read_network(&self, id: &str) -> Result<Option<NetworkEntry>, Error> {
+        let Some(network) = self.network_by_id(id)? else { return Ok(None) };
+        absent(network.read(None))
+    }
+
+    /// Reads a whole pool by UUID or name, for [`Mirror::replace_pool`].
+    pub fn read_pool(&self, id: &str) -> Result<Option<PoolEntry>, Error> {
+        let Some(pool) = self.pool_by_id(id)? else { return Ok(None) };
+        absent(pool.read(None))
+    }
+
+    /// Reads a volume, pool by UUID or name, for [`Mirror::replace_volume`].
+    pub fn read_volume(&self, pool: &str, name: &str) -> Result<VolumeEntry, Error> {
+        let presence = match self.pool_by_id(pool)? {
+            None => Presence::PoolAbsent,
+            Some(found) => match found.find_volume(name) {
+                Ok(None) => Presence::Absent,
+                Ok(Some(volume)) => presence(&volume, None)?,
+                Err(error) if error.is_invalid_state() => Presence::PoolInactive,
+                Err(error) => return Err(error),
+            },
+        };
+        Ok(VolumeEntry { pool: pool.to_owned(), name: name.to_owned(), presence })
+    }
+}
+
+/// Describes a volume; libvirt looks at the file, which may have gone behind the pool's back.
+pub(super) fn presence(volume: &Volume<'_>, known: Option<&VolumeEntry>) -> Result<Presence, Error> {
+    match volume.describe() {
+        Ok(text) => Ok(Presence::Present(Described::parse(&text, known.and_then(VolumeEntry::description))?)),
+        Err(error) if error.kind == Kind::Gone => Ok(Presence::Absent),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads a description, sharing the known one if it is the same.
+pub(super) fn described(text: Result<String, Error>, known: Option<&Option<Described>>) -> Result<Described, Error> {
+    Described::parse(&text?, known.and_then(Option::as_ref))
+}
+
+impl Domain<'_> {
+    /// Reads all there is to know, both descriptions included.
+    pub(super) fn read(&self, known: Option<&DomainEntry>) -> Result<DomainEntry, Error> {
+        let mut entry = self.read_plain(None)?;
+        entry.autostart = self.autostart()?;
+        entry.persistent = self.is_persistent()?;
+        if entry.persistent {
+            let text = self.describe(Description::Inactive);
+            entry.inactive = Some(described(text, known.map(|known| &known.inactive))?);
+        }
+        if entry.id.is_some() {
+            entry.live = Some(described(self.describe(Description::Live), known.map(|known| &known.live))?);
+        }
+        Ok(entry)
+    }
+
+    /// Reads name and state; the rest as known.
+    pub(super) fn read_plain(&self, known: Option<&DomainEntry>) -> Result<DomainEntry, Error> {
+        Ok(DomainEntry {
+            uuid: self.uuid()?,
+            name: self.name()?,
+            id: self.id(),
+            state: self.state()?,
+            autostart: known.is_some_and(|known| known.autostart),
+            persistent: known.is_none_or(|known| known.persistent),
+            inactive: None,
+            live: None,
+        })
+    }
+}
+
+impl Network<'_> {
+    pub(super) fn read(&self, known: Option<&NetworkEntry>) -> Result<NetworkEntry, Error> {
+        let active = self.is_active()?;
+        let inactive = described(self.describe(true), known.map(|known| &known.inactive))?;
+        let live = active.then(|| described(self.describe(false), known.map(|known| &known.live))).transpose()?;
+        let (uuid, name, autostart) = (self.uuid()?, self.name()?, self.is_persistent()? && self.autostart()?);
+        Ok(NetworkEntry { uuid, name, active, autostart, inactive: Some(inactive), live })
+    }
+}
+
+impl Pool<'_> {
+    pub(super) fn read(&self, known: Option<&PoolEntry>) -> Result<PoolEntry, Error> {
+        let active = self.is_active()?;
+        let inactive = described(self.describe(true), known.map(|known| &known.inactive))?;
+        let live = active.then(|| described(self.describe(false), known.map(|known| &known.live))).transpose()?;
+        let (uuid, name, autostart) = (self.uuid()?, self.name()?, self.is_persistent()? && self.autostart()?);
+        Ok(PoolEntry { uuid, name, active, autostart, inactive: Some(inactive), live })
+    }
+}
+
+/// Reads one object for the mirror and stores it. For a pool, its claimed volumes too: its events are all they have.
+pub(crate) fn refresh(connection: &Connection, mirror: &Mirror, claim: &Claim) -> Result<(), Error> {
+    match claim {
+        Claim::Domain(id) => refresh_domain(connection, mirror, id),
+        Claim::Network(id) => refresh_network(connection, mirror, id),
+        Claim::Pool(id) => refresh_pool(connection, mirror, id),
+        Claim::Volume { pool, name } => {
+            let stamp = mirror.begin();
+            let entry = Arc::new(connection.read_volume(pool, name)?);
+            mirror.store(stamp, |tables, written| tables.put_volume(entry, written));
+            Ok(())
+        }
+        Claim::Leases { network, .. } => {
+            let stamp = mirror.begin();
+            let found = connection.network_by_id(network)?;
+            let leases = found.as_ref().map_or(Ok(None), |network| absent(network.dhcp_leases()))?;
+            mirror.store(stamp, |tables, _| tables.put_leases(network, leases.unwrap_or_default()));
+            Ok(())
+        }
+    }
+}
+
+fn refresh_domain(connection: &Connection, mirror: &Mirror, id: &str) -> Result<(), Error> {
+    let stamp = mirror.begin();
+    let known = lock(&mirror.tables).domains.by_either(id);
+    let entry = match connection.domain_by_id(id)? {
+        None => None,
+        Some(domain) => {
+            let claimed = lock(&mirror.tables).claims_domain(&domain.uuid()?, &domain.name()?);
+            absent(if claimed { domain.read(known.as_deref()) } else { domain.read_plain(known.as_deref()) })?
+        }
+    };
+    let uuid = entry.as_ref().map(|entry| entry.uuid.clone()).or_else(|| known.map(|known| known.uuid.clone()));
+    if let Some(uuid) = uuid {
+        mirror.store(stamp, |tables, written| tables.put_domain(&uuid, entry.map(Arc::new), written));
+    }
+    Ok(())
+}
+
+fn refresh_network(connection: &Connection, mirror: &Mirror, id: &str) -> Result<(), Error> {
+    let stamp = mirror.begin();
+    let known = lock(&mirror.tables).networks.by_either(id);
+    let entry = match connection.network_by_id(id)? {
+        None => None,
+        Some(network) => {
+            let (uuid, name) = (network.uuid()?, network.name()?);
+            if lock(&mirror.tables).claims_network(&uuid, &name) {
+                absent(network.read(known.as_deref()))?
+            } else {
+                let autostart = known.as_ref().is_some_and(|known| known.autostart);
+                let active = absent(network.is_active())?;
+                active.map(|active| NetworkEntry { uuid, name, active, autostart, inactive: None, live: None })
+            }
+        }
+    };
+    let uuid = entry.as_ref().map(|entry| entry.uuid.clone()).or_else(|| known.map(|known| known.uuid.clone()));
+    if let Some(uuid) = uuid {
+        mirror.store(stamp, |tables, written| tables.put_network(&uuid, entry.map(Arc::new), written));
+    }
+    Ok(())
+}
+
+fn refresh_pool(connection: &Connection, mirror: &Mirror, id: &str) -> Result<(), Error> {
+    let stamp = mirror.begin();
+    let known = lock(&mirror.tables).pools.by_either(id);
+    let pool = connection.pool_by_id(id)?;
+    let entry = match &pool {
+        None => None,
+        Some(pool) => {
+            let (uuid, name) = (pool.uuid()?, pool.name()?);
+            if lock(&mirror.tables).claims_pool(&uuid, &name) {
+                absent(pool.read(known.as_deref()))?
+            } else {
+                let autostart = known.as_ref().is_some_and(|known| known.autostart);
+                let active = absent(pool.is_active())?;
+                active.map(|active| PoolEntry { uuid, name, active, autostart, inactive: None, live: None })
+            }
+        }
+    };
+    let keys = [entry.as_ref(), known.as_deref()];
+    let keys: Vec<String> =
+        keys.into_iter().flatten().flat_map(|entry| [entry.uuid.clone(), entry.name.clone()]).collect();
+    let active = entry.as_ref().is_some_and(|entry| entry.active);
+    if let Some(uuid) = keys.first() {
+        mirror.store(stamp, |tables, written| tables.put_pool(uuid, entry.map(Arc::new), written));
+    }
+    refresh_volumes(mirror, stamp, pool.as_ref().map(|pool| (pool, active)), &keys)
+}
+
+/// Reads the claimed volumes of one pool: one list, and one description each. `keys` are the names it is claimed by.
+pub(super) fn refresh_volumes(
+    mirror: &Mirror,
+    stamp: Stamp,
+    pool: Option<(&Pool<'_>, bool)>,
+    keys: &[String],
+) -> Result<(), Error> {
+    let wanted: Vec<(String, String)> = {
+        let tables = lock(&mirror.tables);
+        let mine = tables.claims.volumes().filter(|(pool, _)| keys.iter().any(|key| key == pool));
+        mine.map(|(pool, name)| (pool.to_owned(), name.to_owned())).collect()
+    };
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let listed = match pool {
+        Some((pool, true)) => absent(pool.volumes())?,
+        Some((_, false)) | None => None,
+    };
+    let mut found = HashMap::new();
+    for volume in listed.into_iter().flatten() {
+        found.insert(volume.name()?, volume);
+    }
+    for (key, name) in wanted {
+        let known = lock(&mirror.tables).volume(&key, &name);
+        let presence = match (pool, found.get(&name)) {
+            (None, _) => Presence::PoolAbsent,
+            (Some((_, false)), _) => Presence::PoolInactive,
+            (Some((_, true)), None) => Presence::Absent,
+            (Some((_, true)), Some(volume)) => presence(volume, known.as_deref())?,
+        };
+        let entry = Arc::new(VolumeEntry { pool: key, name, presence });
+        mirror.store(stamp, |tables, written| tables.put_volume(entry, written));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_is_told_from_a_name() {
+        let ids = [
+            "6695eb01-f6a4-8304-79aa-97f2502e193f",
+            "test",
+            "6695eb01-f6a4-8304-79aa-97f2502e193",
+            "-".repeat(36).as_str(),
+        ]
+        .map(is_uuid);
+        assert_eq!(ids, [true, false, false, false]);
+    }
+}

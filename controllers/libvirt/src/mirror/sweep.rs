@@ -1,0 +1,196 @@
+//! Everything read in bulk: after a connection is made, and at each poll for what has no events.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::read::{described, refresh_volumes};
+use super::{DomainEntry, Mirror, NetworkEntry, PoolEntry, Stamp};
+use crate::domain::{Description, Listed};
+use crate::error::{Kind, absent};
+use crate::lock::lock;
+use crate::network::Network;
+use crate::pool::{Listing, Pool};
+use crate::{Connection, Error};
+
+/// Reads everything. `whole` is for a new connection: then live descriptions are read too, which otherwise have events.
+///
+/// Per poll: for domains one list of states and one of autostart, for pools and networks three lists each, one description
+/// for each claimed domain, network and pool, one list for each pool with claimed volumes and one description for each of
+/// these, one call for each network with claimed leases.
+pub(crate) fn sweep(connection: &Connection, mirror: &Mirror, whole: bool) -> Result<(), Error> {
+    let stamp = mirror.begin();
+    domains(connection, mirror, stamp, whole)?;
+    supported(networks(connection, mirror, stamp, whole))?;
+    supported(pools(connection, mirror, stamp, whole))
+}
+
+/// A host may lack a driver for networks or storage; then it has none of them.
+fn supported(swept: Result<(), Error>) -> Result<(), Error> {
+    match swept {
+        Err(error) if error.is_unsupported() => Ok(()),
+        swept => swept,
+    }
+}
+
+fn domains(connection: &Connection, mirror: &Mirror, stamp: Stamp, whole: bool) -> Result<(), Error> {
+    let rows = connection.list_domains()?;
+    let autostart: HashSet<String> = connection.autostarted_domains()?.into_iter().collect();
+    let transient: HashSet<String> =
+        if whole { connection.transient_domains()?.into_iter().collect() } else { HashSet::new() };
+    let mut seen = HashSet::with_capacity(rows.len());
+    for row in &rows {
+        let uuid = row.domain.uuid()?;
+        let known = lock(&mirror.tables).domains.by_uuid(&uuid);
+        let persistent = match &known {
+            Some(known) if !whole => known.persistent,
+            Some(_) | None => !transient.contains(&uuid),
+        };
+        let mut entry = plain_domain(row, autostart.contains(&uuid), persistent)?;
+        seen.insert(uuid);
+        if lock(&mirror.tables).claims_domain(&entry.uuid, &entry.name) {
+            match describe_domain(row, &mut entry, known.as_deref(), whole) {
+                Ok(()) => {}
+                // It went between list and description; an event says so, or the next poll.
+                Err(error) if error.kind == Kind::Gone => continue,
+                Err(error) => return Err(error),
+            }
+        }
+        mirror.store(stamp, |tables, written| tables.put_domain(&entry.uuid.clone(), Some(Arc::new(entry)), written));
+    }
+    let missing = lock(&mirror.tables).domains.missing(&seen);
+    for uuid in missing {
+        mirror.store(stamp, |tables, written| tables.put_domain(&uuid, None, written));
+    }
+    Ok(())
+}
+
+fn plain_domain(row: &Listed<'_>, autostart: bool, persistent: bool) -> Result<DomainEntry, Error> {
+    Ok(DomainEntry {
+        uuid: row.domain.uuid()?,
+        name: row.domain.name()?,
+        id: row.domain.id(),
+        state: row.state,
+        autostart,
+        persistent,
+        inactive: None,
+        live: None,
+    })
+}
+
+fn describe_domain(
+    row: &Listed<'_>,
+    entry: &mut DomainEntry,
+    known: Option<&DomainEntry>,
+    whole: bool,
+) -> Result<(), Error> {
+    if entry.persistent {
+        let text = row.domain.describe(Description::Inactive);
+        entry.inactive = Some(described(text, known.map(|known| &known.inactive))?);
+    }
+    let held = known.filter(|known| !whole && known.id == entry.id).and_then(|known| known.live.clone());
+    entry.live = match (entry.id, held) {
+        (None, _) => None,
+        (Some(_), Some(held)) => Some(held),
+        (Some(_), None) => Some(described(row.domain.describe(Description::Live), known.map(|known| &known.live))?),
+    };
+    Ok(())
+}
+
+fn networks(connection: &Connection, mirror: &Mirror, stamp: Stamp, whole: bool) -> Result<(), Error> {
+    let all = connection.list_networks(Listing::All)?;
+    let active = network_uuids(&connection.list_networks(Listing::Active)?)?;
+    let autostart = network_uuids(&connection.list_networks(Listing::Autostart)?)?;
+    for network in &all {
+        let (uuid, name) = (network.uuid()?, network.name()?);
+        let known = lock(&mirror.tables).networks.by_uuid(&uuid);
+        let (active, autostart) = (active.contains(&uuid), autostart.contains(&uuid));
+        let mut entry = NetworkEntry { uuid, name, active, autostart, inactive: None, live: None };
+        if lock(&mirror.tables).claims_network(&entry.uuid, &entry.name) {
+            let Some(text) = absent(network.describe(true))? else { continue };
+            entry.inactive = Some(described(Ok(text), known.as_ref().map(|known| &known.inactive))?);
+            let held = known.as_ref().filter(|_| !whole).and_then(|known| known.live.clone());
+            entry.live = match (active, held) {
+                (false, _) => None,
+                (true, Some(held)) => Some(held),
+                (true, None) => {
+                    let Some(text) = absent(network.describe(false))? else { continue };
+                    Some(described(Ok(text), known.as_ref().map(|known| &known.live))?)
+                }
+            };
+        }
+        mirror.store(stamp, |tables, written| tables.put_network(&entry.uuid.clone(), Some(Arc::new(entry)), written));
+    }
+    let missing = lock(&mirror.tables).networks.missing(&network_uuids(&all)?);
+    for uuid in missing {
+        mirror.store(stamp, |tables, written| tables.put_network(&uuid, None, written));
+    }
+    leases(mirror, stamp, &all, &active)
+}
+
+fn network_uuids(networks: &[Network<'_>]) -> Result<HashSet<String>, Error> {
+    networks.iter().map(Network::uuid).collect()
+}
+
+/// One call for each network whose leases are claimed; a stopped network has none.
+fn leases(mirror: &Mirror, stamp: Stamp, all: &[Network<'_>], active: &HashSet<String>) -> Result<(), Error> {
+    let wanted: HashSet<String> = lock(&mirror.tables).claims.leases().map(|(network, _)| network.to_owned()).collect();
+    let mut read = HashMap::new();
+    for network in all {
+        let keys = [network.uuid()?, network.name()?];
+        if active.contains(&keys[0]) && keys.iter().any(|key| wanted.contains(key)) {
+            let leases = absent(network.dhcp_leases())?.unwrap_or_default();
+            read.extend(keys.map(|key| (key, leases.clone())));
+        }
+    }
+    for key in wanted {
+        let leases = read.get(&key).cloned().unwrap_or_default();
+        mirror.store(stamp, |tables, _| tables.put_leases(&key, leases));
+    }
+    Ok(())
+}
+
+fn pools(connection: &Connection, mirror: &Mirror, stamp: Stamp, whole: bool) -> Result<(), Error> {
+    let all = connection.list_pools(Listing::All)?;
+    let active = pool_uuids(&connection.list_pools(Listing::Active)?)?;
+    let autostart = pool_uuids(&connection.list_pools(Listing::Autostart)?)?;
+    let mut seen = HashSet::new();
+    for pool in &all {
+        let (uuid, name) = (pool.uuid()?, pool.name()?);
+        seen.extend([uuid.clone(), name.clone()]);
+        let known = lock(&mirror.tables).pools.by_uuid(&uuid);
+        let (active, autostart) = (active.contains(&uuid), autostart.contains(&uuid));
+        let mut entry =
+            PoolEntry { uuid: uuid.clone(), name: name.clone(), active, autostart, inactive: None, live: None };
+        if lock(&mirror.tables).claims_pool(&uuid, &name) {
+            let Some(text) = absent(pool.describe(true))? else { continue };
+            entry.inactive = Some(described(Ok(text), known.as_ref().map(|known| &known.inactive))?);
+            let held = known.as_ref().filter(|_| !whole).and_then(|known| known.live.clone());
+            entry.live = match (active, held) {
+                (false, _) => None,
+                (true, Some(held)) => Some(held),
+                (true, None) => {
+                    let Some(text) = absent(pool.describe(false))? else { continue };
+                    Some(described(Ok(text), known.as_ref().map(|known| &known.live))?)
+                }
+            };
+        }
+        mirror.store(stamp, |tables, written| tables.put_pool(&uuid, Some(Arc::new(entry)), written));
+        refresh_volumes(mirror, stamp, Some((pool, active)), &[uuid.clone(), name])?;
+    }
+    let missing = lock(&mirror.tables).pools.missing(&pool_uuids(&all)?);
+    for uuid in missing {
+        mirror.store(stamp, |tables, written| tables.put_pool(&uuid, None, written));
+    }
+    orphans(mirror, stamp, &seen)
+}
+
+fn pool_uuids(pools: &[Pool<'_>]) -> Result<HashSet<String>, Error> {
+    pools.iter().map(Pool::uuid).collect()
+}
+
+/// Claimed volumes of pools that are not there.
+fn orphans(mirror: &Mirror, stamp: Stamp, seen: &HashSet<String>) -> Result<(), Error> {
+    let claimed: HashSet<String> = lock(&mirror.tables).claims.volumes().map(|(pool, _)| pool.to_owned()).collect();
+    let keys: Vec<String> = claimed.into_iter().filter(|pool| !seen.contains(pool)).collect();
+    refresh_volumes(mirror, stamp, None, &keys)
+}

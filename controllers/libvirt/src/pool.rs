@@ -1,0 +1,182 @@
+//! Storage pools, in libvirt's vocabulary.
+
+use virt::{storage_pool, sys};
+
+use crate::counters::Call;
+use crate::error::absent;
+use crate::sys::Owned;
+use crate::volume::Volume;
+use crate::{Connection, Error};
+
+/// A pool found on the host. Knows name and UUID without a call.
+pub struct Pool<'c> {
+    pub(crate) handle: Owned<storage_pool::StoragePool>,
+    pub(crate) connection: &'c Connection,
+}
+
+/// A volume as the pool lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeName {
+    /// Its name in the pool.
+    pub name: String,
+    /// Its key, which for directories is the path and so is used again by a later volume.
+    pub key: String,
+    /// Where a guest finds it.
+    pub path: String,
+}
+
+/// Sizes of a pool in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolInfo {
+    /// All of it.
+    pub capacity: u64,
+    /// In use.
+    pub allocation: u64,
+    /// Free.
+    pub available: u64,
+}
+
+/// Which networks or pools a bulk list holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Listing {
+    /// All of them.
+    All,
+    /// Those that are active.
+    Active,
+    /// Those that start with the host.
+    Autostart,
+}
+
+impl Connection {
+    fn pool(&self, handle: storage_pool::StoragePool) -> Pool<'_> {
+        Pool { handle: Owned::new(handle), connection: self }
+    }
+
+    /// Looks a pool up by UUID.
+    pub fn find_pool(&self, uuid: &str) -> Result<Option<Pool<'_>>, Error> {
+        let found = self.counted(Call::PoolLookup, |connect| connect.lookup_storage_pool_by_uuid_string(uuid));
+        Ok(absent(found)?.map(|handle| self.pool(handle)))
+    }
+
+    /// Looks a pool up by name.
+    pub fn find_pool_by_name(&self, name: &str) -> Result<Option<Pool<'_>>, Error> {
+        let found = self.counted(Call::PoolLookup, |connect| connect.lookup_storage_pool_by_name(name));
+        Ok(absent(found)?.map(|handle| self.pool(handle)))
+    }
+
+    /// The pools, in one call.
+    pub fn list_pools(&self, which: Listing) -> Result<Vec<Pool<'_>>, Error> {
+        let flags = match which {
+            Listing::All => 0,
+            Listing::Active => sys::VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE,
+            Listing::Autostart => sys::VIR_CONNECT_LIST_STORAGE_POOLS_AUTOSTART,
+        };
+        let pools = self.counted(Call::PoolList, |connect| connect.list_all_storage_pools(flags))?;
+        Ok(pools.into_iter().map(|handle| self.pool(handle)).collect())
+    }
+
+    /// Defines a pool or replaces its definition (of an active pool: for its next start), and gives its UUID.
+    pub fn define_pool(&self, xml: &str) -> Result<String, Error> {
+        let handle = self.counted(Call::PoolDefine, |connect| connect.define_storage_pool_xml(xml, 0))?;
+        self.pool(handle).uuid()
+    }
+}
+
+impl<'c> Pool<'c> {
+    fn counted<T>(
+        &self,
+        call: Call,
+        make: impl FnOnce(&storage_pool::StoragePool) -> Result<T, virt::error::Error>,
+    ) -> Result<T, Error> {
+        self.connection.counted(call, |_| make(&self.handle))
+    }
+
+    /// The name. No call.
+    pub fn name(&self) -> Result<String, Error> {
+        Ok(self.handle.name()?)
+    }
+
+    /// The UUID. No call.
+    pub fn uuid(&self) -> Result<String, Error> {
+        Ok(self.handle.uuid_string()?)
+    }
+
+    /// Makes what the pool needs, never over something that is there. For a directory that is the directory itself; kinds
+    /// that know the flag are told not to overwrite, the others have nothing to overwrite.
+    pub fn build(&self) -> Result<(), Error> {
+        let flags = sys::VIR_STORAGE_POOL_BUILD_NO_OVERWRITE;
+        match self.counted(Call::PoolBuild, |pool| pool.build(flags)) {
+            Err(error) if error.is_unsupported() => {
+                self.counted(Call::PoolBuild, |pool| pool.build(sys::VIR_STORAGE_POOL_BUILD_NEW))
+            }
+            answer => answer,
+        }
+    }
+
+    /// Starts it.
+    pub fn create(&self) -> Result<(), Error> {
+        self.counted(Call::PoolCreate, |pool| pool.create(0))
+    }
+
+    /// Stops it. What it holds stays.
+    pub fn destroy(&self) -> Result<(), Error> {
+        self.counted(Call::PoolDestroy, storage_pool::StoragePool::destroy)
+    }
+
+    /// Removes the definition. What it holds stays.
+    pub fn undefine(&self) -> Result<(), Error> {
+        self.counted(Call::PoolUndefine, storage_pool::StoragePool::undefine)
+    }
+
+    /// Looks at its volumes again. A refresh that fails stops the pool.
+    pub fn refresh(&self) -> Result<(), Error> {
+        self.counted(Call::PoolRefresh, |pool| pool.refresh(0))
+    }
+
+    /// Whether it starts with the host.
+    pub fn autostart(&self) -> Result<bool, Error> {
+        self.counted(Call::PoolGetAutostart, storage_pool::StoragePool::autostart)
+    }
+
+    /// Sets whether it starts with the host.
+    pub fn set_autostart(&self, autostart: bool) -> Result<(), Error> {
+        self.counted(Call::PoolSetAutostart, |pool| pool.set_autostart(autostart))
+    }
+
+    /// Reads the description: of the next start when `inactive`, else of now, with the sizes.
+    pub fn describe(&self, inactive: bool) -> Result<String, Error> {
+        let flags = if inactive { sys::VIR_STORAGE_XML_INACTIVE } else { 0 };
+        self.counted(Call::PoolDescribe, |pool| pool.xml_desc(flags))
+    }
+
+    /// Whether it is started.
+    pub fn is_active(&self) -> Result<bool, Error> {
+        self.counted(Call::PoolIsActive, storage_pool::StoragePool::is_active)
+    }
+
+    /// Whether it has a definition that outlives its run.
+    pub fn is_persistent(&self) -> Result<bool, Error> {
+        self.counted(Call::PoolIsPersistent, storage_pool::StoragePool::is_persistent)
+    }
+
+    /// Its sizes.
+    pub fn info(&self) -> Result<PoolInfo, Error> {
+        let info = self.counted(Call::PoolInfo, storage_pool::StoragePool::info)?;
+        Ok(PoolInfo { capacity: info.capacity, allocation: info.allocation, available: info.available })
+    }
+
+    /// Handles of its volumes as of the last refresh, in one call. Only an active pool has any.
+    pub fn volumes(&self) -> Result<Vec<Volume<'c>>, Error> {
+        let volumes = self.counted(Call::VolumeList, |pool| pool.list_all_volumes(0))?;
+        Ok(volumes.into_iter().map(|handle| Volume::new(handle, self.connection)).collect())
+    }
+
+    /// Names, keys and paths of its volumes: one call, and one more for each path.
+    pub fn list_volumes(&self) -> Result<Vec<VolumeName>, Error> {
+        let listed = self.volumes()?.into_iter().map(|volume| {
+            let path = absent(volume.path())?;
+            Ok(path.map(|path| Ok::<_, Error>(VolumeName { name: volume.name()?, key: volume.key()?, path })))
+        });
+        listed.filter_map(Result::transpose).map(Result::flatten).collect()
+    }
+}

@@ -1,0 +1,22 @@
+//! The safe face of what the `virt` crate lacks: handles whose drop cannot panic, events, bulk state, leases.
+//!
+//! This is the only place of the workspace with `unsafe`. What holds everywhere below:
+//! - a pointer libvirt hands to a callback is valid during the callback only, so callbacks copy and send;
+//! - a callback's context is a leaked `Box`, given back by the `freecb` that libvirt calls once the callback cannot run any more;
+//! - what libvirt allocates for us is freed by the function its documentation names.
+
+#![allow(unsafe_code)]
+
+mod event;
+mod handle;
+mod list;
+
+pub(crate) use event::{CloseReason, Registration, on_close, on_domain_events, on_network_events, on_pool_events};
+pub(crate) use handle::{Owned, abort_stream, finish_stream};
+pub use list::Lease;
+pub(crate) use list::{all_domain_states, dhcp_leases, domain_state};
+
+/// The error of the libvirt call this thread has just made.
+fn last_error() -> crate::Error {
+    virt::error::Error::last_error().into()
+}

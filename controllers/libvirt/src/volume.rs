@@ -1,0 +1,99 @@
+//! Storage volumes, in libvirt's vocabulary.
+
+use virt::storage_vol::{self, StorageVol};
+
+use crate::counters::Call;
+use crate::error::absent;
+use crate::pool::Pool;
+use crate::sys::Owned;
+use crate::{Connection, Error};
+
+/// A volume found in a pool. Knows name and key without a call.
+pub struct Volume<'c> {
+    pub(crate) handle: Owned<StorageVol>,
+    connection: &'c Connection,
+}
+
+/// Sizes of a volume in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VolumeInfo {
+    /// What a guest sees.
+    pub capacity: u64,
+    /// What it takes on the host.
+    pub allocation: u64,
+}
+
+impl<'c> Pool<'c> {
+    /// Looks a volume up by name, among those the pool saw at its last refresh.
+    pub fn find_volume(&self, name: &str) -> Result<Option<Volume<'c>>, Error> {
+        let found = self.connection.counted(Call::VolumeLookup, |_| self.handle.lookup_storage_vol_by_name(name));
+        Ok(absent(found)?.map(|handle| Volume::new(handle, self.connection)))
+    }
+
+    /// Looks a volume up by name and, when it is not there, once more after a refresh: a pool does not see what others put
+    /// into it.
+    pub fn find_volume_refreshed(&self, name: &str) -> Result<Option<Volume<'c>>, Error> {
+        if let Some(volume) = self.find_volume(name)? {
+            return Ok(Some(volume));
+        }
+        self.refresh()?;
+        self.find_volume(name)
+    }
+
+    /// Creates a volume. An image that needs space set aside takes long.
+    pub fn create_volume(&self, xml: &str) -> Result<Volume<'c>, Error> {
+        let made = self.connection.counted(Call::VolumeCreate, |_| StorageVol::create_xml(&self.handle, xml, 0));
+        Ok(Volume::new(made?, self.connection))
+    }
+}
+
+impl<'c> Volume<'c> {
+    pub(crate) fn new(handle: StorageVol, connection: &'c Connection) -> Self {
+        Self { handle: Owned::new(handle), connection }
+    }
+
+    fn counted<T>(
+        &self,
+        call: Call,
+        make: impl FnOnce(&StorageVol) -> Result<T, virt::error::Error>,
+    ) -> Result<T, Error> {
+        self.connection.counted(call, |_| make(&self.handle))
+    }
+
+    /// The name. No call.
+    pub fn name(&self) -> Result<String, Error> {
+        Ok(self.handle.name()?)
+    }
+
+    /// The key. No call.
+    pub fn key(&self) -> Result<String, Error> {
+        Ok(self.handle.key()?)
+    }
+
+    /// Where a guest finds it.
+    pub fn path(&self) -> Result<String, Error> {
+        self.counted(Call::VolumePath, StorageVol::path)
+    }
+
+    /// Reads the description. libvirt looks at the file for it, so a file that vanished behind a pool's back shows here.
+    pub fn describe(&self) -> Result<String, Error> {
+        self.counted(Call::VolumeDescribe, |volume| volume.xml_desc(0))
+    }
+
+    /// Grows it to so many bytes. Not for a disk of a running guest: see [`crate::Domain::block_resize`].
+    pub fn resize(&self, bytes: u64) -> Result<(), Error> {
+        self.counted(Call::VolumeResize, |volume| volume.resize(bytes, 0))
+    }
+
+    /// Deletes it. libvirt does not ask whether a guest uses it: see [`Connection::disk_users`].
+    pub fn delete(&self) -> Result<(), Error> {
+        self.counted(Call::VolumeDelete, |volume| volume.delete(0))
+    }
+
+    /// Its sizes.
+    pub fn info(&self) -> Result<VolumeInfo, Error> {
+        let storage_vol::StorageVolInfo { kind: _, capacity, allocation } =
+            self.counted(Call::VolumeInfo, StorageVol::info)?;
+        Ok(VolumeInfo { capacity, allocation })
+    }
+}

@@ -1,0 +1,71 @@
+//! Growing delays, one count an object.
+
+use std::{collections::HashMap, hash::Hash, sync::Mutex, time::Duration};
+
+/// Counts failures by object: 1 s, 2 s, 4 s … 60 s (crossplane-runtime `pkg/ratelimiter/default.go`).
+#[derive(Debug)]
+pub struct Backoff<K> {
+    failures: Mutex<HashMap<K, u32>>,
+}
+
+impl<K: Hash + Eq + Clone> Backoff<K> {
+    /// Nobody has failed yet.
+    pub fn new() -> Self {
+        Self { failures: Mutex::new(HashMap::new()) }
+    }
+
+    /// Counts a failure and says how long to wait.
+    pub fn failed(&self, key: &K) -> Duration {
+        let mut failures = self.lock();
+        let count = failures.entry(key.clone()).or_insert(0);
+        let delay = Duration::from_secs(1 << (*count).min(6));
+        *count += 1;
+        delay.min(Duration::from_mins(1))
+    }
+
+    /// The object is well again, or gone.
+    pub fn reset(&self, key: &K) {
+        self.lock().remove(key);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<K, u32>> {
+        self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl<K: Hash + Eq + Clone> Default for Backoff<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Spreads a delay by up to ten per cent to either side, so that a thousand polls do not come at once. Never zero.
+pub fn jitter(delay: Duration, seed: u64) -> Duration {
+    // A multiplicative hash (Knuth) is random enough to spread timers and needs no generator.
+    let spread =
+        f64::from(u32::try_from(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32).unwrap_or(0)) / f64::from(u32::MAX);
+    delay.mul_f64(0.9 + 0.2 * spread).max(Duration::from_millis(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_to_a_minute_and_start_anew_after_a_success() {
+        let backoff = Backoff::new();
+        let delays: Vec<u64> = (0..8).map(|_| backoff.failed(&"a").as_secs()).collect();
+        assert_eq!(delays, [1, 2, 4, 8, 16, 32, 60, 60]);
+        backoff.reset(&"a");
+        assert_eq!(backoff.failed(&"a").as_secs(), 1);
+    }
+
+    #[test]
+    fn jitter_stays_within_ten_per_cent_and_above_zero() {
+        for seed in 0..1000 {
+            let delay = jitter(Duration::from_secs(60), seed).as_secs_f64();
+            assert!((54.0..=66.0).contains(&delay), "{delay}");
+        }
+        assert!(jitter(Duration::ZERO, 1) > Duration::ZERO);
+    }
+}

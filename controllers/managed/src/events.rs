@@ -1,0 +1,142 @@
+//! Events on objects, as core/v1: Crossplane grants its providers no rights on `events.k8s.io`, which kube's own recorder writes.
+
+use std::{
+    collections::HashMap,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use apis::Managed;
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::core::v1::{Event, EventSource, ObjectReference},
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+
+/// How long an event that repeats is counted up instead of written anew.
+const AGGREGATE: Duration = Duration::from_mins(10);
+/// At most one write of the same event in this time: an object that fails every second must not fill etcd.
+const QUIET: Duration = Duration::from_secs(30);
+
+/// Normal or Warning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Severity {
+    /// Something was done.
+    Normal,
+    /// Something went wrong.
+    Warning,
+}
+
+/// Writes events of one controller.
+pub struct Recorder {
+    client: Client,
+    component: String,
+    recent: Mutex<HashMap<Key, Recent>>,
+}
+
+type Key = (String, &'static str, String);
+
+struct Recent {
+    name: String,
+    count: i32,
+    first: Instant,
+    written: Instant,
+}
+
+impl Recorder {
+    /// A recorder that signs as `component`.
+    pub fn new(client: Client, component: String) -> Self {
+        Self { client, component, recent: Mutex::new(HashMap::new()) }
+    }
+
+    /// Writes an event on the object, or counts up the one that said the same. An event that cannot be written is logged and forgotten.
+    pub async fn record<K: Managed>(&self, object: &K, severity: Severity, reason: &'static str, message: &str) {
+        let key = (object.uid().to_owned(), reason, message.to_owned());
+        let api: Api<Event> =
+            Api::namespaced(self.client.clone(), object.meta().namespace.as_deref().unwrap_or_default());
+        let written = match self.count(key) {
+            Counted::Quiet => return,
+            Counted::First(name) => {
+                let event = self.event(object, severity, reason, message, name);
+                api.create(&PostParams::default(), &event).await
+            }
+            Counted::Again(name, count) => {
+                let patch = json!({ "count": count, "lastTimestamp": Time(Timestamp::now()) });
+                api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await
+            }
+        };
+        if let Err(error) = written {
+            tracing::debug!(object = object.full_name(), reason, %error, "cannot write event");
+        }
+    }
+
+    /// Forgets what was said about an object.
+    pub fn forget(&self, uid: &str) {
+        self.lock().retain(|(of, _, _), _| of != uid);
+    }
+
+    fn count(&self, key: Key) -> Counted {
+        let now = Instant::now();
+        let mut recent = self.lock();
+        recent.retain(|_, event| now.duration_since(event.first) < AGGREGATE);
+        if let Some(event) = recent.get_mut(&key) {
+            event.count += 1;
+            if now.duration_since(event.written) < QUIET {
+                return Counted::Quiet;
+            }
+            event.written = now;
+            return Counted::Again(event.name.clone(), event.count);
+        }
+        let name = format!("{}.{:x}", key.0, Timestamp::now().as_nanosecond());
+        recent.insert(key, Recent { name: name.clone(), count: 1, first: now, written: now });
+        Counted::First(name)
+    }
+
+    fn event<K: Managed>(&self, object: &K, severity: Severity, reason: &str, message: &str, name: String) -> Event {
+        let meta = object.meta();
+        let now = Time(Timestamp::now());
+        Event {
+            metadata: ObjectMeta {
+                name: Some(name),
+                namespace: meta.namespace.clone(),
+                annotations: Some([("external-name".to_owned(), object.external_name().to_owned())].into()),
+                ..ObjectMeta::default()
+            },
+            involved_object: ObjectReference {
+                api_version: Some(K::api_version(&()).into_owned()),
+                kind: Some(K::kind(&()).into_owned()),
+                name: meta.name.clone(),
+                namespace: meta.namespace.clone(),
+                uid: meta.uid.clone(),
+                resource_version: meta.resource_version.clone(),
+                ..ObjectReference::default()
+            },
+            type_: Some(match severity {
+                Severity::Normal => "Normal".to_owned(),
+                Severity::Warning => "Warning".to_owned(),
+            }),
+            reason: Some(reason.to_owned()),
+            message: Some(message.chars().take(1024).collect()),
+            source: Some(EventSource { component: Some(self.component.clone()), host: None }),
+            first_timestamp: Some(now.clone()),
+            last_timestamp: Some(now),
+            count: Some(1),
+            ..Event::default()
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Recent>> {
+        self.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+enum Counted {
+    First(String),
+    Again(String, i32),
+    Quiet,
+}

@@ -1,0 +1,176 @@
+//! What a kind must say about itself: the seam between the generic reconciler and libvirt.
+
+use std::{fmt::Display, future::Future, sync::Arc, time::Duration};
+
+use apis::{
+    Managed,
+    condition::{Type, Wish},
+    placement::{ConfigId, Placement},
+};
+
+/// Places objects on hosts and connects to them; one for all kinds.
+pub trait Connect: Send + Sync + 'static {
+    /// A connected host.
+    type Host: Send + Sync + 'static;
+
+    /// Which config the object uses. The error is a sentence for the user.
+    fn place<K: Managed>(&self, object: &K, referents: Vec<ConfigId>) -> Result<Placement, String>;
+    /// The host of a config; fails at once while it is known to be away.
+    fn connect(&self, config: &ConfigId) -> impl Future<Output = anyhow::Result<Arc<Self::Host>>> + Send;
+    /// When to try again after this error.
+    fn retry(&self, error: &anyhow::Error) -> Retry;
+}
+
+/// When to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Something must change first; look again with the next poll.
+    Poll,
+    /// The host is busy with something short.
+    Soon,
+    /// After a growing delay.
+    Backoff,
+}
+
+/// One pass over one object: everything the host side may ask of the Kubernetes side.
+pub struct Pass<'a, E: External> {
+    /// The object, with its metadata as it is now.
+    pub object: &'a E::Managed,
+    /// The host it is on.
+    pub host: &'a Arc<<E::Connector as Connect>::Host>,
+    /// The config of that host.
+    pub config: &'a ConfigId,
+    /// A create was begun and not yet known to have succeeded.
+    pub incomplete: bool,
+}
+
+/// What the comparison of wishes and host says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Standing<C> {
+    /// Nothing is there.
+    Absent,
+    /// It is being made by work that goes on by itself and will wake us.
+    Underway,
+    /// It is as wished.
+    Settled,
+    /// It differs, and this would mend it. What cannot be mended is refused beside it.
+    Drifted(C, Option<Refusal>),
+    /// It is as wished but for something that is not done without the user.
+    Refused(Refusal),
+    /// It must not be used or touched at all.
+    Barred(Refusal),
+}
+
+/// Why something is not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// One word for programs, such as `ForeignObject`.
+    pub reason: &'static str,
+    /// What is the matter and what to do about it.
+    pub message: String,
+}
+
+/// What came of a request to delete.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// A look-up said that it is not there, or that what is there is not ours.
+    Absent,
+    /// It was taken away just now; the next look-up will tell.
+    Requested,
+    /// It takes time, for this reason; look again after a while.
+    Waiting(String, Duration),
+    /// It is not deleted, for this reason.
+    Refused(Refusal),
+}
+
+/// What the host shows of an object, for its status.
+#[derive(Debug)]
+pub struct Report<O> {
+    /// `status.atProvider`.
+    pub observation: O,
+    /// The condition Ready.
+    pub ready: Wish,
+    /// The kind's own conditions; those of [`External::CONDITIONS`] that are missing here are removed.
+    pub conditions: Vec<Wish>,
+    /// Annotations to keep on the object; written when they differ.
+    pub annotations: Annotations,
+    /// When to look again, if sooner than the poll.
+    pub recheck: Option<Duration>,
+}
+
+impl<O> Report<O> {
+    /// A report without anything of the kind's own.
+    pub fn of(observation: O, ready: Wish) -> Self {
+        Self { observation, ready, conditions: Vec::new(), annotations: Annotations::new(), recheck: None }
+    }
+}
+
+/// Annotations that a kind keeps on its object. None removes.
+pub type Annotations = Vec<(&'static str, Option<String>)>;
+
+/// A kind of managed resource. `find` and `report` look, `compare` is pure, `create`, `update` and `delete` look again and then act:
+/// the mirror behind `find` may be stale, so whatever changes or releases something must read the one object anew.
+/// All of them are safe to repeat.
+pub trait External: Send + Sync + Sized + 'static {
+    /// The kind.
+    type Managed: Managed;
+    /// Where its objects live.
+    type Connector: Connect;
+    /// What other objects had to tell.
+    type Referents: Send + Sync;
+    /// What the host has.
+    type Found: Send + Sync;
+    /// What would make the host as wished.
+    type Change: Display + Send + Sync;
+
+    /// The conditions of its own that this kind writes.
+    const CONDITIONS: &'static [Type];
+
+    /// The configs of the placed objects that this one refers to.
+    fn neighbours(&self, object: &Self::Managed) -> Vec<ConfigId>;
+    /// Reads the referents. The error names what is waited for.
+    fn resolve(
+        &self,
+        object: &Self::Managed,
+        config: &ConfigId,
+    ) -> impl Future<Output = anyhow::Result<Self::Referents>> + Send;
+    /// What the host has, from its mirror.
+    fn find(&self, pass: &Pass<'_, Self>) -> impl Future<Output = anyhow::Result<Self::Found>> + Send;
+    /// Whether that is as wished.
+    fn compare(
+        &self,
+        pass: &Pass<'_, Self>,
+        referents: &Self::Referents,
+        found: &Self::Found,
+    ) -> anyhow::Result<Standing<Self::Change>>;
+    /// The annotations to be there before a create begins.
+    fn record(
+        &self,
+        pass: &Pass<'_, Self>,
+        referents: &Self::Referents,
+    ) -> impl Future<Output = anyhow::Result<Annotations>> + Send;
+    /// Makes it. The answer is what the host has then.
+    fn create(
+        &self,
+        pass: &Pass<'_, Self>,
+        referents: &Self::Referents,
+    ) -> impl Future<Output = anyhow::Result<Self::Found>> + Send;
+    /// Changes it. The answer is what the host has then.
+    fn update(
+        &self,
+        pass: &Pass<'_, Self>,
+        referents: &Self::Referents,
+        change: &Self::Change,
+    ) -> impl Future<Output = anyhow::Result<Self::Found>> + Send;
+    /// Takes it away.
+    fn delete(&self, pass: &Pass<'_, Self>) -> impl Future<Output = anyhow::Result<Deletion>> + Send;
+    /// What the status says of what was found.
+    fn report(
+        &self,
+        pass: &Pass<'_, Self>,
+        referents: Option<&Self::Referents>,
+        found: &Self::Found,
+    ) -> Report<<Self::Managed as Managed>::Observation>;
+    /// The object is gone from Kubernetes, or let go: in-memory state about it goes too.
+    fn forget(&self, object: &Self::Managed);
+}

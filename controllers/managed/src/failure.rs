@@ -1,0 +1,125 @@
+//! A pass that failed: where, why, and when to try again.
+
+use apis::condition::Wish;
+
+use crate::external::Retry;
+
+/// The step that failed. It gives the event's reason and the start of the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The policies are not a supported set.
+    Policies,
+    /// The object could not be placed or prepared.
+    Initialize,
+    /// A referent is missing or not ready.
+    Resolve,
+    /// The host could not be reached.
+    Connect,
+    /// The host could not be asked.
+    Observe,
+    /// Making it failed.
+    Create,
+    /// Changing it failed.
+    Update,
+    /// Taking it away failed.
+    Delete,
+    /// Kubernetes refused a write.
+    Publish,
+}
+
+impl Phase {
+    /// The reason of the event.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Policies => "CannotUseInvalidManagementPolicy",
+            Self::Initialize => "CannotInitializeManagedResource",
+            Self::Resolve => "CannotResolveResourceReferences",
+            Self::Connect => "CannotConnectToProvider",
+            Self::Observe => "CannotObserveExternalResource",
+            Self::Create => "CannotCreateExternalResource",
+            Self::Update => "CannotUpdateExternalResource",
+            Self::Delete => "CannotDeleteExternalResource",
+            Self::Publish => "CannotUpdateManagedResource",
+        }
+    }
+
+    /// What the message begins with.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Policies | Self::Initialize => "",
+            Self::Resolve => "cannot resolve references: ",
+            Self::Connect => "connect failed: ",
+            Self::Observe => "observe failed: ",
+            Self::Create => "create failed: ",
+            Self::Update => "update failed: ",
+            Self::Delete => "delete failed: ",
+            Self::Publish => "cannot update managed resource: ",
+        }
+    }
+}
+
+/// A pass that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// Where.
+    pub phase: Phase,
+    /// Why.
+    pub error: anyhow::Error,
+    /// When to try again; None leaves it to the connector's judgement of the error.
+    pub retry: Option<Retry>,
+    /// Other conditions that the failure brings.
+    pub wishes: Vec<Wish>,
+}
+
+impl Failure {
+    /// A failure of this step.
+    pub fn new(phase: Phase, error: anyhow::Error) -> Self {
+        Self { phase, error, retry: None, wishes: Vec::new() }
+    }
+
+    /// The same, to be tried again at a set time.
+    #[must_use]
+    pub fn retry(self, retry: Retry) -> Self {
+        Self { retry: Some(retry), ..self }
+    }
+
+    /// The same, with another condition.
+    #[must_use]
+    pub fn wish(mut self, wish: Wish) -> Self {
+        self.wishes.push(wish);
+        self
+    }
+
+    /// The sentence of the condition and the event.
+    pub fn message(&self) -> String {
+        format!("{}{:#}", self.phase.prefix(), self.error)
+    }
+
+    /// Whether Kubernetes said that our copy of the object is old: no failure, the newer one is on its way.
+    pub fn is_conflict(&self) -> bool {
+        self.api_status().is_some_and(kube::core::Status::is_conflict)
+    }
+
+    /// Whether the object is gone from Kubernetes.
+    pub fn is_gone(&self) -> bool {
+        self.phase == Phase::Publish && self.api_status().is_some_and(kube::core::Status::is_not_found)
+    }
+
+    fn api_status(&self) -> Option<&kube::core::Status> {
+        self.error.chain().find_map(|cause| match cause.downcast_ref::<kube::Error>() {
+            Some(kube::Error::Api(status)) => Some(&**status),
+            _ => None,
+        })
+    }
+}
+
+/// Marks errors with the step they came from.
+pub(crate) trait At<T> {
+    fn at(self, phase: Phase) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<anyhow::Error>> At<T> for Result<T, E> {
+    fn at(self, phase: Phase) -> Result<T, Failure> {
+        self.map_err(|error| Failure::new(phase, error.into()))
+    }
+}

@@ -1,0 +1,82 @@
+//! What an object asks for before anything else is looked at: pure.
+
+use apis::{
+    Managed,
+    managed::{FINALIZER, annotation},
+    quantity::parse_span,
+};
+use std::time::Duration;
+
+use crate::plan::Policies;
+
+/// The first decision of a pass.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// The user stopped all work on it.
+    Paused(&'static str),
+    /// Its policies make no sense.
+    Invalid(String),
+    /// It is being deleted, and what is on the host stays.
+    Orphan,
+    /// It is being deleted, and others have to go first.
+    WaitForOthers,
+    /// It is being deleted, and so is what is on the host.
+    Delete,
+    /// It is being deleted and was never on a host.
+    Gone,
+    /// It is to be true on its host.
+    Maintain(Policies),
+}
+
+impl Intent {
+    /// Reads the intent of an object.
+    pub fn of<K: Managed>(object: &K) -> Self {
+        let meta = object.meta();
+        let policies = &object.resource().management_policies;
+        if object.annotation(annotation::PAUSED) == Some("true") {
+            return Self::Paused("Reconciliation is paused via the pause annotation");
+        }
+        if policies.is_empty() {
+            return Self::Paused("Reconciliation is paused: managementPolicies is empty");
+        }
+        let policies = match Policies::check(policies) {
+            Ok(policies) => policies,
+            Err(message) => return Self::Invalid(message),
+        };
+        if meta.deletion_timestamp.is_none() {
+            return Self::Maintain(policies);
+        }
+        let finalizers = meta.finalizers.as_deref().unwrap_or_default();
+        if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
+            return Self::Gone;
+        }
+        if !policies.may_delete() {
+            return Self::Orphan;
+        }
+        if finalizers.len() > 1 { Self::WaitForOthers } else { Self::Delete }
+    }
+}
+
+/// Whether a create was begun and is not known to have ended: pending is newer than both ends.
+pub fn creation_is_incomplete<K: Managed>(object: &K) -> bool {
+    let time = |key| object.annotation(key).and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    match time(annotation::CREATE_PENDING) {
+        None => false,
+        Some(pending) => [annotation::CREATE_SUCCEEDED, annotation::CREATE_FAILED]
+            .into_iter()
+            .filter_map(time)
+            .max()
+            .is_none_or(|end| pending > end),
+    }
+}
+
+/// Whether a create of this object has ever succeeded.
+pub fn was_created<K: Managed>(object: &K) -> bool {
+    object.annotation(annotation::CREATE_SUCCEEDED).is_some()
+}
+
+/// How often the object is looked at: its annotation where that is a duration, never below a second, else `poll`.
+pub fn poll_interval<K: Managed>(object: &K, poll: Duration) -> Duration {
+    let own = object.annotation(annotation::POLL_INTERVAL).and_then(parse_span).filter(|span| !span.is_zero());
+    own.map_or(poll, |span| span.max(Duration::from_secs(1)))
+}

@@ -1,0 +1,132 @@
+//! What to do: pure, and tested as a table.
+
+use apis::managed::ManagementPolicy;
+
+use crate::external::{Refusal, Standing};
+
+/// The policies of one object, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policies {
+    create: bool,
+    update: bool,
+    delete: bool,
+    only_observe: bool,
+}
+
+impl Policies {
+    /// The sets that Crossplane supports (crossplane-runtime `pkg/reconciler/managed/policies.go`); every other is refused.
+    /// The empty set means paused and is answered before this.
+    pub fn check(set: &[ManagementPolicy]) -> Result<Self, String> {
+        use ManagementPolicy::{All, Create, Delete, LateInitialize, Observe, Update};
+        let has = |policy: ManagementPolicy| set.contains(&policy);
+        if has(All) && set.iter().all(|policy| *policy == All) {
+            return Ok(Self { create: true, update: true, delete: true, only_observe: false });
+        }
+        let (create, update, delete, late) = (has(Create), has(Update), has(Delete), has(LateInitialize));
+        let unsupported = [(false, true, true, false), (false, true, true, true), (false, false, true, true)];
+        if has(All) || !has(Observe) || unsupported.contains(&(create, update, delete, late)) {
+            return Err(format!(
+                "`spec.managementPolicies` is set to a value({set:?}) which is not supported. Check docs for supported policies"
+            ));
+        }
+        Ok(Self { create, update, delete, only_observe: !(create || update || delete || late) })
+    }
+
+    /// Whether the external resource goes when the object does.
+    pub fn may_delete(self) -> bool {
+        self.delete
+    }
+}
+
+/// The step of one pass over an object that is not being deleted.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step<C> {
+    /// Make it.
+    Create,
+    /// Change it.
+    Update(C, Option<Refusal>),
+    /// Nothing to do.
+    Keep,
+    /// It differs, and the policies do not let us mend it.
+    Tolerate(C),
+    /// It is not there, and the policies do not let us make it.
+    Missing,
+    /// Something is refused; the object is used on.
+    Refuse(Refusal),
+    /// The object is not to be used or touched.
+    Bar(Refusal),
+    /// Work goes on by itself.
+    Wait,
+}
+
+/// Chooses the step.
+pub fn plan<C>(standing: Standing<C>, policies: Policies) -> Step<C> {
+    match standing {
+        Standing::Absent if policies.create => Step::Create,
+        Standing::Absent => Step::Missing,
+        Standing::Underway => Step::Wait,
+        Standing::Settled => Step::Keep,
+        Standing::Drifted(change, refusal) if policies.update => Step::Update(change, refusal),
+        Standing::Drifted(change, _) => Step::Tolerate(change),
+        Standing::Refused(refusal) => Step::Refuse(refusal),
+        Standing::Barred(_) if policies.only_observe => Step::Keep,
+        Standing::Barred(refusal) => Step::Bar(refusal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ManagementPolicy::{All, Create, Delete, LateInitialize, Observe, Update};
+
+    use super::*;
+
+    fn policies(set: &[ManagementPolicy]) -> Policies {
+        Policies::check(set).unwrap()
+    }
+
+    #[test]
+    fn every_set_that_crossplane_supports_is_accepted_and_no_other() {
+        let all = [Observe, Create, Update, Delete, LateInitialize];
+        let supported = ["OCULD", "O", "OCUD", "OCUL", "OCU", "OCDL", "OCL", "OCD", "OC", "OD", "OU", "OL", "OUL"];
+        for bits in 1..32_u8 {
+            let set: Vec<_> = (0..5).filter(|bit| bits & (1 << bit) != 0).map(|bit| all[bit]).collect();
+            let mut name: String = set.iter().map(|policy| format!("{policy:?}").chars().next().unwrap()).collect();
+            name = sorted(&name);
+            let expected = supported.iter().any(|known| sorted(known) == name);
+            assert_eq!(Policies::check(&set).is_ok(), expected, "{set:?}");
+        }
+        assert!(Policies::check(&[All]).is_ok());
+        assert!(Policies::check(&[All, Observe]).is_err());
+    }
+
+    fn sorted(name: &str) -> String {
+        let mut letters: Vec<char> = name.chars().collect();
+        letters.sort_unstable();
+        letters.into_iter().collect()
+    }
+
+    #[test]
+    fn the_step_follows_from_standing_and_policies() {
+        let refusal = || Refusal { reason: "ForeignObject", message: "not ours".to_owned() };
+        let (full, look, no_update) = (policies(&[All]), policies(&[Observe]), policies(&[Observe, Create, Delete]));
+        let table: [(Standing<u8>, Policies, Step<u8>); 13] = [
+            (Standing::Absent, full, Step::Create),
+            (Standing::Absent, look, Step::Missing),
+            (Standing::Absent, no_update, Step::Create),
+            (Standing::Underway, full, Step::Wait),
+            (Standing::Settled, full, Step::Keep),
+            (Standing::Settled, look, Step::Keep),
+            (Standing::Drifted(1, None), full, Step::Update(1, None)),
+            (Standing::Drifted(1, Some(refusal())), full, Step::Update(1, Some(refusal()))),
+            (Standing::Drifted(1, None), look, Step::Tolerate(1)),
+            (Standing::Drifted(1, None), no_update, Step::Tolerate(1)),
+            (Standing::Refused(refusal()), full, Step::Refuse(refusal())),
+            (Standing::Barred(refusal()), full, Step::Bar(refusal())),
+            (Standing::Barred(refusal()), look, Step::Keep),
+        ];
+        for (standing, policies, step) in table {
+            let shown = format!("{standing:?} {policies:?}");
+            assert_eq!(plan(standing, policies), step, "{shown}");
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! One pass over one object: the pipeline of the crate's front page, in order.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::anyhow;
+use apis::{
+    Managed,
+    condition::{Status, Type, Wish},
+    managed::{FINALIZER, annotation},
+    placement::{ConfigId, Placement},
+};
+use jiff::{Timestamp, Unit};
+use kube::{Client, Resource};
+
+use crate::{
+    backoff::Backoff,
+    events::{Recorder, Severity},
+    external::{Connect, Deletion, External, Pass, Refusal, Report, Retry, Standing},
+    failure::{At, Failure, Phase},
+    intent::{Intent, creation_is_incomplete},
+    plan::{Policies, Step, plan},
+    publish::{self, Metadata, News},
+    usage::Usages,
+};
+
+/// Reconciles the objects of one kind.
+pub struct Reconciler<E: External> {
+    /// The kind.
+    pub external: E,
+    /// The hosts.
+    pub connector: Arc<E::Connector>,
+    /// Kubernetes.
+    pub client: Client,
+    /// Where events go.
+    pub events: Recorder,
+    /// Who uses which config; shared by all kinds.
+    pub usages: Arc<Usages>,
+    /// Failures by UID.
+    pub backoff: Backoff<String>,
+}
+
+/// When the object is due again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requeue {
+    /// When it or its surroundings change.
+    Never,
+    /// At its poll interval.
+    Poll,
+    /// After this time, or at its poll interval if that is sooner.
+    After(Duration),
+}
+
+/// What came of a pass.
+pub struct Outcome<K> {
+    /// The object as last written.
+    pub object: K,
+    /// When it is due again.
+    pub requeue: Requeue,
+    /// Whether the pass failed.
+    pub failed: bool,
+}
+
+impl<E: External> Reconciler<E> {
+    /// One pass. It never fails as a whole: what goes wrong is in the status and in the outcome.
+    pub async fn reconcile(&self, mut object: E::Managed) -> Outcome<E::Managed> {
+        match self.pass(&mut object).await {
+            Ok(requeue) => {
+                self.backoff.reset(&object.uid().to_owned());
+                Outcome { object, requeue, failed: false }
+            }
+            Err(failure) => {
+                let requeue = self.fail(&mut object, &failure).await;
+                Outcome { object, requeue, failed: true }
+            }
+        }
+    }
+
+    async fn pass(&self, object: &mut E::Managed) -> Result<Requeue, Failure> {
+        self.acknowledge_request(object).await;
+        match Intent::of(object) {
+            Intent::Paused(message) => {
+                self.record(object, Severity::Normal, "ReconciliationPaused", message).await;
+                self.publish(object, &News::conditions([Wish::paused(message)])).await?;
+                Ok(Requeue::Never)
+            }
+            Intent::Invalid(message) => Err(Failure::new(Phase::Policies, anyhow!(message)).retry(Retry::Poll)),
+            Intent::Gone => Ok(self.forget(object)),
+            Intent::Orphan => self.release(object).await,
+            Intent::WaitForOthers => Ok(Requeue::After(self.backoff.failed(&object.uid().to_owned()))),
+            Intent::Delete => self.remove(object).await,
+            Intent::Maintain(policies) => self.maintain(object, policies).await,
+        }
+    }
+
+    async fn acknowledge_request(&self, object: &E::Managed) {
+        let handled = object.resource_status().and_then(|status| status.last_handled_reconcile_at.as_deref());
+        let asked = object.annotation(annotation::RECONCILE_REQUESTED);
+        if asked.is_some() && asked != handled {
+            self.record(object, Severity::Normal, "ReconcileRequestHandled", "Handling the reconcile request").await;
+        }
+    }
+
+    // ---- keeping it true ----
+
+    async fn maintain(&self, object: &mut E::Managed, policies: Policies) -> Result<Requeue, Failure> {
+        let placement = self.place(object)?;
+        self.usages.track(object, &placement.config).await.at(Phase::Connect)?;
+        let host = self.connect(&placement.config).await?;
+        let referents = self.external.resolve(object, &placement.config).await.map_err(waiting)?;
+        let pass = Pass { object, host: &host, config: &placement.config, incomplete: creation_is_incomplete(object) };
+        let found = self.external.find(&pass).await.at(Phase::Observe)?;
+        let standing = self.external.compare(&pass, &referents, &found).at(Phase::Observe)?;
+        let finished =
+            pass.incomplete && matches!(standing, Standing::Settled | Standing::Drifted(..) | Standing::Refused(_));
+        let step = plan(standing, policies);
+        if !matches!(step, Step::Create | Step::Missing | Step::Bar(_)) {
+            self.claim(object, &placement, finished).await?;
+        }
+        let site = Site { host: &host, placement: &placement, referents: &referents };
+        self.act(object, &site, step, found).await
+    }
+
+    async fn act(
+        &self,
+        object: &mut E::Managed,
+        site: &Site<'_, E>,
+        step: Step<E::Change>,
+        found: E::Found,
+    ) -> Result<Requeue, Failure> {
+        let up_to_date = match &site.placement.ignored {
+            None => Wish::new(Type::UpToDate, Status::True, "ObserveMatched"),
+            Some(ignored) => Wish::new(Type::UpToDate, Status::False, "PlacementChanged").because(format!(
+                "spec.providerConfigRef names {ignored}, but the object is on {}; it stays there",
+                site.placement.config
+            )),
+        };
+        match step {
+            Step::Create => self.create(object, site, up_to_date).await,
+            Step::Update(change, refusal) => self.update(object, site, &change, refusal, up_to_date).await,
+            Step::Keep => self.settle(object, site, &found, up_to_date, None).await,
+            Step::Wait => {
+                self.settle(object, site, &found, Wish::new(Type::UpToDate, Status::False, "UpdateRequested"), None)
+                    .await
+            }
+            Step::Tolerate(change) => {
+                let restricted =
+                    Wish::new(Type::UpToDate, Status::False, "UpdateRestricted").because(change.to_string());
+                self.settle(object, site, &found, restricted, None).await
+            }
+            Step::Refuse(refusal) => self.settle(object, site, &found, up_to_date, Some(refusal)).await,
+            Step::Bar(refusal) => Err(barred(&refusal)),
+            Step::Missing => {
+                Err(Failure::new(Phase::Observe, anyhow!("external resource does not exist")).retry(Retry::Poll))
+            }
+        }
+    }
+
+    async fn create(&self, object: &mut E::Managed, site: &Site<'_, E>, up_to_date: Wish) -> Result<Requeue, Failure> {
+        let pass = site.pass(object);
+        let mut changes = self.identity(object, site.placement);
+        for (key, value) in self.external.record(&pass, site.referents).await.at(Phase::Create)? {
+            changes.annotate(object, key, value);
+        }
+        changes.annotate(object, annotation::CREATE_PENDING, Some(now()));
+        *object = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish)?;
+        tracing::info!(object = object.full_name(), host = %site.placement.config, "creating");
+        match self.external.create(&site.pass(object), site.referents).await {
+            Ok(found) => self.created(object, site, &found, up_to_date).await,
+            Err(error) => {
+                let mut failed = Metadata::default();
+                failed.annotate(object, annotation::CREATE_FAILED, Some(now()));
+                *object = publish::annotate(&self.client, object, &failed).await.at(Phase::Publish)?;
+                Err(Failure::new(Phase::Create, error).wish(Wish::creating()))
+            }
+        }
+    }
+
+    async fn created(
+        &self,
+        object: &mut E::Managed,
+        site: &Site<'_, E>,
+        found: &E::Found,
+        up_to_date: Wish,
+    ) -> Result<Requeue, Failure> {
+        let standing = self.external.compare(&site.pass(object), site.referents, found).at(Phase::Observe)?;
+        if !matches!(standing, Standing::Underway) {
+            self.claim(object, site.placement, true).await?;
+        }
+        self.record(
+            object,
+            Severity::Normal,
+            "CreatedExternalResource",
+            "Successfully requested creation of external resource",
+        )
+        .await;
+        self.settle(object, site, found, up_to_date, None).await
+    }
+
+    async fn update(
+        &self,
+        object: &mut E::Managed,
+        site: &Site<'_, E>,
+        change: &E::Change,
+        refusal: Option<Refusal>,
+        up_to_date: Wish,
+    ) -> Result<Requeue, Failure> {
+        tracing::info!(object = object.full_name(), host = %site.placement.config, %change, "updating");
+        let pass = site.pass(object);
+        let updated = self.external.update(&pass, site.referents, change).await;
+        let failed = |error| {
+            Failure::new(Phase::Update, error)
+                .wish(Wish::new(Type::UpToDate, Status::False, "UpdateFailed").because(change.to_string()))
+        };
+        let found = updated.map_err(failed)?;
+        let remains = self.external.compare(&pass, site.referents, &found).at(Phase::Observe)?;
+        self.record(
+            object,
+            Severity::Normal,
+            "UpdatedExternalResource",
+            "Successfully requested update of external resource",
+        )
+        .await;
+        match remains {
+            // What an update did not mend is tried again with growing delays, never in a loop.
+            Standing::Drifted(remains, _) => {
+                let requested =
+                    Wish::new(Type::UpToDate, Status::False, "UpdateRequested").because(remains.to_string());
+                self.settle(object, site, &found, requested, refusal).await?;
+                Ok(Requeue::After(self.backoff.failed(&object.uid().to_owned())))
+            }
+            Standing::Refused(refusal) => self.settle(object, site, &found, up_to_date, Some(refusal)).await,
+            Standing::Absent | Standing::Underway | Standing::Settled | Standing::Barred(_) => {
+                self.settle(object, site, &found, up_to_date, refusal).await
+            }
+        }
+    }
+
+    /// Publishes what was found. A refusal beside it is an error of the pass that leaves Ready as the host shows it.
+    async fn settle(
+        &self,
+        object: &mut E::Managed,
+        site: &Site<'_, E>,
+        found: &E::Found,
+        up_to_date: Wish,
+        refusal: Option<Refusal>,
+    ) -> Result<Requeue, Failure> {
+        let Report { observation, ready, conditions, recheck } =
+            self.external.report(&site.pass(object), Some(site.referents), found);
+        let missing = |type_: &&Type| conditions.iter().all(|wish| wish.type_ != **type_);
+        let removed = E::CONDITIONS.iter().filter(missing).copied().collect();
+        let (synced, up_to_date) = match &refusal {
+            None => (Wish::synced(), up_to_date),
+            Some(refusal) => (
+                Wish::sync_failed(format!("update failed: {}", refusal.message)),
+                Wish::new(Type::UpToDate, Status::False, refusal.reason).because(refusal.message.clone()),
+            ),
+        };
+        let wishes = [ready, synced, up_to_date].into_iter().chain(conditions).collect();
+        self.publish(object, &News { wishes, removed, observation: Some(observation) }).await?;
+        if let Some(refusal) = refusal {
+            self.record(object, Severity::Warning, Phase::Update.reason(), &refusal.message).await;
+        }
+        Ok(recheck.map_or(Requeue::Poll, Requeue::After))
+    }
+
+    // ---- taking it away ----
+
+    async fn remove(&self, object: &mut E::Managed) -> Result<Requeue, Failure> {
+        let placement = self.place(object)?;
+        let host = self.connect(&placement.config).await?;
+        let pass = Pass { object, host: &host, config: &placement.config, incomplete: creation_is_incomplete(object) };
+        let deleted = self
+            .external
+            .delete(&pass)
+            .await
+            .map_err(|error| Failure::new(Phase::Delete, error).wish(Wish::deleting()))?;
+        match deleted {
+            Deletion::Absent => self.release(object).await,
+            Deletion::Requested => {
+                tracing::info!(object = object.full_name(), host = %placement.config, "deleted");
+                self.record(
+                    object,
+                    Severity::Normal,
+                    "DeletedExternalResource",
+                    "Successfully requested deletion of external resource",
+                )
+                .await;
+                self.publish(object, &News::conditions([Wish::deleting(), Wish::synced()])).await?;
+                Ok(Requeue::After(Duration::from_millis(1)))
+            }
+            Deletion::Waiting(message, recheck) => {
+                self.publish(object, &News::conditions([Wish::deleting().because(message), Wish::synced()])).await?;
+                Ok(Requeue::After(recheck))
+            }
+            Deletion::Refused(refusal) => {
+                let deleting = Wish::new(Type::Ready, Status::False, refusal.reason).because(refusal.message.clone());
+                Err(Failure::new(Phase::Delete, anyhow!(refusal.message)).wish(deleting))
+            }
+        }
+    }
+
+    /// Lets the object go: what is on the host is gone, or is to stay.
+    async fn release(&self, object: &mut E::Managed) -> Result<Requeue, Failure> {
+        let changes = Metadata { finalizer: Some(false), ..Metadata::default() };
+        publish::metadata(&self.client, object, &changes).await.at(Phase::Publish)?;
+        Ok(self.forget(object))
+    }
+
+    fn forget(&self, object: &E::Managed) -> Requeue {
+        self.external.forget(object);
+        self.usages.forget(object.uid());
+        self.events.forget(object.uid());
+        self.backoff.reset(&object.uid().to_owned());
+        Requeue::Never
+    }
+
+    // ---- steps that both ways share ----
+
+    fn place(&self, object: &E::Managed) -> Result<Placement, Failure> {
+        let neighbours = self.external.neighbours(object);
+        self.connector
+            .place(object, neighbours)
+            .map_err(|message| Failure::new(Phase::Initialize, anyhow!(message)).retry(Retry::Poll))
+    }
+
+    async fn connect(&self, config: &ConfigId) -> Result<Arc<<E::Connector as Connect>::Host>, Failure> {
+        let unknown = || Wish::new(Type::UpToDate, Status::Unknown, "Unreachable");
+        self.connector.connect(config).await.map_err(|error| Failure::new(Phase::Connect, error).wish(unknown()))
+    }
+
+    /// What our metadata on the object should be, as far as it is not so yet.
+    fn identity(&self, object: &E::Managed, placement: &Placement) -> Metadata {
+        let mut changes = Metadata::default();
+        changes.annotate(object, annotation::EXTERNAL_NAME, Some(object.external_name().to_owned()));
+        changes.annotate(object, annotation::PLACEMENT, Some(placement.config.record()));
+        let labels = object.meta().labels.as_ref();
+        if labels.is_none_or(|labels| !labels.contains_key(annotation::INSTANCE_LABEL)) {
+            changes.labels.insert(annotation::INSTANCE_LABEL.to_owned(), placement.config.name.clone());
+        }
+        if !object.meta().finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER) {
+            changes.finalizer = Some(true);
+        }
+        changes
+    }
+
+    /// Writes our metadata after a successful look at the host, and that a create has succeeded where it was open.
+    async fn claim(&self, object: &mut E::Managed, placement: &Placement, finished: bool) -> Result<(), Failure> {
+        let mut changes = self.identity(object, placement);
+        if finished {
+            changes.annotate(object, annotation::CREATE_SUCCEEDED, Some(now()));
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let written = match changes.finalizer {
+            Some(_) => publish::metadata(&self.client, object, &changes).await,
+            None => publish::annotate(&self.client, object, &changes).await,
+        };
+        *object = written.at(Phase::Publish)?;
+        Ok(())
+    }
+
+    async fn publish(
+        &self,
+        object: &mut E::Managed,
+        news: &News<<E::Managed as Managed>::Observation>,
+    ) -> Result<(), Failure> {
+        if let Some(written) = publish::status(&self.client, object, news).await.at(Phase::Publish)? {
+            *object = written;
+        }
+        Ok(())
+    }
+
+    async fn fail(&self, object: &mut E::Managed, failure: &Failure) -> Requeue {
+        let key = object.uid().to_owned();
+        if failure.is_gone() {
+            return self.forget(object);
+        }
+        if failure.is_conflict() {
+            return Requeue::After(Duration::from_millis(200));
+        }
+        let message = failure.message();
+        tracing::warn!(object = object.full_name(), kind = %E::Managed::kind(&()), message, "pass failed");
+        self.record(object, Severity::Warning, failure.phase.reason(), &message).await;
+        let wishes = failure.wishes.iter().cloned().chain([Wish::sync_failed(message)]);
+        if let Err(error) = self.publish(object, &News::conditions(wishes)).await {
+            tracing::warn!(object = object.full_name(), error = error.message(), "cannot write status");
+        }
+        match failure.retry.unwrap_or_else(|| self.connector.retry(&failure.error)) {
+            Retry::Poll => Requeue::Poll,
+            Retry::Soon => Requeue::After(Duration::from_secs(2)),
+            Retry::Backoff => Requeue::After(self.backoff.failed(&key)),
+        }
+    }
+
+    async fn record(&self, object: &E::Managed, severity: Severity, reason: &'static str, message: &str) {
+        self.events.record(object, severity, reason, message).await;
+    }
+}
+
+/// Where a pass takes place.
+struct Site<'a, E: External> {
+    host: &'a Arc<<E::Connector as Connect>::Host>,
+    placement: &'a Placement,
+    referents: &'a E::Referents,
+}
+
+impl<E: External> Site<'_, E> {
+    fn pass<'b>(&'b self, object: &'b E::Managed) -> Pass<'b, E> {
+        Pass { object, host: self.host, config: &self.placement.config, incomplete: creation_is_incomplete(object) }
+    }
+}
+
+/// A referent that is not there yet is waited for; its change wakes us.
+fn waiting(error: anyhow::Error) -> Failure {
+    Failure::new(Phase::Resolve, error).retry(Retry::Poll)
+}
+
+fn barred(refusal: &Refusal) -> Failure {
+    let ready = Wish::new(Type::Ready, Status::False, refusal.reason).because(refusal.message.clone());
+    Failure::new(Phase::Observe, anyhow!(refusal.message.clone())).retry(Retry::Poll).wish(ready)
+}
+
+/// The time as Crossplane writes it: whole seconds, UTC.
+fn now() -> String {
+    let now = Timestamp::now();
+    now.round(Unit::Second).unwrap_or(now).to_string()
+}

@@ -1,0 +1,246 @@
+//! The life of one kind: watch, queue, workers.
+
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use apis::{
+    Managed,
+    managed::annotation::{CREATE_FAILED, CREATE_PENDING},
+};
+use futures::StreamExt;
+use kube::{
+    Api,
+    core::DeserializeGuard,
+    runtime::{
+        WatchStreamExt,
+        reflector::{ObjectRef, Store, store::Writer},
+        watcher::{self, Event},
+    },
+};
+use tokio::task::JoinSet;
+
+use crate::{
+    backoff::jitter,
+    external::External,
+    intent::poll_interval,
+    queue::{Queue, Urgency},
+    reconcile::{Outcome, Reconciler, Requeue},
+};
+
+/// The queue of one kind.
+pub type KindQueue<K> = Queue<ObjectRef<K>>;
+
+/// What others want to know of a kind's objects and passes.
+pub trait Observer<K>: Send + Sync + 'static {
+    /// The object appeared, changed, or is gone.
+    fn changed(&self, object: &K);
+    /// A pass took this long.
+    fn passed(&self, object: &K, took: Duration, failed: bool);
+}
+
+/// How a kind is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How often each object is looked at.
+    pub poll: Duration,
+    /// How often everything is queued, whatever the poll intervals of the objects.
+    pub sync: Duration,
+    /// How many objects of the kind are worked on at once.
+    pub workers: usize,
+}
+
+/// One kind at work.
+pub struct Runner<E: External> {
+    reconciler: Reconciler<E>,
+    queue: Arc<KindQueue<E::Managed>>,
+    store: Store<E::Managed>,
+    observer: Arc<dyn Observer<E::Managed>>,
+    pace: Pace,
+    /// Objects as we wrote them, until the watch has caught up: a pass on an older copy would write the same again.
+    written: Mutex<HashMap<ObjectRef<E::Managed>, E::Managed>>,
+}
+
+impl<E: External> Runner<E> {
+    /// Everything a kind needs to run.
+    pub fn new(
+        reconciler: Reconciler<E>,
+        queue: Arc<KindQueue<E::Managed>>,
+        store: Store<E::Managed>,
+        observer: Arc<dyn Observer<E::Managed>>,
+        pace: Pace,
+    ) -> Self {
+        Self { reconciler, queue, store, observer, pace, written: Mutex::new(HashMap::new()) }
+    }
+
+    /// Works until the queue is closed, and ends when every pass in hand has ended.
+    pub async fn work(self) {
+        let this = Arc::new(self);
+        let mut workers = JoinSet::new();
+        for _ in 0..this.pace.workers.max(1) {
+            workers.spawn(this.clone().worker());
+        }
+        let resync = tokio::spawn(this.clone().resync());
+        while workers.join_next().await.is_some() {}
+        resync.abort();
+    }
+
+    async fn worker(self: Arc<Self>) {
+        while let Some(key) = self.queue.pop().await {
+            self.one(&key).await;
+            self.queue.done(&key);
+        }
+    }
+
+    async fn one(&self, key: &ObjectRef<E::Managed>) {
+        let Some(object) = self.latest(key) else { return };
+        let begun = Instant::now();
+        let Outcome { object, requeue, failed } = self.reconciler.reconcile(object).await;
+        self.observer.passed(&object, begun.elapsed(), failed);
+        let poll = poll_interval(&object, self.pace.poll);
+        let delay = match requeue {
+            Requeue::Never => None,
+            Requeue::Poll => Some(jitter(poll, seed(&object))),
+            Requeue::After(delay) => Some(delay.min(poll)),
+        };
+        if self.store.get(key).is_some() {
+            self.written().insert(key.clone(), object);
+        }
+        if let Some(delay) = delay {
+            self.queue.push_after(key.clone(), delay);
+        }
+    }
+
+    /// The object as we last wrote it or as the watch last showed it, whichever is newer.
+    fn latest(&self, key: &ObjectRef<E::Managed>) -> Option<E::Managed> {
+        let Some(watched) = self.store.get(key) else {
+            self.written().remove(key);
+            return None;
+        };
+        let mut written = self.written();
+        match written.get(key) {
+            Some(ours) if ours.uid() == watched.uid() && version(ours) > version(&*watched) => Some(ours.clone()),
+            Some(_) => {
+                written.remove(key);
+                Some((*watched).clone())
+            }
+            None => Some((*watched).clone()),
+        }
+    }
+
+    async fn resync(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(self.pace.sync).await;
+            for object in self.store.state() {
+                self.queue.push(ObjectRef::from_obj(&*object), Urgency::Background);
+            }
+        }
+    }
+
+    fn written(&self) -> MutexGuard<'_, HashMap<ObjectRef<E::Managed>, E::Managed>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps store and queue of a kind up to date for ever. What cannot be read stops nobody else.
+pub async fn watch<K: Managed>(
+    api: Api<K>,
+    mut writer: Writer<K>,
+    queue: Arc<KindQueue<K>>,
+    observer: Arc<dyn Observer<K>>,
+) {
+    let guarded = Api::<DeserializeGuard<K>>::all(api.into_client());
+    let mut stream = kube::runtime::watcher(guarded, watcher::Config::default()).default_backoff().boxed();
+    let mut seen: HashMap<ObjectRef<K>, u64> = HashMap::new();
+    while let Some(event) = stream.next().await {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted");
+                continue;
+            }
+        };
+        let Some(event) = readable(event) else { continue };
+        writer.apply_watcher_event(&event);
+        match event {
+            Event::Apply(object) => note(&object, Urgency::Event, &mut seen, &queue, &*observer),
+            Event::InitApply(object) => note(&object, Urgency::Background, &mut seen, &queue, &*observer),
+            Event::Delete(object) => {
+                let key = ObjectRef::from_obj(&object);
+                seen.remove(&key);
+                queue.forget(&key);
+                observer.changed(&object);
+            }
+            Event::Init | Event::InitDone => {}
+        }
+    }
+}
+
+/// Queues the object if something changed that a pass reads: our own status writes do not.
+fn note<K: Managed>(
+    object: &K,
+    urgency: Urgency,
+    seen: &mut HashMap<ObjectRef<K>, u64>,
+    queue: &KindQueue<K>,
+    observer: &dyn Observer<K>,
+) {
+    let key = ObjectRef::from_obj(object);
+    observer.changed(object);
+    let now = desired_state(object);
+    if seen.insert(key.clone(), now) != Some(now) {
+        queue.push(key, urgency);
+    }
+}
+
+/// A number that changes with what asks for a pass: generation, labels, annotations but those of a create, finalizers, deletion.
+fn desired_state<K: Managed>(object: &K) -> u64 {
+    let meta = object.meta();
+    let mut hasher = DefaultHasher::new();
+    meta.uid.hash(&mut hasher);
+    meta.generation.hash(&mut hasher);
+    meta.labels.hash(&mut hasher);
+    meta.finalizers.hash(&mut hasher);
+    meta.deletion_timestamp.is_some().hash(&mut hasher);
+    for annotation in
+        meta.annotations.iter().flatten().filter(|(key, _)| ![CREATE_PENDING, CREATE_FAILED].contains(&key.as_str()))
+    {
+        annotation.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// Takes the object out of its guard, without the parts that nobody here reads.
+fn readable<K: Managed>(event: Event<DeserializeGuard<K>>) -> Option<Event<K>> {
+    let open = |guard: DeserializeGuard<K>| match guard.0 {
+        Ok(mut object) => {
+            object.meta_mut().managed_fields = None;
+            Some(object)
+        }
+        Err(invalid) => {
+            let name = invalid.metadata.name.unwrap_or_default();
+            tracing::warn!(kind = %K::kind(&()), name, error = %invalid.error, "object cannot be read");
+            None
+        }
+    };
+    match event {
+        Event::Apply(guard) => open(guard).map(Event::Apply),
+        Event::InitApply(guard) => open(guard).map(Event::InitApply),
+        Event::Delete(guard) => open(guard).map(Event::Delete),
+        Event::Init => Some(Event::Init),
+        Event::InitDone => Some(Event::InitDone),
+    }
+}
+
+/// Resource versions are numbers that grow (Kubernetes 1.35 made them comparable); what is no number is oldest.
+fn version<K: Managed>(object: &K) -> u128 {
+    object.meta().resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
+fn seed<K: Managed>(object: &K) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (object.uid(), &object.meta().resource_version, Instant::now()).hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,176 @@
+//! Domains: find, compare, create, update and delete virtual machines.
+
+mod act;
+mod find;
+mod pending;
+mod power;
+pub mod render;
+mod report;
+pub mod rules;
+
+use std::{collections::HashMap, fmt, sync::{Arc, Mutex, MutexGuard, PoisonError}, time::{Duration, Instant}};
+
+use apis::{Domain, condition::Type, placement::ConfigId};
+use libvirt::{Lease, diff::{Difference, diff}, mirror::DomainEntry, rule::{Route, Rules}};
+use managed::external::{Annotations, Deletion, External, Pass, Refusal, Report, Standing};
+
+use crate::{cluster::Cluster, hosts::Connector, references::Refers};
+pub use power::Power;
+pub use render::Surroundings;
+
+/// The kind.
+pub struct Domains {
+    cluster: Arc<Cluster>,
+    connector: Arc<Connector>,
+    rules: Arc<Rules>,
+    /// When each guest was asked to shut down, and when each was first seen stopped, by UID.
+    clocks: Mutex<HashMap<String, Clock>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Clock {
+    asked: Option<Instant>,
+    stopped: Option<(u32, Instant)>,
+    started: Option<(u32, Instant)>,
+}
+
+/// What the host has of a Domain.
+pub struct Found {
+    entry: Option<Arc<DomainEntry>>,
+    /// What else stands in the way of making it.
+    obstacle: Option<Refusal>,
+    leases: Vec<Lease>,
+    /// Paths of volumes that no object stands for, with their disk's name.
+    media: Vec<(String, String)>,
+    /// What could not be changed on the running guest, and why.
+    hindrances: Vec<String>,
+    power: Option<Power>,
+    recheck: Option<Duration>,
+    guest_agent: Option<bool>,
+}
+
+/// What would make a domain as wished.
+#[derive(Debug)]
+pub struct Change {
+    differences: Vec<Difference>,
+    persist: bool,
+    autostart: Option<bool>,
+    power: Option<Power>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { differences, persist, autostart, power } = self;
+        let mut parts: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        parts.extend(persist.then(|| "definition: absent, wished present".to_owned()));
+        parts.extend(autostart.map(|wished| format!("autostart: {}, wished {wished}", !wished)));
+        parts.extend(power.map(|power| power.to_string()));
+        f.write_str(&parts.join("; "))
+    }
+}
+
+impl Domains {
+    /// The kind, with its rules ready.
+    pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>) -> Self {
+        Self { cluster, connector, rules: Arc::new(rules::rules()), clocks: Mutex::default() }
+    }
+
+    fn clocks(&self) -> MutexGuard<'_, HashMap<String, Clock>> {
+        self.clocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The differences of the definition, and what is refused among them.
+    fn differences(&self, pass: &Pass<'_, Self>, around: &Surroundings, found: &Found, entry: &DomainEntry) -> anyhow::Result<(Vec<Difference>, Option<Refusal>)> {
+        let Some(base) = &entry.inactive else { return Ok((Vec::new(), None)) };
+        let around = found.complete(around);
+        let wishes = render::render(pass.object, &around, pass.host.facts(), Some(base))?;
+        let (applied, refused): (Vec<_>, Vec<_>) = diff(&wishes, base, &self.rules).into_iter().partition(Difference::is_applied);
+        let refusal = refused.first().map(|first| Refusal { reason: reason(first.route), message: refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ") });
+        Ok((applied, refusal))
+    }
+}
+
+fn reason(route: Route) -> &'static str {
+    match route {
+        Route::Refused(libvirt::rule::Refusal::DiskSourceChanged) => "DiskSourceChanged",
+        Route::Immutable | Route::Live(_) | Route::NextBoot | Route::Definition => "UpdateRestricted",
+    }
+}
+
+impl Found {
+    /// The surroundings with the volumes that the host itself was asked for.
+    fn complete(&self, around: &Surroundings) -> Surroundings {
+        let mut around = around.clone();
+        for (disk, path) in &self.media {
+            if let Some(medium) = around.media.get_mut(disk) {
+                medium.path.clone_from(path);
+            }
+        }
+        around
+    }
+}
+
+impl External for Domains {
+    type Managed = Domain;
+    type Connector = Connector;
+    type Referents = Surroundings;
+    type Found = Found;
+    type Change = Change;
+
+    const CONDITIONS: &'static [Type] = &[Type::RestartRequired, Type::GuestAgentConnected];
+
+    fn neighbours(&self, object: &Domain) -> Vec<ConfigId> {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        object.referents().iter().filter_map(|referent| self.cluster.host_of(namespace, referent)).collect()
+    }
+
+    async fn resolve(&self, object: &Domain, config: &ConfigId) -> anyhow::Result<Surroundings> {
+        find::resolve(&self.cluster, object, config)
+    }
+
+    async fn find(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Found> {
+        self.look(pass).await
+    }
+
+    fn compare(&self, pass: &Pass<'_, Self>, around: &Surroundings, found: &Found) -> anyhow::Result<Standing<Change>> {
+        if let Some(obstacle) = &found.obstacle {
+            return Ok(Standing::Barred(obstacle.clone()));
+        }
+        let Some(entry) = &found.entry else { return Ok(Standing::Absent) };
+        let (differences, refusal) = self.differences(pass, around, found, entry)?;
+        let parameters = &pass.object.spec.for_provider;
+        let autostart = parameters.autostart.filter(|wished| entry.persistent && *wished != entry.autostart);
+        let change = Change { differences, persist: !entry.persistent, autostart, power: found.power };
+        let settled = change.differences.is_empty() && !change.persist && autostart.is_none() && change.power.is_none();
+        Ok(match (settled, refusal) {
+            (true, None) => Standing::Settled,
+            (true, Some(refusal)) => Standing::Refused(refusal),
+            (false, refusal) => Standing::Drifted(change, refusal),
+        })
+    }
+
+    async fn record(&self, _: &Pass<'_, Self>, _: &Surroundings) -> anyhow::Result<Annotations> {
+        Ok(Annotations::new())
+    }
+
+    async fn create(&self, pass: &Pass<'_, Self>, around: &Surroundings) -> anyhow::Result<Found> {
+        self.define_and_start(pass, around).await
+    }
+
+    async fn update(&self, pass: &Pass<'_, Self>, around: &Surroundings, change: &Change) -> anyhow::Result<Found> {
+        self.apply(pass, around, change).await
+    }
+
+    async fn delete(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
+        self.undefine(pass).await
+    }
+
+    fn report(&self, pass: &Pass<'_, Self>, around: Option<&Surroundings>, found: &Found) -> Report<apis::domain::DomainObservation> {
+        self.observe(pass, around, found)
+    }
+
+    fn forget(&self, object: &Domain) {
+        self.clocks().remove(object.metadata.uid.as_deref().unwrap_or_default());
+        self.connector.hosts().unclaim(&crate::hosts::owner(object));
+    }
+}

@@ -1,0 +1,278 @@
+//! What changes a domain: each looks at it again first, in the same section of calls.
+
+use std::{sync::Arc, time::Instant};
+
+use anyhow::{Context, anyhow};
+use apis::{Domain, Managed, quantity::Span};
+use libvirt::{Affect, Connection, Description, Error, ErrorKind, Facts, Lane, ShutdownMode, diff::{Difference, diff}, mirror::DomainEntry, overlay::overlay, rule::{Live, Route, Rules}, wish::Wishes, xml::Element};
+use managed::external::{Deletion, Pass};
+use std::time::Duration;
+
+use super::{Change, Domains, Found, Power, Surroundings, render};
+use crate::hosts::{LONG, SHORT, owner};
+
+/// How long a guest has to shut down unless its object says otherwise.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_mins(2);
+/// How often a guest that is shutting down is looked at, beside the event that says it is off.
+const SHUTDOWN_RECHECK: Duration = Duration::from_secs(5);
+
+/// Everything an action needs on the thread of the calls.
+struct Order {
+    object: Domain,
+    around: Surroundings,
+    facts: Facts,
+    rules: Arc<Rules>,
+}
+
+impl Domains {
+    fn order(&self, pass: &Pass<'_, Self>, around: Surroundings) -> Order {
+        Order { object: pass.object.clone(), around, facts: pass.host.facts().clone(), rules: self.rules.clone() }
+    }
+
+    /// Defines a domain that is not there and starts it unless it is to be off.
+    pub(super) async fn define_and_start(&self, pass: &Pass<'_, Self>, around: &Surroundings) -> anyhow::Result<Found> {
+        let uid = pass.object.uid().to_owned();
+        let media = self.look(pass).await?.media;
+        let found = self.found(pass, None, None, media);
+        let order = self.order(pass, found.complete(around));
+        let start = !super::find::is_halted(pass.object);
+        let entry = pass.host.run(Lane::Long, &uid, LONG, move |host| order.create(host, start)).await??;
+        pass.host.mirror().claim(libvirt::mirror::Claim::Domain(uid.clone()), &owner(pass.object));
+        pass.host.mirror().replace_domain(&uid, entry.clone());
+        Ok(self.found(pass, entry.map(Arc::new), None, found.media))
+    }
+
+    /// Brings a domain that is there to what is wished.
+    pub(super) async fn apply(&self, pass: &Pass<'_, Self>, around: &Surroundings, change: &Change) -> anyhow::Result<Found> {
+        let uid = pass.object.uid().to_owned();
+        if change.power == Some(Power::Shutdown) {
+            self.shut_down(pass, &uid).await?;
+        }
+        let found = self.look(pass).await?;
+        let order = self.order(pass, found.complete(around));
+        let start = change.power == Some(Power::Start);
+        let autostart = change.autostart;
+        let (entry, hindrances) = pass.host.run(Lane::Long, &uid, LONG, move |host| order.update(host, autostart, start)).await??;
+        pass.host.mirror().replace_domain(&uid, entry.clone());
+        let mut found = self.found(pass, entry.map(Arc::new), None, found.media);
+        // The guest was asked; its event, not this pass, says when it is off.
+        if found.power == Some(Power::Shutdown) {
+            found.power = None;
+            found.recheck = Some(SHUTDOWN_RECHECK);
+        }
+        found.hindrances = hindrances;
+        Ok(found)
+    }
+
+    /// Asks the guest to shut down, asks again when its time is over, or forces it off where the object allows. Says what it did.
+    async fn shut_down(&self, pass: &Pass<'_, Self>, uid: &str) -> anyhow::Result<String> {
+        let wished = pass.object.parameters().shutdown.clone().unwrap_or_default();
+        let timeout = wished.timeout.as_ref().map_or(Ok(SHUTDOWN_TIMEOUT), Span::duration).map_err(anyhow::Error::msg)?;
+        let asked = self.clocks().entry(uid.to_owned()).or_default().asked;
+        let overdue = asked.is_some_and(|asked| asked.elapsed() >= timeout);
+        let shown = wished.timeout.map_or_else(|| "2m".to_owned(), |timeout| timeout.0);
+        if asked.is_some() && !overdue {
+            return Ok(format!("the guest was asked to shut down and has {shown} to do so"));
+        }
+        let force = overdue && wished.force_after_timeout.unwrap_or_default();
+        let mode = match wished.mode.unwrap_or_default() {
+            apis::domain::ShutdownMode::Default => ShutdownMode::Default,
+            apis::domain::ShutdownMode::Acpi => ShutdownMode::Acpi,
+            apis::domain::ShutdownMode::Agent => ShutdownMode::Agent,
+        };
+        let uuid = uid.to_owned();
+        let done = pass.host.run(Lane::Long, uid, LONG, move |host| stop(host, &uuid, mode, force)).await;
+        self.clocks().entry(uid.to_owned()).or_default().asked = Some(Instant::now());
+        done.context(if force { "destroy domain" } else { "ask domain to shut down" })?;
+        Ok(match (overdue, force) {
+            (false, _) => format!("the guest was asked to shut down and has {shown} to do so"),
+            (true, true) => format!("the guest did not shut down within {shown} and was forced off"),
+            (true, false) => format!("the guest did not shut down within {shown} and was asked again; set shutdown.forceAfterTimeout to force it off"),
+        })
+    }
+
+    /// Takes a domain away: off first, then its definition. Disks stay; they are Volumes of their own.
+    pub(super) async fn undefine(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
+        let uid = pass.object.uid().to_owned();
+        pass.host.mirror().claim(libvirt::mirror::Claim::Domain(uid.clone()), &owner(pass.object));
+        let uuid = uid.clone();
+        let present = pass.host.short(&uid, SHORT, move |host| host.read_domain(&uuid)).await?;
+        let Some(entry) = present else {
+            pass.host.mirror().replace_domain(&uid, None);
+            return Ok(Deletion::Absent);
+        };
+        if entry.id.is_some() {
+            let message = self.shut_down(pass, &uid).await?;
+            let uuid = uid.clone();
+            let on = pass.host.short(&uid, SHORT, move |host| Ok(host.find_domain(&uuid)?.is_some_and(|domain| domain.id().is_some()))).await?;
+            if on {
+                return Ok(Deletion::Waiting(message, SHUTDOWN_RECHECK));
+            }
+        }
+        let uuid = uid.clone();
+        pass.host.run(Lane::Long, &uid, LONG, move |host| host.find_domain(&uuid)?.map_or(Ok(()), |domain| domain.undefine())).await.context("undefine domain")?;
+        Ok(Deletion::Requested)
+    }
+}
+
+fn stop(host: &Connection, uuid: &str, mode: ShutdownMode, force: bool) -> Result<(), Error> {
+    let Some(domain) = host.find_domain(uuid)? else { return Ok(()) };
+    let done = if force { domain.destroy(false) } else { domain.shutdown(mode) };
+    match done {
+        Err(error) if error.is_invalid_state() => Ok(()),
+        done => done,
+    }
+}
+
+impl Order {
+    fn create(self, host: &Connection, start: bool) -> Result<anyhow::Result<Option<DomainEntry>>, Error> {
+        let (uid, name) = (self.object.uid(), self.object.external_name());
+        if host.find_domain(uid)?.is_none() {
+            if host.find_domain_by_name(name)?.is_some() {
+                return Ok(Err(anyhow!("domain {name:?} is on the host already and is not ours")));
+            }
+            let wishes = match render::render(&self.object, &self.around, &self.facts, None) {
+                Ok(wishes) => wishes,
+                Err(error) => return Ok(Err(error)),
+            };
+            let description = wishes.create(&self.rules);
+            if let Err(error) = define(host, &description, None) {
+                return Ok(Err(error));
+            }
+        }
+        if let Some(autostart) = self.object.parameters().autostart.filter(|autostart| *autostart) {
+            host.find_domain(uid)?.map_or(Ok(()), |domain| domain.set_autostart(autostart))?;
+        }
+        if start && let Some(domain) = host.find_domain(uid)?.filter(|domain| domain.id().is_none()) {
+            if let Err(error) = domain.create() {
+                return Ok(Err(anyhow::Error::new(error).context("start domain")));
+            }
+        }
+        host.read_domain(uid).map(Ok)
+    }
+
+    fn update(self, host: &Connection, autostart: Option<bool>, start: bool) -> Result<anyhow::Result<(Option<DomainEntry>, Vec<String>)>, Error> {
+        let uid = self.object.uid().to_owned();
+        let Some(domain) = host.find_domain(&uid)? else { return Ok(Err(anyhow!("the domain went away meanwhile"))) };
+        let base = match Element::parse(&domain.describe(Description::InactiveSecure)?) {
+            Ok(base) => base,
+            Err(error) => return Ok(Err(anyhow!("cannot read the domain's description: {error}"))),
+        };
+        let wishes = match render::render(&self.object, &self.around, &self.facts, Some(&base)) {
+            Ok(wishes) => wishes,
+            Err(error) => return Ok(Err(error)),
+        };
+        let wished = overlay(&wishes, &base, &self.rules);
+        let differs = diff(&wishes, &base, &self.rules).iter().any(Difference::is_applied);
+        if differs || !domain.is_persistent()? {
+            if let Err(error) = define(host, &wished, Some(&base)) {
+                return Ok(Err(error));
+            }
+        }
+        if let Some(autostart) = autostart {
+            domain.set_autostart(autostart)?;
+        }
+        let mut hindrances = Vec::new();
+        if domain.id().is_some() {
+            hindrances = self.change_running(host, &uid, &wishes, &wished)?;
+        } else if start {
+            if let Err(error) = domain.create() {
+                return Ok(Err(anyhow::Error::new(error).context("start domain")));
+            }
+        }
+        Ok(Ok((host.read_domain(&uid)?, hindrances)))
+    }
+
+    /// Changes on the running guest what can be changed there. What fails waits for the next boot, and the reason is told.
+    fn change_running(&self, host: &Connection, uid: &str, wishes: &Wishes, wished: &Element) -> Result<Vec<String>, Error> {
+        let Some(domain) = host.find_domain(uid)? else { return Ok(Vec::new()) };
+        let Ok(live) = Element::parse(&domain.describe(Description::Live)?) else { return Ok(Vec::new()) };
+        let mut hindrances = Vec::new();
+        let mut updated: Vec<String> = Vec::new();
+        for difference in diff(wishes, &live, &self.rules) {
+            let Route::Live(how) = difference.route else { continue };
+            let item = device_of(&difference.path);
+            let done = match how {
+                Live::Device | Live::Update => {
+                    if updated.iter().any(|known| known == item) {
+                        continue;
+                    }
+                    updated.push(item.to_owned());
+                    self.change_device(&domain, &difference, item, wishes, wished, &live)
+                }
+                Live::Memory => change_memory(&domain, wished, &live),
+                Live::Vcpus => change_vcpus(&domain, wished, &live),
+                Live::BlockTune | Live::InterfaceTune | Live::Scheduler | Live::Network => Ok(()),
+            };
+            match done {
+                Err(error) if error.kind == ErrorKind::Unreachable => return Err(error),
+                Err(error) => hindrances.push(format!("{}: {error}", difference.path)),
+                Ok(()) => {}
+            }
+        }
+        Ok(hindrances)
+    }
+
+    fn change_device(&self, domain: &libvirt::Domain<'_>, difference: &Difference, item: &str, wishes: &Wishes, wished: &Element, live: &Element) -> Result<(), Error> {
+        let text = |element: &Element| element.write().map_err(|error| Error::other(format!("cannot write a device: {error}")));
+        let whole = difference.path == item;
+        match (wishes.locate(item, wished, &self.rules), wishes.locate(item, live, &self.rules)) {
+            (Some(device), None) => domain.attach_device(&text(device)?, Affect::Live),
+            (None, Some(device)) if whole => domain.detach_device(&text(device)?, Affect::Live),
+            (Some(device), Some(present)) => domain.update_device(&text(&without_source_index(device, present))?, Affect::Live),
+            (None, Some(_) | None) => Ok(()),
+        }
+    }
+}
+
+/// The device in which a path lies: `devices/disk[ua-disk-a]` of `devices/disk[ua-disk-a]/source@file`.
+fn device_of(path: &str) -> &str {
+    path.find(']').map_or(path, |end| &path[..=end])
+}
+
+/// The device as wished, at the address where it is plugged in now.
+fn without_source_index(wished: &Element, present: &Element) -> Element {
+    let mut device = wished.clone();
+    if device.find("address").is_none() {
+        if let Some(address) = present.find("address") {
+            device.push(address.clone());
+        }
+    }
+    device
+}
+
+fn change_memory(domain: &libvirt::Domain<'_>, wished: &Element, live: &Element) -> Result<(), Error> {
+    let figure = |description: &Element, path| description.text_at(path).and_then(|text| text.parse::<u64>().ok());
+    match (figure(wished, "currentMemory"), figure(live, "memory")) {
+        (Some(now), Some(most)) if now <= most => domain.set_memory(now, Affect::Live),
+        _ => Ok(()),
+    }
+}
+
+/// Only upwards: a guest that is asked to give a processor up may not, and QEMU does not survive asking again.
+fn change_vcpus(domain: &libvirt::Domain<'_>, wished: &Element, live: &Element) -> Result<(), Error> {
+    let most = |description: &Element| description.text_at("vcpu").and_then(|text| text.parse::<u32>().ok()).unwrap_or(1);
+    let now = |description: &Element| description.attr_at("vcpu@current").and_then(|text| text.parse().ok()).unwrap_or_else(|| most(description));
+    let (wished, present) = (now(wished), now(live));
+    if wished > present && wished <= most(live) { domain.set_vcpus(wished, Affect::Live) } else { Ok(()) }
+}
+
+/// Defines with validation. A host whose own description does not validate gets it without, as it wrote it.
+fn define(host: &Connection, description: &Element, base: Option<&Element>) -> anyhow::Result<()> {
+    let text = description.write().context("write the description")?;
+    let Err(error) = host.define_domain(&text, true) else { return Ok(()) };
+    let valid = match base {
+        Some(base) if error.is_invalid_schema() => !own_description_is_invalid(host, base),
+        _ => true,
+    };
+    if valid {
+        return Err(anyhow::Error::new(error).context("define domain"));
+    }
+    tracing::warn!(domain = description.text_at("name"), "the host's own description does not validate; defining without validation");
+    host.define_domain(&text, false).context("define domain")?;
+    Ok(())
+}
+
+fn own_description_is_invalid(host: &Connection, base: &Element) -> bool {
+    base.write().is_ok_and(|text| host.define_domain(&text, true).is_err_and(|error| error.is_invalid_schema()))
+}

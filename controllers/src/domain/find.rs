@@ -1,0 +1,265 @@
+//! What other objects and the host have of a Domain.
+
+use std::{collections::BTreeMap, time::{Duration, Instant}};
+
+use apis::{
+    Domain, Managed, Volume,
+    domain::{Disk, RunStrategy},
+    placement::ConfigId,
+    reference::Reference,
+    volume::Format,
+};
+use anyhow::{Context, bail};
+use libvirt::{Lease, mirror::{Claim, DomainEntry}};
+use managed::{external::{Pass, Refusal}, intent::was_created};
+use std::sync::Arc;
+
+use super::{Clock, Domains, Found, Surroundings, power, render::Medium};
+use crate::{cluster::{Cluster, ready}, hosts::{SHORT, owner}, mark};
+
+/// How long after its start a guest's address is asked for more often than at each poll.
+const LEASE_HURRY: Duration = Duration::from_mins(5);
+
+/// Reads the referents. What is missing or not Ready is waited for.
+pub(super) fn resolve(cluster: &Cluster, object: &Domain, config: &ConfigId) -> anyhow::Result<Surroundings> {
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    let parameters = object.parameters();
+    let mut around = Surroundings::default();
+    for disk in parameters.disks.iter().flatten() {
+        if let Some(medium) = medium(cluster, namespace, disk, config)? {
+            around.media.insert(disk.name.0.clone(), medium);
+        }
+    }
+    for nic in parameters.network_interfaces.iter().flatten() {
+        if let Some(Reference { name }) = &nic.network_ref {
+            let network = ready(&cluster.networks, namespace, name, config, "domain")?;
+            around.networks.insert(nic.name.0.clone(), network.external_name().to_owned());
+        }
+    }
+    if let Some(Reference { name }) = &parameters.cloud_init_ref {
+        let seed = ready(&cluster.cloud_inits, namespace, name, config, "domain")?;
+        around.seed = Some(seed.observation().and_then(|seen| seen.path.clone()).with_context(|| format!("waiting for CloudInit {name}: it has no path yet"))?);
+    }
+    if let Some(os) = &parameters.os {
+        around.kernel = boot_file(cluster, namespace, os.kernel_ref.as_ref(), config)?;
+        around.initrd = boot_file(cluster, namespace, os.initrd_ref.as_ref(), config)?;
+    }
+    Ok(around)
+}
+
+fn boot_file(cluster: &Cluster, namespace: &str, reference: Option<&Reference>, config: &ConfigId) -> anyhow::Result<Option<String>> {
+    let Some(Reference { name }) = reference else { return Ok(None) };
+    let volume = ready(&cluster.volumes, namespace, name, config, "domain")?;
+    Ok(Some(path_of(&volume)?))
+}
+
+fn medium(cluster: &Cluster, namespace: &str, disk: &Disk, config: &ConfigId) -> anyhow::Result<Option<Medium>> {
+    if let Some(Reference { name }) = &disk.volume_ref {
+        let volume = ready(&cluster.volumes, namespace, name, config, "domain")?;
+        let backing = chain(cluster, namespace, &volume, config)?;
+        return Ok(Some(Medium { path: path_of(&volume)?, format: format_of(&volume), backing }));
+    }
+    // The path of a volume that no object stands for is asked of the host.
+    Ok(disk.volume.as_ref().map(|volume| Medium { path: String::new(), format: volume.format, backing: Vec::new() }))
+}
+
+/// The volumes below a volume, top first.
+pub fn chain(cluster: &Cluster, namespace: &str, volume: &Volume, config: &ConfigId) -> anyhow::Result<Vec<(String, Format)>> {
+    let mut below = Vec::new();
+    let mut next = volume.parameters().backing_store.clone();
+    while let Some(backing) = next {
+        let name = &backing.volume_ref.name;
+        anyhow::ensure!(below.len() < 16, "Volume {} stands on more than 16 others", volume.full_name());
+        let volume = ready(&cluster.volumes, namespace, name, config, "volume")?;
+        below.push((path_of(&volume)?, format_of(&volume)));
+        next = volume.parameters().backing_store.clone();
+    }
+    Ok(below)
+}
+
+fn path_of(volume: &Volume) -> anyhow::Result<String> {
+    volume.observation().and_then(|seen| seen.path.clone()).with_context(|| format!("waiting for Volume {}: it has no path yet", volume.full_name()))
+}
+
+fn format_of(volume: &Volume) -> Format {
+    volume.parameters().format.unwrap_or_default()
+}
+
+impl Domains {
+    /// What the mirror of the host has.
+    pub(super) async fn look(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Found> {
+        let (mirror, owner) = (pass.host.mirror(), owner(pass.object));
+        let uid = pass.object.uid();
+        pass.host.synced().await?;
+        if !mirror.claim(Claim::Domain(uid.to_owned()), &owner) && mirror.domain(uid).is_some() {
+            // Claimed just now: read it here rather than in a second pass.
+            let uuid = uid.to_owned();
+            let entry = pass.host.short(uid, SHORT, move |host| host.read_domain(&uuid)).await?;
+            mirror.replace_domain(uid, entry);
+        }
+        let entry = mirror.domain(uid);
+        let obstacle = if entry.is_some() { None } else { self.obstacle(pass).await? };
+        let media = self.host_media(pass).await?;
+        Ok(self.found(pass, entry, obstacle, media))
+    }
+
+    /// Puts together what was found, with what follows from it about power and leases.
+    pub(super) fn found(&self, pass: &Pass<'_, Self>, entry: Option<Arc<DomainEntry>>, obstacle: Option<Refusal>, media: Vec<(String, String)>) -> Found {
+        let leases = entry.as_deref().map(|entry| leases(pass, entry)).unwrap_or_default();
+        let mut found = Found { entry, obstacle, leases, media, hindrances: Vec::new(), power: None, recheck: None, guest_agent: None };
+        let Some(entry) = &found.entry else { return found };
+        let strategy = pass.object.parameters().run_strategy.unwrap_or_default();
+        let begun = pass.incomplete || !was_created(pass.object);
+        let stopped_for = self.stopped_for(pass.object.uid(), entry);
+        (found.power, found.recheck) = power::decide(strategy, begun, entry.state, stopped_for);
+        found.guest_agent = agent(entry);
+        let hurry = self.lease_recheck(pass.object.uid(), &found);
+        if hurry.is_some() {
+            hurry_leases(pass, entry);
+        }
+        found.recheck = found.recheck.or(hurry);
+        found
+    }
+
+    /// How long the guest has been off, as far as we know.
+    fn stopped_for(&self, uid: &str, entry: &DomainEntry) -> Duration {
+        let mut clocks = self.clocks();
+        let clock = clocks.entry(uid.to_owned()).or_default();
+        if entry.id.is_some() {
+            *clock = Clock { stopped: None, started: clock.started.filter(|(id, _)| Some(*id) == entry.id), ..*clock };
+            if let (Some(id), None) = (entry.id, clock.started) {
+                clock.started = Some((id, Instant::now()));
+            }
+            return Duration::ZERO;
+        }
+        clock.started = None;
+        clock.asked = None;
+        let (_, since) = *clock.stopped.get_or_insert((entry.state.reason, Instant::now()));
+        since.elapsed()
+    }
+
+    /// While a guest that was started lately has no address, look again soon: leases make no events.
+    fn lease_recheck(&self, uid: &str, found: &Found) -> Option<Duration> {
+        let started = self.clocks().get(uid)?.started?.1;
+        let live = found.entry.as_ref()?.live.as_ref()?;
+        let waits = live.find_all("devices/interface").iter().any(|nic| {
+            nic.get("type") == Some("network") && nic.attr_at("mac@address").is_some_and(|mac| found.leases.iter().all(|lease| lease.mac != mac))
+        });
+        (waits && started.elapsed() < LEASE_HURRY).then_some(Duration::from_secs(2))
+    }
+
+    /// Why a domain that is not there cannot simply be made.
+    async fn obstacle(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<Refusal>> {
+        let name = pass.object.external_name();
+        if let Some(other) = pass.host.mirror().domain_by_name(name) {
+            let uuid = other.uuid.clone();
+            let entry = pass.host.short(&uuid.clone(), SHORT, move |host| host.read_domain(&uuid)).await?;
+            let description = entry.as_ref().and_then(|entry| entry.inactive.as_ref().or(entry.live.as_ref()));
+            let owner = description.and_then(|description| mark::owner(description));
+            return Ok(Some(foreign("domain", name, owner.as_ref(), pass.object)));
+        }
+        if !was_created(pass.object) {
+            return Ok(None);
+        }
+        for (config, host) in self.connector.others(pass.config).await {
+            let unknown = |why: &dyn std::fmt::Display| Refusal {
+                reason: "WhereaboutsUnknown",
+                message: format!("the domain is not on {}, and {config} cannot be asked whether the guest moved there ({why}); it is not made again before that is known", pass.config),
+            };
+            let host = match host {
+                Ok(host) => host,
+                Err(error) => return Ok(Some(unknown(&format!("{error:#}")))),
+            };
+            if let Err(error) = host.synced().await {
+                return Ok(Some(unknown(&error)));
+            }
+            if host.facts().is_same_host(pass.host.facts()) {
+                continue;
+            }
+            if host.mirror().domain(pass.object.uid()).is_some() {
+                return Ok(Some(Refusal { reason: "Moved", message: format!("the guest moved to the host of {config}; nothing is made or deleted. Point a new Domain at that host, or move the guest back") }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The paths of volumes that no object stands for.
+    async fn host_media(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Vec<(String, String)>> {
+        let mut media = Vec::new();
+        let disks = pass.object.parameters().disks.iter().flatten();
+        for (disk, volume) in disks.filter_map(|disk| Some((disk, disk.volume.as_ref()?))) {
+            let claim = Claim::Volume { pool: volume.pool.clone(), name: volume.name.clone() };
+            pass.host.mirror().claim(claim, &owner(pass.object));
+            let entry = match pass.host.mirror().volume(&volume.pool, &volume.name) {
+                Some(entry) => entry,
+                None => {
+                    let (pool, name) = (volume.pool.clone(), volume.name.clone());
+                    let entry = pass.host.short(&volume.pool, SHORT, move |host| host.read_volume(&pool, &name)).await?;
+                    pass.host.mirror().replace_volume(entry.clone());
+                    Arc::new(entry)
+                }
+            };
+            let path = entry.description().and_then(|description| description.text_at("target/path"));
+            let Some(path) = path else { bail!("disks {}: there is no volume {} in pool {} on the host", disk.name, volume.name, volume.pool) };
+            media.push((disk.name.0.clone(), path.to_owned()));
+        }
+        Ok(media)
+    }
+}
+
+/// Something of that name that is not ours.
+pub fn foreign<K: Managed>(what: &str, name: &str, owner: Option<&mark::Owner>, object: &K) -> Refusal {
+    let whose = match owner {
+        None => "it was not made by this provider".to_owned(),
+        Some(owner) if owner.is_earlier_life_of(&mark::Owner::of(object)) => format!("it was made for an earlier {} of this name (UID {})", owner.kind, owner.uid),
+        Some(owner) => format!("it belongs to {} {}/{} (UID {})", owner.kind, owner.namespace, owner.name, owner.uid),
+    };
+    Refusal {
+        reason: "ForeignObject",
+        message: format!("{what} {name:?} is on the host already and is not ours: {whose}. It is left alone; choose another name with the annotation crossplane.io/external-name, or remove it"),
+    }
+}
+
+/// The leases of the guest's interfaces on libvirt networks.
+fn leases(pass: &Pass<'_, Domains>, entry: &DomainEntry) -> Vec<Lease> {
+    let Some(live) = &entry.live else { return Vec::new() };
+    let mirror = pass.host.mirror();
+    let owner = owner(pass.object);
+    let mut macs: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for nic in live.find_all("devices/interface") {
+        if let (Some(network), Some(mac)) = (nic.attr_at("source@network"), nic.attr_at("mac@address")) {
+            macs.entry(network.to_owned()).or_default().push(mac.to_owned());
+        }
+    }
+    let mut found = Vec::new();
+    for (network, macs) in macs {
+        for mac in &macs {
+            mirror.claim(Claim::Leases { network: network.clone(), mac: Some(mac.clone()) }, &owner);
+        }
+        let leases = mirror.leases(&network).unwrap_or_default();
+        found.extend(leases.iter().filter(|lease| macs.contains(&lease.mac)).cloned());
+    }
+    found.sort_by(|a, b| (&a.mac, &a.ip).cmp(&(&b.mac, &b.ip)));
+    found
+}
+
+/// Asks for the leases of the guest's networks to be read now.
+fn hurry_leases(pass: &Pass<'_, Domains>, entry: &DomainEntry) {
+    for nic in entry.live.iter().flat_map(|live| live.find_all("devices/interface")) {
+        if let (Some(network), Some(mac)) = (nic.attr_at("source@network"), nic.attr_at("mac@address")) {
+            pass.host.mirror().refresh(Claim::Leases { network: network.to_owned(), mac: Some(mac.to_owned()) });
+        }
+    }
+}
+
+/// Whether the guest agent's channel is connected; None where there is no channel.
+fn agent(entry: &DomainEntry) -> Option<bool> {
+    let channels = entry.live.as_ref()?.find_all("devices/channel");
+    let channel = channels.into_iter().find(|channel| channel.attr_at("target@name") == Some("org.qemu.guest_agent.0"))?;
+    Some(channel.attr_at("target@state") == Some("connected"))
+}
+
+/// The strategy under which nothing is started.
+pub(super) fn is_halted(object: &Domain) -> bool {
+    object.parameters().run_strategy == Some(RunStrategy::Halted)
+}

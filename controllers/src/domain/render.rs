@@ -1,0 +1,388 @@
+//! Parameters of a Domain → wishes about its description: pure.
+//!
+//! What the user set is wished always. What we must choose (name, UUID, machine, MAC and target of a new device) is wished when
+//! the thing is made, and read from the host ever after.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, ensure};
+use apis::{
+    Domain, Managed,
+    domain::{
+        BootDevice, Console, Cpu, CpuMode, Disk, DiskBus, DiskDevice, DomainParameters, DomainType, Graphics, GraphicsType, InterfaceModel,
+        NetworkInterface, Os, Rng, RngSource,
+    },
+    volume::Format,
+};
+use libvirt::{Facts, wish::{Part, Wishes}, xml::Element};
+
+use crate::mark;
+
+/// The data of a disk: the file that the guest writes, and what is below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Medium {
+    /// The path on the host.
+    pub path: String,
+    /// The format, from the spec and never from the pool.
+    pub format: Format,
+    /// The volumes below, top first.
+    pub backing: Vec<(String, Format)>,
+}
+
+/// What other objects and the host's pools had to tell about a Domain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The data of each disk, by the disk's name.
+    pub media: BTreeMap<String, Medium>,
+    /// The libvirt network of each interface that names a Network, by the interface's name.
+    pub networks: BTreeMap<String, String>,
+    /// The seed.
+    pub seed: Option<String>,
+    /// The kernel and its initial ramdisk.
+    pub kernel: Option<String>,
+    /// The initial ramdisk.
+    pub initrd: Option<String>,
+}
+
+/// The alias prefixes of our devices, by class.
+pub const DISK: &str = "ua-disk-";
+/// The seed's own class, so that no disk's name meets it.
+pub const SEED: &str = "ua-seed-";
+/// Interfaces.
+pub const NIC: &str = "ua-nic-";
+/// Serial consoles.
+pub const SERIAL: &str = "ua-serial-";
+
+/// Everything wished of a domain. `base` is its inactive description, if it has one.
+pub fn render(object: &Domain, around: &Surroundings, facts: &Facts, base: Option<&Element>) -> anyhow::Result<Wishes> {
+    let parameters = object.parameters();
+    let mut wishes = Wishes::new("domain");
+    if base.is_none() {
+        identity(&mut wishes, object, facts)?;
+    }
+    memory_and_processors(&mut wishes, parameters)?;
+    if let Some(cpu) = &parameters.cpu {
+        processor_model(&mut wishes, cpu);
+    }
+    boot(&mut wishes, parameters, around);
+    disks(&mut wishes, parameters, around, base)?;
+    interfaces(&mut wishes, object, around, base)?;
+    consoles(&mut wishes, object)?;
+    graphics(&mut wishes, parameters.graphics.as_deref().unwrap_or_default());
+    small_devices(&mut wishes, parameters);
+    if let Some(previous) = base.and_then(mark::owned_paths) {
+        wishes.forget(&previous);
+    }
+    let owned = wishes.owned_paths();
+    wishes.replace("metadata/pl:object", mark::element(object, &owned));
+    Ok(wishes)
+}
+
+/// What is chosen once, at creation.
+fn identity(wishes: &mut Wishes, object: &Domain, facts: &Facts) -> anyhow::Result<()> {
+    let parameters = object.parameters();
+    wishes.set("@type", hypervisor(parameters.type_.unwrap_or_default(), facts)?);
+    wishes.set("name", object.external_name());
+    wishes.set("uuid", object.uid());
+    let os = parameters.os.clone().unwrap_or_default();
+    let arch = os.arch.unwrap_or_else(|| facts.arch.clone());
+    wishes.set("os/type", "hvm");
+    wishes.set("os/type@arch", arch.as_str());
+    if ["x86_64", "i686"].contains(&arch.as_str()) {
+        let machine = os.machine.unwrap_or_else(|| "q35".to_owned());
+        wishes.set("os/type@machine", machine.as_str());
+        // Without ACPI a guest cannot be asked to shut down.
+        wishes.flag("features/acpi", true);
+        wishes.flag("features/apic", true);
+        if machine.contains("q35") {
+            ports_for_hot_plug(wishes, parameters);
+        }
+    }
+    Ok(())
+}
+
+/// q35 has one spare port; every device plugged in later needs another, and ports cannot be plugged in.
+fn ports_for_hot_plug(wishes: &mut Wishes, parameters: &DomainParameters) {
+    let devices = parameters.disks.as_ref().map_or(0, Vec::len) + parameters.network_interfaces.as_ref().map_or(0, Vec::len);
+    wishes.item("devices/controller", "pci,0", Part::new().with("@model", "pcie-root"));
+    for index in 1..=devices + 10 {
+        wishes.item("devices/controller", &format!("pci,{index}"), Part::new().with("@model", "pcie-root-port"));
+    }
+}
+
+fn hypervisor(wished: DomainType, facts: &Facts) -> anyhow::Result<&str> {
+    let has = |name: &str| facts.domain_types.iter().any(|known| known == name);
+    let chosen = match wished {
+        DomainType::Kvm => "kvm",
+        DomainType::Qemu => "qemu",
+        DomainType::Auto => return facts.domain_types.iter().find(|name| *name == "kvm").or_else(|| facts.domain_types.first()).map(String::as_str).context("the host offers no type of domain"),
+    };
+    ensure!(has(chosen), "the host cannot run domains of type {chosen}; it offers {}", facts.domain_types.join(", "));
+    Ok(chosen)
+}
+
+fn memory_and_processors(wishes: &mut Wishes, parameters: &DomainParameters) -> anyhow::Result<()> {
+    if let Some(memory) = &parameters.memory {
+        let now = memory.kibibytes().map_err(anyhow::Error::msg).context("memory")?;
+        let most = parameters.max_memory.as_ref().map_or(Ok(now), |most| most.kibibytes()).map_err(anyhow::Error::msg).context("maxMemory")?;
+        ensure!(now > 0, "memory must be more than nothing");
+        ensure!(now <= most, "memory must not be larger than maxMemory");
+        wishes.set("memory", most.to_string());
+        wishes.set("currentMemory", now.to_string());
+    }
+    match (parameters.vcpus, parameters.max_vcpus) {
+        (None, None) => {}
+        (vcpus, Some(most)) => {
+            wishes.set("vcpu", most.to_string());
+            wishes.set("vcpu@current", vcpus.unwrap_or(1).to_string());
+        }
+        (Some(vcpus), None) => wishes.set("vcpu", vcpus.to_string()),
+    }
+    Ok(())
+}
+
+fn processor_model(wishes: &mut Wishes, cpu: &Cpu) {
+    let mode = match cpu.mode {
+        None => return,
+        Some(CpuMode::Custom) => "custom",
+        Some(CpuMode::HostModel) => "host-model",
+        Some(CpuMode::HostPassthrough) => "host-passthrough",
+        Some(CpuMode::Maximum) => "maximum",
+    };
+    wishes.set("cpu@mode", mode);
+    if let Some(model) = &cpu.model {
+        wishes.set("cpu/model", model.as_str());
+    }
+}
+
+fn boot(wishes: &mut Wishes, parameters: &DomainParameters, around: &Surroundings) {
+    let Some(os) = &parameters.os else { return };
+    let Os { arch: _, machine, kernel_ref: _, initrd_ref: _, cmdline, boot } = os;
+    if let Some(machine) = machine {
+        wishes.set("os/type@machine", machine.as_str());
+    }
+    if let Some(kernel) = &around.kernel {
+        wishes.set("os/kernel", kernel.as_str());
+    }
+    if let Some(initrd) = &around.initrd {
+        wishes.set("os/initrd", initrd.as_str());
+    }
+    if let Some(cmdline) = cmdline {
+        wishes.set("os/cmdline", cmdline.as_str());
+    }
+    if let Some(devices) = boot {
+        let element = |device: &BootDevice| {
+            Element::new("boot").attr("dev", match device {
+                BootDevice::Disk => "hd",
+                BootDevice::Cdrom => "cdrom",
+                BootDevice::Network => "network",
+            })
+        };
+        wishes.replace_all("os/boot", devices.iter().map(element).collect());
+    }
+}
+
+// ---- disks ----
+
+fn disks(wishes: &mut Wishes, parameters: &DomainParameters, around: &Surroundings, base: Option<&Element>) -> anyhow::Result<()> {
+    let mut targets = Targets::of(base);
+    let disks = parameters.disks.as_deref().unwrap_or_default();
+    wishes.own("devices/disk", DISK);
+    wishes.own("devices/disk", SEED);
+    for disk in disks {
+        let alias = format!("{DISK}{}", disk.name);
+        wishes.item("devices/disk", &alias, disk_part(disk, &alias, around, &mut targets)?);
+    }
+    if let Some(path) = &around.seed {
+        let alias = format!("{SEED}cloud-init");
+        let medium = Medium { path: path.clone(), format: Format::Raw, backing: Vec::new() };
+        let part = data(Part::new(), Some(&medium)).with("@device", "cdrom").with_flag("readonly", true);
+        wishes.item("devices/disk", &alias, place(part, &alias, DiskBus::Scsi, &mut targets)?);
+    }
+    let scsi = around.seed.is_some() || disks.iter().any(|disk| bus(disk) == DiskBus::Scsi);
+    if scsi {
+        // libvirt's own choice, lsilogic, has no driver in the kernels of cloud images.
+        wishes.item("devices/controller", "scsi,0", Part::new().with("@model", "virtio-scsi"));
+    }
+    Ok(())
+}
+
+fn disk_part(disk: &Disk, alias: &str, around: &Surroundings, targets: &mut Targets) -> anyhow::Result<Part> {
+    let device = disk.device.unwrap_or_default();
+    let mut part = data(Part::new(), around.media.get(&disk.name.0)).with(
+        "@device",
+        match device {
+            DiskDevice::Disk => "disk",
+            DiskDevice::Cdrom => "cdrom",
+        },
+    );
+    let read_only = disk.read_only.or((device == DiskDevice::Cdrom).then_some(true));
+    if let Some(read_only) = read_only {
+        part.flag("readonly", read_only);
+    }
+    if let Some(order) = disk.boot_order {
+        part.set("boot@order", order.to_string());
+    }
+    place(part, alias, bus(disk), targets)
+}
+
+fn bus(disk: &Disk) -> DiskBus {
+    disk.bus.unwrap_or(match disk.device.unwrap_or_default() {
+        DiskDevice::Disk => DiskBus::Virtio,
+        DiskDevice::Cdrom => DiskBus::Scsi,
+    })
+}
+
+/// The whole chain is spelled out, down to its end: QEMU then opens no file that an image's header names.
+fn data(part: Part, medium: Option<&Medium>) -> Part {
+    let part = part.with("@type", "file").with("driver@name", "qemu");
+    let Some(medium) = medium else { return part.with("driver@type", "raw").with_flag("source", false) };
+    let end = Element::new("backingStore");
+    let chain = medium.backing.iter().rev().fold(end, |below, (path, format)| {
+        Element::new("backingStore")
+            .attr("type", "file")
+            .child(Element::new("format").attr("type", format.as_libvirt()))
+            .child(Element::new("source").attr("file", path.as_str()))
+            .child(below)
+    });
+    part.with("driver@type", medium.format.as_libvirt()).with("source@file", medium.path.as_str()).with_whole("backingStore", chain)
+}
+
+fn place(part: Part, alias: &str, bus: DiskBus, targets: &mut Targets) -> anyhow::Result<Part> {
+    let (name, prefix) = match bus {
+        DiskBus::Virtio => ("virtio", "vd"),
+        DiskBus::Scsi => ("scsi", "sd"),
+        DiskBus::Sata => ("sata", "sd"),
+        DiskBus::Ide => ("ide", "hd"),
+        DiskBus::Usb => ("usb", "sd"),
+    };
+    let target = targets.target(alias, prefix)?;
+    Ok(part.with("alias@name", alias).with("target@bus", name).with("target@dev", target))
+}
+
+/// Which device names are taken, and by which of our disks.
+struct Targets {
+    ours: BTreeMap<String, String>,
+    taken: BTreeSet<String>,
+}
+
+impl Targets {
+    fn of(base: Option<&Element>) -> Self {
+        let mut targets = Self { ours: BTreeMap::new(), taken: BTreeSet::new() };
+        for disk in base.map(|base| base.find_all("devices/disk")).unwrap_or_default() {
+            let Some(target) = disk.attr_at("target@dev") else { continue };
+            targets.taken.insert(target.to_owned());
+            if let Some(alias) = disk.attr_at("alias@name") {
+                targets.ours.insert(alias.to_owned(), target.to_owned());
+            }
+        }
+        targets
+    }
+
+    /// A disk keeps its name for as long as its bus allows; a new one gets the first free.
+    fn target(&mut self, alias: &str, prefix: &str) -> anyhow::Result<String> {
+        if let Some(target) = self.ours.get(alias).filter(|target| target.starts_with(prefix)) {
+            return Ok(target.clone());
+        }
+        let free = ('a'..='z').map(|letter| format!("{prefix}{letter}")).find(|target| !self.taken.contains(target));
+        let target = free.with_context(|| format!("no name is free for {alias}: 26 disks on one bus are the most"))?;
+        self.taken.insert(target.clone());
+        Ok(target)
+    }
+}
+
+// ---- other devices ----
+
+fn interfaces(wishes: &mut Wishes, object: &Domain, around: &Surroundings, base: Option<&Element>) -> anyhow::Result<()> {
+    wishes.own("devices/interface", NIC);
+    let present: BTreeSet<&str> =
+        base.map(|base| base.find_all("devices/interface")).unwrap_or_default().into_iter().filter_map(|nic| nic.attr_at("alias@name")).collect();
+    for nic in object.parameters().network_interfaces.as_deref().unwrap_or_default() {
+        let NetworkInterface { name, network_ref, network, bridge, mac, model } = nic;
+        let alias = format!("{NIC}{name}");
+        let mut part = Part::new().with("alias@name", alias.as_str());
+        match (network_ref, network, bridge) {
+            (Some(reference), _, _) => {
+                let network = around.networks.get(&name.0).with_context(|| format!("Network {} is not resolved", reference.name))?;
+                part = part.with("@type", "network").with("source@network", network.as_str());
+            }
+            (None, Some(network), _) => part = part.with("@type", "network").with("source@network", network.as_str()),
+            (None, None, Some(bridge)) => part = part.with("@type", "bridge").with("source@bridge", bridge.as_str()),
+            (None, None, None) => anyhow::bail!("networkInterfaces {name}: set one of networkRef, network and bridge"),
+        }
+        match mac {
+            Some(mac) => part.set("mac@address", mac.to_ascii_lowercase()),
+            None if !present.contains(alias.as_str()) => part.set("mac@address", mark::mac(object.uid(), &name.0)),
+            None => {}
+        }
+        if model.is_some() || !present.contains(alias.as_str()) {
+            part.set("model@type", card(model.unwrap_or_default()));
+        }
+        wishes.item("devices/interface", &alias, part);
+    }
+    Ok(())
+}
+
+fn card(model: InterfaceModel) -> &'static str {
+    match model {
+        InterfaceModel::Virtio => "virtio",
+        InterfaceModel::E1000 => "e1000",
+        InterfaceModel::E1000e => "e1000e",
+        InterfaceModel::Rtl8139 => "rtl8139",
+    }
+}
+
+/// Where the host keeps what a console prints. The directory is libvirt's own, so that no user names a path of the host.
+fn log_path(name: &str, console: &str) -> anyhow::Result<String> {
+    ensure!(!name.contains('/') && !name.starts_with('.'), "external name {name:?} cannot name a log file: it must not contain a slash or begin with a dot");
+    Ok(format!("/var/log/libvirt/qemu/{name}-{console}.log"))
+}
+
+fn consoles(wishes: &mut Wishes, object: &Domain) -> anyhow::Result<()> {
+    wishes.own("devices/serial", SERIAL);
+    for (port, console) in object.parameters().consoles.as_deref().unwrap_or_default().iter().enumerate() {
+        let Console { name, log } = console;
+        let alias = format!("{SERIAL}{name}");
+        let mut part = Part::new().with("@type", "pty").with("alias@name", alias.as_str()).with("target@port", port.to_string());
+        if log.unwrap_or_default() {
+            part = part.with("log@file", log_path(object.external_name(), &name.0)?).with("log@append", "on");
+        } else {
+            part.flag("log", false);
+        }
+        wishes.item("devices/serial", &alias, part);
+    }
+    Ok(())
+}
+
+fn graphics(wishes: &mut Wishes, graphics: &[Graphics]) {
+    for Graphics { type_, listen } in graphics {
+        let kind = match type_ {
+            GraphicsType::Vnc => "vnc",
+        };
+        let listen = listen.as_deref().unwrap_or("127.0.0.1");
+        let element = Element::new("listen").attr("type", "address").attr("address", listen);
+        let part = Part::new().with("@autoport", "yes").with("@listen", listen).with_whole("listen", element);
+        wishes.item("devices/graphics", kind, part);
+    }
+}
+
+fn small_devices(wishes: &mut Wishes, parameters: &DomainParameters) {
+    wishes.own("devices/rng", "ua-rng-");
+    if let Some(Rng { source }) = &parameters.rng {
+        let source = match source.unwrap_or_default() {
+            RngSource::Urandom => "/dev/urandom",
+            RngSource::Random => "/dev/random",
+        };
+        let part = Part::new().with("@model", "virtio").with("alias@name", "ua-rng-0").with("backend@model", "random").with("backend", source);
+        wishes.item("devices/rng", "ua-rng-0", part);
+    }
+    wishes.own("devices/channel", "ua-channel-");
+    if parameters.guest_agent.unwrap_or_default() {
+        let part = Part::new()
+            .with("@type", "unix")
+            .with("alias@name", "ua-channel-agent")
+            .with("target@type", "virtio")
+            .with("target@name", "org.qemu.guest_agent.0");
+        wishes.item("devices/channel", "ua-channel-agent", part);
+    }
+}

@@ -1,0 +1,67 @@
+//! The drift rules of a domain: path · key · unit · live route, with group and what a change clears where there is any.
+//!
+//! What no line names is text that a redefine changes and the next boot shows.
+
+use libvirt::rule::{Key, Live, Route, Rule, Rules, Unit};
+
+use Live::{Device, Memory, Update, Vcpus};
+use Route::{Definition, Immutable, NextBoot};
+
+const TABLE: &[Rule] = &[
+    // identity
+    Rule::value("@type", Unit::Text, Immutable),
+    Rule::value("name", Unit::Text, Immutable),
+    Rule::value("uuid", Unit::Text, Immutable),
+    Rule::element("metadata/pl:object", Definition),
+    // memory: libvirt keeps three figures for one wish
+    Rule::value("memory", Unit::Kibibytes, NextBoot).group("memory"),
+    Rule::value("currentMemory", Unit::Kibibytes, Route::Live(Memory)).group("memory"),
+    Rule::value("maxMemory", Unit::Kibibytes, NextBoot).group("memory"),
+    // processors
+    Rule::value("vcpu", Unit::Number, NextBoot).group("vcpu"),
+    Rule::value("vcpu@current", Unit::Number, Route::Live(Vcpus)).group("vcpu"),
+    Rule::value("cpu@mode", Unit::Text, NextBoot).group("cpu"),
+    Rule::value("cpu/model", Unit::Text, NextBoot).group("cpu"),
+    // what boots
+    Rule::value("os/type@arch", Unit::Text, Immutable),
+    Rule::value("os/type@machine", Unit::MachineAlias, NextBoot),
+    Rule::value("os/kernel", Unit::Path, NextBoot),
+    Rule::value("os/initrd", Unit::Path, NextBoot),
+    Rule::element("os/boot", NextBoot).group("boot"),
+    Rule::value("devices/disk/boot@order", Unit::Number, NextBoot).group("boot"),
+    Rule::value("devices/interface/boot@order", Unit::Number, NextBoot).group("boot"),
+    // disks: attached and detached live; a medium is changed live; data is never swapped
+    Rule::list("devices/disk", &[Key::Alias, Key::Fields(&[("target@dev", "")])], Route::Live(Device)),
+    Rule::value("devices/disk@type", Unit::Text, Route::Live(Update)).group("data"),
+    Rule::value("devices/disk/driver@type", Unit::Text, Route::Live(Update)).group("data"),
+    Rule::element("devices/disk/source", Route::Live(Update)).group("data"),
+    Rule::value("devices/disk/source@file", Unit::Path, Route::Live(Update)),
+    Rule::filled("devices/disk/source@index"),
+    Rule::element("devices/disk/backingStore", Definition).group("data"),
+    Rule::value("devices/disk@device", Unit::Text, NextBoot).clears(&["address"]),
+    Rule::value("devices/disk/target@bus", Unit::Text, NextBoot).clears(&["address"]),
+    Rule::value("devices/disk/target@dev", Unit::Text, NextBoot).clears(&["address"]),
+    Rule::value("devices/disk/alias@name", Unit::Text, Definition),
+    // interfaces
+    Rule::list("devices/interface", &[Key::Alias, Key::Fields(&[("mac@address", "")])], Route::Live(Device)),
+    Rule::value("devices/interface@type", Unit::Text, NextBoot).group("link"),
+    Rule::element("devices/interface/source", Route::Live(Update)).group("link"),
+    Rule::value("devices/interface/source@network", Unit::Text, Route::Live(Update)),
+    Rule::value("devices/interface/source@bridge", Unit::Text, Route::Live(Update)),
+    Rule::filled("devices/interface/source@portid"),
+    Rule::value("devices/interface/mac@address", Unit::Mac, NextBoot),
+    Rule::value("devices/interface/model@type", Unit::Text, NextBoot).clears(&["address"]),
+    Rule::value("devices/interface/alias@name", Unit::Text, Definition),
+    // other devices
+    Rule::list("devices/controller", &[Key::Fields(&[("@type", ""), ("@index", "0")])], NextBoot),
+    Rule::list("devices/serial", &[Key::Alias, Key::Fields(&[("target@port", "0")])], NextBoot),
+    Rule::list("devices/graphics", &[Key::Fields(&[("@type", "")])], NextBoot),
+    Rule::value("devices/graphics/listen@address", Unit::Ip, NextBoot),
+    Rule::list("devices/rng", &[Key::Alias, Key::First], Route::Live(Device)),
+    Rule::list("devices/channel", &[Key::Alias, Key::Fields(&[("target@name", "")])], Route::Live(Device)),
+];
+
+/// The table, ready for use.
+pub fn rules() -> Rules {
+    Rules::new(TABLE)
+}

@@ -1,0 +1,286 @@
+//! Networks: find, compare, create, update and delete virtual networks.
+
+pub mod render;
+pub mod rules;
+
+use std::{fmt, sync::Arc};
+
+use anyhow::{Context, anyhow};
+use apis::{
+    Managed, Network,
+    condition::{Status, Type, Wish},
+    managed::annotation,
+    network::NetworkObservation,
+    placement::ConfigId,
+};
+use libvirt::{
+    Affect, Connection, Error, Lane, Section, UpdateCommand,
+    diff::{Difference, diff},
+    mirror::{Claim, NetworkEntry},
+    overlay::overlay,
+    rule::{Live, Route, Rules},
+    wish::Wishes,
+    xml::Element,
+};
+use managed::external::{Annotations, Deletion, External, Pass, Refusal, Report, Standing};
+
+use crate::{
+    applied,
+    cluster::Cluster,
+    domain::find::foreign,
+    hosts::{Calls, Connector, LONG, SHORT, owner},
+    references::{Referent, ReferentKind},
+};
+
+/// The kind.
+pub struct Networks {
+    cluster: Arc<Cluster>,
+    connector: Arc<Connector>,
+    rules: Arc<Rules>,
+}
+
+/// What the host has of a Network.
+pub struct Found {
+    entry: Option<Arc<NetworkEntry>>,
+    obstacle: Option<Refusal>,
+}
+
+/// What would make a network as wished.
+#[derive(Debug)]
+pub struct Change {
+    differences: Vec<Difference>,
+    autostart: Option<bool>,
+    start: bool,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { differences, autostart, start } = self;
+        let mut parts: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        parts.extend(autostart.map(|wished| format!("autostart: {}, wished {wished}", !wished)));
+        parts.extend(start.then(|| "state: inactive, wished active".to_owned()));
+        f.write_str(&parts.join("; "))
+    }
+}
+
+impl Networks {
+    /// The kind, with its rules ready.
+    pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>) -> Self {
+        Self { cluster, connector, rules: Arc::new(rules::rules()) }
+    }
+
+    async fn read(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<NetworkEntry>> {
+        let uid = pass.object.uid().to_owned();
+        let entry = pass.host.short(&uid.clone(), SHORT, move |host| host.read_network(&uid)).await?;
+        pass.host.mirror().replace_network(pass.object.uid(), entry.clone());
+        Ok(entry)
+    }
+
+    async fn apply(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Found> {
+        let (object, rules) = (pass.object.clone(), self.rules.clone());
+        let uid = object.uid().to_owned();
+        pass.host.run(Lane::Long, &uid, LONG, move |host| Ok(make_true(host, &object, &rules))).await??;
+        let entry = self.read(pass).await?.map(Arc::new);
+        pass.host.mirror().claim(Claim::Network(uid), &owner(pass.object));
+        Ok(Found { entry, obstacle: None })
+    }
+
+    /// Who would be cut off if the network went.
+    fn referrer(&self, object: &Network) -> Option<String> {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        let referent = Referent { kind: ReferentKind::Network, name: object.metadata.name.clone().unwrap_or_default() };
+        self.cluster.referrer(namespace, &referent)
+    }
+}
+
+fn wishes(object: &Network, create: bool) -> anyhow::Result<Wishes> {
+    render::render(object, create, &applied::paths(object))
+}
+
+/// Looks at the network anew and does what is needed: define, change live, set autostart, start.
+fn make_true(host: &Connection, object: &Network, rules: &Rules) -> anyhow::Result<()> {
+    let (uid, name) = (object.uid(), object.external_name());
+    if host.find_network(uid)?.is_none() {
+        anyhow::ensure!(host.find_network_by_name(name)?.is_none(), "network {name:?} is on the host already and is not ours");
+        let description = wishes(object, true)?.create(rules);
+        host.define_network(&description.write().context("write the description")?).context("define network")?;
+    }
+    let network = host.find_network(uid)?.ok_or_else(|| anyhow!("the network went away meanwhile"))?;
+    let base = Element::parse(&network.describe(true)?).context("read the network's description")?;
+    let wishes = wishes(object, false)?;
+    if diff(&wishes, &base, rules).iter().any(Difference::is_applied) {
+        let wished = overlay(&wishes, &base, rules);
+        host.define_network(&wished.write().context("write the description")?).context("define network")?;
+    }
+    let autostart = object.parameters().autostart;
+    if let Some(autostart) = autostart.filter(|autostart| network.autostart().is_ok_and(|present| present != *autostart)) {
+        network.set_autostart(autostart).context("set autostart of network")?;
+    }
+    if network.is_active()? { change_running(&network, &wishes, rules) } else { network.create().context("start network") }
+}
+
+/// DHCP hosts and ranges change on the running network; no guest notices.
+fn change_running(network: &libvirt::Network<'_>, wishes: &Wishes, rules: &Rules) -> anyhow::Result<()> {
+    let live = Element::parse(&network.describe(false)?).context("read the network's description")?;
+    let wished = overlay(wishes, &live, rules);
+    let mut seen: Vec<String> = Vec::new();
+    for difference in diff(wishes, &live, rules).iter().filter(|difference| difference.route == Route::Live(Live::Network)) {
+        let end = difference.path.rfind(']').map_or(difference.path.len(), |end| end + 1);
+        let item = &difference.path[..end];
+        if seen.iter().any(|known| known == item) {
+            continue;
+        }
+        seen.push(item.to_owned());
+        let section = if item.contains("/range[") { Section::DhcpRange } else { Section::DhcpHost };
+        let parent = parent_index(&live, item);
+        let (command, element) = match (wishes.locate(item, &wished, rules), wishes.locate(item, &live, rules)) {
+            (Some(element), None) => (UpdateCommand::Add, element),
+            (Some(element), Some(_)) => (UpdateCommand::Modify, element),
+            (None, Some(element)) => (UpdateCommand::Delete, element),
+            (None, None) => continue,
+        };
+        let text = element.write().context("write a DHCP entry")?;
+        network.update(command, section, parent, &text, Affect::Live).with_context(|| format!("change {item} of the running network"))?;
+    }
+    Ok(())
+}
+
+/// Which of the network's addresses a path like `ip[192.168.0.1,ipv4]/dhcp/…` lies in; -1 leaves the search to libvirt.
+fn parent_index(live: &Element, item: &str) -> i32 {
+    let address = item.strip_prefix("ip[").and_then(|rest| rest.split([',', ']']).next());
+    let at = live.named("ip").position(|ip| ip.get("address") == address);
+    at.and_then(|at| i32::try_from(at).ok()).unwrap_or(-1)
+}
+
+/// The running guests that are on a network.
+fn guests_on(host: &Connection, network: &str) -> Result<Vec<String>, Error> {
+    let uses = |description: &Element| description.find_all("devices/interface").iter().any(|nic| nic.attr_at("source@network") == Some(network));
+    let running = host.describe_running()?;
+    Ok(running.into_iter().filter(|(_, description)| uses(description)).map(|(name, _)| name).collect())
+}
+
+fn remove(host: &Connection, uid: &str) -> anyhow::Result<Deletion> {
+    let Some(network) = host.find_network(uid)? else { return Ok(Deletion::Absent) };
+    let guests = guests_on(host, &network.name()?)?;
+    if let Some(guest) = guests.first() {
+        let message = format!("the network is used by {} running on the host, {guest} first; it is not deleted before they are off it", count(guests.len(), "domain"));
+        return Ok(Deletion::Refused(Refusal { reason: "InUse", message }));
+    }
+    if network.is_active()? {
+        network.destroy().context("stop network")?;
+    }
+    if network.is_persistent()? {
+        network.undefine().context("undefine network")?;
+    }
+    Ok(Deletion::Requested)
+}
+
+/// `1 domain`, `2 domains`.
+pub fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+impl External for Networks {
+    type Managed = Network;
+    type Connector = Connector;
+    type Referents = ();
+    type Found = Found;
+    type Change = Change;
+
+    const CONDITIONS: &'static [Type] = &[Type::RestartRequired];
+
+    fn neighbours(&self, _: &Network) -> Vec<ConfigId> {
+        Vec::new()
+    }
+
+    async fn resolve(&self, _: &Network, _: &ConfigId) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    async fn find(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Found> {
+        pass.host.synced().await?;
+        let (mirror, uid) = (pass.host.mirror(), pass.object.uid());
+        if !mirror.claim(Claim::Network(uid.to_owned()), &owner(pass.object)) && mirror.network(uid).is_some() {
+            self.read(pass).await?;
+        }
+        let entry = mirror.network(uid);
+        let name = pass.object.external_name();
+        let other = if entry.is_none() { mirror.network_by_name(name) } else { None };
+        Ok(Found { entry, obstacle: other.map(|_| foreign("network", name, None, pass.object)) })
+    }
+
+    fn compare(&self, pass: &Pass<'_, Self>, (): &(), found: &Found) -> anyhow::Result<Standing<Change>> {
+        if let Some(obstacle) = &found.obstacle {
+            return Ok(Standing::Barred(obstacle.clone()));
+        }
+        let Some(entry) = &found.entry else { return Ok(Standing::Absent) };
+        let Some(base) = &entry.inactive else { return Ok(Standing::Drifted(Change { differences: Vec::new(), autostart: None, start: false }, None)) };
+        let (differences, refused): (Vec<_>, Vec<_>) = diff(&wishes(pass.object, false)?, base, &self.rules).into_iter().partition(Difference::is_applied);
+        let autostart = pass.object.parameters().autostart.filter(|wished| *wished != entry.autostart);
+        let change = Change { differences, autostart, start: !entry.active };
+        let refusal = refused.first().map(|first| Refusal { reason: "UpdateRestricted", message: first.to_string() });
+        let settled = change.differences.is_empty() && autostart.is_none() && entry.active;
+        Ok(match (settled, refusal) {
+            (true, None) => Standing::Settled,
+            (true, Some(refusal)) => Standing::Refused(refusal),
+            (false, refusal) => Standing::Drifted(change, refusal),
+        })
+    }
+
+    async fn record(&self, _: &Pass<'_, Self>, (): &()) -> anyhow::Result<Annotations> {
+        Ok(Annotations::new())
+    }
+
+    async fn create(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Found> {
+        self.apply(pass).await
+    }
+
+    async fn update(&self, pass: &Pass<'_, Self>, (): &(), _: &Change) -> anyhow::Result<Found> {
+        self.apply(pass).await
+    }
+
+    async fn delete(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
+        if let Some(user) = self.referrer(pass.object) {
+            let message = format!("the network is used by {user}; it is deleted after it");
+            return Ok(Deletion::Refused(Refusal { reason: "InUse", message }));
+        }
+        let uid = pass.object.uid().to_owned();
+        let deleted = pass.host.run(Lane::Long, &uid.clone(), LONG, move |host| Ok(remove(host, &uid))).await??;
+        self.read(pass).await?;
+        Ok(deleted)
+    }
+
+    fn report(&self, pass: &Pass<'_, Self>, _: Option<&()>, found: &Found) -> Report<NetworkObservation> {
+        let Some(entry) = found.entry.as_deref() else { return Report::of(NetworkObservation::default(), Wish::creating()) };
+        let shown = entry.live.as_ref().or(entry.inactive.as_ref());
+        let wishes = wishes(pass.object, false).ok();
+        let pending_changes = match (&wishes, &entry.live) {
+            (Some(wishes), Some(live)) => waiting(&diff(wishes, live, &self.rules)),
+            (_, None) | (None, _) => Vec::new(),
+        };
+        let mut conditions = Vec::new();
+        if !pending_changes.is_empty() {
+            let message = format!("waiting for the network's next start: {}. A restart cuts its guests off; do it when it suits them", pending_changes.join(", "));
+            conditions.push(Wish::new(Type::RestartRequired, Status::True, "ChangesPending").because(message));
+        }
+        let ready = if entry.active { Wish::available() } else { Wish::unavailable("the network is not active") };
+        let observation = NetworkObservation {
+            id: Some(entry.uuid.clone()),
+            bridge: shown.and_then(|shown| shown.attr_at("bridge@name")).map(str::to_owned),
+            active: Some(entry.active),
+            pending_changes,
+        };
+        let as_wished = wishes.as_ref().zip(entry.inactive.as_ref()).filter(|(wishes, base)| diff(wishes, base, &self.rules).is_empty());
+        let annotations = as_wished.map(|(wishes, _)| (annotation::APPLIED, Some(applied::text(&wishes.owned_paths())))).into_iter().collect();
+        Report { conditions, annotations, ..Report::of(observation, ready) }
+    }
+
+    fn forget(&self, object: &Network) {
+        self.connector.hosts().unclaim(&owner(object));
+    }
+}
+
+/// The differences that only a start makes true.
+fn waiting(differences: &[Difference]) -> Vec<String> {
+    differences.iter().filter(|difference| difference.route == Route::NextBoot).map(|difference| difference.path.clone()).collect()
+}

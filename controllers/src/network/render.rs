@@ -1,0 +1,75 @@
+//! Parameters of a Network → wishes about its description: pure.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, bail};
+use apis::{
+    Managed, Network,
+    network::{Dhcp, DhcpHost, DhcpRange, Ip, NetworkMode},
+};
+use libvirt::wish::{Part, Wishes};
+
+/// Everything wished of a network. `previous` are the paths of the last apply; `create` says that it does not exist yet.
+pub fn render(object: &Network, create: bool, previous: &[String]) -> anyhow::Result<Wishes> {
+    let parameters = object.parameters();
+    let mut wishes = Wishes::new("network");
+    if create {
+        wishes.set("name", object.external_name());
+        wishes.set("uuid", object.uid());
+        match parameters.mode.unwrap_or_default() {
+            NetworkMode::Nat => wishes.set("forward@mode", "nat"),
+            NetworkMode::Route => wishes.set("forward@mode", "route"),
+            NetworkMode::Bridge => wishes.set("forward@mode", "bridge"),
+            NetworkMode::Isolated => {}
+        }
+    }
+    if let Some(bridge) = &parameters.bridge {
+        wishes.set("bridge@name", bridge.as_str());
+    }
+    if let Some(domain) = &parameters.domain {
+        wishes.set("domain@name", domain.as_str());
+    }
+    if let Some(ips) = &parameters.ips {
+        wishes.own_all("ip");
+        for ip in ips {
+            let (key, part) = address(ip)?;
+            wishes.item("ip", &key, part);
+            dhcp(&mut wishes, &key, ip.dhcp.as_ref());
+        }
+    }
+    wishes.forget(previous);
+    Ok(wishes)
+}
+
+fn address(ip: &Ip) -> anyhow::Result<(String, Part)> {
+    let (address, prefix) = ip.cidr.split_once('/').with_context(|| format!("ips: {:?} is not an address with a prefix, such as 192.168.150.1/24", ip.cidr))?;
+    let address: IpAddr = address.parse().with_context(|| format!("ips: {:?} does not begin with an address", ip.cidr))?;
+    let prefix: u8 = prefix.parse().with_context(|| format!("ips: {:?} does not end with a prefix", ip.cidr))?;
+    let (family, longest) = match address {
+        IpAddr::V4(_) => ("ipv4", 32),
+        IpAddr::V6(_) => ("ipv6", 128),
+    };
+    if prefix > longest {
+        bail!("ips: the prefix of {:?} is longer than {longest}", ip.cidr);
+    }
+    let part = Part::new().with("@address", address.to_string()).with("@family", family).with("@prefix", prefix.to_string());
+    Ok((format!("{address},{family}"), part))
+}
+
+fn dhcp(wishes: &mut Wishes, key: &str, dhcp: Option<&Dhcp>) {
+    let (ranges, hosts) = (format!("ip[{key}]/dhcp/range"), format!("ip[{key}]/dhcp/host"));
+    let Some(dhcp) = dhcp else { return };
+    if let Some(list) = &dhcp.ranges {
+        wishes.own_all(&ranges);
+        for DhcpRange { start, end } in list {
+            wishes.item(&ranges, &format!("{start},{end}"), Part::new().with("@start", start.as_str()).with("@end", end.as_str()));
+        }
+    }
+    if let Some(list) = &dhcp.hosts {
+        wishes.own_all(&hosts);
+        for DhcpHost { name, mac, ip } in list {
+            let mac = mac.to_ascii_lowercase();
+            wishes.item(&hosts, &mac, Part::new().with("@mac", mac.as_str()).with("@name", name.0.as_str()).with("@ip", ip.as_str()));
+        }
+    }
+}

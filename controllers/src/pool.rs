@@ -1,0 +1,255 @@
+//! Pools: find, compare, create, update and delete storage pools.
+
+pub mod render;
+pub mod rules;
+
+use std::{fmt, sync::Arc};
+
+use anyhow::{Context, anyhow};
+use apis::{
+    Managed, Pool,
+    condition::{Type, Wish},
+    managed::annotation,
+    placement::ConfigId,
+    pool::PoolObservation,
+    quantity::Quantity,
+};
+use libvirt::{
+    Connection, Lane,
+    diff::{Difference, diff},
+    mirror::{Claim, PoolEntry},
+    overlay::overlay,
+    rule::Rules,
+    wish::Wishes,
+    xml::Element,
+};
+use managed::external::{Annotations, Deletion, External, Pass, Refusal, Report, Standing};
+
+use crate::{
+    applied,
+    cluster::Cluster,
+    domain::find::foreign,
+    hosts::{Calls, Connector, LONG, SHORT, owner},
+    network::count,
+    references::{Referent, ReferentKind},
+};
+
+/// Remembers that we made the pool's directory, so that it goes with the pool if it is empty.
+const BUILT: &str = "libvirt.nourspeed.io/built";
+
+/// The kind.
+pub struct Pools {
+    cluster: Arc<Cluster>,
+    connector: Arc<Connector>,
+    rules: Arc<Rules>,
+}
+
+/// What the host has of a Pool.
+pub struct Found {
+    entry: Option<Arc<PoolEntry>>,
+    obstacle: Option<Refusal>,
+    built: bool,
+}
+
+/// What would make a pool as wished.
+#[derive(Debug)]
+pub struct Change {
+    differences: Vec<Difference>,
+    autostart: Option<bool>,
+    start: bool,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { differences, autostart, start } = self;
+        let mut parts: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        parts.extend(autostart.map(|wished| format!("autostart: {}, wished {wished}", !wished)));
+        parts.extend(start.then(|| "state: inactive, wished running".to_owned()));
+        f.write_str(&parts.join("; "))
+    }
+}
+
+impl Pools {
+    /// The kind, with its rules ready.
+    pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>) -> Self {
+        Self { cluster, connector, rules: Arc::new(rules::rules()) }
+    }
+
+    async fn read(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<PoolEntry>> {
+        let uid = pass.object.uid().to_owned();
+        let entry = pass.host.short(&uid.clone(), SHORT, move |host| host.read_pool(&uid)).await?;
+        pass.host.mirror().replace_pool(pass.object.uid(), entry.clone());
+        Ok(entry)
+    }
+
+    async fn apply(&self, pass: &Pass<'_, Self>, may_build: bool) -> anyhow::Result<Found> {
+        let (object, rules) = (pass.object.clone(), self.rules.clone());
+        let uid = object.uid().to_owned();
+        let built = pass.host.run(Lane::Long, &uid, LONG, move |host| Ok(make_true(host, &object, &rules, may_build))).await??;
+        let entry = self.read(pass).await?.map(Arc::new);
+        pass.host.mirror().claim(Claim::Pool(uid), &owner(pass.object));
+        Ok(Found { entry, obstacle: None, built })
+    }
+}
+
+fn wishes(object: &Pool, create: bool) -> Wishes {
+    render::render(object, create, &applied::paths(object))
+}
+
+/// Looks at the pool anew and does what is needed: define, build, set autostart, start. Says whether it made the directory.
+fn make_true(host: &Connection, object: &Pool, rules: &Rules, may_build: bool) -> anyhow::Result<bool> {
+    let (uid, name) = (object.uid(), object.external_name());
+    if host.find_pool(uid)?.is_none() {
+        anyhow::ensure!(host.find_pool_by_name(name)?.is_none(), "pool {name:?} is on the host already and is not ours");
+        let description = wishes(object, true).create(rules);
+        host.define_pool(&description.write().context("write the description")?).context("define pool")?;
+    }
+    let pool = host.find_pool(uid)?.ok_or_else(|| anyhow!("the pool went away meanwhile"))?;
+    let base = Element::parse(&pool.describe(true)?).context("read the pool's description")?;
+    let wishes = wishes(object, false);
+    if diff(&wishes, &base, rules).iter().any(Difference::is_applied) {
+        let wished = overlay(&wishes, &base, rules);
+        host.define_pool(&wished.write().context("write the description")?).context("define pool")?;
+    }
+    let autostart = object.parameters().autostart;
+    if let Some(autostart) = autostart.filter(|autostart| pool.autostart().is_ok_and(|present| present != *autostart)) {
+        pool.set_autostart(autostart).context("set autostart of pool")?;
+    }
+    if pool.is_active()? {
+        return Ok(false);
+    }
+    let Err(error) = pool.create() else { return Ok(false) };
+    // Only a new pool is built: where an old one's directory is missing, a mount is, and volumes with it.
+    if !may_build || object.parameters().build == Some(false) {
+        return Err(anyhow::Error::new(error).context("start pool"));
+    }
+    pool.build().context("build pool")?;
+    pool.create().context("start pool")?;
+    Ok(true)
+}
+
+fn remove(host: &Connection, uid: &str, built: bool) -> anyhow::Result<Deletion> {
+    let Some(pool) = host.find_pool(uid)? else { return Ok(Deletion::Absent) };
+    if pool.is_active()? {
+        pool.refresh().context("refresh pool")?;
+    }
+    // Looking again: a refresh that finds no directory stops the pool.
+    if pool.is_active()? {
+        let volumes = pool.list_volumes()?;
+        if let Some(first) = volumes.first() {
+            let message = format!("the pool holds {}, {} first; it is deleted when it is empty", count(volumes.len(), "volume"), first.name);
+            return Ok(Deletion::Refused(Refusal { reason: "InUse", message }));
+        }
+        pool.destroy().context("stop pool")?;
+    }
+    if built {
+        // Takes away an empty directory and nothing else; one with content stays, and so it should.
+        if let Err(error) = pool.remove_empty_directory() {
+            tracing::info!(pool = uid, %error, "the pool's directory stays");
+        }
+    }
+    if pool.is_persistent()? {
+        pool.undefine().context("undefine pool")?;
+    }
+    Ok(Deletion::Requested)
+}
+
+impl External for Pools {
+    type Managed = Pool;
+    type Connector = Connector;
+    type Referents = ();
+    type Found = Found;
+    type Change = Change;
+
+    const CONDITIONS: &'static [Type] = &[];
+
+    fn neighbours(&self, _: &Pool) -> Vec<ConfigId> {
+        Vec::new()
+    }
+
+    async fn resolve(&self, _: &Pool, _: &ConfigId) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    async fn find(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Found> {
+        pass.host.synced().await?;
+        let (mirror, uid) = (pass.host.mirror(), pass.object.uid());
+        if !mirror.claim(Claim::Pool(uid.to_owned()), &owner(pass.object)) && mirror.pool(uid).is_some() {
+            self.read(pass).await?;
+        }
+        let entry = mirror.pool(uid);
+        let name = pass.object.external_name();
+        let other = if entry.is_none() { mirror.pool_by_name(name) } else { None };
+        Ok(Found { entry, obstacle: other.map(|_| foreign("pool", name, None, pass.object)), built: false })
+    }
+
+    fn compare(&self, pass: &Pass<'_, Self>, (): &(), found: &Found) -> anyhow::Result<Standing<Change>> {
+        if let Some(obstacle) = &found.obstacle {
+            return Ok(Standing::Barred(obstacle.clone()));
+        }
+        let Some(entry) = &found.entry else { return Ok(Standing::Absent) };
+        let Some(base) = &entry.inactive else { return Ok(Standing::Drifted(Change { differences: Vec::new(), autostart: None, start: false }, None)) };
+        if pass.incomplete && !entry.active {
+            // A creation that was cut short may have to build still.
+            return Ok(Standing::Absent);
+        }
+        let (differences, refused): (Vec<_>, Vec<_>) = diff(&wishes(pass.object, false), base, &self.rules).into_iter().partition(Difference::is_applied);
+        let autostart = pass.object.parameters().autostart.filter(|wished| *wished != entry.autostart);
+        let change = Change { differences, autostart, start: !entry.active };
+        let refusal = refused.first().map(|first| Refusal { reason: "UpdateRestricted", message: first.to_string() });
+        let settled = change.differences.is_empty() && autostart.is_none() && entry.active;
+        Ok(match (settled, refusal) {
+            (true, None) => Standing::Settled,
+            (true, Some(refusal)) => Standing::Refused(refusal),
+            (false, refusal) => Standing::Drifted(change, refusal),
+        })
+    }
+
+    async fn record(&self, _: &Pass<'_, Self>, (): &()) -> anyhow::Result<Annotations> {
+        Ok(Annotations::new())
+    }
+
+    async fn create(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Found> {
+        self.apply(pass, true).await
+    }
+
+    async fn update(&self, pass: &Pass<'_, Self>, (): &(), _: &Change) -> anyhow::Result<Found> {
+        self.apply(pass, false).await
+    }
+
+    async fn delete(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
+        let namespace = pass.object.metadata.namespace.as_deref().unwrap_or_default();
+        let referent = Referent { kind: ReferentKind::Pool, name: pass.object.metadata.name.clone().unwrap_or_default() };
+        if let Some(user) = self.cluster.referrer(namespace, &referent) {
+            let message = format!("the pool is used by {user}; it is deleted after it");
+            return Ok(Deletion::Refused(Refusal { reason: "InUse", message }));
+        }
+        let uid = pass.object.uid().to_owned();
+        let built = pass.object.annotation(BUILT).is_some();
+        let deleted = pass.host.run(Lane::Long, &uid.clone(), LONG, move |host| Ok(remove(host, &uid, built))).await??;
+        self.read(pass).await?;
+        Ok(deleted)
+    }
+
+    fn report(&self, pass: &Pass<'_, Self>, _: Option<&()>, found: &Found) -> Report<PoolObservation> {
+        let Some(entry) = found.entry.as_deref() else { return Report::of(PoolObservation::default(), Wish::creating()) };
+        let shown = entry.live.as_ref().or(entry.inactive.as_ref());
+        let capacity = shown.and_then(|shown| shown.text_at("capacity")).and_then(|bytes| bytes.parse().ok()).filter(|bytes| *bytes > 0);
+        let observation = PoolObservation {
+            id: Some(entry.uuid.clone()),
+            state: Some(if entry.active { "Running" } else { "Inactive" }.to_owned()),
+            path: shown.and_then(|shown| shown.text_at("target/path")).map(str::to_owned),
+            capacity: capacity.map(Quantity::of_bytes),
+        };
+        let ready = if entry.active { Wish::available() } else { Wish::unavailable("the pool is not running") };
+        let wishes = wishes(pass.object, false);
+        let as_wished = entry.inactive.as_ref().is_some_and(|base| diff(&wishes, base, &self.rules).is_empty());
+        let mut annotations: Annotations = as_wished.then(|| (annotation::APPLIED, Some(applied::text(&wishes.owned_paths())))).into_iter().collect();
+        annotations.extend(found.built.then(|| (BUILT, Some("true".to_owned()))));
+        Report { annotations, ..Report::of(observation, ready) }
+    }
+
+    fn forget(&self, object: &Pool) {
+        self.connector.hosts().unclaim(&owner(object));
+    }
+}
