@@ -6,7 +6,7 @@ SHELL := /bin/bash
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/provider-libvirt
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 # libvirt's system daemon is root's; the cache stays the caller's.
-AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env HOME=$(HOME) XDG_CACHE_HOME=$(or $(XDG_CACHE_HOME),$(HOME)/.cache) PATH=$(PATH) KUBEBUILDER_ASSETS=$(KUBEBUILDER_ASSETS) CARGO_TARGET_DIR=$(TARGET))
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "HOME=$(HOME)" "XDG_CACHE_HOME=$(or $(XDG_CACHE_HOME),$(HOME)/.cache)" "PATH=$(PATH)" "KUBEBUILDER_ASSETS=$(KUBEBUILDER_ASSETS)" "CARGO_TARGET_DIR=$(TARGET)")
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 
 help: ## this list
