@@ -91,9 +91,20 @@ impl Cluster {
     /// An object that refers to this one, as messages name it.
     pub fn referrer(&self, namespace: &str, referent: &Referent) -> Option<String> {
         let named = |kind: &str, name: String| format!("{kind} {name}");
-        let domain = self.domains.find(|object| refers(object, namespace, referent)).map(|object| named("Domain", object.full_name()));
-        let volume = || self.volumes.find(|object| refers(object, namespace, referent)).map(|object| named("Volume", object.full_name()));
-        let seed = || self.cloud_inits.find(|object| refers(object, namespace, referent)).map(|object| named("CloudInit", object.full_name()));
+        let domain = self
+            .domains
+            .find(|object| refers(object, namespace, referent))
+            .map(|object| named("Domain", object.full_name()));
+        let volume = || {
+            self.volumes
+                .find(|object| refers(object, namespace, referent))
+                .map(|object| named("Volume", object.full_name()))
+        };
+        let seed = || {
+            self.cloud_inits
+                .find(|object| refers(object, namespace, referent))
+                .map(|object| named("CloudInit", object.full_name()))
+        };
         domain.or_else(volume).or_else(seed)
     }
 
@@ -126,7 +137,8 @@ impl Cluster {
     /// Every config.
     pub fn all_configs(&self) -> Vec<ConfigId> {
         let own = self.configs.state().into_iter().map(|config| id(&*config, ConfigKind::ProviderConfig));
-        let cluster = self.cluster_configs.state().into_iter().map(|config| id(&*config, ConfigKind::ClusterProviderConfig));
+        let cluster =
+            self.cluster_configs.state().into_iter().map(|config| id(&*config, ConfigKind::ClusterProviderConfig));
         let mut configs: Vec<_> = own.chain(cluster).collect();
         configs.sort();
         configs
@@ -139,7 +151,9 @@ impl Cluster {
                 let key = ObjectRef::new(&config.name).within(&config.namespace);
                 self.configs.get(&key).map(|config| config.spec.host.clone())
             }
-            ConfigKind::ClusterProviderConfig => self.cluster_configs.get(&ObjectRef::new(&config.name)).map(|config| config.spec.host.clone()),
+            ConfigKind::ClusterProviderConfig => {
+                self.cluster_configs.get(&ObjectRef::new(&config.name)).map(|config| config.spec.host.clone())
+            }
         }
     }
 
@@ -157,7 +171,11 @@ impl Cluster {
 
 fn id<K: Resource<DynamicType = ()>>(config: &K, kind: ConfigKind) -> ConfigId {
     let meta = config.meta();
-    ConfigId { kind, namespace: meta.namespace.clone().unwrap_or_default(), name: meta.name.clone().unwrap_or_default() }
+    ConfigId {
+        kind,
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        name: meta.name.clone().unwrap_or_default(),
+    }
 }
 
 fn refers<K: Managed + Refers>(object: &K, namespace: &str, referent: &Referent) -> bool {
@@ -176,12 +194,24 @@ fn uses<K: Managed>(object: &K, config: Option<&ConfigId>) -> bool {
 }
 
 /// A referent that is there, on the same host, and Ready; else an error that says what is waited for.
-pub fn ready<K: Managed>(shelf: &Shelf<K>, namespace: &str, name: &str, config: &ConfigId, referrer: &str) -> anyhow::Result<Arc<K>> {
+pub fn ready<K: Managed>(
+    shelf: &Shelf<K>,
+    namespace: &str,
+    name: &str,
+    config: &ConfigId,
+    referrer: &str,
+) -> anyhow::Result<Arc<K>> {
     let kind = K::kind(&());
-    let Some(object) = shelf.get(namespace, name) else { anyhow::bail!("waiting for {kind} {name}: there is none in namespace {namespace}") };
+    let Some(object) = shelf.get(namespace, name) else {
+        anyhow::bail!("waiting for {kind} {name}: there is none in namespace {namespace}")
+    };
     if let Some(host) = placed(&*object).filter(|host| host != config) {
         let word = kind.to_lowercase();
-        anyhow::bail!("{word} {name} uses providerConfig {}, but {referrer} uses providerConfig {}. Resources must use the same libvirt instance", shown(&host, config), shown(config, &host));
+        anyhow::bail!(
+            "{word} {name} uses providerConfig {}, but {referrer} uses providerConfig {}. Resources must use the same libvirt instance",
+            shown(&host, config),
+            shown(config, &host)
+        );
     }
     let deleting = object.meta().deletion_timestamp.is_some();
     anyhow::ensure!(!deleting, "waiting for {kind} {name}: it is being deleted");

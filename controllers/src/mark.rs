@@ -35,7 +35,8 @@ impl Owner {
 
     /// Whether this is an earlier life of the other: the same object by name, with another UID.
     pub fn is_earlier_life_of(&self, other: &Self) -> bool {
-        self.uid != other.uid && (&self.kind, &self.namespace, &self.name) == (&other.kind, &other.namespace, &other.name)
+        self.uid != other.uid
+            && (&self.kind, &self.namespace, &self.name) == (&other.kind, &other.namespace, &other.name)
     }
 }
 
@@ -53,7 +54,9 @@ pub fn element<K: Managed>(object: &K, owned: &[String]) -> Element {
 }
 
 fn find(description: &Element) -> Option<&Element> {
-    description.find("metadata")?.elements().find(|element| element.name.ends_with(":object") && element.attributes.iter().any(|(_, value)| value == NAMESPACE))
+    description.find("metadata")?.elements().find(|element| {
+        element.name.ends_with(":object") && element.attributes.iter().any(|(_, value)| value == NAMESPACE)
+    })
 }
 
 /// Whom the mark of a description names.

@@ -9,13 +9,10 @@
 //!
 //! libvirt's C library blocks, so it stays on threads of its own; callers are async and bring their deadlines.
 
-pub mod diff;
-pub mod overlay;
-pub mod rule;
-pub mod wish;
 mod calls;
 mod connection;
 mod counters;
+pub mod diff;
 mod disks;
 mod domain;
 mod endpoint;
@@ -28,11 +25,14 @@ mod keeper;
 mod lock;
 pub mod mirror;
 mod network;
+pub mod overlay;
 mod pool;
+pub mod rule;
 mod sys;
 mod upload;
 mod volume;
 mod wakes;
+pub mod wish;
 pub mod xml;
 
 pub use calls::LaneKind;
