@@ -242,6 +242,15 @@ async fn a_wrong_checksum_is_said_and_the_last_chunk_kept_back() {
 }
 
 #[tokio::test]
+async fn an_unverified_image_of_whole_chunks_is_not_handed_over_whole() {
+    let body = image(2 * CHUNK);
+    let address = serve(Answer::ok(&body)).await;
+    let outcome = outcome(&client(&["127.0.0.1"]), &source(&format!("http://{address}/"), b"other")).await;
+    assert!(matches!(outcome.result, Err(FetchError::Checksum { .. })), "{:?}", outcome.result);
+    assert_eq!(outcome.chunks.iter().map(Bytes::len).collect::<Vec<_>>(), [CHUNK]);
+}
+
+#[tokio::test]
 async fn a_checksum_in_capitals_is_the_same_checksum() {
     let address = serve(Answer::ok(b"body")).await;
     let checksum = format!("sha256:{}", digits(b"body").to_uppercase());
@@ -307,7 +316,8 @@ async fn what_is_no_http_is_said() {
 
 #[tokio::test]
 async fn more_than_there_is_room_for_is_refused_announced_or_not() {
-    let announced = serve(Answer::ok(&image(1000))).await;
+    // The announcement is enough: nothing of the image ever comes.
+    let announced = serve(Answer::Stall(vec![b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n".to_vec()])).await;
     let chunked =
         serve(Answer::text("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n12345678\r\n0\r\n\r\n")).await;
     for address in [announced, chunked] {

@@ -110,7 +110,10 @@ fn the_same_content_gives_the_same_bytes_a_second_later() {
 #[test]
 fn the_bytes_stay_what_they_were() {
     let image = full(b"#cloud-config\n").image().unwrap();
-    assert_eq!(HEXLOWER.encode(&Sha256::digest(image)), "7d18cbd2e7e02328259ac4a035e82abe9748d685956b9eb241253aa445ba983a");
+    assert_eq!(
+        HEXLOWER.encode(&Sha256::digest(image)),
+        "7d18cbd2e7e02328259ac4a035e82abe9748d685956b9eb241253aa445ba983a"
+    );
 }
 
 #[test]
