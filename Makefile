@@ -5,6 +5,8 @@ SHELL := /bin/bash
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/provider-libvirt
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+# libvirt's system daemon is root's; the cache stays the caller's.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "HOME=$(HOME)" "XDG_CACHE_HOME=$(or $(XDG_CACHE_HOME),$(HOME)/.cache)" "PATH=$(PATH)" "KUBEBUILDER_ASSETS=$(KUBEBUILDER_ASSETS)" "CARGO_TARGET_DIR=$(TARGET)")
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 
 help: ## this list
@@ -26,10 +28,11 @@ bless: setup ## write generated files and golden files anew (BLESS=1)
 	BLESS=1 cargo test --workspace --exclude tests
 
 demo: build ## examples/quickstart on this machine's libvirt: a guest from YAML (leaves it running)
-	@$(TARGET)/debug/demo up
+	@$(if $(AS_ROOT),echo "the demo runs by sudo")
+	@$(AS_ROOT) $(TARGET)/debug/demo up
 
 demo-down: ## take the demo away again
-	@if [ -d "$(CACHE)/demo" ]; then cargo build -q -p tests --bin demo && $(TARGET)/debug/demo down; else echo "demo: nothing is there"; fi
+	@if [ -d "$(CACHE)/demo" ]; then cargo build -q -p tests --bin demo && $(AS_ROOT) $(TARGET)/debug/demo down; else echo "demo: nothing is there"; fi
 
 bench: setup ## figures beside a plain loop over libvirt's C API; reports, never fails on a figure
 	cargo build --release -p provider-libvirt

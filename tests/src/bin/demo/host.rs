@@ -1,10 +1,6 @@
 //! What of the demo is on the libvirt host, looked up there and not asked of the provider.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -62,44 +58,56 @@ pub(crate) fn note_before(state: &State) -> Result<()> {
     fs::write(note, serde_json::to_vec(&before)?).context("write down the host's state before")
 }
 
-/// What the demo has put on the host and on the disk, to be looked for after its end.
+/// What the demo has put on the host, to be looked for after its end.
 pub(crate) struct Traces {
     uri: String,
     things: BTreeSet<String>,
-    logs: Vec<PathBuf>,
+    residue: BTreeSet<String>,
 }
 
 impl Traces {
-    /// Of these objects, but for what was there before.
-    pub(crate) fn of(state: &State, objects: &[Value]) -> Self {
-        let before: BTreeSet<String> = fs::read(state.path("host-before.json"))
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_default();
-        let things = &stands_for(objects) - &before;
-        let mut logs: Vec<_> = objects.iter().filter_map(console).map(|console| console.path().to_owned()).collect();
-        let domains = things.iter().filter_map(|thing| thing.strip_prefix("domain "));
-        logs.extend(domains.map(|name| Path::new("/var/log/libvirt/qemu").join(format!("{name}.log"))));
-        Self { uri: uri(objects).to_owned(), things, logs }
+    /// Those of the objects as they are now, without what was there before, and those that were noted in earlier runs.
+    pub(crate) fn note(state: &State, objects: &[Value]) -> Result<Self> {
+        let note = state.path("traces.json");
+        let mut things = &stands_for(objects) - &read_set(&state.path("host-before.json"));
+        things.extend(read_set(&note));
+        fs::write(&note, serde_json::to_vec(&things)?).context("write down what is on the host")?;
+        let mut residue: BTreeSet<_> =
+            objects.iter().filter_map(console).map(|console| console.path().display().to_string()).collect();
+        residue.extend(things.iter().flat_map(|thing| residue_of(thing)));
+        Ok(Self { uri: uri(objects).to_owned(), things, residue })
     }
 
-    /// Removes the logs that libvirt keeps of guests that are gone; it never does so itself.
-    pub(crate) fn remove_logs(&self) {
-        for log in &self.logs {
-            // One that was never written is as good as removed.
-            let _ = fs::remove_file(log);
+    /// Removes what libvirt itself leaves of guests and networks that are gone.
+    pub(crate) fn remove_residue(&self) {
+        // In reverse, a folder comes after what is in it. What was never written, or is not empty, is found by the look afterwards.
+        for path in self.residue.iter().rev() {
+            let _ = fs::remove_file(path).or_else(|_| fs::remove_dir(path));
         }
     }
 
     /// What is still there.
     pub(crate) fn left(&self) -> Result<Vec<String>> {
-        let logs = self.logs.iter().filter(|log| log.exists()).map(|log| log.display().to_string());
-        Ok(present(&self.uri, &self.things)?.into_iter().chain(logs).collect())
+        let residue = self.residue.iter().filter(|path| Path::new(path).exists()).cloned();
+        Ok(present(&self.uri, &self.things)?.into_iter().chain(residue).collect())
     }
 
-    /// How many things were looked for.
+    /// How many things are looked for.
     pub(crate) fn count(&self) -> usize {
-        self.things.len() + self.logs.len()
+        self.things.len() + self.residue.len()
+    }
+}
+
+fn read_set(note: &Path) -> BTreeSet<String> {
+    fs::read(note).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+/// Files that libvirt 9 keeps after a thing is undefined: a guest's log, a network's pid file and port folder.
+fn residue_of(thing: &str) -> Vec<String> {
+    match thing.split_once(' ') {
+        Some(("domain", name)) => vec![format!("/var/log/libvirt/qemu/{name}.log")],
+        Some(("network", name)) => ["", "/ports", ".pid"].map(|end| format!("/run/libvirt/network/{name}{end}")).into(),
+        _ => vec![],
     }
 }
 

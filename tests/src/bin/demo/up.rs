@@ -26,6 +26,7 @@ pub(crate) fn up(state: &State) -> Result<()> {
     kubectl.run(&["apply", "--server-side", "--force-conflicts", "-f", &file])?;
     state.say("examples/quickstart applied; waiting until all of it is Ready");
     let ready = objects::await_ready(state, &kubectl, READY)?;
+    host::Traces::note(state, &ready)?;
     state.say("all Ready; waiting for the guest to say what it did");
     let domain =
         ready.iter().find(|object| objects::text(object, "/kind") == "Domain").context("find the example's Domain")?;
@@ -49,15 +50,18 @@ fn await_address(state: &State, kubectl: &Kubectl, domain: &str) -> Result<Strin
 fn await_proof(domain: &Value, all: &[Value]) -> Result<Vec<String>> {
     let console = host::console(domain).context("find the Domain's console log in its status")?;
     console.wait_for_line("hostname ", BOOT)?;
-    let user_data =
-        all.iter().map(|object| objects::text(object, "/spec/forProvider/userData")).find(|text| !text.is_empty());
-    if user_data.is_some_and(|text| text.starts_with("#!")) {
+    let inline = |object| objects::text(object, "/spec/forProvider/userData/inline");
+    let user_data = all.iter().map(inline).find(|text| !text.is_empty()).context("find the example's user-data")?;
+    console.wait_for_line("seed-end user-data", BOOT)?;
+    let read = console.seed_file("user-data").unwrap_or_default();
+    if read.trim_end() != user_data.trim_end() {
+        bail!("the guest read other user-data than the example's:\n{read}");
+    }
+    if user_data.starts_with("#!") {
         let end = console.wait_for_line("userdata-end ", BOOT)?;
         if end != "userdata-end 0" {
             bail!("the guest's user-data failed: {end}");
         }
-    } else {
-        console.wait_for_line("seed-end user-data", BOOT)?;
     }
     let wanted = ["hostname ", "dhcp ", "userdata-", "> "];
     let lines = console.lines();
