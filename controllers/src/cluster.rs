@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use apis::{
-    CloudInit, ClusterProviderConfig, Domain, Managed, Network, Pool, ProviderConfig, Volume,
+    CloudInit, ClusterProviderConfig, Domain, Managed, Network, Pool, ProviderConfig, ProviderConfigUsage, Volume,
     condition::{self, Type},
     managed::{ConfigKind, annotation},
     placement::{ConfigId, parse_record},
     provider_config::HostSpec,
 };
+use futures::FutureExt;
 use kube::{
     Resource,
     runtime::reflector::{ObjectRef, Store},
@@ -29,6 +30,11 @@ impl<K: Managed> Shelf<K> {
     /// An object by its names.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
         self.store.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// Whether the objects have been listed once.
+    pub fn is_listed(&self) -> bool {
+        self.store.wait_until_ready().now_or_never().is_some_and(|ready| ready.is_ok())
     }
 
     /// Asks for a pass.
@@ -63,6 +69,8 @@ pub struct Cluster {
     pub configs: Store<ProviderConfig>,
     /// The configs of the cluster.
     pub cluster_configs: Store<ClusterProviderConfig>,
+    /// Who uses which config.
+    pub usages: Store<ProviderConfigUsage>,
 }
 
 impl Cluster {
@@ -144,16 +152,51 @@ impl Cluster {
         configs
     }
 
+    /// How many objects use a config.
+    pub fn users(&self, config: &ConfigId) -> usize {
+        let uses = |usage: &ProviderConfigUsage| {
+            let namespace = usage.metadata.namespace.as_deref().unwrap_or_default();
+            ConfigId::resolve(&usage.spec.provider_config_ref, namespace) == *config
+        };
+        self.usages.state().iter().filter(|usage| uses(usage)).count()
+    }
+
+    /// A config of a namespace.
+    pub fn config(&self, config: &ConfigId) -> Option<Arc<ProviderConfig>> {
+        self.configs.get(&ObjectRef::new(&config.name).within(&config.namespace))
+    }
+
+    /// A config of the cluster.
+    pub fn cluster_config(&self, config: &ConfigId) -> Option<Arc<ClusterProviderConfig>> {
+        self.cluster_configs.get(&ObjectRef::new(&config.name))
+    }
+
+    /// Whether everything has been listed once.
+    pub fn is_read(&self) -> bool {
+        let listed = [
+            self.domains.is_listed(),
+            self.volumes.is_listed(),
+            self.pools.is_listed(),
+            self.cloud_inits.is_listed(),
+            self.networks.is_listed(),
+        ];
+        listed.iter().all(|listed| *listed)
+    }
+
+    /// No more work is given out.
+    pub fn close(&self) {
+        self.domains.queue.close();
+        self.volumes.queue.close();
+        self.pools.queue.close();
+        self.cloud_inits.queue.close();
+        self.networks.queue.close();
+    }
+
     /// How to reach the host of a config.
     pub fn host_spec(&self, config: &ConfigId) -> Option<HostSpec> {
         match config.kind {
-            ConfigKind::ProviderConfig => {
-                let key = ObjectRef::new(&config.name).within(&config.namespace);
-                self.configs.get(&key).map(|config| config.spec.host.clone())
-            }
-            ConfigKind::ClusterProviderConfig => {
-                self.cluster_configs.get(&ObjectRef::new(&config.name)).map(|config| config.spec.host.clone())
-            }
+            ConfigKind::ProviderConfig => self.config(config).map(|config| config.spec.host.clone()),
+            ConfigKind::ClusterProviderConfig => self.cluster_config(config).map(|config| config.spec.host.clone()),
         }
     }
 

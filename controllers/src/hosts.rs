@@ -50,7 +50,16 @@ impl Connector {
             .host_spec(config)
             .with_context(|| format!("cannot get ProviderConfig: there is no {config}"))?;
         let endpoint = Endpoint::parse(&spec.uri).with_context(|| format!("{config}: spec.uri"))?;
-        Ok((Key::new(config.to_string()), endpoint, settings(&spec, self.poll)?))
+        let settings = settings(&spec, self.poll)?;
+        // Whatever the connection depends on is in the key: an edited config is another host.
+        Ok((Key(format!("{config} {} {settings:?}", endpoint.uri())), endpoint, settings))
+    }
+
+    /// The host of a config, connecting or not, and the key it is in use by.
+    pub fn host(&self, config: &ConfigId) -> anyhow::Result<(Key, Arc<Host>)> {
+        let (key, endpoint, settings) = self.endpoint(config)?;
+        let host = self.hosts.get(&key, &endpoint, &settings)?;
+        Ok((key, host))
     }
 
     /// The configs other than this one whose hosts could hold the same guest: connected, or the reason why not.
@@ -90,8 +99,7 @@ impl Connect for Connector {
     }
 
     async fn connect(&self, config: &ConfigId) -> anyhow::Result<Arc<Site>> {
-        let (key, endpoint, settings) = self.endpoint(config)?;
-        let host = self.hosts.get(&key, &endpoint, &settings).with_context(|| config.to_string())?;
+        let (_, host) = self.host(config)?;
         let facts = host.facts().await.with_context(|| config.to_string())?;
         let site = Site { host, facts };
         site.synced().await.with_context(|| config.to_string())?;

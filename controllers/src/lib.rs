@@ -12,14 +12,21 @@
 //! what libvirt knows of each path is a line in `<kind>/rules.rs`.
 
 mod applied;
+pub mod args;
 pub mod cloud_init;
 pub mod cluster;
 pub mod domain;
 pub mod hosts;
+pub mod http;
+pub mod key;
 pub mod mark;
+pub mod metrics;
 pub mod network;
+pub mod observe;
 pub mod ownership;
 pub mod pool;
+pub mod provider_config;
 pub mod references;
+pub mod serve;
 pub mod storage;
 pub mod volume;

@@ -1,7 +1,6 @@
 //! The mark by which a domain is known as ours: kind, namespace, name and UID of its object in libvirt's `<metadata>`, and the paths we own.
 
 use apis::Managed;
-use kube::Resource;
 use libvirt::xml::Element;
 use sha2::{Digest, Sha256};
 

@@ -152,7 +152,7 @@ fn change_running(network: &libvirt::Network<'_>, wishes: &Wishes, rules: &Rules
         };
         let text = element.write().context("write a DHCP entry")?;
         network
-            .update(command, section, parent, &text, Affect::Live)
+            .update((command, section), parent, &text, Affect::Live)
             .with_context(|| format!("change {item} of the running network"))?;
     }
     Ok(())

@@ -16,7 +16,7 @@ use apis::{
     volume::{Format, VolumeObservation},
 };
 use libvirt::{
-    Claim, Connection,
+    Connection,
     mirror::{Presence, VolumeEntry},
     xml::Element,
 };
@@ -318,7 +318,7 @@ impl External for Volumes {
             pool: Some(found.entry.pool.clone()),
             path: description.text_at("target/path").map(str::to_owned),
             capacity: Some(Quantity::of_bytes(storage::bytes(description, "capacity"))),
-            format: description.attr_at("target/format@type").map(str::to_owned),
+            format: format(description),
         };
         Report::of(observation, Wish::available())
     }
@@ -327,6 +327,13 @@ impl External for Volumes {
         self.imports.forget(object.uid());
         self.connector.unclaim(object);
     }
+}
+
+/// The format that the pool shows. Others are somebody's own doing and not ours to name.
+fn format(description: &Element) -> Option<Format> {
+    [Format::Raw, Format::Qcow2]
+        .into_iter()
+        .find(|format| description.attr_at("target/format@type") == Some(format.as_libvirt()))
 }
 
 /// A volume that was there once and is gone is not made again by itself: its data would be missing, and a guest would boot blank.

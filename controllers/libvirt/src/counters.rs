@@ -77,7 +77,7 @@ pub enum Call {
 const COUNT: usize = TABLE.len();
 
 /// Every call with libvirt's name for it, in the order of the enum.
-const TABLE: [(Call, &str); 64] = [
+const TABLE: [(Call, &str); 65] = [
     (Call::Open, "virConnectOpenAuth"),
     (Call::Capabilities, "virConnectGetCapabilities"),
     (Call::Hostname, "virConnectGetHostname"),

@@ -246,8 +246,15 @@ impl<E: External> Reconciler<E> {
         up_to_date: Wish,
         refusal: Option<Refusal>,
     ) -> Result<Requeue, Failure> {
-        let Report { observation, ready, conditions, recheck } =
+        let Report { observation, ready, conditions, annotations, recheck } =
             self.external.report(&site.pass(object), Some(site.referents), found);
+        let mut kept = Metadata::default();
+        for (key, value) in annotations {
+            kept.annotate(object, key, value);
+        }
+        if !kept.is_empty() {
+            *object = publish::annotate(&self.client, object, &kept).await.at(Phase::Publish)?;
+        }
         let missing = |type_: &&Type| conditions.iter().all(|wish| wish.type_ != **type_);
         let removed = E::CONDITIONS.iter().filter(missing).copied().collect();
         let (synced, up_to_date) = match &refusal {

@@ -291,7 +291,8 @@ async fn settle(order: &Order) -> anyhow::Result<()> {
 /// Takes away what a failed import made. An image that is not whole must not be there for anything to boot.
 async fn remove(order: &Order) {
     let (pool, name) = (order.pool.clone(), order.name.clone());
-    let removed = order.host.long(&format!("{pool}/{name}"), move |host| {
+    let object = format!("{pool}/{name}");
+    let removed = order.host.long(&object, move |host| {
         let Some(found) = host.find_pool_by_name(&pool)? else { return Ok(()) };
         Ok(found.find_volume(&name)?.map_or(Ok(()), |volume| volume.delete())?)
     });
