@@ -83,7 +83,7 @@ fn medium(cluster: &Cluster, namespace: &str, disk: &Disk, config: &ConfigId) ->
 }
 
 /// The volumes below a volume, top first.
-pub fn chain(
+pub(crate) fn chain(
     cluster: &Cluster,
     namespace: &str,
     volume: &Volume,
@@ -257,7 +257,7 @@ impl Domains {
 }
 
 /// Something of that name that is not ours.
-pub fn foreign<K: Managed>(what: &str, name: &str, owner: Option<&mark::Owner>, object: &K) -> Refusal {
+pub(crate) fn foreign<K: Managed>(what: &str, name: &str, owner: Option<&mark::Owner>, object: &K) -> Refusal {
     let whose = match owner {
         None => "it was not made by this provider".to_owned(),
         Some(owner) if owner.is_earlier_life_of(&mark::Owner::of(object)) => {

@@ -8,7 +8,7 @@ use libvirt::{
 };
 
 /// The wished paths that the running guest does not show. What libvirt rewrites in a running description is no difference.
-pub fn pending(wishes: &Wishes, live: &Element, rules: &Rules) -> Vec<String> {
+pub(super) fn pending(wishes: &Wishes, live: &Element, rules: &Rules) -> Vec<String> {
     let mut paths: Vec<String> = diff(wishes, live, rules)
         .iter()
         .filter(|difference| waits(difference, live))

@@ -7,7 +7,7 @@ use libvirt::{State, StateReason};
 
 /// How long a guest that was shut down, saved or migrated stays as it is before it is started again: a host that shuts down, a
 /// reboot that shows as stop and start, and an administrator at work look the same at first.
-pub const GRACE: Duration = Duration::from_secs(15);
+pub(super) const GRACE: Duration = Duration::from_secs(15);
 
 /// What to do about a guest's power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ mod shutoff {
 }
 
 /// What to do, or how long to wait before it is decided.
-pub fn decide(
+pub(super) fn decide(
     strategy: RunStrategy,
     begun: bool,
     state: StateReason,
@@ -62,7 +62,7 @@ pub fn decide(
 }
 
 /// The state as people read it, with the reason where it says more than the state.
-pub fn shown(state: StateReason) -> String {
+pub(super) fn shown(state: StateReason) -> String {
     let StateReason { state, reason } = state;
     let (word, why) = match state {
         State::NoState => ("Unknown", None),
