@@ -67,6 +67,19 @@ pub struct HostSpec {
     /// Time limits of the connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<Connection>,
+    /// What the objects on this host may reach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Policy>,
+}
+
+/// What the objects on a host may reach. Everything not listed is refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Policy {
+    /// Web servers for images that are not on the public internet: host names or addresses, each with a port or without. The provider itself fetches images, so this keeps its own network closed to those who write Volumes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 255)))]
+    pub image_hosts: Option<Vec<String>>,
 }
 
 /// Time limits of a connection.

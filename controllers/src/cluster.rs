@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use apis::{
-    CloudInit, ClusterProviderConfig, Domain, Managed, Network, Pool, ProviderConfig, Volume,
+    CloudInit, ClusterProviderConfig, Domain, Managed, Network, Pool, ProviderConfig, ProviderConfigUsage, Volume,
     condition::{self, Type},
     managed::{ConfigKind, annotation},
     placement::{ConfigId, parse_record},
     provider_config::HostSpec,
 };
+use futures::FutureExt;
 use kube::{
     Resource,
     runtime::reflector::{ObjectRef, Store},
@@ -29,6 +30,11 @@ impl<K: Managed> Shelf<K> {
     /// An object by its names.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
         self.store.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// Whether the objects have been listed once.
+    pub fn is_listed(&self) -> bool {
+        self.store.wait_until_ready().now_or_never().is_some_and(|ready| ready.is_ok())
     }
 
     /// Asks for a pass.
@@ -63,6 +69,8 @@ pub struct Cluster {
     pub configs: Store<ProviderConfig>,
     /// The configs of the cluster.
     pub cluster_configs: Store<ClusterProviderConfig>,
+    /// Who uses which config.
+    pub usages: Store<ProviderConfigUsage>,
 }
 
 impl Cluster {
@@ -91,9 +99,20 @@ impl Cluster {
     /// An object that refers to this one, as messages name it.
     pub fn referrer(&self, namespace: &str, referent: &Referent) -> Option<String> {
         let named = |kind: &str, name: String| format!("{kind} {name}");
-        let domain = self.domains.find(|object| refers(object, namespace, referent)).map(|object| named("Domain", object.full_name()));
-        let volume = || self.volumes.find(|object| refers(object, namespace, referent)).map(|object| named("Volume", object.full_name()));
-        let seed = || self.cloud_inits.find(|object| refers(object, namespace, referent)).map(|object| named("CloudInit", object.full_name()));
+        let domain = self
+            .domains
+            .find(|object| refers(object, namespace, referent))
+            .map(|object| named("Domain", object.full_name()));
+        let volume = || {
+            self.volumes
+                .find(|object| refers(object, namespace, referent))
+                .map(|object| named("Volume", object.full_name()))
+        };
+        let seed = || {
+            self.cloud_inits
+                .find(|object| refers(object, namespace, referent))
+                .map(|object| named("CloudInit", object.full_name()))
+        };
         domain.or_else(volume).or_else(seed)
     }
 
@@ -126,20 +145,58 @@ impl Cluster {
     /// Every config.
     pub fn all_configs(&self) -> Vec<ConfigId> {
         let own = self.configs.state().into_iter().map(|config| id(&*config, ConfigKind::ProviderConfig));
-        let cluster = self.cluster_configs.state().into_iter().map(|config| id(&*config, ConfigKind::ClusterProviderConfig));
+        let cluster =
+            self.cluster_configs.state().into_iter().map(|config| id(&*config, ConfigKind::ClusterProviderConfig));
         let mut configs: Vec<_> = own.chain(cluster).collect();
         configs.sort();
         configs
     }
 
+    /// How many objects use a config.
+    pub fn users(&self, config: &ConfigId) -> usize {
+        let uses = |usage: &ProviderConfigUsage| {
+            let namespace = usage.metadata.namespace.as_deref().unwrap_or_default();
+            ConfigId::resolve(&usage.spec.provider_config_ref, namespace) == *config
+        };
+        self.usages.state().iter().filter(|usage| uses(usage)).count()
+    }
+
+    /// A config of a namespace.
+    pub fn config(&self, config: &ConfigId) -> Option<Arc<ProviderConfig>> {
+        self.configs.get(&ObjectRef::new(&config.name).within(&config.namespace))
+    }
+
+    /// A config of the cluster.
+    pub fn cluster_config(&self, config: &ConfigId) -> Option<Arc<ClusterProviderConfig>> {
+        self.cluster_configs.get(&ObjectRef::new(&config.name))
+    }
+
+    /// Whether everything has been listed once.
+    pub fn is_read(&self) -> bool {
+        let listed = [
+            self.domains.is_listed(),
+            self.volumes.is_listed(),
+            self.pools.is_listed(),
+            self.cloud_inits.is_listed(),
+            self.networks.is_listed(),
+        ];
+        listed.iter().all(|listed| *listed)
+    }
+
+    /// No more work is given out.
+    pub fn close(&self) {
+        self.domains.queue.close();
+        self.volumes.queue.close();
+        self.pools.queue.close();
+        self.cloud_inits.queue.close();
+        self.networks.queue.close();
+    }
+
     /// How to reach the host of a config.
     pub fn host_spec(&self, config: &ConfigId) -> Option<HostSpec> {
         match config.kind {
-            ConfigKind::ProviderConfig => {
-                let key = ObjectRef::new(&config.name).within(&config.namespace);
-                self.configs.get(&key).map(|config| config.spec.host.clone())
-            }
-            ConfigKind::ClusterProviderConfig => self.cluster_configs.get(&ObjectRef::new(&config.name)).map(|config| config.spec.host.clone()),
+            ConfigKind::ProviderConfig => self.config(config).map(|config| config.spec.host.clone()),
+            ConfigKind::ClusterProviderConfig => self.cluster_config(config).map(|config| config.spec.host.clone()),
         }
     }
 
@@ -157,7 +214,11 @@ impl Cluster {
 
 fn id<K: Resource<DynamicType = ()>>(config: &K, kind: ConfigKind) -> ConfigId {
     let meta = config.meta();
-    ConfigId { kind, namespace: meta.namespace.clone().unwrap_or_default(), name: meta.name.clone().unwrap_or_default() }
+    ConfigId {
+        kind,
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        name: meta.name.clone().unwrap_or_default(),
+    }
 }
 
 fn refers<K: Managed + Refers>(object: &K, namespace: &str, referent: &Referent) -> bool {
@@ -176,12 +237,24 @@ fn uses<K: Managed>(object: &K, config: Option<&ConfigId>) -> bool {
 }
 
 /// A referent that is there, on the same host, and Ready; else an error that says what is waited for.
-pub fn ready<K: Managed>(shelf: &Shelf<K>, namespace: &str, name: &str, config: &ConfigId, referrer: &str) -> anyhow::Result<Arc<K>> {
+pub fn ready<K: Managed>(
+    shelf: &Shelf<K>,
+    namespace: &str,
+    name: &str,
+    config: &ConfigId,
+    referrer: &str,
+) -> anyhow::Result<Arc<K>> {
     let kind = K::kind(&());
-    let Some(object) = shelf.get(namespace, name) else { anyhow::bail!("waiting for {kind} {name}: there is none in namespace {namespace}") };
+    let Some(object) = shelf.get(namespace, name) else {
+        anyhow::bail!("waiting for {kind} {name}: there is none in namespace {namespace}")
+    };
     if let Some(host) = placed(&*object).filter(|host| host != config) {
         let word = kind.to_lowercase();
-        anyhow::bail!("{word} {name} uses providerConfig {}, but {referrer} uses providerConfig {}. Resources must use the same libvirt instance", shown(&host, config), shown(config, &host));
+        anyhow::bail!(
+            "{word} {name} uses providerConfig {}, but {referrer} uses providerConfig {}. Resources must use the same libvirt instance",
+            shown(&host, config),
+            shown(config, &host)
+        );
     }
     let deleting = object.meta().deletion_timestamp.is_some();
     anyhow::ensure!(!deleting, "waiting for {kind} {name}: it is being deleted");

@@ -1,17 +1,27 @@
 //! Domains: find, compare, create, update and delete virtual machines.
 
 mod act;
-mod find;
+pub(crate) mod find;
 mod pending;
 mod power;
 pub mod render;
 mod report;
 pub mod rules;
 
-use std::{collections::HashMap, fmt, sync::{Arc, Mutex, MutexGuard, PoisonError}, time::{Duration, Instant}};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use apis::{Domain, condition::Type, placement::ConfigId};
-use libvirt::{Lease, diff::{Difference, diff}, mirror::DomainEntry, rule::{Route, Rules}};
+use libvirt::{
+    Lease,
+    diff::{Difference, diff},
+    mirror::DomainEntry,
+    rule::{Route, Rules},
+};
 use managed::external::{Annotations, Deletion, External, Pass, Refusal, Report, Standing};
 
 use crate::{cluster::Cluster, hosts::Connector, references::Refers};
@@ -80,12 +90,22 @@ impl Domains {
     }
 
     /// The differences of the definition, and what is refused among them.
-    fn differences(&self, pass: &Pass<'_, Self>, around: &Surroundings, found: &Found, entry: &DomainEntry) -> anyhow::Result<(Vec<Difference>, Option<Refusal>)> {
+    fn differences(
+        &self,
+        pass: &Pass<'_, Self>,
+        around: &Surroundings,
+        found: &Found,
+        entry: &DomainEntry,
+    ) -> anyhow::Result<(Vec<Difference>, Option<Refusal>)> {
         let Some(base) = &entry.inactive else { return Ok((Vec::new(), None)) };
         let around = found.complete(around);
         let wishes = render::render(pass.object, &around, pass.host.facts(), Some(base))?;
-        let (applied, refused): (Vec<_>, Vec<_>) = diff(&wishes, base, &self.rules).into_iter().partition(Difference::is_applied);
-        let refusal = refused.first().map(|first| Refusal { reason: reason(first.route), message: refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ") });
+        let (applied, refused): (Vec<_>, Vec<_>) =
+            diff(&wishes, base, &self.rules).into_iter().partition(Difference::is_applied);
+        let refusal = refused.first().map(|first| Refusal {
+            reason: reason(first.route),
+            message: refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+        });
         Ok((applied, refusal))
     }
 }
@@ -128,7 +148,7 @@ impl External for Domains {
         find::resolve(&self.cluster, object, config)
     }
 
-    async fn find(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Found> {
+    async fn find(&self, pass: &Pass<'_, Self>, _: &Surroundings) -> anyhow::Result<Found> {
         self.look(pass).await
     }
 
@@ -165,12 +185,17 @@ impl External for Domains {
         self.undefine(pass).await
     }
 
-    fn report(&self, pass: &Pass<'_, Self>, around: Option<&Surroundings>, found: &Found) -> Report<apis::domain::DomainObservation> {
+    fn report(
+        &self,
+        pass: &Pass<'_, Self>,
+        around: Option<&Surroundings>,
+        found: &Found,
+    ) -> Report<apis::domain::DomainObservation> {
         self.observe(pass, around, found)
     }
 
     fn forget(&self, object: &Domain) {
         self.clocks().remove(object.metadata.uid.as_deref().unwrap_or_default());
-        self.connector.hosts().unclaim(&crate::hosts::owner(object));
+        self.connector.unclaim(object);
     }
 }

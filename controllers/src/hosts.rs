@@ -10,7 +10,9 @@ use apis::{
     provider_config::{Connection as ConnectionSpec, HostSpec},
     quantity::Span,
 };
-use libvirt::{Endpoint, Host, Hosts, Key, Settings};
+use libvirt::{
+    Connection, Endpoint, Error, Facts, Host, Hosts, Key, LaneKind, Mirror, Settings, Upload, UploadRequest,
+};
 use managed::external::{Connect, Retry};
 
 use crate::cluster::Cluster;
@@ -34,15 +36,34 @@ impl Connector {
         &self.hosts
     }
 
+    /// An object is gone: no host's mirror keeps anything for it.
+    pub fn unclaim<K: Managed>(&self, object: &K) {
+        for (_, host) in self.hosts.all() {
+            host.mirror().unclaim(&owner(object));
+        }
+    }
+
     /// The key and endpoint of a config.
     pub fn endpoint(&self, config: &ConfigId) -> anyhow::Result<(Key, Endpoint, Settings)> {
-        let spec = self.cluster.host_spec(config).with_context(|| format!("cannot get ProviderConfig: there is no {config}"))?;
+        let spec = self
+            .cluster
+            .host_spec(config)
+            .with_context(|| format!("cannot get ProviderConfig: there is no {config}"))?;
         let endpoint = Endpoint::parse(&spec.uri).with_context(|| format!("{config}: spec.uri"))?;
-        Ok((Key::new(config.to_string()), endpoint, settings(&spec, self.poll)?))
+        let settings = settings(&spec, self.poll)?;
+        // Whatever the connection depends on is in the key: an edited config is another host.
+        Ok((Key(format!("{config} {} {settings:?}", endpoint.uri())), endpoint, settings))
+    }
+
+    /// The host of a config, connecting or not, and the key it is in use by.
+    pub fn host(&self, config: &ConfigId) -> anyhow::Result<(Key, Arc<Host>)> {
+        let (key, endpoint, settings) = self.endpoint(config)?;
+        let host = self.hosts.get(&key, &endpoint, &settings)?;
+        Ok((key, host))
     }
 
     /// The configs other than this one whose hosts could hold the same guest: connected, or the reason why not.
-    pub async fn others(&self, config: &ConfigId) -> Vec<(ConfigId, anyhow::Result<Arc<Host>>)> {
+    pub async fn others(&self, config: &ConfigId) -> Vec<(ConfigId, anyhow::Result<Arc<Site>>)> {
         let mut others = Vec::new();
         for other in self.cluster.all_configs().into_iter().filter(|other| other != config) {
             let host = self.connect(&other).await;
@@ -53,8 +74,11 @@ impl Connector {
 }
 
 fn settings(spec: &HostSpec, poll: Duration) -> anyhow::Result<Settings> {
-    let ConnectionSpec { connect_timeout, call_timeout, keepalive_interval, keepalive_count } = spec.connection.clone().unwrap_or_default();
-    let span = |span: Option<Span>, default: Duration| span.map_or(Ok(default), |span| span.duration()).map_err(anyhow::Error::msg);
+    let ConnectionSpec { connect_timeout, call_timeout, keepalive_interval, keepalive_count } =
+        spec.connection.clone().unwrap_or_default();
+    let span = |span: Option<Span>, default: Duration| {
+        span.map_or(Ok(default), |span| span.duration()).map_err(anyhow::Error::msg)
+    };
     let default = Settings::default();
     let keepalive = span(keepalive_interval, Duration::from_secs(u64::from(default.keepalive_interval)))?;
     Ok(Settings {
@@ -67,25 +91,92 @@ fn settings(spec: &HostSpec, poll: Duration) -> anyhow::Result<Settings> {
 }
 
 impl Connect for Connector {
-    type Host = Host;
+    type Host = Site;
 
     fn place<K: Managed>(&self, object: &K, referents: Vec<ConfigId>) -> Result<Placement, String> {
         let namespace = object.meta().namespace.as_deref().unwrap_or_default();
         place(object, &Known { configs: self.cluster.configs_for(namespace), referents, default: self.default.clone() })
     }
 
-    async fn connect(&self, config: &ConfigId) -> anyhow::Result<Arc<Host>> {
-        let (key, endpoint, settings) = self.endpoint(config)?;
-        self.hosts.get(&key, &endpoint, &settings).await.with_context(|| config.to_string())
+    async fn connect(&self, config: &ConfigId) -> anyhow::Result<Arc<Site>> {
+        let (_, host) = self.host(config)?;
+        let facts = host.facts().await.with_context(|| config.to_string())?;
+        let site = Site { host, facts };
+        site.synced().await.with_context(|| config.to_string())?;
+        Ok(Arc::new(site))
     }
 
     fn retry(&self, error: &anyhow::Error) -> Retry {
-        use libvirt::ErrorKind::{Busy, Denied, Exists, Gone, Other, Rejected, Unreachable};
+        use libvirt::Kind::{Busy, Denied, Exists, Gone, Other, Rejected, Unreachable};
         match error.chain().find_map(|cause| cause.downcast_ref::<libvirt::Error>()).map(|error| error.kind) {
             Some(Rejected | Denied) => Retry::Poll,
             Some(Busy | Gone) => Retry::Soon,
             Some(Exists | Other | Unreachable) | None => Retry::Backoff,
         }
+    }
+}
+
+/// A connected host whose mirror has read it.
+pub struct Site {
+    host: Arc<Host>,
+    facts: Arc<Facts>,
+}
+
+impl Site {
+    /// What the host said about itself.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// What the host has.
+    pub fn mirror(&self) -> &Mirror {
+        self.host.mirror()
+    }
+
+    /// Whether two configs lead to one host. Boards are shipped with the same UUID, so the name counts too.
+    pub fn is_same_host(&self, other: &Self) -> bool {
+        let identity = |facts: &Facts| (facts.uuid.clone(), facts.hostname.clone(), facts.driver.clone());
+        identity(&self.facts) == identity(&other.facts)
+    }
+
+    /// The UUID of the host, empty where it tells none.
+    pub fn uuid(&self) -> &str {
+        self.facts.uuid.as_deref().unwrap_or_default()
+    }
+
+    /// A call that looks at one object or changes its definition.
+    pub async fn short<T: Send + 'static>(
+        &self,
+        object: &str,
+        make: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.host.call(LaneKind::Short, object, SHORT, make).await
+    }
+
+    /// A call that may take minutes. What is no fault of libvirt comes back as the inner error.
+    pub async fn long<T: Send + 'static>(
+        &self,
+        object: &str,
+        make: impl FnOnce(&Connection) -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        self.host.call(LaneKind::Long, object, LONG, move |host| Ok(make(host))).await?
+    }
+
+    /// Starts to send bytes into a volume.
+    pub async fn upload(&self, request: UploadRequest) -> Result<Upload, Error> {
+        self.host.upload(request).await
+    }
+
+    /// Before the mirror has read the host once, "not there" means "not known".
+    async fn synced(&self) -> Result<(), Error> {
+        let begun = tokio::time::Instant::now();
+        while !self.host.mirror().synced() {
+            if begun.elapsed() > SHORT {
+                return Err(Error::unreachable("the host did not tell what it has in time"));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
     }
 }
 
@@ -97,14 +188,4 @@ pub const LONG: Duration = Duration::from_mins(10);
 /// The name that a host's mirror knows an object by.
 pub fn owner<K: Managed>(object: &K) -> String {
     format!("{}/{}", K::kind(&()), object.full_name())
-}
-
-/// Short names for the two ways of calling a host.
-pub trait Calls {
-    /// A call that looks at one object or changes its definition.
-    fn short<T: Send + 'static>(&self, object: &str, deadline: Duration, make: impl FnOnce(&Connection) -> Result<T, libvirt::Error> + Send + 'static) -> impl Future<Output = Result<T, libvirt::Error>> + Send;
-    /// A call on the given lane.
-    fn run<T: Send + 'static>(&self, lane: Lane, object: &str, deadline: Duration, make: impl FnOnce(&Connection) -> Result<T, libvirt::Error> + Send + 'static) -> impl Future<Output = Result<T, libvirt::Error>> + Send;
-    /// Waits until the mirror has read the host once: before that, "not there" means "not known".
-    fn synced(&self) -> impl Future<Output = Result<(), libvirt::Error>> + Send;
 }

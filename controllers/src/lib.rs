@@ -1,12 +1,32 @@
 //! The kinds and the wiring of provider-libvirt.
+//!
+//! ```text
+//! serve ── one managed::Runner a kind ──▶ Domains, Volumes, Pools, CloudInits, Networks
+//!   │                                        │ render (pure) ▶ wishes ▶ libvirt::diff, overlay
+//!   ├── cluster: stores and queues ◀─────────┤ resolve: referents from the stores
+//!   ├── provider_config: usage, health       │
+//!   └── hosts: config ▶ libvirt::Host ◀──────┘ find (mirror), create, update, delete
+//! ```
+//!
+//! What differs a kind is in `<kind>.rs`: find, compare, create, update, delete. Its parameters become wishes in `<kind>/render.rs`;
+//! what libvirt knows of each path is a line in `<kind>/rules.rs`.
 
-#[allow(missing_docs)]
-pub mod cloud_init {
-    pub mod seed;
-}
+mod applied;
+pub mod args;
+pub mod cloud_init;
+pub mod cluster;
+pub mod domain;
+pub mod hosts;
+pub mod http;
+pub mod key;
+pub mod mark;
+pub mod metrics;
+pub mod network;
+pub mod observe;
 pub mod ownership;
-#[allow(missing_docs)]
-pub mod volume {
-    pub mod fetch;
-    pub mod image;
-}
+pub mod pool;
+pub mod provider_config;
+pub mod references;
+pub mod serve;
+pub mod storage;
+pub mod volume;

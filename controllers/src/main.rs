@@ -1,3 +1,37 @@
 //! The provider-libvirt binary.
 
-fn main() {}
+use std::{io::IsTerminal, process::ExitCode};
+
+use clap::Parser;
+use provider_libvirt::{args::Args, serve};
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    log(args.debug);
+    let run = || {
+        // One provider of cryptography in the whole process, chosen before anyone asks for it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(serve::serve(args))
+    };
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Readable lines on a terminal, JSON for machines otherwise.
+fn log(debug: bool) {
+    let level = if debug { "info,provider_libvirt=debug,managed=debug,libvirt=debug" } else { "info" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let registry = tracing_subscriber::registry().with(filter);
+    if std::io::stderr().is_terminal() {
+        registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).init();
+    } else {
+        registry.with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).init();
+    }
+}

@@ -1,7 +1,6 @@
 //! The mark by which a domain is known as ours: kind, namespace, name and UID of its object in libvirt's `<metadata>`, and the paths we own.
 
 use apis::Managed;
-use kube::Resource;
 use libvirt::xml::Element;
 use sha2::{Digest, Sha256};
 
@@ -35,7 +34,8 @@ impl Owner {
 
     /// Whether this is an earlier life of the other: the same object by name, with another UID.
     pub fn is_earlier_life_of(&self, other: &Self) -> bool {
-        self.uid != other.uid && (&self.kind, &self.namespace, &self.name) == (&other.kind, &other.namespace, &other.name)
+        self.uid != other.uid
+            && (&self.kind, &self.namespace, &self.name) == (&other.kind, &other.namespace, &other.name)
     }
 }
 
@@ -53,7 +53,9 @@ pub fn element<K: Managed>(object: &K, owned: &[String]) -> Element {
 }
 
 fn find(description: &Element) -> Option<&Element> {
-    description.find("metadata")?.elements().find(|element| element.name.ends_with(":object") && element.attributes.iter().any(|(_, value)| value == NAMESPACE))
+    description.find("metadata")?.elements().find(|element| {
+        element.name.ends_with(":object") && element.attributes.iter().any(|(_, value)| value == NAMESPACE)
+    })
 }
 
 /// Whom the mark of a description names.

@@ -14,9 +14,9 @@ use apis::{
     placement::ConfigId,
 };
 use libvirt::{
-    Affect, Connection, Error, Lane, Section, UpdateCommand,
+    Affect, Claim, Connection, Description, Error, Section, UpdateCommand,
     diff::{Difference, diff},
-    mirror::{Claim, NetworkEntry},
+    mirror::NetworkEntry,
     overlay::overlay,
     rule::{Live, Route, Rules},
     wish::Wishes,
@@ -28,7 +28,7 @@ use crate::{
     applied,
     cluster::Cluster,
     domain::find::foreign,
-    hosts::{Calls, Connector, LONG, SHORT, owner},
+    hosts::{Connector, owner},
     references::{Referent, ReferentKind},
 };
 
@@ -71,7 +71,7 @@ impl Networks {
 
     async fn read(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<NetworkEntry>> {
         let uid = pass.object.uid().to_owned();
-        let entry = pass.host.short(&uid.clone(), SHORT, move |host| host.read_network(&uid)).await?;
+        let entry = pass.host.short(&uid.clone(), move |host| host.read_network(&uid)).await?;
         pass.host.mirror().replace_network(pass.object.uid(), entry.clone());
         Ok(entry)
     }
@@ -79,7 +79,7 @@ impl Networks {
     async fn apply(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Found> {
         let (object, rules) = (pass.object.clone(), self.rules.clone());
         let uid = object.uid().to_owned();
-        pass.host.run(Lane::Long, &uid, LONG, move |host| Ok(make_true(host, &object, &rules))).await??;
+        pass.host.long(&uid, move |host| make_true(host, &object, &rules)).await?;
         let entry = self.read(pass).await?.map(Arc::new);
         pass.host.mirror().claim(Claim::Network(uid), &owner(pass.object));
         Ok(Found { entry, obstacle: None })
@@ -101,7 +101,10 @@ fn wishes(object: &Network, create: bool) -> anyhow::Result<Wishes> {
 fn make_true(host: &Connection, object: &Network, rules: &Rules) -> anyhow::Result<()> {
     let (uid, name) = (object.uid(), object.external_name());
     if host.find_network(uid)?.is_none() {
-        anyhow::ensure!(host.find_network_by_name(name)?.is_none(), "network {name:?} is on the host already and is not ours");
+        anyhow::ensure!(
+            host.find_network_by_name(name)?.is_none(),
+            "network {name:?} is on the host already and is not ours"
+        );
         let description = wishes(object, true)?.create(rules);
         host.define_network(&description.write().context("write the description")?).context("define network")?;
     }
@@ -113,10 +116,16 @@ fn make_true(host: &Connection, object: &Network, rules: &Rules) -> anyhow::Resu
         host.define_network(&wished.write().context("write the description")?).context("define network")?;
     }
     let autostart = object.parameters().autostart;
-    if let Some(autostart) = autostart.filter(|autostart| network.autostart().is_ok_and(|present| present != *autostart)) {
+    if let Some(autostart) =
+        autostart.filter(|autostart| network.autostart().is_ok_and(|present| present != *autostart))
+    {
         network.set_autostart(autostart).context("set autostart of network")?;
     }
-    if network.is_active()? { change_running(&network, &wishes, rules) } else { network.create().context("start network") }
+    if network.is_active()? {
+        change_running(&network, &wishes, rules)
+    } else {
+        network.create().context("start network")
+    }
 }
 
 /// DHCP hosts and ranges change on the running network; no guest notices.
@@ -124,7 +133,9 @@ fn change_running(network: &libvirt::Network<'_>, wishes: &Wishes, rules: &Rules
     let live = Element::parse(&network.describe(false)?).context("read the network's description")?;
     let wished = overlay(wishes, &live, rules);
     let mut seen: Vec<String> = Vec::new();
-    for difference in diff(wishes, &live, rules).iter().filter(|difference| difference.route == Route::Live(Live::Network)) {
+    for difference in
+        diff(wishes, &live, rules).iter().filter(|difference| difference.route == Route::Live(Live::Network))
+    {
         let end = difference.path.rfind(']').map_or(difference.path.len(), |end| end + 1);
         let item = &difference.path[..end];
         if seen.iter().any(|known| known == item) {
@@ -140,7 +151,9 @@ fn change_running(network: &libvirt::Network<'_>, wishes: &Wishes, rules: &Rules
             (None, None) => continue,
         };
         let text = element.write().context("write a DHCP entry")?;
-        network.update(command, section, parent, &text, Affect::Live).with_context(|| format!("change {item} of the running network"))?;
+        network
+            .update((command, section), parent, &text, Affect::Live)
+            .with_context(|| format!("change {item} of the running network"))?;
     }
     Ok(())
 }
@@ -154,16 +167,30 @@ fn parent_index(live: &Element, item: &str) -> i32 {
 
 /// The running guests that are on a network.
 fn guests_on(host: &Connection, network: &str) -> Result<Vec<String>, Error> {
-    let uses = |description: &Element| description.find_all("devices/interface").iter().any(|nic| nic.attr_at("source@network") == Some(network));
-    let running = host.describe_running()?;
-    Ok(running.into_iter().filter(|(_, description)| uses(description)).map(|(name, _)| name).collect())
+    let uses = |description: &Element| {
+        description.find_all("devices/interface").iter().any(|nic| nic.attr_at("source@network") == Some(network))
+    };
+    let mut guests = Vec::new();
+    for listed in host.list_domains()?.iter().filter(|listed| listed.domain.id().is_some()) {
+        // A guest that has gone meanwhile uses nothing.
+        let Some(text) = libvirt::absent(listed.domain.describe(Description::Live))? else { continue };
+        let description = Element::parse(&text)
+            .map_err(|error| Error::other(format!("cannot read a description from the host: {error}")))?;
+        if uses(&description) {
+            guests.push(listed.domain.name()?);
+        }
+    }
+    Ok(guests)
 }
 
 fn remove(host: &Connection, uid: &str) -> anyhow::Result<Deletion> {
     let Some(network) = host.find_network(uid)? else { return Ok(Deletion::Absent) };
     let guests = guests_on(host, &network.name()?)?;
     if let Some(guest) = guests.first() {
-        let message = format!("the network is used by {} running on the host, {guest} first; it is not deleted before they are off it", count(guests.len(), "domain"));
+        let message = format!(
+            "the network is used by {} running on the host, {guest} first; it is not deleted before they are off it",
+            count(guests.len(), "domain")
+        );
         return Ok(Deletion::Refused(Refusal { reason: "InUse", message }));
     }
     if network.is_active()? {
@@ -197,8 +224,7 @@ impl External for Networks {
         Ok(())
     }
 
-    async fn find(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Found> {
-        pass.host.synced().await?;
+    async fn find(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Found> {
         let (mirror, uid) = (pass.host.mirror(), pass.object.uid());
         if !mirror.claim(Claim::Network(uid.to_owned()), &owner(pass.object)) && mirror.network(uid).is_some() {
             self.read(pass).await?;
@@ -214,8 +240,11 @@ impl External for Networks {
             return Ok(Standing::Barred(obstacle.clone()));
         }
         let Some(entry) = &found.entry else { return Ok(Standing::Absent) };
-        let Some(base) = &entry.inactive else { return Ok(Standing::Drifted(Change { differences: Vec::new(), autostart: None, start: false }, None)) };
-        let (differences, refused): (Vec<_>, Vec<_>) = diff(&wishes(pass.object, false)?, base, &self.rules).into_iter().partition(Difference::is_applied);
+        let Some(base) = &entry.inactive else {
+            return Ok(Standing::Drifted(Change { differences: Vec::new(), autostart: None, start: false }, None));
+        };
+        let (differences, refused): (Vec<_>, Vec<_>) =
+            diff(&wishes(pass.object, false)?, base, &self.rules).into_iter().partition(Difference::is_applied);
         let autostart = pass.object.parameters().autostart.filter(|wished| *wished != entry.autostart);
         let change = Change { differences, autostart, start: !entry.active };
         let refusal = refused.first().map(|first| Refusal { reason: "UpdateRestricted", message: first.to_string() });
@@ -245,13 +274,15 @@ impl External for Networks {
             return Ok(Deletion::Refused(Refusal { reason: "InUse", message }));
         }
         let uid = pass.object.uid().to_owned();
-        let deleted = pass.host.run(Lane::Long, &uid.clone(), LONG, move |host| Ok(remove(host, &uid))).await??;
+        let deleted = pass.host.long(&uid.clone(), move |host| remove(host, &uid)).await?;
         self.read(pass).await?;
         Ok(deleted)
     }
 
     fn report(&self, pass: &Pass<'_, Self>, _: Option<&()>, found: &Found) -> Report<NetworkObservation> {
-        let Some(entry) = found.entry.as_deref() else { return Report::of(NetworkObservation::default(), Wish::creating()) };
+        let Some(entry) = found.entry.as_deref() else {
+            return Report::of(NetworkObservation::default(), Wish::creating());
+        };
         let shown = entry.live.as_ref().or(entry.inactive.as_ref());
         let wishes = wishes(pass.object, false).ok();
         let pending_changes = match (&wishes, &entry.live) {
@@ -260,7 +291,10 @@ impl External for Networks {
         };
         let mut conditions = Vec::new();
         if !pending_changes.is_empty() {
-            let message = format!("waiting for the network's next start: {}. A restart cuts its guests off; do it when it suits them", pending_changes.join(", "));
+            let message = format!(
+                "waiting for the network's next start: {}. A restart cuts its guests off; do it when it suits them",
+                pending_changes.join(", ")
+            );
             conditions.push(Wish::new(Type::RestartRequired, Status::True, "ChangesPending").because(message));
         }
         let ready = if entry.active { Wish::available() } else { Wish::unavailable("the network is not active") };
@@ -270,17 +304,27 @@ impl External for Networks {
             active: Some(entry.active),
             pending_changes,
         };
-        let as_wished = wishes.as_ref().zip(entry.inactive.as_ref()).filter(|(wishes, base)| diff(wishes, base, &self.rules).is_empty());
-        let annotations = as_wished.map(|(wishes, _)| (annotation::APPLIED, Some(applied::text(&wishes.owned_paths())))).into_iter().collect();
+        let as_wished = wishes
+            .as_ref()
+            .zip(entry.inactive.as_ref())
+            .filter(|(wishes, base)| diff(wishes, base, &self.rules).is_empty());
+        let annotations = as_wished
+            .map(|(wishes, _)| (annotation::APPLIED, Some(applied::text(&wishes.owned_paths()))))
+            .into_iter()
+            .collect();
         Report { conditions, annotations, ..Report::of(observation, ready) }
     }
 
     fn forget(&self, object: &Network) {
-        self.connector.hosts().unclaim(&owner(object));
+        self.connector.unclaim(object);
     }
 }
 
 /// The differences that only a start makes true.
 fn waiting(differences: &[Difference]) -> Vec<String> {
-    differences.iter().filter(|difference| difference.route == Route::NextBoot).map(|difference| difference.path.clone()).collect()
+    differences
+        .iter()
+        .filter(|difference| difference.route == Route::NextBoot)
+        .map(|difference| difference.path.clone())
+        .collect()
 }

@@ -7,8 +7,7 @@
 //! Record ─sign(key)─► "v1.<hmac>.<json>" ─► annotation ─► verify(text, key) ─► Record ─► == the object at hand?
 //! ```
 
-use std::fmt::Write;
-
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -62,7 +61,7 @@ impl Record {
         let Self { uid, host, pool, volume } = self;
         // A JSON array keeps the fields apart whatever characters they hold, and has no line breaks of its own.
         let fields = serde_json::Value::from([uid, host, pool, volume].map(String::as_str).to_vec()).to_string();
-        format!("{VERSION}.{}.{fields}", hex(&key.mac(&fields).finalize().into_bytes()))
+        format!("{VERSION}.{}.{fields}", HEXLOWER.encode(&key.mac(&fields).finalize().into_bytes()))
     }
 
     /// The record in this text, when it was signed with this key. The signature is compared in constant time, before anything is parsed.
@@ -71,7 +70,7 @@ impl Record {
             return None;
         }
         let (signature, fields) = text.strip_prefix(VERSION)?.strip_prefix('.')?.split_once('.')?;
-        key.mac(fields).verify_slice(&unhex(signature)?).ok()?;
+        key.mac(fields).verify_slice(&HEXLOWER.decode(signature.as_bytes()).ok()?).ok()?;
         let [uid, host, pool, volume] = serde_json::from_str(fields).ok()?;
         Some(Self { uid, host, pool, volume })
     }
@@ -80,27 +79,6 @@ impl Record {
     pub fn is_of(&self, uid: &str, host: &str, pool: &str, volume: &str) -> bool {
         (self.uid.as_str(), self.host.as_str(), self.pool.as_str(), self.volume.as_str()) == (uid, host, pool, volume)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// The bytes of lower-case hexadecimal digits; there is one text for a record, not one in capitals, too.
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    pairs.iter().map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect()
 }
 
 #[cfg(test)]
@@ -222,7 +200,7 @@ mod tests {
     #[test]
     fn signed_text_that_is_no_record_is_none() {
         for fields in ["[]", "[\"a\",\"b\",\"c\"]", "[\"a\",\"b\",\"c\",\"d\",\"e\"]", "[1,2,3,4]", "{}", ""] {
-            let text = format!("v1.{}.{fields}", hex(&key(1).mac(fields).finalize().into_bytes()));
+            let text = format!("v1.{}.{fields}", HEXLOWER.encode(&key(1).mac(fields).finalize().into_bytes()));
             assert_eq!(Record::verify(&text, &key(1)), None, "{fields}");
         }
     }

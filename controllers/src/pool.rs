@@ -15,9 +15,9 @@ use apis::{
     quantity::Quantity,
 };
 use libvirt::{
-    Connection, Lane,
+    Claim, Connection,
     diff::{Difference, diff},
-    mirror::{Claim, PoolEntry},
+    mirror::PoolEntry,
     overlay::overlay,
     rule::Rules,
     wish::Wishes,
@@ -29,7 +29,7 @@ use crate::{
     applied,
     cluster::Cluster,
     domain::find::foreign,
-    hosts::{Calls, Connector, LONG, SHORT, owner},
+    hosts::{Connector, owner},
     network::count,
     references::{Referent, ReferentKind},
 };
@@ -77,7 +77,7 @@ impl Pools {
 
     async fn read(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<PoolEntry>> {
         let uid = pass.object.uid().to_owned();
-        let entry = pass.host.short(&uid.clone(), SHORT, move |host| host.read_pool(&uid)).await?;
+        let entry = pass.host.short(&uid.clone(), move |host| host.read_pool(&uid)).await?;
         pass.host.mirror().replace_pool(pass.object.uid(), entry.clone());
         Ok(entry)
     }
@@ -85,7 +85,7 @@ impl Pools {
     async fn apply(&self, pass: &Pass<'_, Self>, may_build: bool) -> anyhow::Result<Found> {
         let (object, rules) = (pass.object.clone(), self.rules.clone());
         let uid = object.uid().to_owned();
-        let built = pass.host.run(Lane::Long, &uid, LONG, move |host| Ok(make_true(host, &object, &rules, may_build))).await??;
+        let built = pass.host.long(&uid, move |host| make_true(host, &object, &rules, may_build)).await?;
         let entry = self.read(pass).await?.map(Arc::new);
         pass.host.mirror().claim(Claim::Pool(uid), &owner(pass.object));
         Ok(Found { entry, obstacle: None, built })
@@ -100,7 +100,10 @@ fn wishes(object: &Pool, create: bool) -> Wishes {
 fn make_true(host: &Connection, object: &Pool, rules: &Rules, may_build: bool) -> anyhow::Result<bool> {
     let (uid, name) = (object.uid(), object.external_name());
     if host.find_pool(uid)?.is_none() {
-        anyhow::ensure!(host.find_pool_by_name(name)?.is_none(), "pool {name:?} is on the host already and is not ours");
+        anyhow::ensure!(
+            host.find_pool_by_name(name)?.is_none(),
+            "pool {name:?} is on the host already and is not ours"
+        );
         let description = wishes(object, true).create(rules);
         host.define_pool(&description.write().context("write the description")?).context("define pool")?;
     }
@@ -137,7 +140,11 @@ fn remove(host: &Connection, uid: &str, built: bool) -> anyhow::Result<Deletion>
     if pool.is_active()? {
         let volumes = pool.list_volumes()?;
         if let Some(first) = volumes.first() {
-            let message = format!("the pool holds {}, {} first; it is deleted when it is empty", count(volumes.len(), "volume"), first.name);
+            let message = format!(
+                "the pool holds {}, {} first; it is deleted when it is empty",
+                count(volumes.len(), "volume"),
+                first.name
+            );
             return Ok(Deletion::Refused(Refusal { reason: "InUse", message }));
         }
         pool.destroy().context("stop pool")?;
@@ -171,8 +178,7 @@ impl External for Pools {
         Ok(())
     }
 
-    async fn find(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Found> {
-        pass.host.synced().await?;
+    async fn find(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Found> {
         let (mirror, uid) = (pass.host.mirror(), pass.object.uid());
         if !mirror.claim(Claim::Pool(uid.to_owned()), &owner(pass.object)) && mirror.pool(uid).is_some() {
             self.read(pass).await?;
@@ -188,12 +194,15 @@ impl External for Pools {
             return Ok(Standing::Barred(obstacle.clone()));
         }
         let Some(entry) = &found.entry else { return Ok(Standing::Absent) };
-        let Some(base) = &entry.inactive else { return Ok(Standing::Drifted(Change { differences: Vec::new(), autostart: None, start: false }, None)) };
+        let Some(base) = &entry.inactive else {
+            return Ok(Standing::Drifted(Change { differences: Vec::new(), autostart: None, start: false }, None));
+        };
         if pass.incomplete && !entry.active {
             // A creation that was cut short may have to build still.
             return Ok(Standing::Absent);
         }
-        let (differences, refused): (Vec<_>, Vec<_>) = diff(&wishes(pass.object, false), base, &self.rules).into_iter().partition(Difference::is_applied);
+        let (differences, refused): (Vec<_>, Vec<_>) =
+            diff(&wishes(pass.object, false), base, &self.rules).into_iter().partition(Difference::is_applied);
         let autostart = pass.object.parameters().autostart.filter(|wished| *wished != entry.autostart);
         let change = Change { differences, autostart, start: !entry.active };
         let refusal = refused.first().map(|first| Refusal { reason: "UpdateRestricted", message: first.to_string() });
@@ -219,22 +228,28 @@ impl External for Pools {
 
     async fn delete(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
         let namespace = pass.object.metadata.namespace.as_deref().unwrap_or_default();
-        let referent = Referent { kind: ReferentKind::Pool, name: pass.object.metadata.name.clone().unwrap_or_default() };
+        let referent =
+            Referent { kind: ReferentKind::Pool, name: pass.object.metadata.name.clone().unwrap_or_default() };
         if let Some(user) = self.cluster.referrer(namespace, &referent) {
             let message = format!("the pool is used by {user}; it is deleted after it");
             return Ok(Deletion::Refused(Refusal { reason: "InUse", message }));
         }
         let uid = pass.object.uid().to_owned();
         let built = pass.object.annotation(BUILT).is_some();
-        let deleted = pass.host.run(Lane::Long, &uid.clone(), LONG, move |host| Ok(remove(host, &uid, built))).await??;
+        let deleted = pass.host.long(&uid.clone(), move |host| remove(host, &uid, built)).await?;
         self.read(pass).await?;
         Ok(deleted)
     }
 
     fn report(&self, pass: &Pass<'_, Self>, _: Option<&()>, found: &Found) -> Report<PoolObservation> {
-        let Some(entry) = found.entry.as_deref() else { return Report::of(PoolObservation::default(), Wish::creating()) };
+        let Some(entry) = found.entry.as_deref() else {
+            return Report::of(PoolObservation::default(), Wish::creating());
+        };
         let shown = entry.live.as_ref().or(entry.inactive.as_ref());
-        let capacity = shown.and_then(|shown| shown.text_at("capacity")).and_then(|bytes| bytes.parse().ok()).filter(|bytes| *bytes > 0);
+        let capacity = shown
+            .and_then(|shown| shown.text_at("capacity"))
+            .and_then(|bytes| bytes.parse().ok())
+            .filter(|bytes| *bytes > 0);
         let observation = PoolObservation {
             id: Some(entry.uuid.clone()),
             state: Some(if entry.active { "Running" } else { "Inactive" }.to_owned()),
@@ -244,12 +259,13 @@ impl External for Pools {
         let ready = if entry.active { Wish::available() } else { Wish::unavailable("the pool is not running") };
         let wishes = wishes(pass.object, false);
         let as_wished = entry.inactive.as_ref().is_some_and(|base| diff(&wishes, base, &self.rules).is_empty());
-        let mut annotations: Annotations = as_wished.then(|| (annotation::APPLIED, Some(applied::text(&wishes.owned_paths())))).into_iter().collect();
+        let mut annotations: Annotations =
+            as_wished.then(|| (annotation::APPLIED, Some(applied::text(&wishes.owned_paths())))).into_iter().collect();
         annotations.extend(found.built.then(|| (BUILT, Some("true".to_owned()))));
         Report { annotations, ..Report::of(observation, ready) }
     }
 
     fn forget(&self, object: &Pool) {
-        self.connector.hosts().unclaim(&owner(object));
+        self.connector.unclaim(object);
     }
 }

@@ -41,8 +41,13 @@ impl Refers for Domain {
 
     fn referents(&self) -> Vec<Referent> {
         let parameters = self.parameters();
-        let disks = parameters.disks.iter().flatten().filter_map(|disk| one(ReferentKind::Volume, disk.volume_ref.as_ref()));
-        let nics = parameters.network_interfaces.iter().flatten().filter_map(|nic| one(ReferentKind::Network, nic.network_ref.as_ref()));
+        let disks =
+            parameters.disks.iter().flatten().filter_map(|disk| one(ReferentKind::Volume, disk.volume_ref.as_ref()));
+        let nics = parameters
+            .network_interfaces
+            .iter()
+            .flatten()
+            .filter_map(|nic| one(ReferentKind::Network, nic.network_ref.as_ref()));
         let os = parameters.os.as_ref();
         let boot = [os.and_then(|os| os.kernel_ref.as_ref()), os.and_then(|os| os.initrd_ref.as_ref())];
         let boot = boot.into_iter().filter_map(|reference| one(ReferentKind::Volume, reference));
@@ -56,7 +61,10 @@ impl Refers for Volume {
     fn referents(&self) -> Vec<Referent> {
         let parameters = self.parameters();
         let backing = parameters.backing_store.as_ref().map(|backing| &backing.volume_ref);
-        one(ReferentKind::Pool, parameters.pool_ref.as_ref()).into_iter().chain(one(ReferentKind::Volume, backing)).collect()
+        one(ReferentKind::Pool, parameters.pool_ref.as_ref())
+            .into_iter()
+            .chain(one(ReferentKind::Volume, backing))
+            .collect()
     }
 }
 

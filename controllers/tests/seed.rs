@@ -3,7 +3,9 @@
 
 use std::{path::Path, process::Command, thread, time::Duration};
 
+use data_encoding::HEXLOWER;
 use provider_libvirt::cloud_init::seed::{LABEL, Seed, default_meta_data, instance_id};
+use sha2::{Digest, Sha256};
 
 fn seed(user_data: &[u8]) -> Seed {
     Seed {
@@ -102,6 +104,16 @@ fn the_same_content_gives_the_same_bytes_a_second_later() {
     let first = full(b"#cloud-config\n").image().unwrap();
     thread::sleep(Duration::from_millis(1100));
     assert!(first == full(b"#cloud-config\n").image().unwrap());
+}
+
+/// A new version of the library may lay images out otherwise. That is no harm to seeds that exist, and must not come unnoticed.
+#[test]
+fn the_bytes_stay_what_they_were() {
+    let image = full(b"#cloud-config\n").image().unwrap();
+    assert_eq!(
+        HEXLOWER.encode(&Sha256::digest(image)),
+        "7d18cbd2e7e02328259ac4a035e82abe9748d685956b9eb241253aa445ba983a"
+    );
 }
 
 #[test]

@@ -42,6 +42,7 @@ pub enum Call {
     PoolCreate,
     PoolDestroy,
     PoolUndefine,
+    PoolRemoveDirectory,
     PoolRefresh,
     PoolGetAutostart,
     PoolSetAutostart,
@@ -76,7 +77,7 @@ pub enum Call {
 const COUNT: usize = TABLE.len();
 
 /// Every call with libvirt's name for it, in the order of the enum.
-const TABLE: [(Call, &str); 64] = [
+const TABLE: [(Call, &str); 65] = [
     (Call::Open, "virConnectOpenAuth"),
     (Call::Capabilities, "virConnectGetCapabilities"),
     (Call::Hostname, "virConnectGetHostname"),
@@ -112,6 +113,7 @@ const TABLE: [(Call, &str); 64] = [
     (Call::PoolCreate, "virStoragePoolCreate"),
     (Call::PoolDestroy, "virStoragePoolDestroy"),
     (Call::PoolUndefine, "virStoragePoolUndefine"),
+    (Call::PoolRemoveDirectory, "virStoragePoolDelete"),
     (Call::PoolRefresh, "virStoragePoolRefresh"),
     (Call::PoolGetAutostart, "virStoragePoolGetAutostart"),
     (Call::PoolSetAutostart, "virStoragePoolSetAutostart"),

@@ -75,6 +75,11 @@ impl Error {
             || self.code == sys::VIR_ERR_INVALID_ARG && self.message.contains("unsupported flags")
     }
 
+    /// Whether libvirt's schema refused a description.
+    pub fn is_invalid_schema(&self) -> bool {
+        self.code == sys::VIR_ERR_XML_INVALID_SCHEMA
+    }
+
     /// Whether the state asked for is the state it is in already ("domain is not running", "already active").
     pub fn is_invalid_state(&self) -> bool {
         self.code == sys::VIR_ERR_OPERATION_INVALID

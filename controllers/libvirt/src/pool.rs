@@ -149,6 +149,11 @@ impl<'c> Pool<'c> {
         self.counted(Call::PoolDescribe, |pool| pool.xml_desc(flags))
     }
 
+    /// Takes away the storage of a stopped directory pool: the directory, and only if it is empty.
+    pub fn remove_empty_directory(&self) -> Result<(), Error> {
+        self.counted(Call::PoolRemoveDirectory, |pool| pool.delete(sys::VIR_STORAGE_POOL_DELETE_NORMAL).map(drop))
+    }
+
     /// Whether it is started.
     pub fn is_active(&self) -> Result<bool, Error> {
         self.counted(Call::PoolIsActive, storage_pool::StoragePool::is_active)

@@ -40,7 +40,7 @@ pub struct Pass<'a, E: External> {
     pub host: &'a Arc<<E::Connector as Connect>::Host>,
     /// The config of that host.
     pub config: &'a ConfigId,
-    /// A create was begun and not yet known to have succeeded.
+    /// A create was begun and is not known to have succeeded; in `create` itself, one before this.
     pub incomplete: bool,
 }
 
@@ -135,7 +135,11 @@ pub trait External: Send + Sync + Sized + 'static {
         config: &ConfigId,
     ) -> impl Future<Output = anyhow::Result<Self::Referents>> + Send;
     /// What the host has, from its mirror.
-    fn find(&self, pass: &Pass<'_, Self>) -> impl Future<Output = anyhow::Result<Self::Found>> + Send;
+    fn find(
+        &self,
+        pass: &Pass<'_, Self>,
+        referents: &Self::Referents,
+    ) -> impl Future<Output = anyhow::Result<Self::Found>> + Send;
     /// Whether that is as wished.
     fn compare(
         &self,

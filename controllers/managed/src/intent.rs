@@ -57,17 +57,11 @@ impl Intent {
     }
 }
 
-/// Whether a create was begun and is not known to have ended: pending is newer than both ends.
+/// Whether a create was begun and is not known to have succeeded. What it left on the host, under a name that we chose, is ours to finish.
 pub fn creation_is_incomplete<K: Managed>(object: &K) -> bool {
     let time = |key| object.annotation(key).and_then(|text| text.parse::<jiff::Timestamp>().ok());
-    match time(annotation::CREATE_PENDING) {
-        None => false,
-        Some(pending) => [annotation::CREATE_SUCCEEDED, annotation::CREATE_FAILED]
-            .into_iter()
-            .filter_map(time)
-            .max()
-            .is_none_or(|end| pending > end),
-    }
+    let (pending, succeeded) = (time(annotation::CREATE_PENDING), time(annotation::CREATE_SUCCEEDED));
+    pending.is_some_and(|pending| succeeded.is_none_or(|succeeded| pending > succeeded))
 }
 
 /// Whether a create of this object has ever succeeded.

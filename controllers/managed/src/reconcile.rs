@@ -108,7 +108,7 @@ impl<E: External> Reconciler<E> {
         let host = self.connect(&placement.config).await?;
         let referents = self.external.resolve(object, &placement.config).await.map_err(waiting)?;
         let pass = Pass { object, host: &host, config: &placement.config, incomplete: creation_is_incomplete(object) };
-        let found = self.external.find(&pass).await.at(Phase::Observe)?;
+        let found = self.external.find(&pass, &referents).await.at(Phase::Observe)?;
         let standing = self.external.compare(&pass, &referents, &found).at(Phase::Observe)?;
         let finished =
             pass.incomplete && matches!(standing, Standing::Settled | Standing::Drifted(..) | Standing::Refused(_));
@@ -156,15 +156,17 @@ impl<E: External> Reconciler<E> {
     }
 
     async fn create(&self, object: &mut E::Managed, site: &Site<'_, E>, up_to_date: Wish) -> Result<Requeue, Failure> {
-        let pass = site.pass(object);
+        // What an earlier attempt left is ours; what appears during this one is not.
+        let resumed = creation_is_incomplete(object);
         let mut changes = self.identity(object, site.placement);
-        for (key, value) in self.external.record(&pass, site.referents).await.at(Phase::Create)? {
+        for (key, value) in self.external.record(&site.pass(object), site.referents).await.at(Phase::Create)? {
             changes.annotate(object, key, value);
         }
         changes.annotate(object, annotation::CREATE_PENDING, Some(now()));
         *object = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish)?;
         tracing::info!(object = object.full_name(), host = %site.placement.config, "creating");
-        match self.external.create(&site.pass(object), site.referents).await {
+        let pass = Pass { incomplete: resumed, ..site.pass(object) };
+        match self.external.create(&pass, site.referents).await {
             Ok(found) => self.created(object, site, &found, up_to_date).await,
             Err(error) => {
                 let mut failed = Metadata::default();
@@ -244,8 +246,15 @@ impl<E: External> Reconciler<E> {
         up_to_date: Wish,
         refusal: Option<Refusal>,
     ) -> Result<Requeue, Failure> {
-        let Report { observation, ready, conditions, recheck } =
+        let Report { observation, ready, conditions, annotations, recheck } =
             self.external.report(&site.pass(object), Some(site.referents), found);
+        let mut kept = Metadata::default();
+        for (key, value) in annotations {
+            kept.annotate(object, key, value);
+        }
+        if !kept.is_empty() {
+            *object = publish::annotate(&self.client, object, &kept).await.at(Phase::Publish)?;
+        }
         let missing = |type_: &&Type| conditions.iter().all(|wish| wish.type_ != **type_);
         let removed = E::CONDITIONS.iter().filter(missing).copied().collect();
         let (synced, up_to_date) = match &refusal {

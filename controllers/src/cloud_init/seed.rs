@@ -9,6 +9,7 @@
 use std::fmt::{self, Debug, Formatter, Write};
 
 use anyhow::Context;
+use data_encoding::HEXLOWER;
 use hadris_fs::{Content, NoClock, Node, Tree};
 use hadris_iso::{IsoId, IsoOptions};
 use serde::Deserialize;
@@ -67,7 +68,7 @@ impl Seed {
                 None => hash.update([0]),
             }
         }
-        hex(&hash.finalize()[..8])
+        HEXLOWER.encode(&hash.finalize()[..8])
     }
 
     fn files(&self) -> [(&'static str, Option<&[u8]>); 4] {
@@ -161,11 +162,4 @@ fn scalar(text: &str) -> String {
 fn is_uuid(text: &str) -> bool {
     let groups: Vec<usize> = text.split('-').map(str::len).collect();
     groups == [8, 4, 4, 4, 12] && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

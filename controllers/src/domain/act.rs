@@ -2,14 +2,22 @@
 
 use std::{sync::Arc, time::Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, ensure};
 use apis::{Domain, Managed, quantity::Span};
-use libvirt::{Affect, Connection, Description, Error, ErrorKind, Facts, Lane, ShutdownMode, diff::{Difference, diff}, mirror::DomainEntry, overlay::overlay, rule::{Live, Route, Rules}, wish::Wishes, xml::Element};
+use libvirt::{
+    Affect, Connection, Description, Error, Facts, Kind, ShutdownMode,
+    diff::{Difference, diff},
+    mirror::DomainEntry,
+    overlay::overlay,
+    rule::{Live, Route, Rules},
+    wish::Wishes,
+    xml::Element,
+};
 use managed::external::{Deletion, Pass};
 use std::time::Duration;
 
 use super::{Change, Domains, Found, Power, Surroundings, render};
-use crate::hosts::{LONG, SHORT, owner};
+use crate::hosts::owner;
 
 /// How long a guest has to shut down unless its object says otherwise.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_mins(2);
@@ -36,14 +44,19 @@ impl Domains {
         let found = self.found(pass, None, None, media);
         let order = self.order(pass, found.complete(around));
         let start = !super::find::is_halted(pass.object);
-        let entry = pass.host.run(Lane::Long, &uid, LONG, move |host| order.create(host, start)).await??;
-        pass.host.mirror().claim(libvirt::mirror::Claim::Domain(uid.clone()), &owner(pass.object));
+        let entry = pass.host.long(&uid, move |host| order.create(host, start)).await?;
+        pass.host.mirror().claim(libvirt::Claim::Domain(uid.clone()), &owner(pass.object));
         pass.host.mirror().replace_domain(&uid, entry.clone());
         Ok(self.found(pass, entry.map(Arc::new), None, found.media))
     }
 
     /// Brings a domain that is there to what is wished.
-    pub(super) async fn apply(&self, pass: &Pass<'_, Self>, around: &Surroundings, change: &Change) -> anyhow::Result<Found> {
+    pub(super) async fn apply(
+        &self,
+        pass: &Pass<'_, Self>,
+        around: &Surroundings,
+        change: &Change,
+    ) -> anyhow::Result<Found> {
         let uid = pass.object.uid().to_owned();
         if change.power == Some(Power::Shutdown) {
             self.shut_down(pass, &uid).await?;
@@ -52,7 +65,7 @@ impl Domains {
         let order = self.order(pass, found.complete(around));
         let start = change.power == Some(Power::Start);
         let autostart = change.autostart;
-        let (entry, hindrances) = pass.host.run(Lane::Long, &uid, LONG, move |host| order.update(host, autostart, start)).await??;
+        let (entry, hindrances) = pass.host.long(&uid, move |host| order.update(host, autostart, start)).await?;
         pass.host.mirror().replace_domain(&uid, entry.clone());
         let mut found = self.found(pass, entry.map(Arc::new), None, found.media);
         // The guest was asked; its event, not this pass, says when it is off.
@@ -67,7 +80,8 @@ impl Domains {
     /// Asks the guest to shut down, asks again when its time is over, or forces it off where the object allows. Says what it did.
     async fn shut_down(&self, pass: &Pass<'_, Self>, uid: &str) -> anyhow::Result<String> {
         let wished = pass.object.parameters().shutdown.clone().unwrap_or_default();
-        let timeout = wished.timeout.as_ref().map_or(Ok(SHUTDOWN_TIMEOUT), Span::duration).map_err(anyhow::Error::msg)?;
+        let timeout =
+            wished.timeout.as_ref().map_or(Ok(SHUTDOWN_TIMEOUT), Span::duration).map_err(anyhow::Error::msg)?;
         let asked = self.clocks().entry(uid.to_owned()).or_default().asked;
         let overdue = asked.is_some_and(|asked| asked.elapsed() >= timeout);
         let shown = wished.timeout.map_or_else(|| "2m".to_owned(), |timeout| timeout.0);
@@ -81,22 +95,24 @@ impl Domains {
             apis::domain::ShutdownMode::Agent => ShutdownMode::Agent,
         };
         let uuid = uid.to_owned();
-        let done = pass.host.run(Lane::Long, uid, LONG, move |host| stop(host, &uuid, mode, force)).await;
+        let done = pass.host.long(uid, move |host| Ok(stop(host, &uuid, mode, force)?)).await;
         self.clocks().entry(uid.to_owned()).or_default().asked = Some(Instant::now());
         done.context(if force { "destroy domain" } else { "ask domain to shut down" })?;
         Ok(match (overdue, force) {
             (false, _) => format!("the guest was asked to shut down and has {shown} to do so"),
             (true, true) => format!("the guest did not shut down within {shown} and was forced off"),
-            (true, false) => format!("the guest did not shut down within {shown} and was asked again; set shutdown.forceAfterTimeout to force it off"),
+            (true, false) => format!(
+                "the guest did not shut down within {shown} and was asked again; set shutdown.forceAfterTimeout to force it off"
+            ),
         })
     }
 
     /// Takes a domain away: off first, then its definition. Disks stay; they are Volumes of their own.
     pub(super) async fn undefine(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
         let uid = pass.object.uid().to_owned();
-        pass.host.mirror().claim(libvirt::mirror::Claim::Domain(uid.clone()), &owner(pass.object));
+        pass.host.mirror().claim(libvirt::Claim::Domain(uid.clone()), &owner(pass.object));
         let uuid = uid.clone();
-        let present = pass.host.short(&uid, SHORT, move |host| host.read_domain(&uuid)).await?;
+        let present = pass.host.short(&uid, move |host| host.read_domain(&uuid)).await?;
         let Some(entry) = present else {
             pass.host.mirror().replace_domain(&uid, None);
             return Ok(Deletion::Absent);
@@ -104,13 +120,19 @@ impl Domains {
         if entry.id.is_some() {
             let message = self.shut_down(pass, &uid).await?;
             let uuid = uid.clone();
-            let on = pass.host.short(&uid, SHORT, move |host| Ok(host.find_domain(&uuid)?.is_some_and(|domain| domain.id().is_some()))).await?;
+            let on = pass
+                .host
+                .short(&uid, move |host| Ok(host.find_domain(&uuid)?.is_some_and(|domain| domain.id().is_some())))
+                .await?;
             if on {
                 return Ok(Deletion::Waiting(message, SHUTDOWN_RECHECK));
             }
         }
         let uuid = uid.clone();
-        pass.host.run(Lane::Long, &uid, LONG, move |host| host.find_domain(&uuid)?.map_or(Ok(()), |domain| domain.undefine())).await.context("undefine domain")?;
+        pass.host
+            .long(&uid, move |host| Ok(host.find_domain(&uuid)?.map_or(Ok(()), |domain| domain.undefine())?))
+            .await
+            .context("undefine domain")?;
         Ok(Deletion::Requested)
     }
 }
@@ -125,68 +147,63 @@ fn stop(host: &Connection, uuid: &str, mode: ShutdownMode, force: bool) -> Resul
 }
 
 impl Order {
-    fn create(self, host: &Connection, start: bool) -> Result<anyhow::Result<Option<DomainEntry>>, Error> {
+    fn create(self, host: &Connection, start: bool) -> anyhow::Result<Option<DomainEntry>> {
         let (uid, name) = (self.object.uid(), self.object.external_name());
         if host.find_domain(uid)?.is_none() {
-            if host.find_domain_by_name(name)?.is_some() {
-                return Ok(Err(anyhow!("domain {name:?} is on the host already and is not ours")));
-            }
-            let wishes = match render::render(&self.object, &self.around, &self.facts, None) {
-                Ok(wishes) => wishes,
-                Err(error) => return Ok(Err(error)),
-            };
-            let description = wishes.create(&self.rules);
-            if let Err(error) = define(host, &description, None) {
-                return Ok(Err(error));
-            }
+            ensure!(
+                host.find_domain_by_name(name)?.is_none(),
+                "domain {name:?} is on the host already and is not ours"
+            );
+            let wishes = render::render(&self.object, &self.around, &self.facts, None)?;
+            define(host, &wishes.create(&self.rules), None)?;
         }
-        if let Some(autostart) = self.object.parameters().autostart.filter(|autostart| *autostart) {
-            host.find_domain(uid)?.map_or(Ok(()), |domain| domain.set_autostart(autostart))?;
+        let domain = host.find_domain(uid)?.context("the domain went away meanwhile")?;
+        if self.object.parameters().autostart == Some(true) {
+            domain.set_autostart(true).context("set autostart of domain")?;
         }
-        if start && let Some(domain) = host.find_domain(uid)?.filter(|domain| domain.id().is_none()) {
-            if let Err(error) = domain.create() {
-                return Ok(Err(anyhow::Error::new(error).context("start domain")));
-            }
+        if start && domain.id().is_none() {
+            domain.create().context("start domain")?;
         }
-        host.read_domain(uid).map(Ok)
+        Ok(host.read_domain(uid)?)
     }
 
-    fn update(self, host: &Connection, autostart: Option<bool>, start: bool) -> Result<anyhow::Result<(Option<DomainEntry>, Vec<String>)>, Error> {
-        let uid = self.object.uid().to_owned();
-        let Some(domain) = host.find_domain(&uid)? else { return Ok(Err(anyhow!("the domain went away meanwhile"))) };
-        let base = match Element::parse(&domain.describe(Description::InactiveSecure)?) {
-            Ok(base) => base,
-            Err(error) => return Ok(Err(anyhow!("cannot read the domain's description: {error}"))),
-        };
-        let wishes = match render::render(&self.object, &self.around, &self.facts, Some(&base)) {
-            Ok(wishes) => wishes,
-            Err(error) => return Ok(Err(error)),
-        };
+    fn update(
+        self,
+        host: &Connection,
+        autostart: Option<bool>,
+        start: bool,
+    ) -> anyhow::Result<(Option<DomainEntry>, Vec<String>)> {
+        let uid = self.object.uid();
+        let domain = host.find_domain(uid)?.context("the domain went away meanwhile")?;
+        let base =
+            Element::parse(&domain.describe(Description::InactiveSecure)?).context("read the domain's description")?;
+        let wishes = render::render(&self.object, &self.around, &self.facts, Some(&base))?;
         let wished = overlay(&wishes, &base, &self.rules);
         let differs = diff(&wishes, &base, &self.rules).iter().any(Difference::is_applied);
         if differs || !domain.is_persistent()? {
-            if let Err(error) = define(host, &wished, Some(&base)) {
-                return Ok(Err(error));
-            }
+            define(host, &wished, Some(&base))?;
         }
         if let Some(autostart) = autostart {
-            domain.set_autostart(autostart)?;
+            domain.set_autostart(autostart).context("set autostart of domain")?;
         }
         let mut hindrances = Vec::new();
         if domain.id().is_some() {
-            hindrances = self.change_running(host, &uid, &wishes, &wished)?;
+            hindrances = self.change_running(&domain, &wishes, &wished)?;
         } else if start {
-            if let Err(error) = domain.create() {
-                return Ok(Err(anyhow::Error::new(error).context("start domain")));
-            }
+            domain.create().context("start domain")?;
         }
-        Ok(Ok((host.read_domain(&uid)?, hindrances)))
+        Ok((host.read_domain(uid)?, hindrances))
     }
 
     /// Changes on the running guest what can be changed there. What fails waits for the next boot, and the reason is told.
-    fn change_running(&self, host: &Connection, uid: &str, wishes: &Wishes, wished: &Element) -> Result<Vec<String>, Error> {
-        let Some(domain) = host.find_domain(uid)? else { return Ok(Vec::new()) };
-        let Ok(live) = Element::parse(&domain.describe(Description::Live)?) else { return Ok(Vec::new()) };
+    fn change_running(
+        &self,
+        domain: &libvirt::Domain<'_>,
+        wishes: &Wishes,
+        wished: &Element,
+    ) -> anyhow::Result<Vec<String>> {
+        let live =
+            Element::parse(&domain.describe(Description::Live)?).context("read the running domain's description")?;
         let mut hindrances = Vec::new();
         let mut updated: Vec<String> = Vec::new();
         for difference in diff(wishes, &live, &self.rules) {
@@ -198,14 +215,14 @@ impl Order {
                         continue;
                     }
                     updated.push(item.to_owned());
-                    self.change_device(&domain, &difference, item, wishes, wished, &live)
+                    self.change_device(domain, &difference, item, wishes, wished, &live)
                 }
-                Live::Memory => change_memory(&domain, wished, &live),
-                Live::Vcpus => change_vcpus(&domain, wished, &live),
+                Live::Memory => change_memory(domain, wished, &live),
+                Live::Vcpus => change_vcpus(domain, wished, &live),
                 Live::BlockTune | Live::InterfaceTune | Live::Scheduler | Live::Network => Ok(()),
             };
             match done {
-                Err(error) if error.kind == ErrorKind::Unreachable => return Err(error),
+                Err(error) if error.kind == Kind::Unreachable => return Err(error.into()),
                 Err(error) => hindrances.push(format!("{}: {error}", difference.path)),
                 Ok(()) => {}
             }
@@ -213,13 +230,25 @@ impl Order {
         Ok(hindrances)
     }
 
-    fn change_device(&self, domain: &libvirt::Domain<'_>, difference: &Difference, item: &str, wishes: &Wishes, wished: &Element, live: &Element) -> Result<(), Error> {
-        let text = |element: &Element| element.write().map_err(|error| Error::other(format!("cannot write a device: {error}")));
+    fn change_device(
+        &self,
+        domain: &libvirt::Domain<'_>,
+        difference: &Difference,
+        item: &str,
+        wishes: &Wishes,
+        wished: &Element,
+        live: &Element,
+    ) -> Result<(), Error> {
+        let text = |element: &Element| {
+            element.write().map_err(|error| Error::other(format!("cannot write a device: {error}")))
+        };
         let whole = difference.path == item;
         match (wishes.locate(item, wished, &self.rules), wishes.locate(item, live, &self.rules)) {
             (Some(device), None) => domain.attach_device(&text(device)?, Affect::Live),
             (None, Some(device)) if whole => domain.detach_device(&text(device)?, Affect::Live),
-            (Some(device), Some(present)) => domain.update_device(&text(&without_source_index(device, present))?, Affect::Live),
+            (Some(device), Some(present)) => {
+                domain.update_device(&text(&without_source_index(device, present))?, Affect::Live)
+            }
             (None, Some(_) | None) => Ok(()),
         }
     }
@@ -251,8 +280,11 @@ fn change_memory(domain: &libvirt::Domain<'_>, wished: &Element, live: &Element)
 
 /// Only upwards: a guest that is asked to give a processor up may not, and QEMU does not survive asking again.
 fn change_vcpus(domain: &libvirt::Domain<'_>, wished: &Element, live: &Element) -> Result<(), Error> {
-    let most = |description: &Element| description.text_at("vcpu").and_then(|text| text.parse::<u32>().ok()).unwrap_or(1);
-    let now = |description: &Element| description.attr_at("vcpu@current").and_then(|text| text.parse().ok()).unwrap_or_else(|| most(description));
+    let most =
+        |description: &Element| description.text_at("vcpu").and_then(|text| text.parse::<u32>().ok()).unwrap_or(1);
+    let now = |description: &Element| {
+        description.attr_at("vcpu@current").and_then(|text| text.parse().ok()).unwrap_or_else(|| most(description))
+    };
     let (wished, present) = (now(wished), now(live));
     if wished > present && wished <= most(live) { domain.set_vcpus(wished, Affect::Live) } else { Ok(()) }
 }
@@ -268,7 +300,10 @@ fn define(host: &Connection, description: &Element, base: Option<&Element>) -> a
     if valid {
         return Err(anyhow::Error::new(error).context("define domain"));
     }
-    tracing::warn!(domain = description.text_at("name"), "the host's own description does not validate; defining without validation");
+    tracing::warn!(
+        domain = description.text_at("name"),
+        "the host's own description does not validate; defining without validation"
+    );
     host.define_domain(&text, false).context("define domain")?;
     Ok(())
 }

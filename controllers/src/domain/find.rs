@@ -1,7 +1,11 @@
 //! What other objects and the host have of a Domain.
 
-use std::{collections::BTreeMap, time::{Duration, Instant}};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
+use anyhow::{Context, bail};
 use apis::{
     Domain, Managed, Volume,
     domain::{Disk, RunStrategy},
@@ -9,13 +13,19 @@ use apis::{
     reference::Reference,
     volume::Format,
 };
-use anyhow::{Context, bail};
-use libvirt::{Lease, mirror::{Claim, DomainEntry}};
-use managed::{external::{Pass, Refusal}, intent::was_created};
+use libvirt::{Claim, Lease, mirror::DomainEntry};
+use managed::{
+    external::{Pass, Refusal},
+    intent::was_created,
+};
 use std::sync::Arc;
 
 use super::{Clock, Domains, Found, Surroundings, power, render::Medium};
-use crate::{cluster::{Cluster, ready}, hosts::{SHORT, owner}, mark};
+use crate::{
+    cluster::{Cluster, ready},
+    hosts::owner,
+    mark,
+};
 
 /// How long after its start a guest's address is asked for more often than at each poll.
 const LEASE_HURRY: Duration = Duration::from_mins(5);
@@ -38,7 +48,11 @@ pub(super) fn resolve(cluster: &Cluster, object: &Domain, config: &ConfigId) -> 
     }
     if let Some(Reference { name }) = &parameters.cloud_init_ref {
         let seed = ready(&cluster.cloud_inits, namespace, name, config, "domain")?;
-        around.seed = Some(seed.observation().and_then(|seen| seen.path.clone()).with_context(|| format!("waiting for CloudInit {name}: it has no path yet"))?);
+        around.seed = Some(
+            seed.observation()
+                .and_then(|seen| seen.path.clone())
+                .with_context(|| format!("waiting for CloudInit {name}: it has no path yet"))?,
+        );
     }
     if let Some(os) = &parameters.os {
         around.kernel = boot_file(cluster, namespace, os.kernel_ref.as_ref(), config)?;
@@ -47,7 +61,12 @@ pub(super) fn resolve(cluster: &Cluster, object: &Domain, config: &ConfigId) -> 
     Ok(around)
 }
 
-fn boot_file(cluster: &Cluster, namespace: &str, reference: Option<&Reference>, config: &ConfigId) -> anyhow::Result<Option<String>> {
+fn boot_file(
+    cluster: &Cluster,
+    namespace: &str,
+    reference: Option<&Reference>,
+    config: &ConfigId,
+) -> anyhow::Result<Option<String>> {
     let Some(Reference { name }) = reference else { return Ok(None) };
     let volume = ready(&cluster.volumes, namespace, name, config, "domain")?;
     Ok(Some(path_of(&volume)?))
@@ -64,7 +83,12 @@ fn medium(cluster: &Cluster, namespace: &str, disk: &Disk, config: &ConfigId) ->
 }
 
 /// The volumes below a volume, top first.
-pub fn chain(cluster: &Cluster, namespace: &str, volume: &Volume, config: &ConfigId) -> anyhow::Result<Vec<(String, Format)>> {
+pub(crate) fn chain(
+    cluster: &Cluster,
+    namespace: &str,
+    volume: &Volume,
+    config: &ConfigId,
+) -> anyhow::Result<Vec<(String, Format)>> {
     let mut below = Vec::new();
     let mut next = volume.parameters().backing_store.clone();
     while let Some(backing) = next {
@@ -78,7 +102,10 @@ pub fn chain(cluster: &Cluster, namespace: &str, volume: &Volume, config: &Confi
 }
 
 fn path_of(volume: &Volume) -> anyhow::Result<String> {
-    volume.observation().and_then(|seen| seen.path.clone()).with_context(|| format!("waiting for Volume {}: it has no path yet", volume.full_name()))
+    volume
+        .observation()
+        .and_then(|seen| seen.path.clone())
+        .with_context(|| format!("waiting for Volume {}: it has no path yet", volume.full_name()))
 }
 
 fn format_of(volume: &Volume) -> Format {
@@ -90,11 +117,10 @@ impl Domains {
     pub(super) async fn look(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Found> {
         let (mirror, owner) = (pass.host.mirror(), owner(pass.object));
         let uid = pass.object.uid();
-        pass.host.synced().await?;
         if !mirror.claim(Claim::Domain(uid.to_owned()), &owner) && mirror.domain(uid).is_some() {
             // Claimed just now: read it here rather than in a second pass.
             let uuid = uid.to_owned();
-            let entry = pass.host.short(uid, SHORT, move |host| host.read_domain(&uuid)).await?;
+            let entry = pass.host.short(uid, move |host| host.read_domain(&uuid)).await?;
             mirror.replace_domain(uid, entry);
         }
         let entry = mirror.domain(uid);
@@ -104,9 +130,24 @@ impl Domains {
     }
 
     /// Puts together what was found, with what follows from it about power and leases.
-    pub(super) fn found(&self, pass: &Pass<'_, Self>, entry: Option<Arc<DomainEntry>>, obstacle: Option<Refusal>, media: Vec<(String, String)>) -> Found {
+    pub(super) fn found(
+        &self,
+        pass: &Pass<'_, Self>,
+        entry: Option<Arc<DomainEntry>>,
+        obstacle: Option<Refusal>,
+        media: Vec<(String, String)>,
+    ) -> Found {
         let leases = entry.as_deref().map(|entry| leases(pass, entry)).unwrap_or_default();
-        let mut found = Found { entry, obstacle, leases, media, hindrances: Vec::new(), power: None, recheck: None, guest_agent: None };
+        let mut found = Found {
+            entry,
+            obstacle,
+            leases,
+            media,
+            hindrances: Vec::new(),
+            power: None,
+            recheck: None,
+            guest_agent: None,
+        };
         let Some(entry) = &found.entry else { return found };
         let strategy = pass.object.parameters().run_strategy.unwrap_or_default();
         let begun = pass.incomplete || !was_created(pass.object);
@@ -143,7 +184,8 @@ impl Domains {
         let started = self.clocks().get(uid)?.started?.1;
         let live = found.entry.as_ref()?.live.as_ref()?;
         let waits = live.find_all("devices/interface").iter().any(|nic| {
-            nic.get("type") == Some("network") && nic.attr_at("mac@address").is_some_and(|mac| found.leases.iter().all(|lease| lease.mac != mac))
+            nic.get("type") == Some("network")
+                && nic.attr_at("mac@address").is_some_and(|mac| found.leases.iter().all(|lease| lease.mac != mac))
         });
         (waits && started.elapsed() < LEASE_HURRY).then_some(Duration::from_secs(2))
     }
@@ -153,7 +195,7 @@ impl Domains {
         let name = pass.object.external_name();
         if let Some(other) = pass.host.mirror().domain_by_name(name) {
             let uuid = other.uuid.clone();
-            let entry = pass.host.short(&uuid.clone(), SHORT, move |host| host.read_domain(&uuid)).await?;
+            let entry = pass.host.short(&uuid.clone(), move |host| host.read_domain(&uuid)).await?;
             let description = entry.as_ref().and_then(|entry| entry.inactive.as_ref().or(entry.live.as_ref()));
             let owner = description.and_then(|description| mark::owner(description));
             return Ok(Some(foreign("domain", name, owner.as_ref(), pass.object)));
@@ -164,20 +206,25 @@ impl Domains {
         for (config, host) in self.connector.others(pass.config).await {
             let unknown = |why: &dyn std::fmt::Display| Refusal {
                 reason: "WhereaboutsUnknown",
-                message: format!("the domain is not on {}, and {config} cannot be asked whether the guest moved there ({why}); it is not made again before that is known", pass.config),
+                message: format!(
+                    "the domain is not on {}, and {config} cannot be asked whether the guest moved there ({why}); it is not made again before that is known",
+                    pass.config
+                ),
             };
             let host = match host {
                 Ok(host) => host,
                 Err(error) => return Ok(Some(unknown(&format!("{error:#}")))),
             };
-            if let Err(error) = host.synced().await {
-                return Ok(Some(unknown(&error)));
-            }
-            if host.facts().is_same_host(pass.host.facts()) {
+            if host.is_same_host(pass.host) {
                 continue;
             }
             if host.mirror().domain(pass.object.uid()).is_some() {
-                return Ok(Some(Refusal { reason: "Moved", message: format!("the guest moved to the host of {config}; nothing is made or deleted. Point a new Domain at that host, or move the guest back") }));
+                return Ok(Some(Refusal {
+                    reason: "Moved",
+                    message: format!(
+                        "the guest moved to the host of {config}; nothing is made or deleted. Point a new Domain at that host, or move the guest back"
+                    ),
+                }));
             }
         }
         Ok(None)
@@ -194,13 +241,15 @@ impl Domains {
                 Some(entry) => entry,
                 None => {
                     let (pool, name) = (volume.pool.clone(), volume.name.clone());
-                    let entry = pass.host.short(&volume.pool, SHORT, move |host| host.read_volume(&pool, &name)).await?;
+                    let entry = pass.host.short(&volume.pool, move |host| host.read_volume(&pool, &name)).await?;
                     pass.host.mirror().replace_volume(entry.clone());
                     Arc::new(entry)
                 }
             };
             let path = entry.description().and_then(|description| description.text_at("target/path"));
-            let Some(path) = path else { bail!("disks {}: there is no volume {} in pool {} on the host", disk.name, volume.name, volume.pool) };
+            let Some(path) = path else {
+                bail!("disks {}: there is no volume {} in pool {} on the host", disk.name, volume.name, volume.pool)
+            };
             media.push((disk.name.0.clone(), path.to_owned()));
         }
         Ok(media)
@@ -208,15 +257,19 @@ impl Domains {
 }
 
 /// Something of that name that is not ours.
-pub fn foreign<K: Managed>(what: &str, name: &str, owner: Option<&mark::Owner>, object: &K) -> Refusal {
+pub(crate) fn foreign<K: Managed>(what: &str, name: &str, owner: Option<&mark::Owner>, object: &K) -> Refusal {
     let whose = match owner {
         None => "it was not made by this provider".to_owned(),
-        Some(owner) if owner.is_earlier_life_of(&mark::Owner::of(object)) => format!("it was made for an earlier {} of this name (UID {})", owner.kind, owner.uid),
+        Some(owner) if owner.is_earlier_life_of(&mark::Owner::of(object)) => {
+            format!("it was made for an earlier {} of this name (UID {})", owner.kind, owner.uid)
+        }
         Some(owner) => format!("it belongs to {} {}/{} (UID {})", owner.kind, owner.namespace, owner.name, owner.uid),
     };
     Refusal {
         reason: "ForeignObject",
-        message: format!("{what} {name:?} is on the host already and is not ours: {whose}. It is left alone; choose another name with the annotation crossplane.io/external-name, or remove it"),
+        message: format!(
+            "{what} {name:?} is on the host already and is not ours: {whose}. It is left alone; choose another name with the annotation crossplane.io/external-name, or remove it"
+        ),
     }
 }
 
@@ -255,7 +308,8 @@ fn hurry_leases(pass: &Pass<'_, Domains>, entry: &DomainEntry) {
 /// Whether the guest agent's channel is connected; None where there is no channel.
 fn agent(entry: &DomainEntry) -> Option<bool> {
     let channels = entry.live.as_ref()?.find_all("devices/channel");
-    let channel = channels.into_iter().find(|channel| channel.attr_at("target@name") == Some("org.qemu.guest_agent.0"))?;
+    let channel =
+        channels.into_iter().find(|channel| channel.attr_at("target@name") == Some("org.qemu.guest_agent.0"))?;
     Some(channel.attr_at("target@state") == Some("connected"))
 }
 

@@ -8,8 +8,12 @@ use libvirt::{
 };
 
 /// The wished paths that the running guest does not show. What libvirt rewrites in a running description is no difference.
-pub fn pending(wishes: &Wishes, live: &Element, rules: &Rules) -> Vec<String> {
-    let mut paths: Vec<String> = diff(wishes, live, rules).iter().filter(|difference| waits(difference, live)).map(|difference| difference.path.clone()).collect();
+pub(super) fn pending(wishes: &Wishes, live: &Element, rules: &Rules) -> Vec<String> {
+    let mut paths: Vec<String> = diff(wishes, live, rules)
+        .iter()
+        .filter(|difference| waits(difference, live))
+        .map(|difference| difference.path.clone())
+        .collect();
     paths.dedup();
     paths
 }
@@ -32,5 +36,7 @@ fn balloon_is_too_small(difference: &Difference, live: &Element) -> bool {
 
 /// A running host-model CPU is written out as a custom one that was checked in full.
 fn is_expanded_model(difference: &Difference, live: &Element) -> bool {
-    difference.path.starts_with("cpu") && difference.want.as_deref() == Some("host-model") && live.attr_at("cpu@check") == Some("full")
+    difference.path.starts_with("cpu")
+        && difference.want.as_deref() == Some("host-model")
+        && live.attr_at("cpu@check") == Some("full")
 }

@@ -7,7 +7,7 @@ use libvirt::{State, StateReason};
 
 /// How long a guest that was shut down, saved or migrated stays as it is before it is started again: a host that shuts down, a
 /// reboot that shows as stop and start, and an administrator at work look the same at first.
-pub const GRACE: Duration = Duration::from_secs(15);
+pub(super) const GRACE: Duration = Duration::from_secs(15);
 
 /// What to do about a guest's power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,12 @@ mod shutoff {
 }
 
 /// What to do, or how long to wait before it is decided.
-pub fn decide(strategy: RunStrategy, begun: bool, state: StateReason, stopped_for: Duration) -> (Option<Power>, Option<Duration>) {
+pub(super) fn decide(
+    strategy: RunStrategy,
+    begun: bool,
+    state: StateReason,
+    stopped_for: Duration,
+) -> (Option<Power>, Option<Duration>) {
     let on = match state.state {
         State::Running | State::Blocked | State::Paused | State::PmSuspended | State::ShuttingDown => true,
         State::Shutoff | State::Crashed => false,
@@ -48,7 +53,8 @@ pub fn decide(strategy: RunStrategy, begun: bool, state: StateReason, stopped_fo
         (RunStrategy::Manual, false) if begun => (Some(Power::Start), None),
         (RunStrategy::Manual, false) => (None, None),
         (RunStrategy::Always, false) => {
-            let by_choice = [shutoff::SHUTDOWN, shutoff::MIGRATED, shutoff::SAVED, shutoff::FROM_SNAPSHOT].contains(&state.reason);
+            let by_choice =
+                [shutoff::SHUTDOWN, shutoff::MIGRATED, shutoff::SAVED, shutoff::FROM_SNAPSHOT].contains(&state.reason);
             let wait = GRACE.checked_sub(stopped_for).filter(|wait| by_choice && !begun && !wait.is_zero());
             if wait.is_some() { (None, wait) } else { (Some(Power::Start), None) }
         }
@@ -56,7 +62,7 @@ pub fn decide(strategy: RunStrategy, begun: bool, state: StateReason, stopped_fo
 }
 
 /// The state as people read it, with the reason where it says more than the state.
-pub fn shown(state: StateReason) -> String {
+pub(super) fn shown(state: StateReason) -> String {
     let StateReason { state, reason } = state;
     let (word, why) = match state {
         State::NoState => ("Unknown", None),
@@ -95,8 +101,17 @@ fn paused(reason: u32) -> Option<&'static str> {
 
 /// `virDomainShutoffReason`.
 fn off(reason: u32) -> Option<&'static str> {
-    const WORDS: [Option<&str>; 9] =
-        [None, None, Some("destroyed"), Some("crashed"), Some("migrated"), Some("saved"), Some("failed"), Some("from snapshot"), Some("daemon")];
+    const WORDS: [Option<&str>; 9] = [
+        None,
+        None,
+        Some("destroyed"),
+        Some("crashed"),
+        Some("migrated"),
+        Some("saved"),
+        Some("failed"),
+        Some("from snapshot"),
+        Some("daemon"),
+    ];
     WORDS.get(usize::try_from(reason).ok()?).copied().flatten()
 }
 
@@ -133,7 +148,11 @@ mod tests {
             (Halted, true, off(0), second, (None, None)),
         ];
         for (strategy, begun, state, stopped_for, expected) in table {
-            assert_eq!(decide(strategy, begun, state, stopped_for), expected, "{strategy:?} {begun} {state:?} {stopped_for:?}");
+            assert_eq!(
+                decide(strategy, begun, state, stopped_for),
+                expected,
+                "{strategy:?} {begun} {state:?} {stopped_for:?}"
+            );
         }
     }
 

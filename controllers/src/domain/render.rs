@@ -9,12 +9,16 @@ use anyhow::{Context, ensure};
 use apis::{
     Domain, Managed,
     domain::{
-        BootDevice, Console, Cpu, CpuMode, Disk, DiskBus, DiskDevice, DomainParameters, DomainType, Graphics, GraphicsType, InterfaceModel,
-        NetworkInterface, Os, Rng, RngSource,
+        BootDevice, Console, Cpu, CpuMode, Disk, DiskBus, DiskDevice, DomainParameters, DomainType, Graphics,
+        GraphicsType, InterfaceModel, NetworkInterface, Os, Rng, RngSource,
     },
     volume::Format,
 };
-use libvirt::{Facts, wish::{Part, Wishes}, xml::Element};
+use libvirt::{
+    Facts,
+    wish::{Part, Wishes},
+    xml::Element,
+};
 
 use crate::mark;
 
@@ -85,7 +89,8 @@ fn identity(wishes: &mut Wishes, object: &Domain, facts: &Facts) -> anyhow::Resu
     wishes.set("name", object.external_name());
     wishes.set("uuid", object.uid());
     let os = parameters.os.clone().unwrap_or_default();
-    let arch = os.arch.unwrap_or_else(|| facts.arch.clone());
+    let arch =
+        os.arch.or_else(|| facts.arch.clone()).context("the host does not tell its architecture; set os.arch")?;
     wishes.set("os/type", "hvm");
     wishes.set("os/type@arch", arch.as_str());
     if ["x86_64", "i686"].contains(&arch.as_str()) {
@@ -103,7 +108,8 @@ fn identity(wishes: &mut Wishes, object: &Domain, facts: &Facts) -> anyhow::Resu
 
 /// q35 has one spare port; every device plugged in later needs another, and ports cannot be plugged in.
 fn ports_for_hot_plug(wishes: &mut Wishes, parameters: &DomainParameters) {
-    let devices = parameters.disks.as_ref().map_or(0, Vec::len) + parameters.network_interfaces.as_ref().map_or(0, Vec::len);
+    let devices =
+        parameters.disks.as_ref().map_or(0, Vec::len) + parameters.network_interfaces.as_ref().map_or(0, Vec::len);
     wishes.item("devices/controller", "pci,0", Part::new().with("@model", "pcie-root"));
     for index in 1..=devices + 10 {
         wishes.item("devices/controller", &format!("pci,{index}"), Part::new().with("@model", "pcie-root-port"));
@@ -115,7 +121,15 @@ fn hypervisor(wished: DomainType, facts: &Facts) -> anyhow::Result<&str> {
     let chosen = match wished {
         DomainType::Kvm => "kvm",
         DomainType::Qemu => "qemu",
-        DomainType::Auto => return facts.domain_types.iter().find(|name| *name == "kvm").or_else(|| facts.domain_types.first()).map(String::as_str).context("the host offers no type of domain"),
+        DomainType::Auto => {
+            return facts
+                .domain_types
+                .iter()
+                .find(|name| *name == "kvm")
+                .or_else(|| facts.domain_types.first())
+                .map(String::as_str)
+                .context("the host offers no type of domain");
+        }
     };
     ensure!(has(chosen), "the host cannot run domains of type {chosen}; it offers {}", facts.domain_types.join(", "));
     Ok(chosen)
@@ -124,7 +138,12 @@ fn hypervisor(wished: DomainType, facts: &Facts) -> anyhow::Result<&str> {
 fn memory_and_processors(wishes: &mut Wishes, parameters: &DomainParameters) -> anyhow::Result<()> {
     if let Some(memory) = &parameters.memory {
         let now = memory.kibibytes().map_err(anyhow::Error::msg).context("memory")?;
-        let most = parameters.max_memory.as_ref().map_or(Ok(now), |most| most.kibibytes()).map_err(anyhow::Error::msg).context("maxMemory")?;
+        let most = parameters
+            .max_memory
+            .as_ref()
+            .map_or(Ok(now), |most| most.kibibytes())
+            .map_err(anyhow::Error::msg)
+            .context("maxMemory")?;
         ensure!(now > 0, "memory must be more than nothing");
         ensure!(now <= most, "memory must not be larger than maxMemory");
         wishes.set("memory", most.to_string());
@@ -172,11 +191,14 @@ fn boot(wishes: &mut Wishes, parameters: &DomainParameters, around: &Surrounding
     }
     if let Some(devices) = boot {
         let element = |device: &BootDevice| {
-            Element::new("boot").attr("dev", match device {
-                BootDevice::Disk => "hd",
-                BootDevice::Cdrom => "cdrom",
-                BootDevice::Network => "network",
-            })
+            Element::new("boot").attr(
+                "dev",
+                match device {
+                    BootDevice::Disk => "hd",
+                    BootDevice::Cdrom => "cdrom",
+                    BootDevice::Network => "network",
+                },
+            )
         };
         wishes.replace_all("os/boot", devices.iter().map(element).collect());
     }
@@ -184,7 +206,12 @@ fn boot(wishes: &mut Wishes, parameters: &DomainParameters, around: &Surrounding
 
 // ---- disks ----
 
-fn disks(wishes: &mut Wishes, parameters: &DomainParameters, around: &Surroundings, base: Option<&Element>) -> anyhow::Result<()> {
+fn disks(
+    wishes: &mut Wishes,
+    parameters: &DomainParameters,
+    around: &Surroundings,
+    base: Option<&Element>,
+) -> anyhow::Result<()> {
     let mut targets = Targets::of(base);
     let disks = parameters.disks.as_deref().unwrap_or_default();
     wishes.own("devices/disk", DISK);
@@ -245,7 +272,9 @@ fn data(part: Part, medium: Option<&Medium>) -> Part {
             .child(Element::new("source").attr("file", path.as_str()))
             .child(below)
     });
-    part.with("driver@type", medium.format.as_libvirt()).with("source@file", medium.path.as_str()).with_whole("backingStore", chain)
+    part.with("driver@type", medium.format.as_libvirt())
+        .with("source@file", medium.path.as_str())
+        .with_whole("backingStore", chain)
 }
 
 fn place(part: Part, alias: &str, bus: DiskBus, targets: &mut Targets) -> anyhow::Result<Part> {
@@ -293,17 +322,29 @@ impl Targets {
 
 // ---- other devices ----
 
-fn interfaces(wishes: &mut Wishes, object: &Domain, around: &Surroundings, base: Option<&Element>) -> anyhow::Result<()> {
+fn interfaces(
+    wishes: &mut Wishes,
+    object: &Domain,
+    around: &Surroundings,
+    base: Option<&Element>,
+) -> anyhow::Result<()> {
     wishes.own("devices/interface", NIC);
-    let present: BTreeSet<&str> =
-        base.map(|base| base.find_all("devices/interface")).unwrap_or_default().into_iter().filter_map(|nic| nic.attr_at("alias@name")).collect();
+    let present: BTreeSet<&str> = base
+        .map(|base| base.find_all("devices/interface"))
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|nic| nic.attr_at("alias@name"))
+        .collect();
     for nic in object.parameters().network_interfaces.as_deref().unwrap_or_default() {
         let NetworkInterface { name, network_ref, network, bridge, mac, model } = nic;
         let alias = format!("{NIC}{name}");
         let mut part = Part::new().with("alias@name", alias.as_str());
         match (network_ref, network, bridge) {
             (Some(reference), _, _) => {
-                let network = around.networks.get(&name.0).with_context(|| format!("Network {} is not resolved", reference.name))?;
+                let network = around
+                    .networks
+                    .get(&name.0)
+                    .with_context(|| format!("Network {} is not resolved", reference.name))?;
                 part = part.with("@type", "network").with("source@network", network.as_str());
             }
             (None, Some(network), _) => part = part.with("@type", "network").with("source@network", network.as_str()),
@@ -334,22 +375,29 @@ fn card(model: InterfaceModel) -> &'static str {
 
 /// Where the host keeps what a console prints. The directory is libvirt's own, so that no user names a path of the host.
 fn log_path(name: &str, console: &str) -> anyhow::Result<String> {
-    ensure!(!name.contains('/') && !name.starts_with('.'), "external name {name:?} cannot name a log file: it must not contain a slash or begin with a dot");
+    ensure!(
+        !name.contains('/') && !name.starts_with('.'),
+        "external name {name:?} cannot name a log file: it must not contain a slash or begin with a dot"
+    );
     Ok(format!("/var/log/libvirt/qemu/{name}-{console}.log"))
 }
 
 fn consoles(wishes: &mut Wishes, object: &Domain) -> anyhow::Result<()> {
+    // libvirt shows the first serial once more as a console; both are one device and go together.
     wishes.own("devices/serial", SERIAL);
+    wishes.own("devices/console", SERIAL);
     for (port, console) in object.parameters().consoles.as_deref().unwrap_or_default().iter().enumerate() {
         let Console { name, log } = console;
         let alias = format!("{SERIAL}{name}");
-        let mut part = Part::new().with("@type", "pty").with("alias@name", alias.as_str()).with("target@port", port.to_string());
+        let mut part =
+            Part::new().with("@type", "pty").with("alias@name", alias.as_str()).with("target@port", port.to_string());
         if log.unwrap_or_default() {
             part = part.with("log@file", log_path(object.external_name(), &name.0)?).with("log@append", "on");
         } else {
             part.flag("log", false);
         }
         wishes.item("devices/serial", &alias, part);
+        wishes.keep("devices/console", &alias);
     }
     Ok(())
 }
@@ -373,7 +421,11 @@ fn small_devices(wishes: &mut Wishes, parameters: &DomainParameters) {
             RngSource::Urandom => "/dev/urandom",
             RngSource::Random => "/dev/random",
         };
-        let part = Part::new().with("@model", "virtio").with("alias@name", "ua-rng-0").with("backend@model", "random").with("backend", source);
+        let part = Part::new()
+            .with("@model", "virtio")
+            .with("alias@name", "ua-rng-0")
+            .with("backend@model", "random")
+            .with("backend", source);
         wishes.item("devices/rng", "ua-rng-0", part);
     }
     wishes.own("devices/channel", "ua-channel-");

@@ -2,7 +2,10 @@
 
 use apis::{
     condition::{Status, Type, Wish},
-    domain::{Address, ConsoleObservation, DiskObservation, DomainObservation, GraphicsObservation, InterfaceObservation, RunStrategy},
+    domain::{
+        Address, ConsoleObservation, DiskObservation, DomainObservation, GraphicsObservation, InterfaceObservation,
+        RunStrategy,
+    },
 };
 use libvirt::{State, mirror::DomainEntry, xml::Element};
 use managed::external::{Pass, Report};
@@ -11,17 +14,26 @@ use super::{Domains, Found, Surroundings, pending, power, render};
 
 impl Domains {
     /// Status from what was found.
-    pub(super) fn observe(&self, pass: &Pass<'_, Self>, around: Option<&Surroundings>, found: &Found) -> Report<DomainObservation> {
+    pub(super) fn observe(
+        &self,
+        pass: &Pass<'_, Self>,
+        around: Option<&Surroundings>,
+        found: &Found,
+    ) -> Report<DomainObservation> {
         let Some(entry) = found.entry.as_deref() else {
             return Report::of(DomainObservation::default(), Wish::creating());
         };
         let pending = around.map(|around| self.pending(pass, around, found, entry)).unwrap_or_default();
         let mut conditions = Vec::new();
         if !pending.is_empty() {
-            conditions.push(Wish::new(Type::RestartRequired, Status::True, "ChangesPending").because(restart_message(&pending, &found.hindrances)));
+            conditions.push(
+                Wish::new(Type::RestartRequired, Status::True, "ChangesPending")
+                    .because(restart_message(&pending, &found.hindrances)),
+            );
         }
         if let Some(connected) = found.guest_agent {
-            let (status, reason) = if connected { (Status::True, "Connected") } else { (Status::False, "Disconnected") };
+            let (status, reason) =
+                if connected { (Status::True, "Connected") } else { (Status::False, "Disconnected") };
             conditions.push(Wish::new(Type::GuestAgentConnected, status, reason));
         }
         let observation = observation(entry, found, pending);
@@ -32,7 +44,9 @@ impl Domains {
     fn pending(&self, pass: &Pass<'_, Self>, around: &Surroundings, found: &Found, entry: &DomainEntry) -> Vec<String> {
         let (Some(live), Some(base)) = (&entry.live, &entry.inactive) else { return Vec::new() };
         let around = found.complete(around);
-        render::render(pass.object, &around, pass.host.facts(), Some(base)).map(|wishes| pending::pending(&wishes, live, &self.rules)).unwrap_or_default()
+        render::render(pass.object, &around, pass.host.facts(), Some(base))
+            .map(|wishes| pending::pending(&wishes, live, &self.rules))
+            .unwrap_or_default()
     }
 }
 
@@ -48,7 +62,9 @@ fn ready(strategy: RunStrategy, entry: &DomainEntry, found: &Found) -> Wish {
     let state = power::shown(entry.state);
     match (strategy, entry.state.state) {
         (RunStrategy::Always, State::Running | State::Blocked) => Wish::available(),
-        (RunStrategy::Always, State::Shutoff) if found.recheck.is_some() => Wish::unavailable(format!("the guest is {state}; it is started again if it stays so for 15s")),
+        (RunStrategy::Always, State::Shutoff) if found.recheck.is_some() => {
+            Wish::unavailable(format!("the guest is {state}; it is started again if it stays so for 15s"))
+        }
         (RunStrategy::Always, _) => Wish::unavailable(format!("the guest is {state}")),
         (RunStrategy::Manual, State::Crashed) => Wish::unavailable(format!("the guest is {state}")),
         (RunStrategy::Manual, _) => Wish::available(),
@@ -88,11 +104,18 @@ fn disk(device: &Element) -> Option<DiskObservation> {
 
 fn interface(device: &Element) -> Option<InterfaceObservation> {
     let source = device.attr_at("source@network").or_else(|| device.attr_at("source@bridge")).map(str::to_owned);
-    Some(InterfaceObservation { name: own_name(device, render::NIC), mac: device.attr_at("mac@address")?.to_owned(), source })
+    Some(InterfaceObservation {
+        name: own_name(device, render::NIC),
+        mac: device.attr_at("mac@address")?.to_owned(),
+        source,
+    })
 }
 
 fn console(device: &Element) -> Option<ConsoleObservation> {
-    Some(ConsoleObservation { name: own_name(device, render::SERIAL)?, log: device.attr_at("log@file").map(str::to_owned) })
+    Some(ConsoleObservation {
+        name: own_name(device, render::SERIAL)?,
+        log: device.attr_at("log@file").map(str::to_owned),
+    })
 }
 
 fn graphics(device: &Element) -> Option<GraphicsObservation> {
@@ -103,5 +126,14 @@ fn graphics(device: &Element) -> Option<GraphicsObservation> {
 
 fn addresses(found: &Found, interfaces: &[InterfaceObservation]) -> Vec<Address> {
     let name = |mac: &str| interfaces.iter().find(|nic| nic.mac == mac).and_then(|nic| nic.name.clone());
-    found.leases.iter().map(|lease| Address { ip: lease.ip.clone(), mac: lease.mac.clone(), interface: name(&lease.mac), source: "Lease".to_owned() }).collect()
+    found
+        .leases
+        .iter()
+        .map(|lease| Address {
+            ip: lease.ip.clone(),
+            mac: lease.mac.clone(),
+            interface: name(&lease.mac),
+            source: "Lease".to_owned(),
+        })
+        .collect()
 }

@@ -42,8 +42,12 @@ pub fn render(object: &Network, create: bool, previous: &[String]) -> anyhow::Re
 }
 
 fn address(ip: &Ip) -> anyhow::Result<(String, Part)> {
-    let (address, prefix) = ip.cidr.split_once('/').with_context(|| format!("ips: {:?} is not an address with a prefix, such as 192.168.150.1/24", ip.cidr))?;
-    let address: IpAddr = address.parse().with_context(|| format!("ips: {:?} does not begin with an address", ip.cidr))?;
+    let (address, prefix) = ip
+        .cidr
+        .split_once('/')
+        .with_context(|| format!("ips: {:?} is not an address with a prefix, such as 192.168.150.1/24", ip.cidr))?;
+    let address: IpAddr =
+        address.parse().with_context(|| format!("ips: {:?} does not begin with an address", ip.cidr))?;
     let prefix: u8 = prefix.parse().with_context(|| format!("ips: {:?} does not end with a prefix", ip.cidr))?;
     let (family, longest) = match address {
         IpAddr::V4(_) => ("ipv4", 32),
@@ -52,7 +56,8 @@ fn address(ip: &Ip) -> anyhow::Result<(String, Part)> {
     if prefix > longest {
         bail!("ips: the prefix of {:?} is longer than {longest}", ip.cidr);
     }
-    let part = Part::new().with("@address", address.to_string()).with("@family", family).with("@prefix", prefix.to_string());
+    let part =
+        Part::new().with("@address", address.to_string()).with("@family", family).with("@prefix", prefix.to_string());
     Ok((format!("{address},{family}"), part))
 }
 
@@ -62,14 +67,22 @@ fn dhcp(wishes: &mut Wishes, key: &str, dhcp: Option<&Dhcp>) {
     if let Some(list) = &dhcp.ranges {
         wishes.own_all(&ranges);
         for DhcpRange { start, end } in list {
-            wishes.item(&ranges, &format!("{start},{end}"), Part::new().with("@start", start.as_str()).with("@end", end.as_str()));
+            wishes.item(
+                &ranges,
+                &format!("{start},{end}"),
+                Part::new().with("@start", start.as_str()).with("@end", end.as_str()),
+            );
         }
     }
     if let Some(list) = &dhcp.hosts {
         wishes.own_all(&hosts);
         for DhcpHost { name, mac, ip } in list {
             let mac = mac.to_ascii_lowercase();
-            wishes.item(&hosts, &mac, Part::new().with("@mac", mac.as_str()).with("@name", name.0.as_str()).with("@ip", ip.as_str()));
+            wishes.item(
+                &hosts,
+                &mac,
+                Part::new().with("@mac", mac.as_str()).with("@name", name.0.as_str()).with("@ip", ip.as_str()),
+            );
         }
     }
 }

@@ -11,9 +11,12 @@ pub fn render(object: &Pool, create: bool, previous: &[String]) -> Wishes {
     let parameters = object.parameters();
     let mut wishes = Wishes::new("pool");
     if create {
-        wishes.set("@type", match parameters.type_.unwrap_or_default() {
-            PoolType::Dir => "dir",
-        });
+        wishes.set(
+            "@type",
+            match parameters.type_.unwrap_or_default() {
+                PoolType::Dir => "dir",
+            },
+        );
         wishes.set("name", object.external_name());
         wishes.set("uuid", object.uid());
     }

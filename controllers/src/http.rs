@@ -1,0 +1,42 @@
+//! `/metrics`, `/healthz` and `/readyz`.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::Context;
+use axum::{
+    Router,
+    http::{StatusCode, header::CONTENT_TYPE},
+    routing::get,
+};
+
+use crate::{cluster::Cluster, hosts::Connector, metrics::Metrics};
+
+/// Serves until the process ends.
+pub async fn serve(address: SocketAddr, router: Router) -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
+    axum::serve(listener, router).await.with_context(|| format!("serve on {address}"))
+}
+
+/// The figures, counted when they are asked for.
+pub fn metrics(metrics: Arc<Metrics>, cluster: Arc<Cluster>, connector: Arc<Connector>) -> Router {
+    let answer = move || {
+        let text = metrics.text(&cluster, &connector);
+        async move { ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text) }
+    };
+    Router::new().route("/metrics", get(answer))
+}
+
+/// Alive while it answers; ready when everything has been listed. No single host makes it unready.
+pub fn health(ready: impl Fn() -> bool + Clone + Send + Sync + 'static) -> Router {
+    let readiness = move || {
+        let ready = ready();
+        async move {
+            if ready {
+                (StatusCode::OK, "ok")
+            } else {
+                (StatusCode::SERVICE_UNAVAILABLE, "the objects are being listed")
+            }
+        }
+    };
+    Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(readiness))
+}

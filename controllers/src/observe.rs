@@ -1,0 +1,37 @@
+//! What follows from a change of an object: others are woken, and figures move.
+
+use std::{sync::Arc, time::Duration};
+
+use apis::Managed;
+use managed::run::Observer;
+
+use crate::{cluster::Cluster, metrics::Metrics, references::Refers};
+
+/// Sees every change and every pass of a kind.
+pub struct Watcher {
+    /// Who may have to be woken.
+    pub cluster: Arc<Cluster>,
+    /// The figures.
+    pub metrics: Arc<Metrics>,
+}
+
+impl<K: Managed + Refers> Observer<K> for Watcher {
+    fn changed(&self, object: &K) {
+        let meta = object.meta();
+        let (namespace, name) =
+            (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+        if let Some(kind) = K::AS_REFERENT {
+            self.cluster.wake_referrers(kind, namespace, name);
+        }
+        // What it refers to may wait to be deleted until it is gone.
+        if meta.deletion_timestamp.is_some() {
+            for referent in object.referents() {
+                self.cluster.wake_referent(namespace, &referent);
+            }
+        }
+    }
+
+    fn passed(&self, _: &K, took: Duration, failed: bool) {
+        self.metrics.passed::<K>(took, failed);
+    }
+}

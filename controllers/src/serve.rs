@@ -1,0 +1,241 @@
+//! The wiring: watches, kinds, hosts, metrics and health, from start to SIGTERM.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use apis::{
+    CloudInit, ClusterProviderConfig, Domain, Managed, Network, Pool, ProviderConfig, ProviderConfigUsage, Volume,
+};
+use kube::{
+    Api, Client, Resource,
+    runtime::reflector::{self, Store, store::Writer},
+};
+use managed::{
+    backoff::Backoff,
+    events::Recorder,
+    external::External,
+    queue::Queue,
+    reconcile::Reconciler,
+    run::{Observer, Pace, Runner, watch},
+    usage::Usages,
+};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::{
+    args::Args,
+    cloud_init::CloudInits,
+    cluster::{Cluster, Shelf},
+    domain::Domains,
+    hosts::Connector,
+    http, key,
+    metrics::{Metrics, counted},
+    network::Networks,
+    observe::Watcher,
+    pool::Pools,
+    provider_config::Configs,
+    references::Refers,
+    volume::{Imports, Volumes, fetch},
+};
+
+/// Runs until SIGTERM or SIGINT, then finishes what is in hand.
+pub async fn serve(args: Args) -> anyhow::Result<()> {
+    let metrics = Arc::new(Metrics::new());
+    let config = kube::Config::infer().await.context("find the Kubernetes API server")?;
+    let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    let client = counted(config, &metrics)?;
+    let key = key::load(&client, &namespace)
+        .await
+        .with_context(|| format!("load the key of ownership records from namespace {namespace}"))?;
+
+    let (cluster, writers) = shelves();
+    let connector = Arc::new(Connector::new(
+        cluster.clone(),
+        libvirt::Hosts::new(),
+        args.default_provider_config.clone(),
+        args.poll,
+    ));
+    let (configs, changed) = Configs::new(client.clone(), cluster.clone(), connector.clone());
+    let mut background = JoinSet::new();
+    writers.watch(&client, &cluster, &metrics, &configs, &mut background);
+    background.spawn(forward_wakes(cluster.clone(), connector.clone()));
+    background.spawn(configs.clone().run(changed));
+    background.spawn(http::serve(
+        args.metrics_bind_address,
+        http::metrics(metrics.clone(), cluster.clone(), connector.clone()),
+    ));
+    let ready = cluster.clone();
+    background.spawn(http::serve(args.health_probe_bind_addr, http::health(move || ready.is_read())));
+
+    let kinds = Kinds { client, cluster: cluster.clone(), connector, metrics, key, args };
+    let workers = kinds.start(&configs).await;
+    tracing::info!("serving");
+    tokio::select! {
+        () = terminated() => tracing::info!("asked to stop; finishing what is in hand"),
+        Some(ended) = background.join_next() => ended.context("a background task panicked")??,
+    }
+    cluster.close();
+    for worker in workers {
+        worker.await.context("a kind's workers panicked")?;
+    }
+    Ok(())
+}
+
+async fn terminated() {
+    let interrupt = tokio::signal::ctrl_c();
+    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(mut term) => {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = interrupt => {}
+            }
+        }
+        Err(_) => drop(interrupt.await),
+    }
+}
+
+/// Hands the wake-ups of all hosts to the queues of the kinds.
+async fn forward_wakes(cluster: Arc<Cluster>, connector: Arc<Connector>) -> anyhow::Result<()> {
+    let wakes = connector.hosts().wakes();
+    loop {
+        cluster.wake_owner(&wakes.next().await);
+    }
+}
+
+/// The writing ends of all stores.
+struct Writers {
+    domains: Writer<Domain>,
+    volumes: Writer<Volume>,
+    pools: Writer<Pool>,
+    cloud_inits: Writer<CloudInit>,
+    networks: Writer<Network>,
+    configs: Writer<ProviderConfig>,
+    cluster_configs: Writer<ClusterProviderConfig>,
+    usages: Writer<ProviderConfigUsage>,
+}
+
+fn store<K>() -> (Store<K>, Writer<K>)
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    reflector::store()
+}
+
+fn shelf<K: Managed>(store: Store<K>) -> Shelf<K> {
+    Shelf { store, queue: Arc::new(Queue::new()) }
+}
+
+fn shelves() -> (Arc<Cluster>, Writers) {
+    let (domains, volumes, pools, cloud_inits, networks) = (store(), store(), store(), store(), store());
+    let (configs, cluster_configs, usages) = (store(), store(), store());
+    let cluster = Cluster {
+        domains: shelf(domains.0),
+        volumes: shelf(volumes.0),
+        pools: shelf(pools.0),
+        cloud_inits: shelf(cloud_inits.0),
+        networks: shelf(networks.0),
+        configs: configs.0,
+        cluster_configs: cluster_configs.0,
+        usages: usages.0,
+    };
+    let writers = Writers {
+        domains: domains.1,
+        volumes: volumes.1,
+        pools: pools.1,
+        cloud_inits: cloud_inits.1,
+        networks: networks.1,
+        configs: configs.1,
+        cluster_configs: cluster_configs.1,
+        usages: usages.1,
+    };
+    (Arc::new(cluster), writers)
+}
+
+impl Writers {
+    fn watch(
+        self,
+        client: &Client,
+        cluster: &Arc<Cluster>,
+        metrics: &Arc<Metrics>,
+        configs: &Arc<Configs>,
+        tasks: &mut JoinSet<anyhow::Result<()>>,
+    ) {
+        let Self { domains, volumes, pools, cloud_inits, networks, configs: namespaced, cluster_configs, usages } =
+            self;
+        watch_kind(domains, &cluster.domains, client, cluster, metrics, tasks);
+        watch_kind(volumes, &cluster.volumes, client, cluster, metrics, tasks);
+        watch_kind(pools, &cluster.pools, client, cluster, metrics, tasks);
+        watch_kind(cloud_inits, &cluster.cloud_inits, client, cluster, metrics, tasks);
+        watch_kind(networks, &cluster.networks, client, cluster, metrics, tasks);
+        tasks.spawn(configs.clone().watch(Api::<ProviderConfig>::all(client.clone()), namespaced));
+        tasks.spawn(configs.clone().watch(Api::<ClusterProviderConfig>::all(client.clone()), cluster_configs));
+        tasks.spawn(configs.clone().watch(Api::<ProviderConfigUsage>::all(client.clone()), usages));
+    }
+}
+
+fn watch_kind<K: Managed + Refers>(
+    writer: Writer<K>,
+    shelf: &Shelf<K>,
+    client: &Client,
+    cluster: &Arc<Cluster>,
+    metrics: &Arc<Metrics>,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) {
+    let observer: Arc<dyn Observer<K>> = Arc::new(Watcher { cluster: cluster.clone(), metrics: metrics.clone() });
+    let (api, queue) = (Api::all(client.clone()), shelf.queue.clone());
+    tasks.spawn(async move {
+        watch(api, writer, queue, observer).await;
+        anyhow::bail!("the watch of {} ended", K::kind(&()))
+    });
+}
+
+/// What every kind is made of.
+struct Kinds {
+    client: Client,
+    cluster: Arc<Cluster>,
+    connector: Arc<Connector>,
+    metrics: Arc<Metrics>,
+    key: crate::ownership::Key,
+    args: Args,
+}
+
+impl Kinds {
+    /// Starts all kinds, once everything has been listed: an object must not be placed while configs are still unknown.
+    async fn start(self, configs: &Configs) -> Vec<JoinHandle<()>> {
+        configs.listed().await;
+        let Self { client, cluster, connector, key, .. } = &self;
+        let usages = Arc::new(Usages::new(client.clone()));
+        let waker = cluster.clone();
+        let imports = Arc::new(Imports::new(fetch::Limits::default(), move |owner| waker.wake_owner(owner)));
+        let domains = Domains::new(cluster.clone(), connector.clone());
+        let volumes = Volumes::new(cluster.clone(), connector.clone(), key.clone(), imports);
+        let pools = Pools::new(cluster.clone(), connector.clone());
+        let cloud_inits = CloudInits::new(cluster.clone(), connector.clone(), client.clone(), key.clone());
+        let networks = Networks::new(cluster.clone(), connector.clone());
+        vec![
+            self.kind(domains, &cluster.domains, &usages),
+            self.kind(volumes, &cluster.volumes, &usages),
+            self.kind(pools, &cluster.pools, &usages),
+            self.kind(cloud_inits, &cluster.cloud_inits, &usages),
+            self.kind(networks, &cluster.networks, &usages),
+        ]
+    }
+
+    fn kind<E>(&self, external: E, shelf: &Shelf<E::Managed>, usages: &Arc<Usages>) -> JoinHandle<()>
+    where
+        E: External<Connector = Connector>,
+        E::Managed: Refers,
+    {
+        let reconciler = Reconciler {
+            external,
+            connector: self.connector.clone(),
+            client: self.client.clone(),
+            events: Recorder::new(self.client.clone(), crate::metrics::controller::<E::Managed>()),
+            usages: usages.clone(),
+            backoff: Backoff::new(),
+        };
+        let pace =
+            Pace { poll: self.args.poll, sync: self.args.sync, workers: usize::from(self.args.max_reconcile_rate) };
+        let observer = Arc::new(Watcher { cluster: self.cluster.clone(), metrics: self.metrics.clone() });
+        tokio::spawn(Runner::new(reconciler, shelf.queue.clone(), shelf.store.clone(), observer, pace).work())
+    }
+}

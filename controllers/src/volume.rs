@@ -1,0 +1,363 @@
+//! Volumes: find, compare, create, grow and delete disk images.
+
+pub mod fetch;
+pub mod image;
+mod import;
+
+use std::{fmt, sync::Arc};
+
+use anyhow::{Context, anyhow};
+use apis::{
+    Managed, Volume,
+    condition::{Status, Type, Wish},
+    managed::annotation,
+    placement::ConfigId,
+    quantity::Quantity,
+    volume::{Format, VolumeObservation},
+};
+use libvirt::{
+    Connection,
+    mirror::{Presence, VolumeEntry},
+    xml::Element,
+};
+use managed::{
+    external::{Annotations, Deletion, External, Pass, Refusal, Report, Standing},
+    intent::was_created,
+};
+
+use crate::{
+    cluster::{Cluster, ready},
+    domain::find::chain,
+    hosts::{Connector, owner},
+    ownership::{Key, Record},
+    references::{Referent, ReferentKind, Refers},
+    storage,
+};
+pub use import::Imports;
+
+/// The kind.
+pub struct Volumes {
+    cluster: Arc<Cluster>,
+    connector: Arc<Connector>,
+    key: Key,
+    imports: Arc<Imports>,
+}
+
+/// What other objects had to tell.
+pub struct Referents {
+    pool: String,
+    /// The volume below: path, format and the size that a guest sees.
+    backing: Option<(String, Format, u64)>,
+}
+
+/// What the host has of a Volume.
+pub struct Found {
+    entry: Arc<VolumeEntry>,
+    pool_uuid: String,
+    import: Option<import::State>,
+}
+
+/// What would make a volume as wished: it only ever grows.
+#[derive(Debug)]
+pub struct Change {
+    from: u64,
+    to: u64,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "capacity: {}, wished {}", Quantity::of_bytes(self.from), Quantity::of_bytes(self.to))
+    }
+}
+
+impl Volumes {
+    /// The kind. `key` signs who owns which volume.
+    pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>, key: Key, imports: Arc<Imports>) -> Self {
+        Self { cluster, connector, key, imports }
+    }
+
+    fn is_ours(&self, pass: &Pass<'_, Self>, pool_uuid: &str) -> bool {
+        let record = pass.object.annotation(annotation::OWNERSHIP).and_then(|text| Record::verify(text, &self.key));
+        record.is_some_and(|record| {
+            record.is_of(pass.object.uid(), pass.host.uuid(), pool_uuid, pass.object.external_name())
+        })
+    }
+
+    async fn read(&self, pass: &Pass<'_, Self>, pool: &str) -> anyhow::Result<Found> {
+        let entry = storage::read(pass.host, pool, pass.object.external_name()).await?;
+        Ok(self.found(pass, pool, entry))
+    }
+
+    fn found(&self, pass: &Pass<'_, Self>, pool: &str, entry: Arc<VolumeEntry>) -> Found {
+        let pool_uuid = pass.host.mirror().pool_by_name(pool).map(|pool| pool.uuid.clone()).unwrap_or_default();
+        Found { entry, pool_uuid, import: self.imports.state(pass.object.uid()) }
+    }
+
+    /// The name of the pool, also while the object is deleted and its Pool may be gone.
+    fn pool_name(&self, object: &Volume) -> Option<String> {
+        storage::pool_name(
+            &self.cluster,
+            object,
+            object.parameters().pool.as_deref(),
+            object.parameters().pool_ref.as_ref(),
+        )
+        .or_else(|| object.observation()?.pool.clone())
+    }
+}
+
+/// The description of a new volume.
+fn description(name: &str, format: Format, capacity: u64, backing: Option<&(String, Format, u64)>) -> Element {
+    let size = |name: &str, bytes: u64| Element::new(name).attr("unit", "bytes").text(bytes.to_string());
+    let format_element = |format: Format| Element::new("format").attr("type", format.as_libvirt());
+    let volume = Element::new("volume")
+        .child(Element::new("name").text(name))
+        .child(size("capacity", capacity))
+        .child(size("allocation", 0));
+    let volume = volume.child(Element::new("target").child(format_element(format)));
+    match backing {
+        None => volume,
+        Some((path, format, _)) => volume.child(
+            Element::new("backingStore").child(Element::new("path").text(path.as_str())).child(format_element(*format)),
+        ),
+    }
+}
+
+/// Makes a blank or overlay volume, unless a creation that was cut short made it already.
+fn make(host: &Connection, pool: &str, name: &str, wished: &Element, resumed: bool) -> anyhow::Result<()> {
+    let pool = host.find_pool_by_name(pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
+    if pool.find_volume_refreshed(name)?.is_some() {
+        anyhow::ensure!(resumed, "volume {name:?} is on the host already and is not ours");
+        return Ok(());
+    }
+    pool.create_volume(&wished.write().context("write the description")?).context("create volume")?;
+    Ok(())
+}
+
+/// Grows a volume: through the guest that uses it, so that the guest sees it, else in the pool.
+fn grow(host: &Connection, pool: &str, name: &str, path: &str, to: u64) -> anyhow::Result<()> {
+    for listed in host.list_domains()?.iter().filter(|listed| listed.domain.id().is_some()) {
+        let Some(text) = libvirt::absent(listed.domain.describe(libvirt::Description::Live))? else { continue };
+        let live = Element::parse(&text).context("read a running domain's description")?;
+        let disk = live.find_all("devices/disk").into_iter().find(|disk| disk.attr_at("source@file") == Some(path));
+        if let Some(target) = disk.and_then(|disk| disk.attr_at("target@dev")) {
+            listed.domain.block_resize(target, to).with_context(|| {
+                format!("grow the disk that domain {} uses", listed.domain.name().unwrap_or_default())
+            })?;
+            return Ok(());
+        }
+    }
+    let pool = host.find_pool_by_name(pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
+    let volume = pool.find_volume(name)?.context("the volume went away meanwhile")?;
+    volume.resize(to).context("grow volume")
+}
+
+impl External for Volumes {
+    type Managed = Volume;
+    type Connector = Connector;
+    type Referents = Referents;
+    type Found = Found;
+    type Change = Change;
+
+    const CONDITIONS: &'static [Type] = &[Type::Importing];
+
+    fn neighbours(&self, object: &Volume) -> Vec<ConfigId> {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        object.referents().iter().filter_map(|referent| self.cluster.host_of(namespace, referent)).collect()
+    }
+
+    async fn resolve(&self, object: &Volume, config: &ConfigId) -> anyhow::Result<Referents> {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        let parameters = object.parameters();
+        let pool = storage::resolve_pool(
+            &self.cluster,
+            namespace,
+            parameters.pool.as_deref(),
+            parameters.pool_ref.as_ref(),
+            config,
+            "volume",
+        )?;
+        let Some(backing) = &parameters.backing_store else { return Ok(Referents { pool, backing: None }) };
+        let below = ready(&self.cluster.volumes, namespace, &backing.volume_ref.name, config, "volume")?;
+        let capacity = below.observation().and_then(|seen| seen.capacity.as_ref()?.bytes().ok()).unwrap_or_default();
+        // The chain as a whole must be there, not just its first link.
+        let chain = chain(&self.cluster, namespace, object, config)?;
+        let (path, format) = chain.first().cloned().context("the backing volume has no path yet")?;
+        Ok(Referents { pool, backing: Some((path, format, capacity)) })
+    }
+
+    async fn find(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
+        let entry = storage::look(pass.host, &owner(pass.object), &referents.pool, pass.object.external_name()).await?;
+        Ok(self.found(pass, &referents.pool, entry))
+    }
+
+    fn compare(&self, pass: &Pass<'_, Self>, referents: &Referents, found: &Found) -> anyhow::Result<Standing<Change>> {
+        let name = pass.object.external_name();
+        if found.import.as_ref().is_some_and(import::State::is_running) {
+            return Ok(Standing::Underway);
+        }
+        let description = match &found.entry.presence {
+            Presence::Present(description) => description,
+            Presence::Absent => return Ok(absent(pass)),
+            Presence::PoolInactive => {
+                return Err(anyhow!("pool {} is not running, so nothing can be said of the volume", referents.pool));
+            }
+            Presence::PoolAbsent => return Err(anyhow!("there is no pool {} on the host", referents.pool)),
+        };
+        if !self.is_ours(pass, &found.pool_uuid) {
+            return Ok(Standing::Barred(storage::foreign_volume(name, &referents.pool)));
+        }
+        let imported = pass.object.parameters().source.is_some();
+        if pass.incomplete && imported && found.import.is_none() {
+            // An import that was cut short left a part of the image; it is fetched anew.
+            return Ok(Standing::Absent);
+        }
+        let Some(wished) = &pass.object.parameters().capacity else { return Ok(Standing::Settled) };
+        let (from, to) =
+            (storage::bytes(description, "capacity"), wished.bytes().map_err(anyhow::Error::msg).context("capacity")?);
+        // Sizes are whole sectors.
+        Ok(match to.next_multiple_of(512).cmp(&from) {
+            std::cmp::Ordering::Equal => Standing::Settled,
+            std::cmp::Ordering::Greater => Standing::Drifted(Change { from, to }, None),
+            std::cmp::Ordering::Less => Standing::Refused(shrink(wished, from)),
+        })
+    }
+
+    async fn record(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Annotations> {
+        let pool = pass
+            .host
+            .mirror()
+            .pool_by_name(&referents.pool)
+            .with_context(|| format!("there is no pool {} on the host", referents.pool))?;
+        // The record says "ours" of what will be there, so nothing may be there now but what an earlier attempt of ours left.
+        let found = self.read(pass, &referents.pool).await?;
+        let free = found.entry.description().is_none() || (pass.incomplete && self.is_ours(pass, &found.pool_uuid));
+        anyhow::ensure!(free, "{}", storage::foreign_volume(pass.object.external_name(), &referents.pool).message);
+        storage::record(pass.object, pass.host, &pool.uuid, pass.object.external_name(), &self.key)
+    }
+
+    async fn create(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
+        let parameters = pass.object.parameters();
+        let format = parameters.format.unwrap_or_default();
+        let wished = parameters
+            .capacity
+            .as_ref()
+            .map(Quantity::bytes)
+            .transpose()
+            .map_err(anyhow::Error::msg)
+            .context("capacity")?;
+        if let Some(source) = &parameters.source {
+            if let Some(error) = self.imports.take_failure(pass.object.uid()) {
+                return Err(error);
+            }
+            let policy = self.cluster.host_spec(pass.config).and_then(|spec| spec.policy).unwrap_or_default();
+            let order = import::Order::new(pass, &referents.pool, source.http.clone(), policy);
+            self.imports.start(order);
+            return self.read(pass, &referents.pool).await;
+        }
+        let below = referents.backing.as_ref().map(|(_, _, capacity)| *capacity);
+        let capacity = wished
+            .or(below)
+            .context("capacity is needed: there is neither an image nor a backing volume to take it from")?;
+        anyhow::ensure!(
+            below.is_none_or(|below| below <= capacity),
+            "capacity must not be smaller than the backing volume's {}",
+            Quantity::of_bytes(below.unwrap_or_default())
+        );
+        let element = description(pass.object.external_name(), format, capacity, referents.backing.as_ref());
+        let (pool, name, resumed) = (referents.pool.clone(), pass.object.external_name().to_owned(), pass.incomplete);
+        pass.host.long(&referents.pool, move |host| make(host, &pool, &name, &element, resumed)).await?;
+        self.read(pass, &referents.pool).await
+    }
+
+    async fn update(&self, pass: &Pass<'_, Self>, referents: &Referents, change: &Change) -> anyhow::Result<Found> {
+        let found = self.read(pass, &referents.pool).await?;
+        let Some(description) = found.entry.description() else { anyhow::bail!("the volume went away meanwhile") };
+        anyhow::ensure!(self.is_ours(pass, &found.pool_uuid), "the volume is not ours any more");
+        let path = description.text_at("target/path").context("the volume has no path")?.to_owned();
+        let (pool, name, to) = (referents.pool.clone(), pass.object.external_name().to_owned(), change.to);
+        if to > storage::bytes(description, "capacity") {
+            pass.host.long(&referents.pool, move |host| grow(host, &pool, &name, &path, to)).await?;
+        }
+        self.read(pass, &referents.pool).await
+    }
+
+    async fn delete(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
+        let namespace = pass.object.metadata.namespace.as_deref().unwrap_or_default();
+        let referent =
+            Referent { kind: ReferentKind::Volume, name: pass.object.metadata.name.clone().unwrap_or_default() };
+        if let Some(user) = self.cluster.referrer(namespace, &referent) {
+            return Ok(Deletion::Refused(Refusal {
+                reason: "InUse",
+                message: format!("the volume is used by {user}; it is deleted after it"),
+            }));
+        }
+        self.imports.cancel(pass.object.uid()).await;
+        let Some(pool) = self.pool_name(pass.object) else { return Ok(Deletion::Absent) };
+        let found = self.read(pass, &pool).await?;
+        if let Some(deletion) = storage::without_deleting(&found.entry, &pool) {
+            return Ok(deletion);
+        }
+        if !self.is_ours(pass, &found.pool_uuid) {
+            return Ok(Deletion::Absent);
+        }
+        let deletion = storage::delete(pass.host, &pool, pass.object.external_name()).await?;
+        self.read(pass, &pool).await?;
+        Ok(deletion)
+    }
+
+    fn report(&self, _: &Pass<'_, Self>, _: Option<&Referents>, found: &Found) -> Report<VolumeObservation> {
+        let mut conditions = Vec::new();
+        if let Some(import) = found.import.as_ref().filter(|import| import.is_running()) {
+            conditions.push(Wish::new(Type::Importing, Status::True, "Downloading").because(import.to_string()));
+        }
+        let Some(description) = found.entry.description().filter(|_| conditions.is_empty()) else {
+            return Report { conditions, ..Report::of(VolumeObservation::default(), Wish::creating()) };
+        };
+        let observation = VolumeObservation {
+            id: description.text_at("key").map(str::to_owned),
+            pool: Some(found.entry.pool.clone()),
+            path: description.text_at("target/path").map(str::to_owned),
+            capacity: Some(Quantity::of_bytes(storage::bytes(description, "capacity"))),
+            format: format(description),
+        };
+        Report::of(observation, Wish::available())
+    }
+
+    fn forget(&self, object: &Volume) {
+        self.imports.forget(object.uid());
+        self.connector.unclaim(object);
+    }
+}
+
+/// The format that the pool shows. Others are somebody's own doing and not ours to name.
+fn format(description: &Element) -> Option<Format> {
+    [Format::Raw, Format::Qcow2]
+        .into_iter()
+        .find(|format| description.attr_at("target/format@type") == Some(format.as_libvirt()))
+}
+
+/// A volume that was there once and is gone is not made again by itself: its data would be missing, and a guest would boot blank.
+fn absent(pass: &Pass<'_, Volumes>) -> Standing<Change> {
+    let allowed = pass.object.annotation(annotation::RECREATE) == Some(pass.object.uid());
+    if !was_created(pass.object) || allowed {
+        return Standing::Absent;
+    }
+    Standing::Barred(Refusal {
+        reason: "Lost",
+        message: format!(
+            "the volume was there and is gone; it is not made again by itself, because its data would be missing. Bring it back, or allow an empty one with the annotation {}: {}",
+            annotation::RECREATE,
+            pass.object.uid()
+        ),
+    })
+}
+
+fn shrink(wished: &Quantity, from: u64) -> Refusal {
+    Refusal {
+        reason: "ShrinkRefused",
+        message: format!(
+            "capacity {wished} is smaller than the volume's {}; a volume never shrinks, because data would be cut off. Set capacity to at least that",
+            Quantity::of_bytes(from)
+        ),
+    }
+}

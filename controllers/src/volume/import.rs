@@ -1,0 +1,310 @@
+//! Imports: an image on its way from a web server into a volume, in the background of the passes.
+//!
+//! ```text
+//! pass ─start─▶ task: fetch ─▶ look at the first bytes ─▶ create the volume ─▶ upload ─▶ checksum ─▶ grow
+//!   ▲                                      │ progress, end                        └── anything wrong: the volume is removed
+//!   └────────────── wake ◀─────────────────┘
+//! ```
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use apis::{
+    Managed,
+    provider_config::Policy,
+    quantity::Quantity,
+    volume::{Format, HttpSource},
+};
+use bytes::Bytes;
+use libvirt::{Upload, UploadRequest};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+use managed::external::Pass;
+
+use super::{Volumes, description, fetch, image};
+use crate::hosts::{Site, owner};
+
+/// How long the host may take for one piece of an image.
+const PIECE: Duration = Duration::from_mins(1);
+
+/// What is wanted.
+pub struct Order {
+    uid: String,
+    owner: String,
+    host: Arc<Site>,
+    pool: String,
+    name: String,
+    format: Format,
+    capacity: Option<u64>,
+    source: HttpSource,
+    policy: Policy,
+    /// Whether a volume of this name may be there already, left by an attempt before.
+    resumed: bool,
+    /// Whether this attempt has made the volume, which then goes if the attempt fails.
+    made: AtomicBool,
+}
+
+impl Order {
+    /// An import for the object of a pass.
+    pub fn new(pass: &Pass<'_, Volumes>, pool: &str, source: HttpSource, policy: Policy) -> Self {
+        let object = pass.object;
+        let parameters = object.parameters();
+        Self {
+            uid: object.uid().to_owned(),
+            owner: owner(object),
+            host: pass.host.clone(),
+            resumed: pass.incomplete,
+            made: AtomicBool::new(false),
+            pool: pool.to_owned(),
+            name: object.external_name().to_owned(),
+            format: parameters.format.unwrap_or_default(),
+            capacity: parameters.capacity.as_ref().and_then(|capacity| capacity.bytes().ok()),
+            source,
+            policy,
+        }
+    }
+}
+
+/// How far an import is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The image is on its way.
+    Running(fetch::Progress),
+    /// The volume is whole.
+    Done,
+}
+
+impl State {
+    /// Whether the volume is not to be used yet.
+    pub fn is_running(&self) -> bool {
+        matches!(self, Self::Running(_))
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running(fetch::Progress::Percent(percent)) => write!(f, "{percent}% of the image is on the host"),
+            Self::Running(fetch::Progress::Bytes(bytes)) => {
+                write!(f, "{} of the image are on the host", Quantity::of_bytes(*bytes))
+            }
+            Self::Done => f.write_str("the image is on the host"),
+        }
+    }
+}
+
+enum Import {
+    Running(JoinHandle<()>, watch::Receiver<fetch::Progress>),
+    Done,
+    Failed(anyhow::Error),
+}
+
+/// All imports, by the UID of their object.
+pub struct Imports {
+    imports: Mutex<HashMap<String, Import>>,
+    limits: fetch::Limits,
+    wake: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Imports {
+    /// None yet. `wake` is told whose import moved on.
+    pub fn new(limits: fetch::Limits, wake: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { imports: Mutex::default(), limits, wake: Box::new(wake) }
+    }
+
+    /// How far the import of an object is; None when there is none.
+    pub fn state(&self, uid: &str) -> Option<State> {
+        match self.lock().get(uid)? {
+            Import::Running(_, progress) => Some(State::Running(*progress.borrow())),
+            Import::Done => Some(State::Done),
+            Import::Failed(_) => None,
+        }
+    }
+
+    /// Why the last import failed, told once.
+    pub fn take_failure(&self, uid: &str) -> Option<anyhow::Error> {
+        let mut imports = self.lock();
+        match imports.remove(uid)? {
+            Import::Failed(error) => Some(error),
+            other @ (Import::Running(..) | Import::Done) => {
+                imports.insert(uid.to_owned(), other);
+                None
+            }
+        }
+    }
+
+    /// Starts an import, unless one is running.
+    pub fn start(self: &Arc<Self>, order: Order) {
+        let mut imports = self.lock();
+        if let Some(Import::Running(..)) = imports.get(&order.uid) {
+            return;
+        }
+        let (progress, seen) = watch::channel(fetch::Progress::Percent(0));
+        let uid = order.uid.clone();
+        let task = tokio::spawn(self.clone().run(order, progress));
+        imports.insert(uid, Import::Running(task, seen));
+    }
+
+    /// Ends an import. What it left in the pool is the caller's.
+    pub async fn cancel(&self, uid: &str) {
+        let running = self.lock().remove(uid);
+        if let Some(Import::Running(task, _)) = running {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+
+    /// The object is gone.
+    pub fn forget(&self, uid: &str) {
+        if let Some(Import::Running(task, _)) = self.lock().remove(uid) {
+            task.abort();
+        }
+    }
+
+    async fn run(self: Arc<Self>, order: Order, progress: watch::Sender<fetch::Progress>) {
+        let watcher = self.clone().tell(order.owner.clone(), progress.subscribe());
+        let import = async {
+            let end = import(&order, self.limits, progress).await;
+            if end.is_err() && order.made.load(Ordering::Acquire) {
+                remove(&order).await;
+            }
+            end
+        };
+        let (end, ()) = tokio::join!(import, watcher);
+        let state = match end {
+            Ok(()) => Import::Done,
+            Err(error) => Import::Failed(error),
+        };
+        if let Some(import) = self.lock().get_mut(&order.uid) {
+            *import = state;
+        }
+        (self.wake)(&order.owner);
+    }
+
+    /// Wakes the object at each step, until the sender is dropped.
+    async fn tell(self: Arc<Self>, owner: String, mut progress: watch::Receiver<fetch::Progress>) {
+        while progress.changed().await.is_ok() {
+            (self.wake)(&owner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Import>> {
+        self.imports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The whole way of one image.
+async fn import(order: &Order, limits: fetch::Limits, progress: watch::Sender<fetch::Progress>) -> anyhow::Result<()> {
+    let client = fetch::Client::new(order.policy.image_hosts.as_deref().unwrap_or_default(), limits)?;
+    let (sender, mut chunks) = mpsc::channel(4);
+    let sink = fetch::Sink { chunks: sender, progress, max_bytes: image::MAX_VIRTUAL_SIZE };
+    let fetching = fetch::fetch(&client, &order.source, sink);
+    let storing = store(order, &mut chunks);
+    tokio::pin!(fetching, storing);
+    // Whichever fails first tells the cause; the other only notices that nobody is there any more.
+    let (fetched, stored) = tokio::select! {
+        fetched = &mut fetching => {
+            let fetched = fetched?;
+            (fetched, storing.await?)
+        }
+        stored = &mut storing => {
+            let stored = stored?;
+            (fetching.await?, stored)
+        }
+    };
+    let sent = stored.finish().await.context("write the image to the host")?;
+    anyhow::ensure!(sent == fetched.bytes, "the host took {sent} of the image's {} bytes", fetched.bytes);
+    settle(order).await
+}
+
+/// Makes the volume when the first bytes are good, and writes all of them into it.
+async fn store(order: &Order, chunks: &mut mpsc::Receiver<Bytes>) -> anyhow::Result<Upload> {
+    let mut head: Vec<u8> = Vec::new();
+    while head.len() < image::HEAD {
+        let Some(chunk) = chunks.recv().await else { break };
+        head.extend_from_slice(&chunk);
+    }
+    let seen = image::inspect(&head);
+    image::check(&seen, order.format).map_err(anyhow::Error::msg)?;
+    let size = seen.virtual_size.or(order.capacity).unwrap_or(head.len() as u64);
+    let element = description(&order.name, order.format, size, None);
+    let (pool, name) = (order.pool.clone(), order.name.clone());
+    let text = element.write().context("write the description")?;
+    let resumed = order.resumed;
+    order.host.long(&format!("{pool}/{name}"), move |host| replace(host, &pool, &name, &text, resumed)).await?;
+    order.made.store(true, Ordering::Release);
+    let request = UploadRequest { pool: order.pool.clone(), volume: order.name.clone(), length: 0, progress: PIECE };
+    let mut upload = order.host.upload(request).await.context("write the image to the host")?;
+    upload.send(head).await.context("write the image to the host")?;
+    while let Some(chunk) = chunks.recv().await {
+        upload.send(chunk.to_vec()).await.context("write the image to the host")?;
+    }
+    Ok(upload)
+}
+
+/// Makes the volume. A part of the image that an earlier attempt left goes first; anything else of that name is somebody's.
+fn replace(host: &libvirt::Connection, pool: &str, name: &str, text: &str, resumed: bool) -> anyhow::Result<()> {
+    let Some(found) = host.find_pool_by_name(pool)? else { bail!("there is no pool {pool} on the host") };
+    if let Some(volume) = found.find_volume_refreshed(name)? {
+        anyhow::ensure!(resumed, "{}", crate::storage::foreign_volume(name, pool).message);
+        let path = volume.path()?;
+        if let Some(user) = crate::storage::user(host, pool, name, &path)? {
+            bail!("the volume is used by {user}");
+        }
+        volume.delete().context("remove the part of an image that was left")?;
+    }
+    found.create_volume(text).context("create volume")?;
+    Ok(())
+}
+
+/// Reads the volume as it is now and grows it to the wished size.
+async fn settle(order: &Order) -> anyhow::Result<()> {
+    let (pool, name, wished) = (order.pool.clone(), order.name.clone(), order.capacity);
+    order
+        .host
+        .long(&order.pool, move |host| {
+            let Some(found) = host.find_pool_by_name(&pool)? else { bail!("there is no pool {pool} on the host") };
+            found.refresh().context("refresh pool")?;
+            let volume = found.find_volume(&name)?.context("the volume went away meanwhile")?;
+            let capacity = volume.info()?.capacity;
+            match wished {
+                Some(wished) if wished > capacity => volume.resize(wished).context("grow volume"),
+                Some(_) | None => Ok(()),
+            }
+        })
+        .await?;
+    crate::storage::read(&order.host, &order.pool, &order.name).await?;
+    Ok(())
+}
+
+/// Takes away what a failed import made. An image that is not whole must not be there for anything to boot.
+async fn remove(order: &Order) {
+    let (pool, name) = (order.pool.clone(), order.name.clone());
+    let object = format!("{pool}/{name}");
+    let removed = order.host.long(&object, move |host| {
+        let Some(found) = host.find_pool_by_name(&pool)? else { return Ok(()) };
+        Ok(found.find_volume(&name)?.map_or(Ok(()), |volume| volume.delete())?)
+    });
+    if let Err(error) = removed.await {
+        tracing::warn!(
+            volume = order.name,
+            pool = order.pool,
+            error = format!("{error:#}"),
+            "cannot remove the part of an image"
+        );
+    }
+    if let Err(error) = crate::storage::read(&order.host, &order.pool, &order.name).await {
+        tracing::debug!(error = format!("{error:#}"), "cannot read the volume again");
+    }
+}
