@@ -19,7 +19,7 @@ use crate::recorded;
 pub enum Lifetime<'a> {
     /// As long as its value, and never longer than this process.
     Owned,
-    /// Until somebody ends it: what [`recorded`] reads is appended to this file.
+    /// Until somebody ends it: what [`crate::Recorded`] reads is appended to this file.
     Detached(&'a Path),
 }
 
