@@ -63,6 +63,16 @@ open_kvm() {
 
 answers() { "${root[@]}" timeout 5 virsh -q -c qemu:///system uri >/dev/null 2>&1; }
 
+# Daemons of other mount namespaces, such as those of tests, are not this machine's own.
+runs_here() {
+	local pid here
+	here=$("${root[@]}" readlink /proc/self/ns/mnt)
+	for pid in $(pgrep -x "$1"); do
+		[ "$("${root[@]}" readlink "/proc/$pid/ns/mnt")" != "$here" ] || return 0
+	done
+	return 1
+}
+
 start_libvirt() {
 	[ "$(id -u)" = 0 ] || root=(sudo)
 	answers && return 0
@@ -73,8 +83,8 @@ start_libvirt() {
 	else
 		say "starting virtlogd and libvirtd (there is no systemd)"
 		"${root[@]}" mkdir -p /run/libvirt
-		pgrep -x virtlogd >/dev/null || "${root[@]}" virtlogd -d
-		pgrep -x libvirtd >/dev/null || "${root[@]}" libvirtd -d
+		runs_here virtlogd || "${root[@]}" virtlogd -d
+		runs_here libvirtd || "${root[@]}" libvirtd -d
 	fi
 	for _ in $(seq 50); do answers && return; sleep 0.2; done
 	fail "libvirt does not answer on qemu:///system; see what 'libvirtd' started in the foreground says"

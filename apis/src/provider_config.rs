@@ -86,7 +86,7 @@ pub struct Policy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Connection {
-    /// How long opening may take. Default 10s.
+    /// How long opening may take. Default 30s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<Span>,
     /// How long a short call may take. Default 30s.

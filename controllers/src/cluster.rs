@@ -1,6 +1,9 @@
 //! What the provider knows of Kubernetes without asking: the stores of all kinds, and the queues that wake their workers.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use apis::{
     CloudInit, ClusterProviderConfig, Domain, Managed, Network, Pool, ProviderConfig, ProviderConfigUsage, Volume,
@@ -9,7 +12,6 @@ use apis::{
     placement::{ConfigId, parse_record},
     provider_config::HostSpec,
 };
-use futures::FutureExt;
 use kube::{
     Resource,
     runtime::reflector::{ObjectRef, Store},
@@ -24,17 +26,14 @@ pub struct Shelf<K: Managed> {
     pub store: Store<K>,
     /// The work on them.
     pub queue: Arc<KindQueue<K>>,
+    /// Whether the objects have been listed once.
+    pub listed: Arc<AtomicBool>,
 }
 
 impl<K: Managed> Shelf<K> {
     /// An object by its names.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
         self.store.get(&ObjectRef::new(name).within(namespace))
-    }
-
-    /// Whether the objects have been listed once.
-    pub fn is_listed(&self) -> bool {
-        self.store.wait_until_ready().now_or_never().is_some_and(|ready| ready.is_ok())
     }
 
     /// Asks for a pass.
@@ -174,13 +173,13 @@ impl Cluster {
     /// Whether everything has been listed once.
     pub fn is_read(&self) -> bool {
         let listed = [
-            self.domains.is_listed(),
-            self.volumes.is_listed(),
-            self.pools.is_listed(),
-            self.cloud_inits.is_listed(),
-            self.networks.is_listed(),
+            &self.domains.listed,
+            &self.volumes.listed,
+            &self.pools.listed,
+            &self.cloud_inits.listed,
+            &self.networks.listed,
         ];
-        listed.iter().all(|listed| *listed)
+        listed.iter().all(|listed| listed.load(Ordering::Acquire))
     }
 
     /// No more work is given out.

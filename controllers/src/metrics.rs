@@ -10,7 +10,6 @@ use futures::future::BoxFuture;
 use kube::{
     Client,
     client::{Body, ClientBuilder},
-    core::Resource,
 };
 use libvirt::{Host, HostState};
 use prometheus_client::{

@@ -1,6 +1,12 @@
 //! What follows from a change of an object: others are woken, and figures move.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use apis::Managed;
 use managed::run::Observer;
@@ -13,6 +19,8 @@ pub struct Watcher {
     pub cluster: Arc<Cluster>,
     /// The figures.
     pub metrics: Arc<Metrics>,
+    /// Set when the objects have been listed once.
+    pub listed: Arc<AtomicBool>,
 }
 
 impl<K: Managed + Refers> Observer<K> for Watcher {
@@ -29,6 +37,10 @@ impl<K: Managed + Refers> Observer<K> for Watcher {
                 self.cluster.wake_referent(namespace, &referent);
             }
         }
+    }
+
+    fn listed(&self) {
+        self.listed.store(true, Ordering::Release);
     }
 
     fn passed(&self, _: &K, took: Duration, failed: bool) {

@@ -27,7 +27,10 @@ use kube::{
 use libvirt::{Facts, HostState, Key, Kind};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{
+    sync::{mpsc, watch},
+    task::AbortHandle,
+};
 
 use crate::{cluster::Cluster, hosts::Connector};
 
@@ -43,6 +46,8 @@ pub struct Configs {
     cluster: Arc<Cluster>,
     connector: Arc<Connector>,
     changes: mpsc::UnboundedSender<()>,
+    /// The kinds that have been listed once. (A store's own waiting wakes one waiter only.)
+    listed: watch::Sender<HashSet<String>>,
 }
 
 impl Configs {
@@ -53,16 +58,14 @@ impl Configs {
         connector: Arc<Connector>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<()>) {
         let (changes, changed) = mpsc::unbounded_channel();
-        (Arc::new(Self { client, cluster, connector, changes }), changed)
+        (Arc::new(Self { client, cluster, connector, changes, listed: watch::Sender::default() }), changed)
     }
 
-    /// Waits until configs of both kinds have been listed.
+    /// Waits until configs of both kinds, and their usages, have been listed.
     pub async fn listed(&self) {
-        let configs = self.cluster.configs.wait_until_ready().await;
-        let cluster_configs = self.cluster.cluster_configs.wait_until_ready().await;
-        if configs.is_err() || cluster_configs.is_err() {
-            tracing::error!("the configs cannot be listed");
-        }
+        let mut listed = self.listed.subscribe();
+        // The sender is ours, so it outlives the wait.
+        let _ = listed.wait_for(|kinds| kinds.len() == 3).await;
     }
 
     /// Keeps one store up to date.
@@ -75,6 +78,9 @@ impl Configs {
             match event {
                 Ok(event) => {
                     writer.apply_watcher_event(&event);
+                    if matches!(event, Event::InitDone) {
+                        self.listed.send_modify(|kinds| drop(kinds.insert(K::kind(&()).into_owned())));
+                    }
                     if !matches!(event, Event::Init | Event::InitApply(_)) {
                         self.told();
                     }

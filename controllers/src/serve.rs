@@ -121,7 +121,7 @@ where
 }
 
 fn shelf<K: Managed>(store: Store<K>) -> Shelf<K> {
-    Shelf { store, queue: Arc::new(Queue::new()) }
+    Shelf { store, queue: Arc::new(Queue::new()), listed: Arc::default() }
 }
 
 fn shelves() -> (Arc<Cluster>, Writers) {
@@ -180,7 +180,8 @@ fn watch_kind<K: Managed + Refers>(
     metrics: &Arc<Metrics>,
     tasks: &mut JoinSet<anyhow::Result<()>>,
 ) {
-    let observer: Arc<dyn Observer<K>> = Arc::new(Watcher { cluster: cluster.clone(), metrics: metrics.clone() });
+    let observer: Arc<dyn Observer<K>> =
+        Arc::new(Watcher { cluster: cluster.clone(), metrics: metrics.clone(), listed: shelf.listed.clone() });
     let (api, queue) = (Api::all(client.clone()), shelf.queue.clone());
     tasks.spawn(async move {
         watch(api, writer, queue, observer).await;
@@ -235,7 +236,11 @@ impl Kinds {
         };
         let pace =
             Pace { poll: self.args.poll, sync: self.args.sync, workers: usize::from(self.args.max_reconcile_rate) };
-        let observer = Arc::new(Watcher { cluster: self.cluster.clone(), metrics: self.metrics.clone() });
+        let observer = Arc::new(Watcher {
+            cluster: self.cluster.clone(),
+            metrics: self.metrics.clone(),
+            listed: shelf.listed.clone(),
+        });
         tokio::spawn(Runner::new(reconciler, shelf.queue.clone(), shelf.store.clone(), observer, pace).work())
     }
 }

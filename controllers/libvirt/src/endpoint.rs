@@ -31,7 +31,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            connect_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(30),
             call_timeout: Duration::from_secs(30),
             keepalive_interval: 5,
             keepalive_count: 3,

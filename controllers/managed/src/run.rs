@@ -38,6 +38,8 @@ pub type KindQueue<K> = Queue<ObjectRef<K>>;
 pub trait Observer<K>: Send + Sync + 'static {
     /// The object appeared, changed, or is gone.
     fn changed(&self, object: &K);
+    /// All objects have been listed, at the start or after an interruption.
+    fn listed(&self);
     /// A pass took this long.
     fn passed(&self, object: &K, took: Duration, failed: bool);
 }
@@ -174,7 +176,8 @@ pub async fn watch<K: Managed>(
                 queue.forget(&key);
                 observer.changed(&object);
             }
-            Event::Init | Event::InitDone => {}
+            Event::Init => {}
+            Event::InitDone => observer.listed(),
         }
     }
 }
