@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,7 +37,7 @@ fn own_host(hosts: &Hosts, name: &str, domains: usize, settings: &Settings) -> A
          <volume><name>w</name><capacity>1000</capacity><target><path>/p/w</path></target></volume></pool></node>",
         (1..=domains).map(domain).collect::<String>()
     );
-    let path = std::env::temp_dir().join(format!("libvirt-test-{}-{name}.xml", std::process::id()));
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.xml"));
     fs::write(&path, text).unwrap();
     host_at(hosts, name, &format!("test://{}", path.display()), settings)
 }
