@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libvirt::{Call, Claim, Connection, Endpoint, Error, Host, HostState, Hosts, Key, Kind, LaneKind, Settings};
+use libvirt::{Call, Claim, Connection, Endpoint, Error, Host, HostState, Hosts, Key, Kind, LaneKind, Settings, State};
 
 const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 fn quiet() -> Settings {
     Settings { poll: HOUR, ..Settings::default() }
@@ -93,8 +93,7 @@ async fn a_domain_lives_from_definition_to_undefinition() {
         assert_eq!(domain.state().unwrap_err().kind, Kind::Gone);
         Ok(states)
     });
-    use libvirt::State::{Running, Shutoff};
-    assert_eq!(states.await, Ok(vec![Shutoff, Running, Shutoff]));
+    assert_eq!(states.await, Ok(vec![State::Shutoff, State::Running, State::Shutoff]));
 }
 
 #[tokio::test]
@@ -303,7 +302,7 @@ async fn an_event_wakes_the_owner_within_milliseconds_and_nobody_else() {
     assert!(begin.elapsed() < SECOND / 5, "{:?}", begin.elapsed());
     assert_eq!(&*woken, "one");
     let entry = mirror.domain_by_name("d1").unwrap();
-    assert_eq!((entry.state.state, entry.id, entry.live.clone()), (libvirt::State::Shutoff, None, None));
+    assert_eq!((entry.state.state, entry.id, entry.live.clone()), (State::Shutoff, None, None));
     tokio::time::sleep(SECOND / 5).await;
     assert_eq!(std::iter::from_fn(|| all.try_next()).filter(|owner| &**owner != "one").count(), 0);
 }
@@ -408,4 +407,16 @@ async fn disks_in_use_are_found_with_their_domains() {
     });
     let users: Vec<_> = users.await.unwrap().into_iter().map(|user| (user.domain, user.source)).collect();
     assert_eq!(users, [("user".to_owned(), libvirt::DiskSource::Path("/p/v".into()))]);
+}
+
+#[tokio::test]
+async fn a_pools_lock_is_the_same_for_all_who_hold_it() {
+    let hosts = Hosts::new();
+    let host = host_at(&hosts, "locks", "test:///default", &quiet());
+    let (first, other) = (host.pool_lock("p"), host.pool_lock("q"));
+    let job = first.read().await;
+    assert!(host.pool_lock("p").try_write().is_err());
+    assert!(other.try_write().is_ok());
+    drop(job);
+    assert!(host.pool_lock("p").try_write().is_ok());
 }

@@ -21,7 +21,7 @@ fn settings() -> Settings {
         call_timeout: 5 * SECOND,
         keepalive_interval: 1,
         keepalive_count: 2,
-        poll: 3600 * SECOND,
+        poll: Duration::from_hours(1),
     }
 }
 
