@@ -1,9 +1,10 @@
 //! One host: its calls, its state, its mirror.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::watch;
+use tokio::sync::{RwLock, watch};
 
 use crate::calls::{self, Lane, LaneKind, Quarantine, Request};
 use crate::counters::Counters;
@@ -52,6 +53,7 @@ pub(crate) struct Inner {
     pub(crate) mirror: Mirror,
     pub(crate) notes: mpsc::Sender<Note>,
     session: Mutex<Option<Arc<Session>>>,
+    pool_locks: Mutex<HashMap<String, Arc<RwLock<()>>>>,
     state: watch::Sender<HostState>,
 }
 
@@ -90,6 +92,7 @@ impl Host {
             mirror: Mirror::new(hub, notes.clone()),
             notes,
             session: Mutex::new(None),
+            pool_locks: Mutex::default(),
             state: watch::Sender::new(HostState::Connecting),
         });
         keeper::start(Arc::clone(&inner), inbox)?;
@@ -117,6 +120,15 @@ impl Host {
     pub async fn upload(&self, request: UploadRequest) -> Result<Upload, Error> {
         self.session().await?;
         upload::start(&self.inner, request)
+    }
+
+    /// The lock of a pool, by whichever of its names all callers agree on: volume jobs (create, upload, resize) share it,
+    /// refresh and delete take it alone, since a refresh drops volumes that are being made.
+    pub fn pool_lock(&self, pool: &str) -> Arc<RwLock<()>> {
+        let mut locks = lock(&self.inner.pool_locks);
+        // Those nobody holds are as good as new.
+        locks.retain(|name, held| name == pool || Arc::strong_count(held) > 1);
+        Arc::clone(locks.entry(pool.to_owned()).or_default())
     }
 
     /// The host's facts; waits for the first connection, fails at once when the host is known to be down.

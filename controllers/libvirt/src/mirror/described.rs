@@ -24,8 +24,9 @@ impl Described {
         if let Some(known) = known.filter(|known| known.digest == digest) {
             return Ok(known.clone());
         }
-        let element = Element::parse(text)
+        let mut element = Element::parse(text)
             .map_err(|error| Error::other(format!("cannot read a description from the host: {error}")))?;
+        compact(&mut element);
         Ok(Self { digest, element: Arc::new(element) })
     }
 
@@ -49,6 +50,13 @@ impl PartialEq for Described {
 }
 
 impl Eq for Described {}
+
+/// Gives back the room that growing lists keep: these trees stay, by the thousand.
+fn compact(element: &mut Element) {
+    element.attributes.shrink_to_fit();
+    element.nodes.shrink_to_fit();
+    element.elements_mut().for_each(compact);
+}
 
 /// A digest of the text without its volatile elements.
 fn digest(text: &str) -> u64 {

@@ -20,15 +20,15 @@ use crate::{Connection, Error};
 pub(crate) fn sweep(connection: &Connection, mirror: &Mirror, whole: bool) -> Result<(), Error> {
     let stamp = mirror.begin();
     domains(connection, mirror, stamp, whole)?;
-    supported(networks(connection, mirror, stamp, whole))?;
-    supported(pools(connection, mirror, stamp, whole))
+    networks(connection, mirror, stamp, whole)?;
+    pools(connection, mirror, stamp, whole)
 }
 
-/// A host may lack a driver for networks or storage; then it has none of them.
-fn supported(swept: Result<(), Error>) -> Result<(), Error> {
-    match swept {
-        Err(error) if error.is_unsupported() => Ok(()),
-        swept => swept,
+/// A host may lack the driver for networks or storage; then it has none of them.
+fn supported<T>(listed: Result<Vec<T>, Error>) -> Result<Vec<T>, Error> {
+    match listed {
+        Err(error) if error.is_unsupported() => Ok(Vec::new()),
+        listed => listed,
     }
 }
 
@@ -97,9 +97,9 @@ fn describe_domain(
 }
 
 fn networks(connection: &Connection, mirror: &Mirror, stamp: Stamp, whole: bool) -> Result<(), Error> {
-    let all = connection.list_networks(Listing::All)?;
-    let active = network_uuids(&connection.list_networks(Listing::Active)?)?;
-    let autostart = network_uuids(&connection.list_networks(Listing::Autostart)?)?;
+    let all = supported(connection.list_networks(Listing::All))?;
+    let active = network_uuids(&supported(connection.list_networks(Listing::Active))?)?;
+    let autostart = network_uuids(&supported(connection.list_networks(Listing::Autostart))?)?;
     for network in &all {
         let (uuid, name) = (network.uuid()?, network.name()?);
         let known = lock(&mirror.tables).networks.by_uuid(&uuid);
@@ -150,9 +150,9 @@ fn leases(mirror: &Mirror, stamp: Stamp, all: &[Network<'_>], active: &HashSet<S
 }
 
 fn pools(connection: &Connection, mirror: &Mirror, stamp: Stamp, whole: bool) -> Result<(), Error> {
-    let all = connection.list_pools(Listing::All)?;
-    let active = pool_uuids(&connection.list_pools(Listing::Active)?)?;
-    let autostart = pool_uuids(&connection.list_pools(Listing::Autostart)?)?;
+    let all = supported(connection.list_pools(Listing::All))?;
+    let active = pool_uuids(&supported(connection.list_pools(Listing::Active))?)?;
+    let autostart = pool_uuids(&supported(connection.list_pools(Listing::Autostart))?)?;
     let mut seen = HashSet::new();
     for pool in &all {
         let (uuid, name) = (pool.uuid()?, pool.name()?);
