@@ -79,7 +79,9 @@ impl Configs {
                 Ok(event) => {
                     writer.apply_watcher_event(&event);
                     if matches!(event, Event::InitDone) {
-                        self.listed.send_modify(|kinds| drop(kinds.insert(K::kind(&()).into_owned())));
+                        self.listed.send_modify(|kinds| {
+                            kinds.insert(K::kind(&()).into_owned());
+                        });
                     }
                     if !matches!(event, Event::Init | Event::InitApply(_)) {
                         self.told();

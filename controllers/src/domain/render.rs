@@ -61,23 +61,25 @@ pub const SERIAL: &str = "ua-serial-";
 pub fn render(object: &Domain, around: &Surroundings, facts: &Facts, base: Option<&Element>) -> anyhow::Result<Wishes> {
     let parameters = object.parameters();
     let mut wishes = Wishes::new("domain");
-    if base.is_none() {
-        identity(&mut wishes, object, facts)?;
-    }
     memory_and_processors(&mut wishes, parameters)?;
     if let Some(cpu) = &parameters.cpu {
         processor_model(&mut wishes, cpu);
     }
     boot(&mut wishes, parameters, around);
     disks(&mut wishes, parameters, around, base)?;
-    interfaces(&mut wishes, object, around, base)?;
+    interfaces(&mut wishes, object, around)?;
     consoles(&mut wishes, object)?;
     graphics(&mut wishes, parameters.graphics.as_deref().unwrap_or_default());
     small_devices(&mut wishes, parameters);
     if let Some(previous) = base.and_then(mark::owned_paths) {
         wishes.forget(&previous);
     }
+    // What is chosen once is not owned: owned paths that are wished no more are taken away.
     let owned = wishes.owned_paths();
+    if base.is_none() {
+        identity(&mut wishes, object, facts)?;
+    }
+    new_interfaces(&mut wishes, object, base);
     wishes.replace("metadata/pl:object", mark::element(object, &owned));
     Ok(wishes)
 }
@@ -286,7 +288,7 @@ fn place(part: Part, alias: &str, bus: DiskBus, targets: &mut Targets) -> anyhow
         DiskBus::Usb => ("usb", "sd"),
     };
     let target = targets.target(alias, prefix)?;
-    Ok(part.with("alias@name", alias).with("target@bus", name).with("target@dev", target))
+    Ok(part.with("target@bus", name).with("target@dev", target))
 }
 
 /// Which device names are taken, and by which of our disks.
@@ -322,46 +324,52 @@ impl Targets {
 
 // ---- other devices ----
 
-fn interfaces(
-    wishes: &mut Wishes,
-    object: &Domain,
-    around: &Surroundings,
-    base: Option<&Element>,
-) -> anyhow::Result<()> {
+fn interfaces(wishes: &mut Wishes, object: &Domain, around: &Surroundings) -> anyhow::Result<()> {
     wishes.own("devices/interface", NIC);
-    let present: BTreeSet<&str> = base
-        .map(|base| base.find_all("devices/interface"))
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|nic| nic.attr_at("alias@name"))
-        .collect();
     for nic in object.parameters().network_interfaces.as_deref().unwrap_or_default() {
         let NetworkInterface { name, network_ref, network, bridge, mac, model } = nic;
         let alias = format!("{NIC}{name}");
-        let mut part = Part::new().with("alias@name", alias.as_str());
+        let mut part = Part::new();
         match (network_ref, network, bridge) {
             (Some(reference), _, _) => {
-                let network = around
-                    .networks
-                    .get(&name.0)
-                    .with_context(|| format!("Network {} is not resolved", reference.name))?;
+                let network = around.networks.get(&name.0);
+                let network = network.with_context(|| format!("Network {} is not resolved", reference.name))?;
                 part = part.with("@type", "network").with("source@network", network.as_str());
             }
             (None, Some(network), _) => part = part.with("@type", "network").with("source@network", network.as_str()),
             (None, None, Some(bridge)) => part = part.with("@type", "bridge").with("source@bridge", bridge.as_str()),
-            (None, None, None) => anyhow::bail!("networkInterfaces {name}: set one of networkRef, network and bridge"),
+            (None, None, None) => {
+                anyhow::bail!("networkInterfaces {name}: set one of networkRef, network and bridge")
+            }
         }
-        match mac {
-            Some(mac) => part.set("mac@address", mac.to_ascii_lowercase()),
-            None if !present.contains(alias.as_str()) => part.set("mac@address", mark::mac(object.uid(), &name.0)),
-            None => {}
+        if let Some(mac) = mac {
+            part.set("mac@address", mac.to_ascii_lowercase());
         }
-        if model.is_some() || !present.contains(alias.as_str()) {
-            part.set("model@type", card(model.unwrap_or_default()));
+        if let Some(model) = model {
+            part.set("model@type", card(*model));
         }
         wishes.item("devices/interface", &alias, part);
     }
     Ok(())
+}
+
+/// MAC address and model of interfaces that the host does not have yet; both are kept ever after.
+fn new_interfaces(wishes: &mut Wishes, object: &Domain, base: Option<&Element>) {
+    let devices = base.map(|base| base.find_all("devices/interface")).unwrap_or_default();
+    let present: BTreeSet<&str> = devices.into_iter().filter_map(|nic| nic.attr_at("alias@name")).collect();
+    for NetworkInterface { name, mac, model, .. } in object.parameters().network_interfaces.iter().flatten() {
+        let alias = format!("{NIC}{name}");
+        if present.contains(alias.as_str()) {
+            continue;
+        }
+        if mac.is_none() {
+            let derived = mark::mac(object.uid(), &name.0);
+            wishes.set(&format!("devices/interface[{alias}]/mac@address"), derived);
+        }
+        if model.is_none() {
+            wishes.set(&format!("devices/interface[{alias}]/model@type"), card(InterfaceModel::default()));
+        }
+    }
 }
 
 fn card(model: InterfaceModel) -> &'static str {
@@ -389,8 +397,7 @@ fn consoles(wishes: &mut Wishes, object: &Domain) -> anyhow::Result<()> {
     for (port, console) in object.parameters().consoles.as_deref().unwrap_or_default().iter().enumerate() {
         let Console { name, log } = console;
         let alias = format!("{SERIAL}{name}");
-        let mut part =
-            Part::new().with("@type", "pty").with("alias@name", alias.as_str()).with("target@port", port.to_string());
+        let mut part = Part::new().with("@type", "pty").with("target@port", port.to_string());
         if log.unwrap_or_default() {
             part = part.with("log@file", log_path(object.external_name(), &name.0)?).with("log@append", "on");
         } else {
@@ -421,18 +428,13 @@ fn small_devices(wishes: &mut Wishes, parameters: &DomainParameters) {
             RngSource::Urandom => "/dev/urandom",
             RngSource::Random => "/dev/random",
         };
-        let part = Part::new()
-            .with("@model", "virtio")
-            .with("alias@name", "ua-rng-0")
-            .with("backend@model", "random")
-            .with("backend", source);
+        let part = Part::new().with("@model", "virtio").with("backend@model", "random").with("backend", source);
         wishes.item("devices/rng", "ua-rng-0", part);
     }
     wishes.own("devices/channel", "ua-channel-");
     if parameters.guest_agent.unwrap_or_default() {
         let part = Part::new()
             .with("@type", "unix")
-            .with("alias@name", "ua-channel-agent")
             .with("target@type", "virtio")
             .with("target@name", "org.qemu.guest_agent.0");
         wishes.item("devices/channel", "ua-channel-agent", part);
