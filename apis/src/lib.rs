@@ -6,11 +6,15 @@
 //!                          ProviderConfigUsage                           who uses which host
 //! ```
 //!
-//! One file per kind. What all managed kinds share is in [`managed`], [`condition`], [`reference`] and [`placement`].
+//! One file per kind. What all managed kinds share is in [`managed`], [`condition`], [`mod@reference`] and [`placement`].
 //! This crate talks to nobody: no client, no runtime, no libvirt.
 
 // kube's schema derive repeats each struct inside a function, where `pub` reaches nobody.
 #![allow(unreachable_pub)]
+// A column's type and path are attributes that repeat from column to column.
+#![allow(clippy::duplicated_attributes)]
+// Field docs are what `kubectl explain` shows: plain words, no markup.
+#![allow(clippy::doc_markdown, rustdoc::bare_urls)]
 
 pub mod cloud_init;
 pub mod condition;

@@ -1,11 +1,11 @@
-//! The command line, as people and Crossplane's DeploymentRuntimeConfigs write it.
+//! The command line, as people and Crossplane's `DeploymentRuntimeConfigs` write it.
 
 use std::{net::SocketAddr, time::Duration};
 
 use apis::{managed::ProviderConfigReference, placement::parse_record, quantity::parse_span};
 use clap::Parser;
 
-/// Makes libvirt hosts declarable: Domain, Volume, Pool, CloudInit and Network objects become true on the hosts that ProviderConfigs name.
+/// Makes libvirt hosts declarable: Domain, Volume, Pool, CloudInit and Network objects become true on the hosts that `ProviderConfigs` name.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "provider-libvirt", version, max_term_width = 100)]
 pub struct Args {

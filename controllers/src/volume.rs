@@ -311,7 +311,11 @@ impl External for Volumes {
             conditions.push(Wish::new(Type::Importing, Status::True, "Downloading").because(import.to_string()));
         }
         let Some(description) = found.entry.description().filter(|_| conditions.is_empty()) else {
-            return Report { conditions, ..Report::of(VolumeObservation::default(), Wish::creating()) };
+            return Report {
+                conditions,
+                complete: false,
+                ..Report::of(VolumeObservation::default(), Wish::creating())
+            };
         };
         let observation = VolumeObservation {
             id: description.text_at("key").map(str::to_owned),

@@ -62,7 +62,7 @@ impl Recorder {
         let written = match self.count(key) {
             Counted::Quiet => return,
             Counted::First(name) => {
-                let event = self.event(object, severity, reason, message, name);
+                let event = self.event(object, severity, (reason, message), name);
                 api.create(&PostParams::default(), &event).await
             }
             Counted::Again(name, count) => {
@@ -97,7 +97,13 @@ impl Recorder {
         Counted::First(name)
     }
 
-    fn event<K: Managed>(&self, object: &K, severity: Severity, reason: &str, message: &str, name: String) -> Event {
+    fn event<K: Managed>(
+        &self,
+        object: &K,
+        severity: Severity,
+        (reason, message): (&str, &str),
+        name: String,
+    ) -> Event {
         let meta = object.meta();
         let now = Time(Timestamp::now());
         Event {

@@ -94,6 +94,8 @@ pub struct Report<O> {
     pub conditions: Vec<Wish>,
     /// Annotations to keep on the object; written when they differ.
     pub annotations: Annotations,
+    /// Whether nothing of a create goes on any more.
+    pub complete: bool,
     /// When to look again, if sooner than the poll.
     pub recheck: Option<Duration>,
 }
@@ -101,7 +103,14 @@ pub struct Report<O> {
 impl<O> Report<O> {
     /// A report without anything of the kind's own.
     pub fn of(observation: O, ready: Wish) -> Self {
-        Self { observation, ready, conditions: Vec::new(), annotations: Annotations::new(), recheck: None }
+        Self {
+            observation,
+            ready,
+            conditions: Vec::new(),
+            annotations: Annotations::new(),
+            complete: true,
+            recheck: None,
+        }
     }
 }
 

@@ -10,7 +10,6 @@ pub struct Policies {
     create: bool,
     update: bool,
     delete: bool,
-    only_observe: bool,
 }
 
 impl Policies {
@@ -20,7 +19,7 @@ impl Policies {
         use ManagementPolicy::{All, Create, Delete, LateInitialize, Observe, Update};
         let has = |policy: ManagementPolicy| set.contains(&policy);
         if has(All) && set.iter().all(|policy| *policy == All) {
-            return Ok(Self { create: true, update: true, delete: true, only_observe: false });
+            return Ok(Self { create: true, update: true, delete: true });
         }
         let (create, update, delete, late) = (has(Create), has(Update), has(Delete), has(LateInitialize));
         let unsupported = [(false, true, true, false), (false, true, true, true), (false, false, true, true)];
@@ -29,7 +28,12 @@ impl Policies {
                 "`spec.managementPolicies` is set to a value({set:?}) which is not supported. Check docs for supported policies"
             ));
         }
-        Ok(Self { create, update, delete, only_observe: !(create || update || delete || late) })
+        Ok(Self { create, update, delete })
+    }
+
+    /// Whether nothing is ever made, changed or taken away.
+    fn only_look(self) -> bool {
+        !(self.create || self.update || self.delete)
     }
 
     /// Whether the external resource goes when the object does.
@@ -69,7 +73,7 @@ pub fn plan<C>(standing: Standing<C>, policies: Policies) -> Step<C> {
         Standing::Drifted(change, refusal) if policies.update => Step::Update(change, refusal),
         Standing::Drifted(change, _) => Step::Tolerate(change),
         Standing::Refused(refusal) => Step::Refuse(refusal),
-        Standing::Barred(_) if policies.only_observe => Step::Keep,
+        Standing::Barred(_) if policies.only_look() => Step::Keep,
         Standing::Barred(refusal) => Step::Bar(refusal),
     }
 }

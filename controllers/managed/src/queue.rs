@@ -234,7 +234,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_sooner_of_two_timers_counts_and_a_push_takes_it_back() {
         let queue = Queue::new();
-        queue.push_after("a", Duration::from_secs(60));
+        queue.push_after("a", Duration::from_mins(1));
         queue.push_after("a", Duration::from_secs(1));
         queue.push_after("a", Duration::from_secs(30));
         let before = Instant::now();

@@ -48,6 +48,8 @@ pub enum Requeue {
     Poll,
     /// After this time, or at its poll interval if that is sooner.
     After(Duration),
+    /// After a delay that grows each time.
+    Backoff,
 }
 
 /// What came of a pass.
@@ -64,6 +66,10 @@ impl<E: External> Reconciler<E> {
     /// One pass. It never fails as a whole: what goes wrong is in the status and in the outcome.
     pub async fn reconcile(&self, mut object: E::Managed) -> Outcome<E::Managed> {
         match self.pass(&mut object).await {
+            Ok(Requeue::Backoff) => {
+                let requeue = Requeue::After(self.backoff.failed(&object.uid().to_owned()));
+                Outcome { object, requeue, failed: false }
+            }
             Ok(requeue) => {
                 self.backoff.reset(&object.uid().to_owned());
                 Outcome { object, requeue, failed: false }
@@ -86,7 +92,7 @@ impl<E: External> Reconciler<E> {
             Intent::Invalid(message) => Err(Failure::new(Phase::Policies, anyhow!(message)).retry(Retry::Poll)),
             Intent::Gone => Ok(self.forget(object)),
             Intent::Orphan => self.release(object).await,
-            Intent::WaitForOthers => Ok(Requeue::After(self.backoff.failed(&object.uid().to_owned()))),
+            Intent::WaitForOthers => Ok(Requeue::Backoff),
             Intent::Delete => self.remove(object).await,
             Intent::Maintain(policies) => self.maintain(object, policies).await,
         }
@@ -110,13 +116,12 @@ impl<E: External> Reconciler<E> {
         let pass = Pass { object, host: &host, config: &placement.config, incomplete: creation_is_incomplete(object) };
         let found = self.external.find(&pass, &referents).await.at(Phase::Observe)?;
         let standing = self.external.compare(&pass, &referents, &found).at(Phase::Observe)?;
-        let finished =
-            pass.incomplete && matches!(standing, Standing::Settled | Standing::Drifted(..) | Standing::Refused(_));
         let step = plan(standing, policies);
-        if !matches!(step, Step::Create | Step::Missing | Step::Bar(_)) {
-            self.claim(object, &placement, finished).await?;
-        }
         let site = Site { host: &host, placement: &placement, referents: &referents };
+        if !matches!(step, Step::Create | Step::Missing | Step::Bar(_)) {
+            // Ours and known to be there, so the finalizer goes on before anything else is done.
+            self.keep(object, identity(object, &placement)).await?;
+        }
         self.act(object, &site, step, found).await
     }
 
@@ -127,27 +132,19 @@ impl<E: External> Reconciler<E> {
         step: Step<E::Change>,
         found: E::Found,
     ) -> Result<Requeue, Failure> {
-        let up_to_date = match &site.placement.ignored {
-            None => Wish::new(Type::UpToDate, Status::True, "ObserveMatched"),
-            Some(ignored) => Wish::new(Type::UpToDate, Status::False, "PlacementChanged").because(format!(
-                "spec.providerConfigRef names {ignored}, but the object is on {}; it stays there",
-                site.placement.config
-            )),
-        };
+        let outlook = Outlook::of(site.placement);
         match step {
-            Step::Create => self.create(object, site, up_to_date).await,
-            Step::Update(change, refusal) => self.update(object, site, &change, refusal, up_to_date).await,
-            Step::Keep => self.settle(object, site, &found, up_to_date, None).await,
-            Step::Wait => {
-                self.settle(object, site, &found, Wish::new(Type::UpToDate, Status::False, "UpdateRequested"), None)
-                    .await
-            }
+            Step::Create => self.create(object, site, outlook).await,
+            Step::Update(change, refusal) => self.update(object, site, &change, Outlook { refusal, ..outlook }).await,
+            Step::Keep => self.settle(object, site, &found, outlook).await,
+            Step::Wait => self.settle(object, site, &found, outlook.not_yet("UpdateRequested", None)).await,
             Step::Tolerate(change) => {
-                let restricted =
-                    Wish::new(Type::UpToDate, Status::False, "UpdateRestricted").because(change.to_string());
-                self.settle(object, site, &found, restricted, None).await
+                let outlook = outlook.not_yet("UpdateRestricted", Some(change.to_string()));
+                self.settle(object, site, &found, outlook).await
             }
-            Step::Refuse(refusal) => self.settle(object, site, &found, up_to_date, Some(refusal)).await,
+            Step::Refuse(refusal) => {
+                self.settle(object, site, &found, Outlook { refusal: Some(refusal), ..outlook }).await
+            }
             Step::Bar(refusal) => Err(barred(&refusal)),
             Step::Missing => {
                 Err(Failure::new(Phase::Observe, anyhow!("external resource does not exist")).retry(Retry::Poll))
@@ -155,10 +152,10 @@ impl<E: External> Reconciler<E> {
         }
     }
 
-    async fn create(&self, object: &mut E::Managed, site: &Site<'_, E>, up_to_date: Wish) -> Result<Requeue, Failure> {
+    async fn create(&self, object: &mut E::Managed, site: &Site<'_, E>, outlook: Outlook) -> Result<Requeue, Failure> {
         // What an earlier attempt left is ours; what appears during this one is not.
         let resumed = creation_is_incomplete(object);
-        let mut changes = self.identity(object, site.placement);
+        let mut changes = identity(object, site.placement);
         for (key, value) in self.external.record(&site.pass(object), site.referents).await.at(Phase::Create)? {
             changes.annotate(object, key, value);
         }
@@ -166,36 +163,18 @@ impl<E: External> Reconciler<E> {
         *object = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish)?;
         tracing::info!(object = object.full_name(), host = %site.placement.config, "creating");
         let pass = Pass { incomplete: resumed, ..site.pass(object) };
-        match self.external.create(&pass, site.referents).await {
-            Ok(found) => self.created(object, site, &found, up_to_date).await,
+        let found = match self.external.create(&pass, site.referents).await {
+            Ok(found) => found,
             Err(error) => {
                 let mut failed = Metadata::default();
                 failed.annotate(object, annotation::CREATE_FAILED, Some(now()));
                 *object = publish::annotate(&self.client, object, &failed).await.at(Phase::Publish)?;
-                Err(Failure::new(Phase::Create, error).wish(Wish::creating()))
+                return Err(Failure::new(Phase::Create, error).wish(Wish::creating()));
             }
-        }
-    }
-
-    async fn created(
-        &self,
-        object: &mut E::Managed,
-        site: &Site<'_, E>,
-        found: &E::Found,
-        up_to_date: Wish,
-    ) -> Result<Requeue, Failure> {
-        let standing = self.external.compare(&site.pass(object), site.referents, found).at(Phase::Observe)?;
-        if !matches!(standing, Standing::Underway) {
-            self.claim(object, site.placement, true).await?;
-        }
-        self.record(
-            object,
-            Severity::Normal,
-            "CreatedExternalResource",
-            "Successfully requested creation of external resource",
-        )
-        .await;
-        self.settle(object, site, found, up_to_date, None).await
+        };
+        let requested = "Successfully requested creation of external resource";
+        self.record(object, Severity::Normal, "CreatedExternalResource", requested).await;
+        self.settle(object, site, &found, outlook).await
     }
 
     async fn update(
@@ -203,36 +182,30 @@ impl<E: External> Reconciler<E> {
         object: &mut E::Managed,
         site: &Site<'_, E>,
         change: &E::Change,
-        refusal: Option<Refusal>,
-        up_to_date: Wish,
+        outlook: Outlook,
     ) -> Result<Requeue, Failure> {
         tracing::info!(object = object.full_name(), host = %site.placement.config, %change, "updating");
         let pass = site.pass(object);
         let updated = self.external.update(&pass, site.referents, change).await;
-        let failed = |error| {
-            Failure::new(Phase::Update, error)
-                .wish(Wish::new(Type::UpToDate, Status::False, "UpdateFailed").because(change.to_string()))
-        };
-        let found = updated.map_err(failed)?;
+        let found = updated.map_err(|error| {
+            let failed = Wish::new(Type::UpToDate, Status::False, "UpdateFailed").because(change.to_string());
+            Failure::new(Phase::Update, error).wish(failed)
+        })?;
         let remains = self.external.compare(&pass, site.referents, &found).at(Phase::Observe)?;
-        self.record(
-            object,
-            Severity::Normal,
-            "UpdatedExternalResource",
-            "Successfully requested update of external resource",
-        )
-        .await;
+        let requested = "Successfully requested update of external resource";
+        self.record(object, Severity::Normal, "UpdatedExternalResource", requested).await;
         match remains {
             // What an update did not mend is tried again with growing delays, never in a loop.
-            Standing::Drifted(remains, _) => {
-                let requested =
-                    Wish::new(Type::UpToDate, Status::False, "UpdateRequested").because(remains.to_string());
-                self.settle(object, site, &found, requested, refusal).await?;
-                Ok(Requeue::After(self.backoff.failed(&object.uid().to_owned())))
+            Standing::Drifted(remains, refusal) => {
+                let outlook = Outlook { refusal, ..outlook }.not_yet("UpdateRequested", Some(remains.to_string()));
+                self.settle(object, site, &found, outlook).await?;
+                Ok(Requeue::Backoff)
             }
-            Standing::Refused(refusal) => self.settle(object, site, &found, up_to_date, Some(refusal)).await,
+            Standing::Refused(refusal) => {
+                self.settle(object, site, &found, Outlook { refusal: Some(refusal), ..outlook }).await
+            }
             Standing::Absent | Standing::Underway | Standing::Settled | Standing::Barred(_) => {
-                self.settle(object, site, &found, up_to_date, refusal).await
+                self.settle(object, site, &found, outlook).await
             }
         }
     }
@@ -243,30 +216,24 @@ impl<E: External> Reconciler<E> {
         object: &mut E::Managed,
         site: &Site<'_, E>,
         found: &E::Found,
-        up_to_date: Wish,
-        refusal: Option<Refusal>,
+        outlook: Outlook,
     ) -> Result<Requeue, Failure> {
-        let Report { observation, ready, conditions, annotations, recheck } =
+        let Report { observation, ready, conditions, annotations, complete, recheck } =
             self.external.report(&site.pass(object), Some(site.referents), found);
         let mut kept = Metadata::default();
         for (key, value) in annotations {
             kept.annotate(object, key, value);
         }
-        if !kept.is_empty() {
-            *object = publish::annotate(&self.client, object, &kept).await.at(Phase::Publish)?;
+        if complete && creation_is_incomplete(object) {
+            kept.annotate(object, annotation::CREATE_SUCCEEDED, Some(now()));
         }
+        self.keep(object, kept).await?;
         let missing = |type_: &&Type| conditions.iter().all(|wish| wish.type_ != **type_);
         let removed = E::CONDITIONS.iter().filter(missing).copied().collect();
-        let (synced, up_to_date) = match &refusal {
-            None => (Wish::synced(), up_to_date),
-            Some(refusal) => (
-                Wish::sync_failed(format!("update failed: {}", refusal.message)),
-                Wish::new(Type::UpToDate, Status::False, refusal.reason).because(refusal.message.clone()),
-            ),
-        };
+        let [synced, up_to_date] = outlook.wishes();
         let wishes = [ready, synced, up_to_date].into_iter().chain(conditions).collect();
         self.publish(object, &News { wishes, removed, observation: Some(observation) }).await?;
-        if let Some(refusal) = refusal {
+        if let Some(refusal) = outlook.refusal {
             self.record(object, Severity::Warning, Phase::Update.reason(), &refusal.message).await;
         }
         Ok(recheck.map_or(Requeue::Poll, Requeue::After))
@@ -337,27 +304,8 @@ impl<E: External> Reconciler<E> {
         self.connector.connect(config).await.map_err(|error| Failure::new(Phase::Connect, error).wish(unknown()))
     }
 
-    /// What our metadata on the object should be, as far as it is not so yet.
-    fn identity(&self, object: &E::Managed, placement: &Placement) -> Metadata {
-        let mut changes = Metadata::default();
-        changes.annotate(object, annotation::EXTERNAL_NAME, Some(object.external_name().to_owned()));
-        changes.annotate(object, annotation::PLACEMENT, Some(placement.config.record()));
-        let labels = object.meta().labels.as_ref();
-        if labels.is_none_or(|labels| !labels.contains_key(annotation::INSTANCE_LABEL)) {
-            changes.labels.insert(annotation::INSTANCE_LABEL.to_owned(), placement.config.name.clone());
-        }
-        if !object.meta().finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER) {
-            changes.finalizer = Some(true);
-        }
-        changes
-    }
-
-    /// Writes our metadata after a successful look at the host, and that a create has succeeded where it was open.
-    async fn claim(&self, object: &mut E::Managed, placement: &Placement, finished: bool) -> Result<(), Failure> {
-        let mut changes = self.identity(object, placement);
-        if finished {
-            changes.annotate(object, annotation::CREATE_SUCCEEDED, Some(now()));
-        }
+    /// Writes metadata that is not so yet.
+    async fn keep(&self, object: &mut E::Managed, changes: Metadata) -> Result<(), Failure> {
         if changes.is_empty() {
             return Ok(());
         }
@@ -418,6 +366,55 @@ impl<E: External> Site<'_, E> {
     fn pass<'b>(&'b self, object: &'b E::Managed) -> Pass<'b, E> {
         Pass { object, host: self.host, config: &self.placement.config, incomplete: creation_is_incomplete(object) }
     }
+}
+
+/// What is said of the object beside what the host shows.
+struct Outlook {
+    up_to_date: Wish,
+    refusal: Option<Refusal>,
+}
+
+impl Outlook {
+    /// All is as wished, but for a config that the object names and is not on.
+    fn of(placement: &Placement) -> Self {
+        let up_to_date = match &placement.ignored {
+            None => Wish::new(Type::UpToDate, Status::True, "ObserveMatched"),
+            Some(ignored) => Wish::new(Type::UpToDate, Status::False, "PlacementChanged").because(format!(
+                "spec.providerConfigRef names {ignored}, but the object is on {}; it stays there",
+                placement.config
+            )),
+        };
+        Self { up_to_date, refusal: None }
+    }
+
+    fn not_yet(self, reason: &'static str, message: Option<String>) -> Self {
+        Self { up_to_date: Wish { message, ..Wish::new(Type::UpToDate, Status::False, reason) }, ..self }
+    }
+
+    fn wishes(&self) -> [Wish; 2] {
+        match &self.refusal {
+            None => [Wish::synced(), self.up_to_date.clone()],
+            Some(Refusal { reason, message }) => [
+                Wish::sync_failed(format!("update failed: {message}")),
+                Wish::new(Type::UpToDate, Status::False, reason).because(message.clone()),
+            ],
+        }
+    }
+}
+
+/// What our metadata on the object should be, as far as it is not so yet.
+fn identity<K: Managed>(object: &K, placement: &Placement) -> Metadata {
+    let mut changes = Metadata::default();
+    changes.annotate(object, annotation::EXTERNAL_NAME, Some(object.external_name().to_owned()));
+    changes.annotate(object, annotation::PLACEMENT, Some(placement.config.record()));
+    let labels = object.meta().labels.as_ref();
+    if labels.is_none_or(|labels| !labels.contains_key(annotation::INSTANCE_LABEL)) {
+        changes.labels.insert(annotation::INSTANCE_LABEL.to_owned(), placement.config.name.clone());
+    }
+    if !object.meta().finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER) {
+        changes.finalizer = Some(true);
+    }
+    changes
 }
 
 /// A referent that is not there yet is waited for; its change wakes us.

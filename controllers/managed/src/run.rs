@@ -107,6 +107,8 @@ impl<E: External> Runner<E> {
             Requeue::Never => None,
             Requeue::Poll => Some(jitter(poll, seed(&object))),
             Requeue::After(delay) => Some(delay.min(poll)),
+            // The reconciler has turned it into a delay already.
+            Requeue::Backoff => Some(poll),
         };
         if self.store.get(key).is_some() {
             self.written().insert(key.clone(), object);

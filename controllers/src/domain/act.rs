@@ -262,10 +262,10 @@ fn device_of(path: &str) -> &str {
 /// The device as wished, at the address where it is plugged in now.
 fn without_source_index(wished: &Element, present: &Element) -> Element {
     let mut device = wished.clone();
-    if device.find("address").is_none() {
-        if let Some(address) = present.find("address") {
-            device.push(address.clone());
-        }
+    if device.find("address").is_none()
+        && let Some(address) = present.find("address")
+    {
+        device.push(address.clone());
     }
     device
 }

@@ -237,14 +237,13 @@ impl Domains {
         for (disk, volume) in disks.filter_map(|disk| Some((disk, disk.volume.as_ref()?))) {
             let claim = Claim::Volume { pool: volume.pool.clone(), name: volume.name.clone() };
             pass.host.mirror().claim(claim, &owner(pass.object));
-            let entry = match pass.host.mirror().volume(&volume.pool, &volume.name) {
-                Some(entry) => entry,
-                None => {
-                    let (pool, name) = (volume.pool.clone(), volume.name.clone());
-                    let entry = pass.host.short(&volume.pool, move |host| host.read_volume(&pool, &name)).await?;
-                    pass.host.mirror().replace_volume(entry.clone());
-                    Arc::new(entry)
-                }
+            let entry = if let Some(entry) = pass.host.mirror().volume(&volume.pool, &volume.name) {
+                entry
+            } else {
+                let (pool, name) = (volume.pool.clone(), volume.name.clone());
+                let entry = pass.host.short(&volume.pool, move |host| host.read_volume(&pool, &name)).await?;
+                pass.host.mirror().replace_volume(entry.clone());
+                Arc::new(entry)
             };
             let path = entry.description().and_then(|description| description.text_at("target/path"));
             let Some(path) = path else {

@@ -143,7 +143,7 @@ fn memory_and_processors(wishes: &mut Wishes, parameters: &DomainParameters) -> 
         let most = parameters
             .max_memory
             .as_ref()
-            .map_or(Ok(now), |most| most.kibibytes())
+            .map_or(Ok(now), apis::quantity::Quantity::kibibytes)
             .map_err(anyhow::Error::msg)
             .context("maxMemory")?;
         ensure!(now > 0, "memory must be more than nothing");
