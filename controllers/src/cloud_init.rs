@@ -27,7 +27,7 @@ use crate::{
     hosts::{Connector, owner},
     ownership::{Key, Record},
     references::{Referent, ReferentKind, Refers},
-    storage,
+    storage::{self, PoolField},
 };
 use seed::Seed;
 
@@ -141,13 +141,9 @@ impl CloudInits {
     }
 
     fn pool_name(&self, object: &CloudInit) -> Option<String> {
-        storage::pool_name(
-            &self.cluster,
-            object,
-            object.parameters().pool.as_deref(),
-            object.parameters().pool_ref.as_ref(),
-        )
-        .or_else(|| object.observation()?.pool.clone())
+        pool_field(object)
+            .name(&self.cluster, object.metadata.namespace.as_deref().unwrap_or_default())
+            .or_else(|| object.observation()?.pool.clone())
     }
 
     fn pool_uuid(pass: &Pass<'_, Self>, pool: &str) -> String {
@@ -184,6 +180,11 @@ impl CloudInits {
     }
 }
 
+fn pool_field(object: &CloudInit) -> PoolField<'_> {
+    let parameters = object.parameters();
+    PoolField { plain: parameters.pool.as_deref(), reference: parameters.pool_ref.as_ref() }
+}
+
 /// Makes the volume for a seed of this size. What an attempt before left goes first.
 fn make(host: &Connection, pool: &str, name: &str, size: usize, resumed: bool) -> anyhow::Result<()> {
     let found = host.find_pool_by_name(pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
@@ -217,15 +218,8 @@ impl External for CloudInits {
 
     async fn resolve(&self, object: &CloudInit, config: &ConfigId) -> anyhow::Result<Referents> {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-        let parameters = object.parameters();
-        let pool = storage::resolve_pool(
-            &self.cluster,
-            namespace,
-            parameters.pool.as_deref(),
-            parameters.pool_ref.as_ref(),
-            config,
-            "cloudinit",
-        )?;
+
+        let pool = pool_field(object).resolve(&self.cluster, namespace, config, "cloudinit")?;
         let seed = self.seed(object).await?;
         let volume = format!("{}-{}.iso", object.external_name(), seed.digest());
         Ok(Referents { pool, seed, volume })

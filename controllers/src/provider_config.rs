@@ -15,6 +15,7 @@ use apis::{
 };
 use futures::StreamExt;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams},
@@ -195,7 +196,7 @@ impl Configs {
             };
         }
         let old = status.cloned().unwrap_or_default();
-        let wished = self.status(id, &old, config.meta().generation, deleting, users);
+        let wished = self.status(id, &old, config.meta(), users);
         if wished != old {
             let patch =
                 json!({ "status": { "users": wished.users, "host": wished.host, "conditions": wished.conditions } });
@@ -208,14 +209,14 @@ impl Configs {
         &self,
         id: &ConfigId,
         old: &ProviderConfigStatus,
-        generation: Option<i64>,
-        deleting: bool,
+        meta: &ObjectMeta,
         users: usize,
     ) -> ProviderConfigStatus {
+        let generation = meta.generation;
         let (ready, facts) = self.health(id);
         let mut conditions: Vec<Condition> = old.conditions.clone();
         condition::set(&mut conditions, &ready, generation, Timestamp::now());
-        if deleting && users > 0 {
+        if meta.deletion_timestamp.is_some() && users > 0 {
             let blocked = Wish::new(Type::Terminating, Status::True, "InUse")
                 .because("Blocking deletion while usages still exist");
             condition::set(&mut conditions, &blocked, generation, Timestamp::now());

@@ -56,7 +56,8 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     ));
     let (configs, changed) = Configs::new(client.clone(), cluster.clone(), connector.clone());
     let mut background = JoinSet::new();
-    writers.watch(&client, &cluster, &metrics, &configs, &mut background);
+    let watches = Watches { client: &client, cluster: &cluster, metrics: &metrics, configs: &configs };
+    watches.start(writers, &mut background);
     background.spawn(forward_wakes(cluster.clone(), connector.clone()));
     background.spawn(configs.clone().run(changed));
     background.spawn(http::serve(
@@ -150,43 +151,41 @@ fn shelves() -> (Arc<Cluster>, Writers) {
     (Arc::new(cluster), writers)
 }
 
-impl Writers {
-    fn watch(
-        self,
-        client: &Client,
-        cluster: &Arc<Cluster>,
-        metrics: &Arc<Metrics>,
-        configs: &Arc<Configs>,
-        tasks: &mut JoinSet<anyhow::Result<()>>,
-    ) {
-        let Self { domains, volumes, pools, cloud_inits, networks, configs: namespaced, cluster_configs, usages } =
-            self;
-        watch_kind(domains, &cluster.domains, client, cluster, metrics, tasks);
-        watch_kind(volumes, &cluster.volumes, client, cluster, metrics, tasks);
-        watch_kind(pools, &cluster.pools, client, cluster, metrics, tasks);
-        watch_kind(cloud_inits, &cluster.cloud_inits, client, cluster, metrics, tasks);
-        watch_kind(networks, &cluster.networks, client, cluster, metrics, tasks);
-        tasks.spawn(configs.clone().watch(Api::<ProviderConfig>::all(client.clone()), namespaced));
-        tasks.spawn(configs.clone().watch(Api::<ClusterProviderConfig>::all(client.clone()), cluster_configs));
-        tasks.spawn(configs.clone().watch(Api::<ProviderConfigUsage>::all(client.clone()), usages));
-    }
+/// What every watch is made of.
+struct Watches<'a> {
+    client: &'a Client,
+    cluster: &'a Arc<Cluster>,
+    metrics: &'a Arc<Metrics>,
+    configs: &'a Arc<Configs>,
 }
 
-fn watch_kind<K: Managed + Refers>(
-    writer: Writer<K>,
-    shelf: &Shelf<K>,
-    client: &Client,
-    cluster: &Arc<Cluster>,
-    metrics: &Arc<Metrics>,
-    tasks: &mut JoinSet<anyhow::Result<()>>,
-) {
-    let observer: Arc<dyn Observer<K>> =
-        Arc::new(Watcher { cluster: cluster.clone(), metrics: metrics.clone(), listed: shelf.listed.clone() });
-    let (api, queue) = (Api::all(client.clone()), shelf.queue.clone());
-    tasks.spawn(async move {
-        watch(api, writer, queue, observer).await;
-        anyhow::bail!("the watch of {} ended", K::kind(&()))
-    });
+impl Watches<'_> {
+    fn start(&self, writers: Writers, tasks: &mut JoinSet<anyhow::Result<()>>) {
+        let Self { client, cluster, metrics: _, configs } = self;
+        let Writers { domains, volumes, pools, cloud_inits, networks, configs: own, cluster_configs, usages } = writers;
+        self.kind(domains, &cluster.domains, tasks);
+        self.kind(volumes, &cluster.volumes, tasks);
+        self.kind(pools, &cluster.pools, tasks);
+        self.kind(cloud_inits, &cluster.cloud_inits, tasks);
+        self.kind(networks, &cluster.networks, tasks);
+        tasks.spawn(Arc::clone(configs).watch(Api::<ProviderConfig>::all(Client::clone(client)), own));
+        tasks.spawn(
+            Arc::clone(configs).watch(Api::<ClusterProviderConfig>::all(Client::clone(client)), cluster_configs),
+        );
+        tasks.spawn(Arc::clone(configs).watch(Api::<ProviderConfigUsage>::all(Client::clone(client)), usages));
+    }
+
+    fn kind<K: Managed + Refers>(&self, writer: Writer<K>, shelf: &Shelf<K>, tasks: &mut JoinSet<anyhow::Result<()>>) {
+        let Self { client, cluster, metrics, configs: _ } = self;
+        let listed = shelf.listed.clone();
+        let watcher = Watcher { cluster: Arc::clone(cluster), metrics: Arc::clone(metrics), listed };
+        let observer: Arc<dyn Observer<K>> = Arc::new(watcher);
+        let (api, queue) = (Api::all(Client::clone(client)), shelf.queue.clone());
+        tasks.spawn(async move {
+            watch(api, writer, queue, observer).await;
+            anyhow::bail!("the watch of {} ended", K::kind(&()))
+        });
+    }
 }
 
 /// What every kind is made of.

@@ -17,36 +17,41 @@ use crate::{
     ownership::{Key, Record},
 };
 
-/// The name of the pool on the host, once its Pool is ready.
-pub fn resolve_pool(
-    cluster: &Cluster,
-    namespace: &str,
-    plain: Option<&str>,
-    reference: Option<&Reference>,
-    config: &ConfigId,
-    referrer: &str,
-) -> anyhow::Result<String> {
-    match (plain, reference) {
-        (Some(name), _) => Ok(name.to_owned()),
-        (None, Some(reference)) => {
-            Ok(ready(&cluster.pools, namespace, &reference.name, config, referrer)?.external_name().to_owned())
-        }
-        (None, None) => anyhow::bail!("set pool or poolRef"),
-    }
+/// The pool of a volume or seed, by name or by reference.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolField<'a> {
+    /// The name on the host.
+    pub plain: Option<&'a str>,
+    /// The Pool.
+    pub reference: Option<&'a Reference>,
 }
 
-/// The name of the pool on the host, ready or not.
-pub fn pool_name<K: Managed>(
-    cluster: &Cluster,
-    object: &K,
-    plain: Option<&str>,
-    reference: Option<&Reference>,
-) -> Option<String> {
-    let namespace = object.meta().namespace.as_deref().unwrap_or_default();
-    let named = |reference: &Reference| {
-        cluster.pools.get(namespace, &reference.name).map(|pool: Arc<Pool>| pool.external_name().to_owned())
-    };
-    plain.map(str::to_owned).or_else(|| named(reference?))
+impl PoolField<'_> {
+    /// The name of the pool on the host, once its Pool is ready. `referrer` is the word for who asks.
+    pub fn resolve(
+        self,
+        cluster: &Cluster,
+        namespace: &str,
+        config: &ConfigId,
+        referrer: &str,
+    ) -> anyhow::Result<String> {
+        match (self.plain, self.reference) {
+            (Some(name), _) => Ok(name.to_owned()),
+            (None, Some(reference)) => {
+                let pool = ready(&cluster.pools, namespace, &reference.name, config, referrer)?;
+                Ok(pool.external_name().to_owned())
+            }
+            (None, None) => anyhow::bail!("set pool or poolRef"),
+        }
+    }
+
+    /// The name of the pool on the host, ready or not; None when its Pool is gone.
+    pub fn name(self, cluster: &Cluster, namespace: &str) -> Option<String> {
+        let named = |reference: &Reference| {
+            cluster.pools.get(namespace, &reference.name).map(|pool: Arc<Pool>| pool.external_name().to_owned())
+        };
+        self.plain.map(str::to_owned).or_else(|| named(self.reference?))
+    }
 }
 
 /// A volume from the mirror, read now if the mirror does not have it yet.

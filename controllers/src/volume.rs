@@ -31,7 +31,7 @@ use crate::{
     hosts::{Connector, owner},
     ownership::{Key, Record},
     references::{Referent, ReferentKind, Refers},
-    storage,
+    storage::{self, PoolField},
 };
 pub use import::Imports;
 
@@ -95,14 +95,15 @@ impl Volumes {
 
     /// The name of the pool, also while the object is deleted and its Pool may be gone.
     fn pool_name(&self, object: &Volume) -> Option<String> {
-        storage::pool_name(
-            &self.cluster,
-            object,
-            object.parameters().pool.as_deref(),
-            object.parameters().pool_ref.as_ref(),
-        )
-        .or_else(|| object.observation()?.pool.clone())
+        pool_field(object)
+            .name(&self.cluster, object.metadata.namespace.as_deref().unwrap_or_default())
+            .or_else(|| object.observation()?.pool.clone())
     }
+}
+
+fn pool_field(object: &Volume) -> PoolField<'_> {
+    let parameters = object.parameters();
+    PoolField { plain: parameters.pool.as_deref(), reference: parameters.pool_ref.as_ref() }
 }
 
 /// The description of a new volume.
@@ -168,14 +169,7 @@ impl External for Volumes {
     async fn resolve(&self, object: &Volume, config: &ConfigId) -> anyhow::Result<Referents> {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
         let parameters = object.parameters();
-        let pool = storage::resolve_pool(
-            &self.cluster,
-            namespace,
-            parameters.pool.as_deref(),
-            parameters.pool_ref.as_ref(),
-            config,
-            "volume",
-        )?;
+        let pool = pool_field(object).resolve(&self.cluster, namespace, config, "volume")?;
         let Some(backing) = &parameters.backing_store else { return Ok(Referents { pool, backing: None }) };
         let below = ready(&self.cluster.volumes, namespace, &backing.volume_ref.name, config, "volume")?;
         let capacity = below.observation().and_then(|seen| seen.capacity.as_ref()?.bytes().ok()).unwrap_or_default();

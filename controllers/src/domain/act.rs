@@ -215,7 +215,7 @@ impl Order {
                         continue;
                     }
                     updated.push(item.to_owned());
-                    self.change_device(domain, &difference, item, wishes, wished, &live)
+                    self.change_device(domain, &difference, wishes, [wished, &live])
                 }
                 Live::Memory => change_memory(domain, wished, &live),
                 Live::Vcpus => change_vcpus(domain, wished, &live),
@@ -234,11 +234,10 @@ impl Order {
         &self,
         domain: &libvirt::Domain<'_>,
         difference: &Difference,
-        item: &str,
         wishes: &Wishes,
-        wished: &Element,
-        live: &Element,
+        [wished, live]: [&Element; 2],
     ) -> Result<(), Error> {
+        let item = device_of(&difference.path);
         let text = |element: &Element| {
             element.write().map_err(|error| Error::other(format!("cannot write a device: {error}")))
         };
@@ -247,7 +246,7 @@ impl Order {
             (Some(device), None) => domain.attach_device(&text(device)?, Affect::Live),
             (None, Some(device)) if whole => domain.detach_device(&text(device)?, Affect::Live),
             (Some(device), Some(present)) => {
-                domain.update_device(&text(&without_source_index(device, present))?, Affect::Live)
+                domain.update_device(&text(&at_its_address(device, present))?, Affect::Live)
             }
             (None, Some(_) | None) => Ok(()),
         }
@@ -260,7 +259,7 @@ fn device_of(path: &str) -> &str {
 }
 
 /// The device as wished, at the address where it is plugged in now.
-fn without_source_index(wished: &Element, present: &Element) -> Element {
+fn at_its_address(wished: &Element, present: &Element) -> Element {
     let mut device = wished.clone();
     if device.find("address").is_none()
         && let Some(address) = present.find("address")

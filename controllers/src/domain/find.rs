@@ -90,13 +90,12 @@ pub(crate) fn chain(
     config: &ConfigId,
 ) -> anyhow::Result<Vec<(String, Format)>> {
     let mut below = Vec::new();
-    let mut next = volume.parameters().backing_store.clone();
-    while let Some(backing) = next {
-        let name = &backing.volume_ref.name;
+    let mut next = volume.parameters().backing_store.as_ref().map(|backing| backing.volume_ref.name.clone());
+    while let Some(name) = next {
         anyhow::ensure!(below.len() < 16, "Volume {} stands on more than 16 others", volume.full_name());
-        let volume = ready(&cluster.volumes, namespace, name, config, "volume")?;
+        let volume = ready(&cluster.volumes, namespace, &name, config, "volume")?;
         below.push((path_of(&volume)?, format_of(&volume)));
-        next = volume.parameters().backing_store.clone();
+        next = volume.parameters().backing_store.as_ref().map(|backing| backing.volume_ref.name.clone());
     }
     Ok(below)
 }
@@ -175,7 +174,7 @@ impl Domains {
         }
         clock.started = None;
         clock.asked = None;
-        let (_, since) = *clock.stopped.get_or_insert((entry.state.reason, Instant::now()));
+        let (_, since) = *clock.stopped.get_or_insert_with(|| (entry.state.reason, Instant::now()));
         since.elapsed()
     }
 

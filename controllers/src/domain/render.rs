@@ -245,8 +245,11 @@ fn disk_part(disk: &Disk, alias: &str, around: &Surroundings, targets: &mut Targ
             DiskDevice::Cdrom => "cdrom",
         },
     );
-    let read_only = disk.read_only.or((device == DiskDevice::Cdrom).then_some(true));
-    if let Some(read_only) = read_only {
+    let always = match device {
+        DiskDevice::Disk => None,
+        DiskDevice::Cdrom => Some(true),
+    };
+    if let Some(read_only) = always.or(disk.read_only) {
         part.flag("readonly", read_only);
     }
     if let Some(order) = disk.boot_order {
@@ -256,10 +259,11 @@ fn disk_part(disk: &Disk, alias: &str, around: &Surroundings, targets: &mut Targ
 }
 
 fn bus(disk: &Disk) -> DiskBus {
-    disk.bus.unwrap_or(match disk.device.unwrap_or_default() {
+    let usual = match disk.device.unwrap_or_default() {
         DiskDevice::Disk => DiskBus::Virtio,
         DiskDevice::Cdrom => DiskBus::Scsi,
-    })
+    };
+    disk.bus.unwrap_or(usual)
 }
 
 /// The whole chain is spelled out, down to its end: QEMU then opens no file that an image's header names.

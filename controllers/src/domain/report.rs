@@ -51,11 +51,11 @@ impl Domains {
 }
 
 fn restart_message(pending: &[String], hindrances: &[String]) -> String {
-    let mut message = format!("waiting for the guest's next boot: {}", pending.join(", "));
-    if !hindrances.is_empty() {
-        message.push_str(&format!(" (not possible on the running guest: {})", hindrances.join("; ")));
+    let waiting = format!("waiting for the guest's next boot: {}", pending.join(", "));
+    if hindrances.is_empty() {
+        return waiting;
     }
-    message
+    format!("{waiting} (not possible on the running guest: {})", hindrances.join("; "))
 }
 
 fn ready(strategy: RunStrategy, entry: &DomainEntry, found: &Found) -> Wish {

@@ -112,7 +112,7 @@ enum Import {
 
 /// All imports, by the UID of their object.
 pub struct Imports {
-    imports: Mutex<HashMap<String, Import>>,
+    by_uid: Mutex<HashMap<String, Import>>,
     limits: fetch::Limits,
     wake: Box<dyn Fn(&str) + Send + Sync>,
 }
@@ -120,7 +120,7 @@ pub struct Imports {
 impl Imports {
     /// None yet. `wake` is told whose import moved on.
     pub fn new(limits: fetch::Limits, wake: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self { imports: Mutex::default(), limits, wake: Box::new(wake) }
+        Self { by_uid: Mutex::default(), limits, wake: Box::new(wake) }
     }
 
     /// How far the import of an object is; None when there is none.
@@ -200,7 +200,7 @@ impl Imports {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Import>> {
-        self.imports.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_uid.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
