@@ -21,7 +21,7 @@ pub struct Args {
     /// How many objects of a kind are worked on at once
     #[arg(long, env = "MAX_RECONCILE_RATE", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub max_reconcile_rate: u16,
-    /// The config of objects that name none: ProviderConfig/<name> or ClusterProviderConfig/<name>
+    /// The config of objects that name none: ProviderConfig/NAME or ClusterProviderConfig/NAME
     #[arg(long, env = "DEFAULT_PROVIDER_CONFIG", value_parser = parse_record)]
     pub default_provider_config: Option<ProviderConfigReference>,
     /// Where /metrics is served

@@ -188,7 +188,7 @@ fn pool_field(object: &CloudInit) -> PoolField<'_> {
 /// Makes the volume for a seed of this size. What an attempt before left goes first.
 fn make(host: &Connection, pool: &str, name: &str, size: usize, resumed: bool) -> anyhow::Result<()> {
     let found = host.find_pool_by_name(pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
-    if let Some(volume) = found.find_volume_refreshed(name)? {
+    if let Some(volume) = found.find_volume(name)? {
         anyhow::ensure!(resumed, "{}", storage::foreign_volume(name, pool).message);
         volume.delete().context("remove the part of a seed that was left")?;
     }
@@ -269,6 +269,7 @@ impl External for CloudInits {
         let (pool, name, size) = (referents.pool.clone(), referents.volume.clone(), image.len());
         // The name tells the content and the record was there before, so a volume of that name that is left is ours.
         let resumed = pass.incomplete;
+        let _sharing = pass.host.sharing(&referents.pool).await;
         pass.host.long(&format!("{pool}/{name}"), move |host| make(host, &pool, &name, size, resumed)).await?;
         let request = UploadRequest {
             pool: referents.pool.clone(),

@@ -162,6 +162,34 @@ impl Site {
         self.host.call(LaneKind::Long, object, LONG, move |host| Ok(make(host))).await?
     }
 
+    /// A job on a volume of a pool (create, resize, delete). It shares the pool with others of its kind.
+    pub async fn job<T: Send + 'static>(
+        &self,
+        pool: &str,
+        volume: &str,
+        make: impl FnOnce(&Connection) -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let lock = self.host.pool_lock(pool);
+        let _shared = lock.read().await;
+        self.long(&format!("{pool}/{volume}"), make).await
+    }
+
+    /// A change of a pool as a whole (build, refresh, stop). libvirt refuses it beside a volume's job.
+    pub async fn alone<T: Send + 'static>(
+        &self,
+        pool: &str,
+        make: impl FnOnce(&Connection) -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let lock = self.host.pool_lock(pool);
+        let _alone = lock.write().await;
+        self.long(pool, make).await
+    }
+
+    /// Keeps others from changing a pool as a whole while bytes are sent into one of its volumes.
+    pub async fn sharing(&self, pool: &str) -> tokio::sync::OwnedRwLockReadGuard<()> {
+        self.host.pool_lock(pool).read_owned().await
+    }
+
     /// Starts to send bytes into a volume.
     pub async fn upload(&self, request: UploadRequest) -> Result<Upload, Error> {
         self.host.upload(request).await

@@ -85,7 +85,10 @@ impl Pools {
     async fn apply(&self, pass: &Pass<'_, Self>, may_build: bool) -> anyhow::Result<Found> {
         let (object, rules) = (pass.object.clone(), self.rules.clone());
         let uid = object.uid().to_owned();
-        let built = pass.host.long(&uid, move |host| make_true(host, &object, &rules, may_build)).await?;
+        let built = pass
+            .host
+            .alone(pass.object.external_name(), move |host| make_true(host, &object, &rules, may_build))
+            .await?;
         let entry = self.read(pass).await?.map(Arc::new);
         pass.host.mirror().claim(Claim::Pool(uid), &owner(pass.object));
         Ok(Found { entry, obstacle: None, built })
@@ -236,7 +239,7 @@ impl External for Pools {
         }
         let uid = pass.object.uid().to_owned();
         let built = pass.object.annotation(BUILT).is_some();
-        let deleted = pass.host.long(&uid.clone(), move |host| remove(host, &uid, built)).await?;
+        let deleted = pass.host.alone(pass.object.external_name(), move |host| remove(host, &uid, built)).await?;
         self.read(pass).await?;
         Ok(deleted)
     }

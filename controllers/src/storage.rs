@@ -125,7 +125,7 @@ pub fn without_deleting(entry: &VolumeEntry, pool: &str) -> Option<Deletion> {
 /// Deletes a volume unless a domain of the host or another volume uses it. Looks it up anew.
 pub async fn delete(host: &Site, pool: &str, name: &str) -> anyhow::Result<Deletion> {
     let (of, called) = (pool.to_owned(), name.to_owned());
-    host.long(pool, move |host| remove(host, &of, &called)).await
+    host.job(pool, name, move |host| remove(host, &of, &called)).await
 }
 
 fn remove(host: &Connection, pool: &str, name: &str) -> anyhow::Result<Deletion> {

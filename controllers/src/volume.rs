@@ -126,7 +126,7 @@ fn description(name: &str, format: Format, capacity: u64, backing: Option<&(Stri
 /// Makes a blank or overlay volume, unless a creation that was cut short made it already.
 fn make(host: &Connection, pool: &str, name: &str, wished: &Element, resumed: bool) -> anyhow::Result<()> {
     let pool = host.find_pool_by_name(pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
-    if pool.find_volume_refreshed(name)?.is_some() {
+    if pool.find_volume(name)?.is_some() {
         anyhow::ensure!(resumed, "volume {name:?} is on the host already and is not ours");
         return Ok(());
     }
@@ -259,7 +259,8 @@ impl External for Volumes {
         );
         let element = description(pass.object.external_name(), format, capacity, referents.backing.as_ref());
         let (pool, name, resumed) = (referents.pool.clone(), pass.object.external_name().to_owned(), pass.incomplete);
-        pass.host.long(&referents.pool, move |host| make(host, &pool, &name, &element, resumed)).await?;
+        let volume = name.clone();
+        pass.host.job(&referents.pool, &volume, move |host| make(host, &pool, &name, &element, resumed)).await?;
         self.read(pass, &referents.pool).await
     }
 
@@ -270,7 +271,8 @@ impl External for Volumes {
         let path = description.text_at("target/path").context("the volume has no path")?.to_owned();
         let (pool, name, to) = (referents.pool.clone(), pass.object.external_name().to_owned(), change.to);
         if to > storage::bytes(description, "capacity") {
-            pass.host.long(&referents.pool, move |host| grow(host, &pool, &name, &path, to)).await?;
+            let volume = name.clone();
+            pass.host.job(&referents.pool, &volume, move |host| grow(host, &pool, &name, &path, to)).await?;
         }
         self.read(pass, &referents.pool).await
     }

@@ -210,17 +210,19 @@ async fn import(order: &Order, limits: fetch::Limits, progress: watch::Sender<fe
     let (sender, mut chunks) = mpsc::channel(4);
     let sink = fetch::Sink { chunks: sender, progress, max_bytes: image::MAX_VIRTUAL_SIZE };
     let fetching = fetch::fetch(&client, &order.source, sink);
+    let _sharing = order.host.sharing(&order.pool).await;
     let storing = store(order, &mut chunks);
     tokio::pin!(fetching, storing);
-    // Whichever fails first tells the cause; the other only notices that nobody is there any more.
+    // Where both end at once, it is the host's side that tells the cause: the other only notices that nobody is there any more.
     let (fetched, stored) = tokio::select! {
-        fetched = &mut fetching => {
-            let fetched = fetched?;
-            (fetched, storing.await?)
-        }
+        biased;
         stored = &mut storing => {
             let stored = stored?;
             (fetching.await?, stored)
+        }
+        fetched = &mut fetching => {
+            let fetched = fetched?;
+            (fetched, storing.await?)
         }
     };
     let sent = stored.finish().await.context("write the image to the host")?;
@@ -256,7 +258,7 @@ async fn store(order: &Order, chunks: &mut mpsc::Receiver<Bytes>) -> anyhow::Res
 /// Makes the volume. A part of the image that an earlier attempt left goes first; anything else of that name is somebody's.
 fn replace(host: &libvirt::Connection, pool: &str, name: &str, text: &str, resumed: bool) -> anyhow::Result<()> {
     let Some(found) = host.find_pool_by_name(pool)? else { bail!("there is no pool {pool} on the host") };
-    if let Some(volume) = found.find_volume_refreshed(name)? {
+    if let Some(volume) = found.find_volume(name)? {
         anyhow::ensure!(resumed, "{}", crate::storage::foreign_volume(name, pool).message);
         let path = volume.path()?;
         if let Some(user) = crate::storage::user(host, pool, name, &path)? {
@@ -268,22 +270,15 @@ fn replace(host: &libvirt::Connection, pool: &str, name: &str, text: &str, resum
     Ok(())
 }
 
-/// Reads the volume as it is now and grows it to the wished size.
+/// Grows the volume to the wished size, where that is more than the image's, and reads it as it is now.
 async fn settle(order: &Order) -> anyhow::Result<()> {
-    let (pool, name, wished) = (order.pool.clone(), order.name.clone(), order.capacity);
-    order
-        .host
-        .long(&order.pool, move |host| {
-            let Some(found) = host.find_pool_by_name(&pool)? else { bail!("there is no pool {pool} on the host") };
-            found.refresh().context("refresh pool")?;
-            let volume = found.find_volume(&name)?.context("the volume went away meanwhile")?;
-            let capacity = volume.info()?.capacity;
-            match wished {
-                Some(wished) if wished > capacity => volume.resize(wished).context("grow volume"),
-                Some(_) | None => Ok(()),
-            }
-        })
-        .await?;
+    let (pool, name, wished) = (order.pool.clone(), order.name.clone(), order.capacity.unwrap_or_default());
+    let grow = move |host: &libvirt::Connection| {
+        let found = host.find_pool_by_name(&pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
+        let volume = found.find_volume(&name)?.context("the volume went away meanwhile")?;
+        if wished > volume.info()?.capacity { volume.resize(wished).context("grow volume") } else { Ok(()) }
+    };
+    order.host.long(&format!("{}/{}", order.pool, order.name), grow).await?;
     crate::storage::read(&order.host, &order.pool, &order.name).await?;
     Ok(())
 }
