@@ -213,6 +213,11 @@ fn an_image_of_the_wished_format_is_fine() {
 }
 
 #[test]
+fn a_compressed_file_is_taken_where_raw_bytes_are_wished_as_of_an_initial_ramdisk() {
+    assert_eq!(check(&image(ImageFormat::Compressed("gzip")), Format::Raw), Ok(()));
+}
+
+#[test]
 fn an_image_that_must_not_be_used_is_refused_with_the_cure() {
     let cases = [
         (
@@ -250,7 +255,7 @@ fn an_image_that_must_not_be_used_is_refused_with_the_cure() {
             Format::Qcow2,
             "the image is vdi; convert it first with qemu-img convert -O qcow2",
         ),
-        (image(ImageFormat::Compressed("xz")), Format::Raw, "the image is compressed; unpack it first with xz"),
+        (image(ImageFormat::Compressed("xz")), Format::Qcow2, "the image is compressed; unpack it first with xz"),
     ];
     for (image, wished, sentence) in cases {
         assert_eq!(check(&image, wished), Err(sentence.to_owned()));

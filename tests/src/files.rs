@@ -2,7 +2,11 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
+    process::{Child, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -89,13 +93,30 @@ impl Scratch {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("plv-{}-{number}-{name}", std::process::id()));
         std::fs::create_dir(&path).with_context(|| format!("create {}", path.display()))?;
-        Ok(Self { path, keep: std::env::var_os("KEEP_SCRATCH").is_some() })
+        let keep = std::env::var_os("KEEP_SCRATCH").is_some();
+        if !keep {
+            sweep_at_exit();
+        }
+        Ok(Self { path, keep })
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Values in statics are never dropped, and a killed process drops nothing: a shell that outlives this process sweeps behind it.
+fn sweep_at_exit() {
+    static SWEEPER: OnceLock<Option<Child>> = OnceLock::new();
+    SWEEPER.get_or_init(|| {
+        let ours = std::env::temp_dir().join(format!("plv-{}-", std::process::id()));
+        // Its input ends when this process does; what this process started needs a moment more to end and write no more.
+        let script = "cat; sleep 1; rm -rf -- \"$0\"*";
+        let mut shell = Command::new("setsid");
+        shell.args(["sh", "-c", script]).arg(ours).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        shell.spawn().ok()
+    });
 }
 
 impl Drop for Scratch {

@@ -21,6 +21,8 @@ mod namespace;
 mod process;
 mod provider;
 mod recorded;
+mod scenario;
+mod stage;
 mod wait;
 
 pub use console::Console;
@@ -35,4 +37,6 @@ pub use namespace::Namespace;
 pub use process::{Lifetime, Process, free_port, is_running, run, signal};
 pub use provider::Provider;
 pub use recorded::Recorded;
+pub use scenario::{PATIENCE, Scenario, manifest};
+pub use stage::Stage;
 pub use wait::eventually;

@@ -108,7 +108,8 @@ pub fn check(image: &Image, wished: Format) -> Result<(), String> {
         return Err("the image is encrypted; decrypt it first with qemu-img convert".into());
     }
     match (format, wished) {
-        (ImageFormat::Raw, Format::Raw) | (ImageFormat::Qcow2, Format::Qcow2) => Ok(()),
+        // An initial ramdisk is a compressed file, and so are kernels: bytes that QEMU hands to the guest as they are.
+        (ImageFormat::Raw | ImageFormat::Compressed(_), Format::Raw) | (ImageFormat::Qcow2, Format::Qcow2) => Ok(()),
         (ImageFormat::Raw, Format::Qcow2) => {
             Err("the image is not qcow2; create the Volume with format: Raw, or convert the image first with qemu-img convert -O qcow2".into())
         }
@@ -118,7 +119,7 @@ pub fn check(image: &Image, wished: Format) -> Result<(), String> {
         (ImageFormat::Other(name), Format::Raw | Format::Qcow2) => {
             Err(format!("the image is {name}; convert it first with qemu-img convert -O {}", wished.as_libvirt()))
         }
-        (ImageFormat::Compressed(program), Format::Raw | Format::Qcow2) => {
+        (ImageFormat::Compressed(program), Format::Qcow2) => {
             Err(format!("the image is compressed; unpack it first with {program}"))
         }
     }
