@@ -36,5 +36,5 @@ pub use namespace::Namespace;
 pub use process::{Lifetime, Process, free_port, is_running, run, signal};
 pub use provider::Provider;
 pub use recorded::Recorded;
-pub use scene::{PATIENCE, Scene, is_true};
+pub use scene::{Scene, is_true};
 pub use wait::eventually;

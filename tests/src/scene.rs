@@ -15,9 +15,6 @@ use crate::{
     wait::eventually,
 };
 
-/// How long anything may take on a busy machine before a test calls it broken.
-pub const PATIENCE: Duration = Duration::from_mins(1);
-
 /// Control plane, host, provider and namespace; dropping it ends them all.
 // Fields are dropped in this order: the provider must not see its surroundings go.
 #[derive(Debug)]
@@ -34,6 +31,9 @@ pub struct Scene {
 }
 
 impl Scene {
+    /// How long anything may take on a busy machine before a test calls it broken.
+    pub const PATIENCE: Duration = Duration::from_mins(1);
+
     /// Starts everything, the provider with these arguments, and waits until it serves.
     ///
     /// # Errors

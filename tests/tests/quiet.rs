@@ -7,7 +7,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use tests::{ImageServer, Manners, PATIENCE, Scene, eventually, guest_files, run};
+use tests::{ImageServer, Manners, Scene, eventually, guest_files, run};
+
+const PATIENCE: Duration = Scene::PATIENCE;
 
 type Counts = BTreeMap<String, u64>;
 
