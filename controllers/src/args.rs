@@ -24,6 +24,9 @@ pub struct Args {
     /// The config of objects that name none: ProviderConfig/NAME or ClusterProviderConfig/NAME
     #[arg(long, env = "DEFAULT_PROVIDER_CONFIG", value_parser = parse_record)]
     pub default_provider_config: Option<ProviderConfigReference>,
+    /// How long an image server may send nothing before the import is given up and tried again
+    #[arg(long, env = "IMAGE_STALL_TIMEOUT", default_value = "30s", value_parser = span)]
+    pub image_stall_timeout: Duration,
     /// Where /metrics is served
     #[arg(long, env = "METRICS_BIND_ADDRESS", default_value = ":8080", value_parser = address, alias = "metrics-addr")]
     pub metrics_bind_address: SocketAddr,

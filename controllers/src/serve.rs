@@ -202,10 +202,11 @@ impl Kinds {
     /// Starts all kinds, once everything has been listed: an object must not be placed while configs are still unknown.
     async fn start(self, configs: &Configs) -> Vec<JoinHandle<()>> {
         configs.listed().await;
-        let Self { client, cluster, connector, key, .. } = &self;
+        let Self { client, cluster, connector, key, args, .. } = &self;
         let usages = Arc::new(Usages::new(client.clone()));
         let waker = cluster.clone();
-        let imports = Arc::new(Imports::new(fetch::Limits::default(), move |owner| waker.wake_owner(owner)));
+        let limits = fetch::Limits { stall: args.image_stall_timeout, ..fetch::Limits::default() };
+        let imports = Arc::new(Imports::new(limits, move |owner| waker.wake_owner(owner)));
         let domains = Domains::new(cluster.clone(), connector.clone());
         let volumes = Volumes::new(cluster.clone(), connector.clone(), key.clone(), imports);
         let pools = Pools::new(cluster.clone(), connector.clone());

@@ -195,7 +195,7 @@ impl Host {
 }
 
 fn write_configuration(folder: &Path, name: &str, uuid: &str) -> Result<()> {
-    for below in ["etc", "run", "lib", "cache", "log", "console"] {
+    for below in ["etc", "run", "lib", "cache", "log", "log/qemu", "console"] {
         fs::create_dir(folder.join(below)).with_context(|| format!("create {below}"))?;
     }
     let daemon = format!(

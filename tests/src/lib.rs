@@ -23,6 +23,7 @@ mod provider;
 mod recorded;
 mod scenario;
 mod stage;
+mod scene;
 mod wait;
 
 pub use console::Console;
@@ -39,4 +40,5 @@ pub use provider::Provider;
 pub use recorded::Recorded;
 pub use scenario::{PATIENCE, Scenario, manifest};
 pub use stage::Stage;
+pub use scene::{Scene, is_true};
 pub use wait::eventually;

@@ -71,7 +71,10 @@ impl<E: External> Reconciler<E> {
                 Outcome { object, requeue, failed: false }
             }
             Ok(requeue) => {
-                self.backoff.reset(&object.uid().to_owned());
+                // What is still being made may fail yet, and then the delay is to be longer than the last.
+                if !creation_is_incomplete(&object) {
+                    self.backoff.reset(&object.uid().to_owned());
+                }
                 Outcome { object, requeue, failed: false }
             }
             Err(failure) => {

@@ -1,0 +1,184 @@
+//! Images that do not come as they should: said, tried again with growing delays, never left half on the host.
+
+use std::{collections::BTreeMap, fs, path::Path, thread::sleep, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use tests::{ImageServer, Manners, Scene, condition, eventually, run};
+
+const PATIENCE: Duration = Scene::PATIENCE;
+const SIZE: u64 = 4 << 20;
+
+#[test]
+fn a_server_that_fails_is_named_and_asked_less_and_less_and_the_image_comes_when_it_is_mended() -> Result<()> {
+    let scene = Scene::with_default_host("images", &["--poll=30s", "--image-stall-timeout=1s"])?;
+    let (images, good, bad) = (ImageServer::start()?, scene.host.path("good"), scene.host.path("bad"));
+    fs::write(&good, pattern(SIZE, 0))?;
+    fs::write(&bad, pattern(SIZE, 1))?;
+    let (sum, bad_sum) = (sha256(&good)?, sha256(&bad)?);
+    fs::write(scene.host.path("short"), pattern(SIZE - 4, 0))?;
+    let short_sum = sha256(&scene.host.path("short"))?;
+    let get = |name: &str, failure: &str| format!("create failed: GET {}: {failure}", images.url(name));
+    let mismatch = |found: &str| format!("create failed: checksum is sha256:{found}, expected sha256:{sum}");
+    let cases = [
+        ("gone", &good, Manners::Status(404), get("gone", "404 Not Found")),
+        ("stalled", &good, Manners::StallAfter(1_000_000), get("stalled", "no data for 1s")),
+        ("cut", &good, Manners::CutAfter(1_000_000), get("cut", "ended after 1000000 of 4194304 bytes")),
+        ("claimed", &good, Manners::ClaimLess(4), mismatch(&short_sum)),
+        ("changed", &bad, Manners::Good, mismatch(&bad_sum)),
+    ];
+    apply_pool(&scene)?;
+    for (name, file, manners, _) in &cases {
+        apply_volume(&scene, name, &images.serve(name, file, *manners), &sum, "Raw")?;
+    }
+    for (name, _, _, sentence) in &cases {
+        let wished = ("False", "ReconcileError", sentence.as_str());
+        let volume =
+            scene.await_condition(("volume", name), "Synced", wished, PATIENCE).with_context(|| scene.log())?;
+        assert_eq!(condition(&volume, "Ready")?, ("False", "Creating", ""), "{name}");
+        assert_eq!(volume["status"]["atProvider"], serde_json::json!({}), "{name}");
+    }
+    sleep(Duration::from_secs(12));
+    // Attempts at about 0, 1, 3, 7 and 15 s, not one a second.
+    let requests: BTreeMap<&str, u32> = cases.iter().map(|(name, ..)| (*name, images.requests(name))).collect();
+    assert!(requests.values().all(|count| (2..=5).contains(count)), "requests in about 13 s: {requests:?}");
+    eventually(PATIENCE, || {
+        let left = scene.volumes("pool")?;
+        ensure!(left.is_empty(), "volumes of failed imports: {left:?}");
+        Ok(())
+    })?;
+
+    for (name, ..) in &cases {
+        images.serve(name, &good, Manners::Good);
+    }
+    for (name, object) in scene.await_ready(PATIENCE)?.into_iter().filter(|(name, _)| name.starts_with("Volume/")) {
+        let path = object["status"]["atProvider"]["path"].as_str().context("read the path")?;
+        assert_eq!(sha256(Path::new(path))?, sum, "{name}");
+        assert!(condition(&object, "Importing").is_err(), "{name}: the import is over");
+    }
+    scene.delete_all(PATIENCE)?;
+    assert_eq!(scene.on_host()?, Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn an_image_that_could_reach_other_files_or_comes_from_elsewhere_is_refused_with_the_cure() -> Result<()> {
+    let scene = Scene::with_default_host("hostile", &["--poll=30s"])?;
+    let (images, qcow2, overlay) = (ImageServer::start()?, scene.host.path("base"), scene.host.path("overlay"));
+    let (base, top) = (qcow2.display().to_string(), overlay.display().to_string());
+    run("qemu-img", &["create", "-q", "-f", "qcow2", &base, "64M"])?;
+    run("qemu-img", &["create", "-q", "-f", "qcow2", "-b", &base, "-F", "qcow2", &top])?;
+    let elsewhere = images.serve("elsewhere", &qcow2, Manners::Good).replace("127.0.0.1", "127.0.0.2");
+    let cases = [
+        (
+            "backed",
+            images.serve("backed", &overlay, Manners::Good),
+            sha256(&overlay)?,
+            "Qcow2",
+            "the image refers to another file (a backing file); flatten it first with qemu-img convert",
+        ),
+        (
+            "disguised",
+            images.serve("disguised", &qcow2, Manners::Good),
+            sha256(&qcow2)?,
+            "Raw",
+            "the image is qcow2; create the Volume with format: Qcow2, or convert the image first with qemu-img convert -O raw",
+        ),
+        (
+            "elsewhere",
+            elsewhere,
+            sha256(&qcow2)?,
+            "Qcow2",
+            "image host 127.0.0.2 is not public; list it in the ProviderConfig's policy.imageHosts",
+        ),
+    ];
+    apply_pool(&scene)?;
+    for (name, url, sum, format, _) in &cases {
+        apply_volume(&scene, name, url, sum, format)?;
+    }
+    for (name, _, _, _, sentence) in &cases {
+        let message = format!("create failed: {sentence}");
+        let wished = ("False", "ReconcileError", message.as_str());
+        scene.await_condition(("volume", name), "Synced", wished, PATIENCE).with_context(|| scene.log())?;
+    }
+    assert_eq!(images.requests("elsewhere"), 0, "a host that is not allowed is not even asked");
+    eventually(PATIENCE, || {
+        let left = scene.volumes("pool")?;
+        ensure!(left.is_empty(), "volumes of refused images: {left:?}");
+        Ok(())
+    })?;
+    scene.delete_all(PATIENCE)?;
+    assert_eq!(scene.on_host()?, Vec::<String>::new());
+    assert_eq!(
+        fs::read_dir(scene.host.path("")).map(|files| files.flatten().any(|file| file.file_name() == "pool"))?,
+        false
+    );
+    Ok(())
+}
+
+#[test]
+fn an_import_tells_its_progress_and_one_that_was_cut_by_a_kill_is_made_whole_once() -> Result<()> {
+    let mut scene = Scene::with_default_host("cut", &["--poll=30s"])?;
+    let (images, image) = (ImageServer::start()?, scene.host.path("image"));
+    fs::write(&image, pattern(SIZE, 2))?;
+    let sum = sha256(&image)?;
+    let url = images.serve("image", &image, Manners::Slow(SIZE / 6));
+    apply_pool(&scene)?;
+    apply_volume(&scene, "one", &url, &sum, "Raw")?;
+    eventually(PATIENCE, || {
+        let percent = importing(&scene)?.context("no import yet")?;
+        ensure!(percent >= 30, "{percent}");
+        Ok(())
+    })?;
+    assert_eq!(scene.volumes("pool")?, ["one"], "a part of the image is on the host");
+    scene.end_provider()?.kill9()?;
+
+    scene.start_provider()?;
+    let mut seen = Vec::new();
+    eventually(2 * PATIENCE, || {
+        let percent = if images.requests("image") > 1 { importing(&scene)? } else { None };
+        if let Some(percent) = percent.filter(|percent| seen.last() != Some(percent)) {
+            seen.push(percent);
+        }
+        let ready = tests::is_true(&scene.get("volume", "one")?, "Ready");
+        ensure!(ready, "not Ready after {seen:?}; {}", scene.log());
+        Ok(())
+    })?;
+    // What the killed provider had said last may be read once more before the new one says where it is.
+    let from = seen.iter().position(|percent| *percent < 30).unwrap_or_default();
+    let steps = &seen[from..];
+    assert!(steps.iter().all(|percent| percent % 10 == 0) && steps.is_sorted() && steps.len() >= 5, "{seen:?}");
+    let volume = scene.get("volume", "one")?;
+    let path = volume["status"]["atProvider"]["path"].as_str().context("read the path")?;
+    assert_eq!((sha256(Path::new(path))?, scene.volumes("pool")?), (sum, vec!["one".to_owned()]));
+    assert_eq!(images.requests("image"), 2);
+    scene.delete_all(PATIENCE)?;
+    assert_eq!(scene.on_host()?, Vec::<String>::new());
+    Ok(())
+}
+
+/// The per cent of the import of volume `one`, if it is under way.
+fn importing(scene: &Scene) -> Result<Option<u32>> {
+    let volume = scene.get("volume", "one")?;
+    let Ok(("True", "Downloading", message)) = condition(&volume, "Importing") else { return Ok(None) };
+    let percent = message.strip_suffix("% of the image is on the host").context("read the message")?;
+    Ok(Some(percent.parse().with_context(|| format!("read {message:?}"))?))
+}
+
+fn apply_pool(scene: &Scene) -> Result<()> {
+    scene.apply(&[("Pool", "pool", format!("{{target: {{path: {}}}}}", scene.host.path("pool").display()))])
+}
+
+fn apply_volume(scene: &Scene, name: &str, url: &str, sum: &str, format: &str) -> Result<()> {
+    let source = format!("{{http: {{url: '{url}', checksum: 'sha256:{sum}'}}}}");
+    scene.apply(&[("Volume", name, format!("{{poolRef: {{name: pool}}, format: {format}, source: {source}}}"))])
+}
+
+/// Bytes that are no known image format and differ by seed.
+fn pattern(size: u64, seed: u64) -> Vec<u8> {
+    (0..size).map(|at| u8::try_from((at * 7 + seed) % 251).unwrap_or_default()).collect()
+}
+
+fn sha256(file: &Path) -> Result<String> {
+    let sum = run("sha256sum", &[&file.display().to_string()])?;
+    Ok(sum.split(' ').next().context("read the checksum")?.to_owned())
+}
