@@ -3,6 +3,7 @@
 pub mod fetch;
 pub mod image;
 mod import;
+pub mod render;
 
 use std::{fmt, sync::Arc};
 
@@ -34,6 +35,7 @@ use crate::{
     storage::{self, PoolField},
 };
 pub use import::Imports;
+use render::Below;
 
 /// The kind.
 pub struct Volumes {
@@ -46,8 +48,8 @@ pub struct Volumes {
 /// What other objects had to tell.
 pub struct Referents {
     pool: String,
-    /// The volume below: path, format and the size that a guest sees.
-    backing: Option<(String, Format, u64)>,
+    /// The volume below.
+    backing: Option<Below>,
 }
 
 /// What the host has of a Volume.
@@ -106,23 +108,6 @@ fn pool_field(object: &Volume) -> PoolField<'_> {
     PoolField { plain: parameters.pool.as_deref(), reference: parameters.pool_ref.as_ref() }
 }
 
-/// The description of a new volume.
-fn description(name: &str, format: Format, capacity: u64, backing: Option<&(String, Format, u64)>) -> Element {
-    let size = |name: &str, bytes: u64| Element::new(name).attr("unit", "bytes").text(bytes.to_string());
-    let format_element = |format: Format| Element::new("format").attr("type", format.as_libvirt());
-    let volume = Element::new("volume")
-        .child(Element::new("name").text(name))
-        .child(size("capacity", capacity))
-        .child(size("allocation", 0));
-    let volume = volume.child(Element::new("target").child(format_element(format)));
-    match backing {
-        None => volume,
-        Some((path, format, _)) => volume.child(
-            Element::new("backingStore").child(Element::new("path").text(path.as_str())).child(format_element(*format)),
-        ),
-    }
-}
-
 /// Makes a blank or overlay volume, unless a creation that was cut short made it already.
 fn make(host: &Connection, pool: &str, name: &str, wished: &Element, resumed: bool) -> anyhow::Result<()> {
     let pool = host.find_pool_by_name(pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
@@ -176,7 +161,7 @@ impl External for Volumes {
         // The chain as a whole must be there, not just its first link.
         let chain = chain(&self.cluster, namespace, object, config)?;
         let (path, format) = chain.first().cloned().context("the backing volume has no path yet")?;
-        Ok(Referents { pool, backing: Some((path, format, capacity)) })
+        Ok(Referents { pool, backing: Some(Below { path, format, capacity }) })
     }
 
     async fn find(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
@@ -231,14 +216,6 @@ impl External for Volumes {
 
     async fn create(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
         let parameters = pass.object.parameters();
-        let format = parameters.format.unwrap_or_default();
-        let wished = parameters
-            .capacity
-            .as_ref()
-            .map(Quantity::bytes)
-            .transpose()
-            .map_err(anyhow::Error::msg)
-            .context("capacity")?;
         if let Some(source) = &parameters.source {
             if let Some(error) = self.imports.take_failure(pass.object.uid()) {
                 return Err(error);
@@ -248,16 +225,7 @@ impl External for Volumes {
             self.imports.start(order);
             return self.read(pass, &referents.pool).await;
         }
-        let below = referents.backing.as_ref().map(|(_, _, capacity)| *capacity);
-        let capacity = wished
-            .or(below)
-            .context("capacity is needed: there is neither an image nor a backing volume to take it from")?;
-        anyhow::ensure!(
-            below.is_none_or(|below| below <= capacity),
-            "capacity must not be smaller than the backing volume's {}",
-            Quantity::of_bytes(below.unwrap_or_default())
-        );
-        let element = description(pass.object.external_name(), format, capacity, referents.backing.as_ref());
+        let element = render::render(pass.object, referents.backing.as_ref())?;
         let (pool, name, resumed) = (referents.pool.clone(), pass.object.external_name().to_owned(), pass.incomplete);
         let volume = name.clone();
         pass.host.job(&referents.pool, &volume, move |host| make(host, &pool, &name, &element, resumed)).await?;

@@ -22,8 +22,8 @@ mod process;
 mod provider;
 mod recorded;
 mod scenario;
-mod stage;
 mod scene;
+mod stage;
 mod wait;
 
 pub use console::Console;
@@ -39,6 +39,6 @@ pub use process::{Lifetime, Process, free_port, is_running, run, signal};
 pub use provider::Provider;
 pub use recorded::Recorded;
 pub use scenario::{PATIENCE, Scenario, manifest};
-pub use stage::Stage;
 pub use scene::{Scene, is_true};
+pub use stage::Stage;
 pub use wait::eventually;

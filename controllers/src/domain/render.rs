@@ -16,7 +16,7 @@ use apis::{
 };
 use libvirt::{
     Facts,
-    wish::{Part, Wishes},
+    wish::{Part, Path, Wishes},
     xml::Element,
 };
 
@@ -72,7 +72,8 @@ pub fn render(object: &Domain, around: &Surroundings, facts: &Facts, base: Optio
     graphics(&mut wishes, parameters.graphics.as_deref().unwrap_or_default());
     small_devices(&mut wishes, parameters);
     if let Some(previous) = base.and_then(mark::owned_paths) {
-        wishes.forget(&previous);
+        let given_back: Vec<String> = previous.into_iter().filter(|path| !is_kept(path)).collect();
+        wishes.forget(&given_back);
     }
     // What is chosen once is not owned: owned paths that are wished no more are taken away.
     let owned = wishes.owned_paths();
@@ -82,6 +83,22 @@ pub fn render(object: &Domain, around: &Surroundings, facts: &Facts, base: Optio
     new_interfaces(&mut wishes, object, base);
     wishes.replace("metadata/pl:object", mark::element(object, &owned));
     Ok(wishes)
+}
+
+/// What stays as the host has it when its field is unset: libvirt has no default for it, or another one than the guest was made with,
+/// which would give it another machine, other cards, or a bus without a driver.
+const KEPT: [&str; 7] = [
+    "memory",
+    "currentMemory",
+    "os/type@machine",
+    "devices/interface/mac@address",
+    "devices/interface/model@type",
+    "devices/controller",
+    "devices/controller@model",
+];
+
+fn is_kept(path: &str) -> bool {
+    Path::parse(path).is_some_and(|path| KEPT.contains(&path.pattern().as_str()))
 }
 
 /// What is chosen once, at creation.

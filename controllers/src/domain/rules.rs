@@ -22,6 +22,11 @@ const TABLE: &[Rule] = &[
     Rule::value("vcpu@current", Unit::Number, Route::Live(Vcpus)).group("vcpu"),
     Rule::value("cpu@mode", Unit::Text, NextBoot).group("cpu"),
     Rule::value("cpu/model", Unit::Text, NextBoot).group("cpu"),
+    // What libvirt adds for one mode is an error beside another.
+    Rule::value("cpu@check", Unit::Text, NextBoot).group("cpu"),
+    Rule::value("cpu@match", Unit::Text, NextBoot).group("cpu"),
+    Rule::value("cpu@migratable", Unit::Text, NextBoot).group("cpu"),
+    Rule::value("cpu/model@fallback", Unit::Text, NextBoot).group("cpu"),
     // what boots
     Rule::value("os/type@arch", Unit::Text, Immutable),
     Rule::value("os/type@machine", Unit::MachineAlias, NextBoot),

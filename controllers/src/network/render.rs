@@ -37,7 +37,9 @@ pub fn render(object: &Network, create: bool, previous: &[String]) -> anyhow::Re
             dhcp(&mut wishes, &key, ip.dhcp.as_ref());
         }
     }
-    wishes.forget(previous);
+    // Without a wished name the bridge keeps the one it has: another would cut every guest off at the next start.
+    let given_back: Vec<String> = previous.iter().filter(|path| *path != "bridge@name").cloned().collect();
+    wishes.forget(&given_back);
     Ok(wishes)
 }
 

@@ -32,7 +32,7 @@ use tokio::{
 
 use managed::external::Pass;
 
-use super::{Volumes, description, fetch, image};
+use super::{Volumes, fetch, image, render};
 use crate::hosts::{Site, owner};
 
 /// How long the host may take for one piece of an image.
@@ -240,7 +240,7 @@ async fn store(order: &Order, chunks: &mut mpsc::Receiver<Bytes>) -> anyhow::Res
     let seen = image::inspect(&head);
     image::check(&seen, order.format).map_err(anyhow::Error::msg)?;
     let size = seen.virtual_size.or(order.capacity).unwrap_or(head.len() as u64);
-    let element = description(&order.name, order.format, size, None);
+    let element = render::blank(&order.name, order.format, size);
     let (pool, name) = (order.pool.clone(), order.name.clone());
     let text = element.write().context("write the description")?;
     let resumed = order.resumed;

@@ -1,0 +1,200 @@
+//! The examples of each kind: `golden/<kind>/<case>.yaml` holds an object and what other objects had to tell about it,
+//! `<case>.xml` beside it the description that is made of them.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use apis::{Domain, Network, Pool, Volume, volume::Format};
+use libvirt::{Facts, rule::Rules, wish::Wishes, xml::Element};
+use provider_libvirt::{
+    domain::{self, Surroundings, render::Medium},
+    network, pool,
+    volume::render::Below,
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+/// What is in an example's file.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    object: Value,
+    #[serde(default)]
+    around: Around,
+}
+
+/// What other objects had to tell.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Around {
+    media: BTreeMap<String, Data>,
+    networks: BTreeMap<String, String>,
+    seed: Option<String>,
+    kernel: Option<String>,
+    initrd: Option<String>,
+    below: Option<Lower>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Data {
+    path: String,
+    format: Format,
+    #[serde(default)]
+    backing: Vec<(String, Format)>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lower {
+    path: String,
+    format: Format,
+    capacity: u64,
+}
+
+/// One example.
+#[derive(Clone)]
+pub(crate) struct Case {
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+    pub(crate) object: Value,
+    pub(crate) around: Around,
+}
+
+/// The kinds that are made of a description with wishes.
+pub(crate) const WISHED: [&str; 3] = ["domain", "network", "pool"];
+
+pub(crate) fn folder(kind: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../controllers/tests/golden").join(kind)
+}
+
+/// All examples of a kind.
+pub(crate) fn cases(kind: &'static str) -> Vec<Case> {
+    let files = fs::read_dir(folder(kind)).unwrap().map(|entry| entry.unwrap().path());
+    let mut names: Vec<String> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    names.sort();
+    assert!(!names.is_empty(), "no examples of {kind}");
+    names.iter().map(|name| case(kind, name)).collect()
+}
+
+pub(crate) fn case(kind: &'static str, name: &str) -> Case {
+    let text = fs::read_to_string(folder(kind).join(name).with_extension("yaml")).unwrap();
+    let File { object, around } =
+        serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{kind} {name}: {error}"));
+    Case { kind, name: name.to_owned(), object, around }
+}
+
+impl Case {
+    pub(crate) fn object<K: DeserializeOwned>(&self) -> K {
+        serde_json::from_value(self.object.clone())
+            .unwrap_or_else(|error| panic!("{} {}: {error}", self.kind, self.name))
+    }
+
+    /// Whether the object can be read: it lacks nothing that its type requires.
+    pub(crate) fn is_readable(&self) -> bool {
+        match self.kind {
+            "domain" => serde_json::from_value::<Domain>(self.object.clone()).is_ok(),
+            "network" => serde_json::from_value::<Network>(self.object.clone()).is_ok(),
+            "pool" => serde_json::from_value::<Pool>(self.object.clone()).is_ok(),
+            "volume" => serde_json::from_value::<Volume>(self.object.clone()).is_ok(),
+            other => panic!("no kind {other}"),
+        }
+    }
+
+    pub(crate) fn rules(&self) -> Rules {
+        match self.kind {
+            "domain" => domain::rules::rules(),
+            "network" => network::rules::rules(),
+            "pool" => pool::rules::rules(),
+            other => panic!("{other} has no rules"),
+        }
+    }
+
+    /// What is wished of a new one, or of the one that this description is of, `previous` being owned at the last apply.
+    pub(crate) fn wishes(&self, base: Option<&Element>, previous: &[String]) -> anyhow::Result<Wishes> {
+        match self.kind {
+            "domain" => domain::render::render(&self.object::<Domain>(), &self.surroundings(), &facts(), base),
+            "network" => network::render::render(&self.object::<Network>(), base.is_none(), previous),
+            "pool" => Ok(pool::render::render(&self.object::<Pool>(), base.is_none(), previous)),
+            other => panic!("{other} is made without wishes"),
+        }
+    }
+
+    /// The paths that an annotation keeps, for kinds whose description cannot keep them.
+    pub(crate) fn applied(&self) -> Vec<String> {
+        let nothing = Element::default();
+        if self.kind == "domain" { Vec::new() } else { self.wishes(Some(&nothing), &[]).unwrap().owned_paths() }
+    }
+
+    /// The description of a new one.
+    pub(crate) fn create(&self) -> Element {
+        match self.kind {
+            "volume" => {
+                provider_libvirt::volume::render::render(&self.object::<Volume>(), self.below().as_ref()).unwrap()
+            }
+            _ => self.wishes(None, &[]).unwrap().create(&self.rules()),
+        }
+    }
+
+    pub(crate) fn below(&self) -> Option<Below> {
+        let Lower { path, format, capacity } = self.around.below.clone()?;
+        Some(Below { path, format, capacity })
+    }
+
+    /// What other objects have to tell about what the object refers to, and about nothing else.
+    fn surroundings(&self) -> Surroundings {
+        let Around { media, networks, seed, kernel, initrd, below: _ } = self.around.clone();
+        let spec = &self.object["spec"]["forProvider"];
+        let names = |list: &str, fields: &[&str]| -> Vec<String> {
+            let items = spec[list].as_array().into_iter().flatten();
+            let refers = items.filter(|item| fields.iter().any(|field| !item[*field].is_null()));
+            refers.map(|item| item["name"].as_str().unwrap().to_owned()).collect()
+        };
+        let (disks, nics) = (names("disks", &["volumeRef", "volume"]), names("networkInterfaces", &["networkRef"]));
+        let medium = |(name, Data { path, format, backing })| (name, Medium { path, format, backing });
+        Surroundings {
+            media: media.into_iter().filter(|(name, _)| disks.contains(name)).map(medium).collect(),
+            networks: networks.into_iter().filter(|(name, _)| nics.contains(name)).collect(),
+            seed: seed.filter(|_| !spec["cloudInitRef"].is_null()),
+            kernel: kernel.filter(|_| !spec["os"]["kernelRef"].is_null()),
+            initrd: initrd.filter(|_| !spec["os"]["initrdRef"].is_null()),
+        }
+    }
+}
+
+/// A host without hardware virtualization.
+pub(crate) fn facts() -> Facts {
+    Facts {
+        uuid: None,
+        hostname: "host".to_owned(),
+        libvirt_version: "9.0.0".to_owned(),
+        hypervisor_version: None,
+        arch: Some("x86_64".to_owned()),
+        domain_types: vec!["qemu".to_owned()],
+        driver: "QEMU".to_owned(),
+    }
+}
+
+/// Every field and item below a value, outermost first.
+pub(crate) fn pointers(value: &Value, here: &str) -> Vec<String> {
+    let children: Vec<(String, &Value)> = match value {
+        Value::Object(fields) => fields.iter().map(|(name, child)| (format!("{here}/{name}"), child)).collect(),
+        Value::Array(items) => items.iter().enumerate().map(|(at, child)| (format!("{here}/{at}"), child)).collect(),
+        _ => Vec::new(),
+    };
+    children.into_iter().flat_map(|(path, child)| [vec![path.clone()], pointers(child, &path)].concat()).collect()
+}
+
+/// The case without the field or item.
+pub(crate) fn without(case: &Case, pointer: &str) -> Case {
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    let mut case = case.clone();
+    match case.object.pointer_mut(parent).unwrap() {
+        Value::Object(fields) => drop(fields.remove(name).unwrap()),
+        Value::Array(items) => drop(items.remove(name.parse().unwrap())),
+        other => panic!("{other} has no fields"),
+    }
+    case
+}

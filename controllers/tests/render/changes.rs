@@ -1,0 +1,147 @@
+//! What an update of a domain changes, and what it leaves alone.
+
+use libvirt::{diff::diff, overlay::overlay, xml::Element};
+use serde_json::json;
+
+use crate::{
+    cases::{Case, case, without},
+    owned,
+};
+
+/// The description after an update, which must leave nothing to do.
+fn updated(case: &Case, base: &Element) -> Element {
+    let rules = case.rules();
+    let result = overlay(&case.wishes(Some(base), &[]).unwrap(), base, &rules);
+    assert_eq!(diff(&case.wishes(Some(&result), &[]).unwrap(), &result, &rules), [], "{} is not settled", case.name);
+    result
+}
+
+/// The elements of `devices` that only the first has.
+fn only_in<'a>(first: &'a Element, second: &Element) -> Vec<&'a Element> {
+    let others: Vec<&Element> = second.find("devices").unwrap().elements().collect();
+    first.find("devices").unwrap().elements().filter(|device| !others.contains(device)).collect()
+}
+
+/// A description without its devices and its mark.
+fn rest(description: &Element) -> Element {
+    let mut rest = description.clone();
+    rest.retain(|child| child.name != "devices" && child.name != "metadata");
+    rest
+}
+
+#[test]
+fn a_new_interface_gets_its_mac_and_model_once_and_keeps_them() {
+    let before = case("domain", "minimal");
+    let base = before.create();
+    let mut after = before.clone();
+    after.object["spec"]["forProvider"]["networkInterfaces"] = json!([{"name": "lan", "bridge": "br0"}]);
+    let result = updated(&after, &base);
+    let added = only_in(&result, &base);
+    let uid = before.object["metadata"]["uid"].as_str().unwrap();
+    let expected = format!(
+        "<interface type='bridge'><alias name='ua-nic-lan'/><source bridge='br0'/><mac address='{}'/><model type='virtio'/></interface>",
+        provider_libvirt::mark::mac(uid, "lan")
+    );
+    assert_eq!(added.iter().map(|nic| sorted(nic)).collect::<Vec<_>>(), [sorted(&Element::parse(&expected).unwrap())]);
+    assert_eq!(rest(&result), rest(&base));
+    assert!(!owned(&result).iter().any(|path| path.contains("mac@address") || path.contains("model@type")));
+
+    // What the host has counts from then on, whatever would be chosen today.
+    let text = result.write().unwrap().replace(&provider_libvirt::mark::mac(uid, "lan"), "52:54:00:12:34:56");
+    let moved = Element::parse(&text.replace("virtio'", "e1000'").replace("\"virtio\"", "\"e1000\"")).unwrap();
+    assert_ne!(moved, result);
+    assert_eq!(updated(&after, &moved), moved);
+}
+
+/// The element with attributes and children in order of their names.
+fn sorted(element: &Element) -> String {
+    let mut children: Vec<String> = element.elements().map(sorted).collect();
+    children.sort();
+    let mut attributes = element.attributes.clone();
+    attributes.sort();
+    format!("{} {attributes:?} {:?} {children:?}", element.name, element.value())
+}
+
+#[test]
+fn a_device_taken_out_of_the_spec_goes_and_nothing_else_does() {
+    let full = case("domain", "full");
+    let base = full.create();
+    let table = [
+        ("disks/1", vec!["ua-disk-data"]),
+        ("disks/2", vec!["ua-disk-drive"]),
+        ("networkInterfaces/0", vec!["ua-nic-lan"]),
+        ("cloudInitRef", vec!["ua-seed-cloud-init"]),
+        ("consoles/1", vec!["ua-serial-second"]),
+        ("consoles", vec!["ua-serial-main", "ua-serial-second"]),
+        ("graphics", vec!["vnc"]),
+        ("rng", vec!["ua-rng-0"]),
+        ("guestAgent", vec!["ua-channel-agent"]),
+    ];
+    for (field, expected) in table {
+        let changed = without(&full, &format!("/spec/forProvider/{field}"));
+        let result = updated(&changed, &base);
+        let gone: Vec<&str> = only_in(&base, &result)
+            .into_iter()
+            .map(|device| device.attr_at("alias@name").or_else(|| device.get("type")).unwrap())
+            .collect();
+        assert_eq!(gone, expected, "{field}");
+        assert_eq!(only_in(&result, &base), [] as [&Element; 0], "{field}");
+        assert_eq!(rest(&result), rest(&base), "{field}");
+    }
+}
+
+#[test]
+fn what_others_added_to_a_domain_stays() {
+    let full = case("domain", "full");
+    let mut base = full.create();
+    let foreign = "<devices><disk type='file' device='disk'><source file='/theirs'/><target dev='vdz' bus='virtio'/></disk>\
+        <interface type='bridge'><mac address='52:54:00:00:00:99'/><source bridge='br9'/></interface>\
+        <rng model='virtio'><backend model='random'>/dev/random</backend></rng><watchdog model='itco'/></devices>";
+    for device in Element::parse(foreign).unwrap().elements() {
+        base.elements_mut().find(|child| child.name == "devices").unwrap().push(device.clone());
+    }
+    base.push(Element::new("title").text("theirs"));
+    assert_eq!(updated(&full, &base), base);
+}
+
+#[test]
+fn a_snapshot_of_somebody_else_is_no_difference_and_is_not_undone() {
+    let quickstart = case("domain", "quickstart");
+    let mut base = quickstart.create();
+    let devices = base.elements_mut().find(|child| child.name == "devices").unwrap();
+    let disk = devices.elements_mut().find(|device| device.attr_at("alias@name") == Some("ua-disk-root")).unwrap();
+    let store = |file: &str, below: Element| {
+        Element::new("backingStore")
+            .attr("type", "file")
+            .child(Element::new("format").attr("type", "qcow2"))
+            .child(Element::new("source").attr("file", file))
+            .child(below)
+    };
+    let chain =
+        store("/pool/web-root.snap1", store("/pool/web-root", store("/pool/base", Element::new("backingStore"))));
+    disk.retain(|child| child.name != "source" && child.name != "backingStore");
+    disk.push(Element::new("source").attr("file", "/pool/web-root.snap2"));
+    disk.push(chain);
+    assert_eq!(updated(&quickstart, &base), base);
+
+    let mut bigger = quickstart.clone();
+    bigger.object["spec"]["forProvider"]["memory"] = json!("512Mi");
+    let result = updated(&bigger, &base);
+    assert_eq!(result.find("devices"), base.find("devices"));
+    assert_eq!(result.text_at("memory"), Some("524288"));
+}
+
+#[test]
+fn a_disk_whose_volume_is_not_in_its_chain_is_refused_and_stays() {
+    let quickstart = case("domain", "quickstart");
+    let text = quickstart.create().write().unwrap().replace("/pool/web-root", "/pool/another");
+    let base = Element::parse(&text).unwrap();
+    let rules = quickstart.rules();
+    let wishes = quickstart.wishes(Some(&base), &[]).unwrap();
+    let found = diff(&wishes, &base, &rules);
+    assert_eq!(
+        found.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["devices/disk[ua-disk-root]/source: /pool/another, wished /pool/web-root; refused: DiskSourceChanged"]
+    );
+    assert_eq!(overlay(&wishes, &base, &rules), base);
+}
