@@ -1,0 +1,61 @@
+//! Resident memory with nothing to do, and with a thousand domains.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Result;
+use tests::{Namespace, Provider};
+
+use crate::{
+    ready::Watch,
+    stage::{Driver, Stage, kib},
+};
+
+const COUNT: usize = 1000;
+const POLL: Duration = Duration::from_secs(10);
+
+/// Measures and prints.
+pub(crate) fn measure(stage: Stage) -> Result<()> {
+    let mut provider = Provider::start(&stage.plane.kubeconfig(), &["--poll=10s"])?;
+    provider.await_ready()?;
+    let namespace = Namespace::create(&stage.plane.client())?;
+    std::thread::sleep(POLL / 2);
+    let empty = Resident::of(&provider)?;
+    let mut watch = Watch::start(&namespace, &stage)?;
+    namespace.apply(&Driver::Test.domains("object", COUNT))?;
+    watch.until_ready(COUNT)?;
+    let busy = Resident::of(&provider)?;
+    // Everything has been polled twice, so buffers of the poll are part of it.
+    std::thread::sleep(POLL * 5 / 2);
+    let full = Resident::of(&provider)?;
+    println!("Resident memory, test driver in a daemon      {:>9} {:>9} {:>9}", "VmRSS", "RssAnon", "PSS");
+    for (what, resident, goal) in [
+        ("0 domains", &empty, "(goal: VmRSS below 30 MiB)"),
+        ("1000 domains, at the last one's Ready", &busy, ""),
+        ("1000 domains, two polls later", &full, ""),
+    ] {
+        println!("  {what:<43} {} {goal}", resident.mib());
+    }
+    println!("  {:<43} {} (goal: below 5 KiB)\n", "each domain", full.each(&empty));
+    Ok(())
+}
+
+/// A process's memory in KiB.
+struct Resident([u64; 3]);
+
+impl Resident {
+    fn of(provider: &Provider) -> Result<Self> {
+        let folder = PathBuf::from(format!("/proc/{}", provider.pid()));
+        let (status, maps) = (folder.join("status"), folder.join("smaps_rollup"));
+        Ok(Self([kib(&status, "VmRSS")?, kib(&status, "RssAnon")?, kib(&maps, "Pss")?]))
+    }
+
+    fn mib(&self) -> String {
+        let Self(figures) = self;
+        figures.map(|figure| format!("{:>5.1} MiB", figure as f64 / 1024.0)).join(" ")
+    }
+
+    fn each(&self, empty: &Self) -> String {
+        let [first, second, third] = std::array::from_fn(|which| self.0[which].saturating_sub(empty.0[which]));
+        [first, second, third].map(|figure| format!("{:>5.1} KiB", figure as f64 / COUNT as f64)).join(" ")
+    }
+}
