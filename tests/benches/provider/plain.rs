@@ -64,7 +64,10 @@ impl Host {
         let made = std::thread::scope(|scope| {
             let running: Vec<_> =
                 hosts.iter().enumerate().map(|(thread, host)| scope.spawn(move || work(thread, host))).collect();
-            running.into_iter().map(|one| one.join().map_err(|_| anyhow!("a thread of the loop panicked"))?).collect::<Result<Vec<_>>>()
+            running
+                .into_iter()
+                .map(|one| one.join().map_err(|_| anyhow!("a thread of the loop panicked"))?)
+                .collect::<Result<Vec<_>>>()
         })?;
         let (times, names): (Vec<_>, Vec<_>) = made.into_iter().flatten().unzip();
         names.iter().try_for_each(|name| remove(&self.domain(name)?))?;

@@ -47,8 +47,14 @@ pub(crate) fn measure(stage: &Stage, driver: Driver) -> Result<()> {
     line("plain loop, define + start one after another, before", before);
     line("plain loop, after", after);
     line("plain loop, 4 at a time", parallel);
-    line("provider, kubectl apply of all until each is Ready", Summary::of(seen.iter().map(|one| one.ready - begun).collect()));
-    line("provider, each from its creation until it is Ready", Summary::of(seen.iter().map(|one| one.ready - one.made).collect()));
+    line(
+        "provider, kubectl apply of all until each is Ready",
+        Summary::of(seen.iter().map(|one| one.ready - begun).collect()),
+    );
+    line(
+        "provider, each from its creation until it is Ready",
+        Summary::of(seen.iter().map(|one| one.ready - one.made).collect()),
+    );
     println!("  kubectl itself took {}; requests of the provider for one domain: {written}\n", millis(applied));
     Ok(())
 }
@@ -79,7 +85,13 @@ impl Watch {
     pub(crate) fn start(namespace: &Namespace, stage: &Stage) -> Result<Self> {
         let client = stage.plane.client();
         let mut command = Command::new(client.program());
-        command.arg("--kubeconfig").arg(client.kubeconfig()).args(["-n", namespace.name(), "get", "domains", "--watch"]);
+        command.arg("--kubeconfig").arg(client.kubeconfig()).args([
+            "-n",
+            namespace.name(),
+            "get",
+            "domains",
+            "--watch",
+        ]);
         command.args(["--no-headers", COLUMNS]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().context("start kubectl")?;
         let output = child.stdout.take().context("open kubectl's output")?;
@@ -101,7 +113,9 @@ impl Watch {
         let mut fresh: HashMap<String, Instant> = HashMap::new();
         while fresh.len() < count {
             let left = deadline.saturating_duration_since(Instant::now());
-            let Ok((at, line)) = self.lines.recv_timeout(left) else { bail!("{} of {count} domains Ready in time", fresh.len()) };
+            let Ok((at, line)) = self.lines.recv_timeout(left) else {
+                bail!("{} of {count} domains Ready in time", fresh.len())
+            };
             let mut words = line.split_whitespace();
             let (Some(name), Some(ready)) = (words.next(), words.next()) else { continue };
             self.made.entry(name.to_owned()).or_insert(at);
