@@ -221,7 +221,8 @@ impl External for CloudInits {
 
         let pool = pool_field(object).resolve(&self.cluster, namespace, config, "cloudinit")?;
         let seed = self.seed(object).await?;
-        let volume = format!("{}-{}.iso", object.external_name(), seed.digest());
+        // The content may be a password; a plain digest in a name that others can read would let them test guesses.
+        let volume = format!("{}-{}.iso", object.external_name(), self.key.name_of(&seed.digest()));
         Ok(Referents { pool, seed, volume })
     }
 

@@ -1,7 +1,7 @@
 //! What the provider knows of Kubernetes without asking: the stores of all kinds, and the queues that wake their workers.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -20,6 +20,9 @@ use managed::{queue::Urgency, run::KindQueue};
 
 use crate::references::{Referent, ReferentKind, Refers};
 
+/// What drops everything that a kind keeps in memory for an object; set when the kind starts.
+pub type Forget<K> = Arc<OnceLock<Box<dyn Fn(&K) + Send + Sync>>>;
+
 /// A kind's store and queue.
 pub struct Shelf<K: Managed> {
     /// The objects, as the watch last showed them.
@@ -28,6 +31,8 @@ pub struct Shelf<K: Managed> {
     pub queue: Arc<KindQueue<K>>,
     /// Whether the objects have been listed once.
     pub listed: Arc<AtomicBool>,
+    /// Drops what is kept for an object.
+    pub forget: Forget<K>,
 }
 
 impl<K: Managed> Shelf<K> {

@@ -11,19 +11,25 @@ use std::{
 use apis::Managed;
 use managed::run::Observer;
 
-use crate::{cluster::Cluster, metrics::Metrics, references::Refers};
+use crate::{
+    cluster::{Cluster, Forget},
+    metrics::Metrics,
+    references::Refers,
+};
 
 /// Sees every change and every pass of a kind.
-pub struct Watcher {
+pub struct Watcher<K: Managed> {
     /// Who may have to be woken.
     pub cluster: Arc<Cluster>,
     /// The figures.
     pub metrics: Arc<Metrics>,
     /// Set when the objects have been listed once.
     pub listed: Arc<AtomicBool>,
+    /// Drops what the kind keeps for an object, once the kind has been started.
+    pub forget: Forget<K>,
 }
 
-impl<K: Managed + Refers> Observer<K> for Watcher {
+impl<K: Managed + Refers> Observer<K> for Watcher<K> {
     fn changed(&self, object: &K) {
         let meta = object.meta();
         let (namespace, name) =
@@ -31,11 +37,17 @@ impl<K: Managed + Refers> Observer<K> for Watcher {
         if let Some(kind) = K::AS_REFERENT {
             self.cluster.wake_referrers(kind, namespace, name);
         }
-        // What it refers to may wait to be deleted until it is gone.
-        if meta.deletion_timestamp.is_some() {
-            for referent in object.referents() {
-                self.cluster.wake_referent(namespace, &referent);
-            }
+    }
+
+    fn gone(&self, object: &K) {
+        if let Some(forget) = self.forget.get() {
+            forget(object);
+        }
+        self.changed(object);
+        // What it referred to may have waited to be deleted until now.
+        let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+        for referent in object.referents() {
+            self.cluster.wake_referent(namespace, &referent);
         }
     }
 

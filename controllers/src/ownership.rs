@@ -34,6 +34,14 @@ impl Key {
         Hmac::new_from_slice(bytes).ok().map(Self)
     }
 
+    /// A name for something secret: equal for equal content, and of no use to one who guesses at it without the key.
+    pub fn name_of(&self, digest: &str) -> String {
+        let mut mac = self.0.clone();
+        mac.update(b"provider-libvirt seed name v1\0");
+        mac.update(digest.as_bytes());
+        hex(&mac.finalize().into_bytes()[..8])
+    }
+
     fn mac(&self, fields: &str) -> Hmac<Sha256> {
         let mut mac = self.0.clone();
         mac.update(PURPOSE);

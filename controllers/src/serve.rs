@@ -122,7 +122,7 @@ where
 }
 
 fn shelf<K: Managed>(store: Store<K>) -> Shelf<K> {
-    Shelf { store, queue: Arc::new(Queue::new()), listed: Arc::default() }
+    Shelf { store, queue: Arc::new(Queue::new()), listed: Arc::default(), forget: Arc::default() }
 }
 
 fn shelves() -> (Arc<Cluster>, Writers) {
@@ -178,7 +178,8 @@ impl Watches<'_> {
     fn kind<K: Managed + Refers>(&self, writer: Writer<K>, shelf: &Shelf<K>, tasks: &mut JoinSet<anyhow::Result<()>>) {
         let Self { client, cluster, metrics, configs: _ } = self;
         let listed = shelf.listed.clone();
-        let watcher = Watcher { cluster: Arc::clone(cluster), metrics: Arc::clone(metrics), listed };
+        let forget = shelf.forget.clone();
+        let watcher = Watcher { cluster: Arc::clone(cluster), metrics: Arc::clone(metrics), listed, forget };
         let observer: Arc<dyn Observer<K>> = Arc::new(watcher);
         let (api, queue) = (Api::all(Client::clone(client)), shelf.queue.clone());
         tasks.spawn(async move {
@@ -226,20 +227,24 @@ impl Kinds {
         E: External<Connector = Connector>,
         E::Managed: Refers,
     {
-        let reconciler = Reconciler {
+        let reconciler = Arc::new(Reconciler {
             external,
             connector: self.connector.clone(),
             client: self.client.clone(),
             events: Recorder::new(self.client.clone(), crate::metrics::controller::<E::Managed>()),
             usages: usages.clone(),
             backoff: Backoff::new(),
-        };
+        });
+        let forgetful = reconciler.clone();
+        // Nobody else sets it: each kind is started once.
+        let _ = shelf.forget.set(Box::new(move |object| forgetful.forget(object)));
         let pace =
             Pace { poll: self.args.poll, sync: self.args.sync, workers: usize::from(self.args.max_reconcile_rate) };
         let observer = Arc::new(Watcher {
             cluster: self.cluster.clone(),
             metrics: self.metrics.clone(),
             listed: shelf.listed.clone(),
+            forget: shelf.forget.clone(),
         });
         tokio::spawn(Runner::new(reconciler, shelf.queue.clone(), shelf.store.clone(), observer, pace).work())
     }

@@ -231,7 +231,7 @@ impl<'a> Scenario<'a> {
 
     // ---- the host ----
 
-    /// What XPath finds in the guest's running description.
+    /// What `XPath` finds in the guest's running description.
     ///
     /// # Errors
     /// When it finds nothing.
@@ -239,7 +239,7 @@ impl<'a> Scenario<'a> {
         self.host().virsh(&["dumpxml", self.name, "--xpath", xpath]).map(|text| text.trim().to_owned())
     }
 
-    /// What XPath finds in the guest's persistent description.
+    /// What `XPath` finds in the guest's persistent description.
     ///
     /// # Errors
     /// When it finds nothing.

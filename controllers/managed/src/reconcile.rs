@@ -93,7 +93,7 @@ impl<E: External> Reconciler<E> {
                 Ok(Requeue::Never)
             }
             Intent::Invalid(message) => Err(Failure::new(Phase::Policies, anyhow!(message)).retry(Retry::Poll)),
-            Intent::Gone => Ok(self.forget(object)),
+            Intent::Gone => Ok(self.let_go(object)),
             Intent::Orphan => self.release(object).await,
             Intent::WaitForOthers => Ok(Requeue::Backoff),
             Intent::Delete => self.remove(object).await,
@@ -282,15 +282,20 @@ impl<E: External> Reconciler<E> {
     async fn release(&self, object: &mut E::Managed) -> Result<Requeue, Failure> {
         let changes = Metadata { finalizer: Some(false), ..Metadata::default() };
         publish::metadata(&self.client, object, &changes).await.at(Phase::Publish)?;
-        Ok(self.forget(object))
+        Ok(self.let_go(object))
     }
 
-    fn forget(&self, object: &E::Managed) -> Requeue {
+    fn let_go(&self, object: &E::Managed) -> Requeue {
+        self.forget(object);
+        Requeue::Never
+    }
+
+    /// Drops everything that is kept in memory for an object.
+    pub fn forget(&self, object: &E::Managed) {
         self.external.forget(object);
         self.usages.forget(object.uid());
         self.events.forget(object.uid());
         self.backoff.reset(&object.uid().to_owned());
-        Requeue::Never
     }
 
     // ---- steps that both ways share ----
@@ -334,13 +339,18 @@ impl<E: External> Reconciler<E> {
     async fn fail(&self, object: &mut E::Managed, failure: &Failure) -> Requeue {
         let key = object.uid().to_owned();
         if failure.is_gone() {
-            return self.forget(object);
+            return self.let_go(object);
         }
         if failure.is_conflict() {
             return Requeue::After(Duration::from_millis(200));
         }
         let message = failure.message();
-        tracing::warn!(object = object.full_name(), kind = %E::Managed::kind(&()), message, "pass failed");
+        let kind = E::Managed::kind(&());
+        if failure.phase == Phase::Resolve {
+            tracing::debug!(object = object.full_name(), %kind, message, "waiting");
+        } else {
+            tracing::warn!(object = object.full_name(), %kind, message, "pass failed");
+        }
         self.record(object, Severity::Warning, failure.phase.reason(), &message).await;
         let wishes = failure.wishes.iter().cloned().chain([Wish::sync_failed(message)]);
         if let Err(error) = self.publish(object, &News::conditions(wishes)).await {

@@ -36,8 +36,10 @@ pub type KindQueue<K> = Queue<ObjectRef<K>>;
 
 /// What others want to know of a kind's objects and passes.
 pub trait Observer<K>: Send + Sync + 'static {
-    /// The object appeared, changed, or is gone.
+    /// The object appeared or changed.
     fn changed(&self, object: &K);
+    /// The object is gone from Kubernetes: nothing is kept in memory for it any more.
+    fn gone(&self, object: &K);
     /// All objects have been listed, at the start or after an interruption.
     fn listed(&self);
     /// A pass took this long.
@@ -57,7 +59,7 @@ pub struct Pace {
 
 /// One kind at work.
 pub struct Runner<E: External> {
-    reconciler: Reconciler<E>,
+    reconciler: Arc<Reconciler<E>>,
     queue: Arc<KindQueue<E::Managed>>,
     store: Store<E::Managed>,
     observer: Arc<dyn Observer<E::Managed>>,
@@ -69,7 +71,7 @@ pub struct Runner<E: External> {
 impl<E: External> Runner<E> {
     /// Everything a kind needs to run.
     pub fn new(
-        reconciler: Reconciler<E>,
+        reconciler: Arc<Reconciler<E>>,
         queue: Arc<KindQueue<E::Managed>>,
         store: Store<E::Managed>,
         observer: Arc<dyn Observer<E::Managed>>,
@@ -176,7 +178,7 @@ pub async fn watch<K: Managed>(
                 let key = ObjectRef::from_obj(&object);
                 seen.remove(&key);
                 queue.forget(&key);
-                observer.changed(&object);
+                observer.gone(&object);
             }
             Event::Init => {}
             Event::InitDone => observer.listed(),
