@@ -39,7 +39,7 @@ impl Key {
         let mut mac = self.0.clone();
         mac.update(b"provider-libvirt seed name v1\0");
         mac.update(digest.as_bytes());
-        hex(&mac.finalize().into_bytes()[..8])
+        HEXLOWER.encode(&mac.finalize().into_bytes()[..8])
     }
 
     fn mac(&self, fields: &str) -> Hmac<Sha256> {
