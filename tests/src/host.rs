@@ -195,8 +195,9 @@ impl Host {
 }
 
 fn write_configuration(folder: &Path, name: &str, uuid: &str) -> Result<()> {
-    for below in ["etc", "run", "lib", "cache", "log", "log/qemu", "console"] {
-        fs::create_dir(folder.join(below)).with_context(|| format!("create {below}"))?;
+    // The packages of libvirt bring the folder of the guests' logs; the daemon makes it only for a log of its own.
+    for below in ["etc", "run", "lib", "cache", "log/qemu", "console"] {
+        fs::create_dir_all(folder.join(below)).with_context(|| format!("create {below}"))?;
     }
     let daemon = format!(
         "host_uuid = \"{uuid}\"\nauth_unix_rw = \"none\"\nunix_sock_rw_perms = \"0777\"\n\

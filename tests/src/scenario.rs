@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How long anything may take on a machine with busy neighbours.
-pub const PATIENCE: Duration = Duration::from_mins(2);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One test's part of a stage. Its pool, network, seed and guest are named like it, its volumes lie in its pool.
 #[derive(Debug)]
