@@ -32,6 +32,9 @@ use crate::{
     printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || (has(self.forProvider.mode) && self.forProvider.mode in ['Isolated', 'Bridge']) || (has(self.forProvider.ips) && self.forProvider.ips.size() > 0)").message("spec.forProvider.ips is required for mode Nat, which is the default, and Route: the host needs an address on the network")
+)]
 pub struct NetworkSpec {
     /// What it should be.
     pub for_provider: NetworkParameters,

@@ -95,11 +95,11 @@ pub struct Permissions {
     pub mode: Option<String>,
     /// The numeric user.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 4_294_967_294_i64))]
+    #[schemars(range(min = 0, max = 2_147_483_647_i64))]
     pub owner: Option<i64>,
     /// The numeric group.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 4_294_967_294_i64))]
+    #[schemars(range(min = 0, max = 2_147_483_647_i64))]
     pub group: Option<i64>,
 }
 

@@ -33,8 +33,8 @@ const TABLE: &[Rule] = &[
     Rule::value("os/kernel", Unit::Path, NextBoot),
     Rule::value("os/initrd", Unit::Path, NextBoot),
     Rule::element("os/boot", NextBoot).group("boot"),
-    Rule::value("devices/disk/boot@order", Unit::Number, NextBoot).group("boot"),
-    Rule::value("devices/interface/boot@order", Unit::Number, NextBoot).group("boot"),
+    Rule::element("devices/disk/boot", NextBoot).group("boot"),
+    Rule::element("devices/interface/boot", NextBoot).group("boot"),
     // disks: attached and detached live; a medium is changed live; data is never swapped
     Rule::list("devices/disk", &[Key::Alias, Key::Fields(&[("target@dev", "")])], Route::Live(Device)),
     Rule::value("devices/disk@type", Unit::Text, Route::Live(Update)).group("data"),

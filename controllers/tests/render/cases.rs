@@ -177,14 +177,27 @@ pub(crate) fn facts() -> Facts {
     }
 }
 
-/// Every field and item below a value, outermost first.
+/// What cannot be taken out of an example, because the API server refuses it with this sentence.
+pub(crate) const REFUSED: [(&str, &str, &str, &str); 3] = [
+    ("domain", "full", "disks/2/device", "a disk needs volumeRef or volume"),
+    ("network", "nat", "ips", "spec.forProvider.ips is required for mode Nat"),
+    ("network", "route", "ips", "spec.forProvider.ips is required for mode Nat"),
+];
+
+/// Every field and item below a value, outermost first. An item that is alone in its list goes with the list.
 pub(crate) fn pointers(value: &Value, here: &str) -> Vec<String> {
-    let children: Vec<(String, &Value)> = match value {
-        Value::Object(fields) => fields.iter().map(|(name, child)| (format!("{here}/{name}"), child)).collect(),
-        Value::Array(items) => items.iter().enumerate().map(|(at, child)| (format!("{here}/{at}"), child)).collect(),
+    let children: Vec<(String, &Value, bool)> = match value {
+        Value::Object(fields) => fields.iter().map(|(name, child)| (name.clone(), child, true)).collect(),
+        Value::Array(items) => {
+            items.iter().enumerate().map(|(at, child)| (at.to_string(), child, items.len() > 1)).collect()
+        }
         _ => Vec::new(),
     };
-    children.into_iter().flat_map(|(path, child)| [vec![path.clone()], pointers(child, &path)].concat()).collect()
+    let below = |(name, child, itself): (String, &Value, bool)| {
+        let path = format!("{here}/{name}");
+        [itself.then(|| path.clone()).into_iter().collect(), pointers(child, &path)].concat()
+    };
+    children.into_iter().flat_map(below).collect()
 }
 
 /// The case without the field or item.

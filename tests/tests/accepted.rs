@@ -1,0 +1,118 @@
+//! libvirt accepts every description that is made, and a description that it has stored needs no change: no define is ever repeated.
+
+// The examples are those of the golden files.
+#[path = "../../controllers/tests/render/cases.rs"]
+mod cases;
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use libvirt::{diff::diff, overlay::overlay, xml::Element};
+use serde_json::{Value, json};
+use tests::Host;
+
+use cases::{Case, REFUSED, WISHED, case, cases, pointers, without};
+
+/// How virsh defines a kind, shows its definition, and takes it away.
+fn words(kind: &str) -> (&'static [&'static str], &'static [&'static str], &'static str) {
+    match kind {
+        "domain" => (&["define", "--validate"], &["dumpxml", "--inactive", "--security-info"], "undefine"),
+        "network" => (&["net-define", "--validate"], &["net-dumpxml", "--inactive"], "net-undefine"),
+        "pool" => (&["pool-define", "--validate"], &["pool-dumpxml", "--inactive"], "pool-undefine"),
+        other => panic!("virsh does not define {other}"),
+    }
+}
+
+/// What libvirt makes of a description.
+fn stored(host: &Host, kind: &str, description: &Element) -> Result<Element> {
+    let (define, show, _) = words(kind);
+    let file = host.path("description.xml");
+    fs::write(&file, description.write()?)?;
+    host.virsh(&[define, &[&file.display().to_string()]].concat())?;
+    let name = description.text_at("name").context("a description has a name")?;
+    Ok(Element::parse(&host.virsh(&[show, &[name]].concat())?)?)
+}
+
+fn remove(host: &Host, kind: &str, description: &Element) -> Result<()> {
+    let (_, _, undefine) = words(kind);
+    host.virsh(&[undefine, description.text_at("name").context("a description has a name")?]).map(drop)
+}
+
+/// What is still to be done on what libvirt stored; nothing, if all is well.
+fn unsettled(case: &Case, stored: &Element, what: &str) -> Option<String> {
+    let wishes = case.wishes(Some(stored), &case.applied()).unwrap();
+    let left: Vec<String> = diff(&wishes, stored, &case.rules()).iter().map(ToString::to_string).collect();
+    (!left.is_empty()).then(|| format!("{} {} {what} still differs: {}", case.kind, case.name, left.join("; ")))
+}
+
+#[test]
+fn libvirt_accepts_every_example_and_stores_it_as_wished() -> Result<()> {
+    let host = Host::start("accepted")?;
+    for case in WISHED.into_iter().flat_map(cases) {
+        let made = case.create();
+        let kept = stored(&host, case.kind, &made).with_context(|| format!("{} {}", case.kind, case.name))?;
+        assert_eq!(unsettled(&case, &kept, "after its creation"), None);
+        remove(&host, case.kind, &made)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn libvirt_accepts_every_example_with_any_field_taken_out_and_needs_no_second_define() -> Result<()> {
+    let host = Host::start("unset")?;
+    let mut problems: Vec<String> = Vec::new();
+    for case in WISHED.into_iter().flat_map(cases) {
+        let made = case.create();
+        let base = stored(&host, case.kind, &made)?;
+        for pointer in pointers(&case.object["spec"]["forProvider"], "/spec/forProvider") {
+            if REFUSED.iter().any(|(kind, name, field, _)| {
+                (*kind, *name) == (case.kind, case.name.as_str()) && pointer == format!("/spec/forProvider/{field}")
+            }) {
+                continue;
+            }
+            let changed = without(&case, &pointer);
+            let Some(wishes) =
+                changed.is_readable().then(|| changed.wishes(Some(&base), &case.applied()).ok()).flatten()
+            else {
+                continue;
+            };
+            let rules = case.rules();
+            if diff(&wishes, &base, &rules).iter().any(|difference| !difference.is_applied()) {
+                continue;
+            }
+            let what = format!("without {pointer}");
+            match stored(&host, case.kind, &overlay(&wishes, &base, &rules)) {
+                Ok(updated) => problems.extend(unsettled(&changed, &updated, &what)),
+                Err(error) => problems.push(format!("{} {} {what}: {error:#}", case.kind, case.name)),
+            }
+            stored(&host, case.kind, &base)?;
+        }
+        remove(&host, case.kind, &made)?;
+    }
+    assert_eq!(problems, [""; 0], "{}", problems.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn an_emulated_guest_can_go_from_every_cpu_mode_to_every_other() -> Result<()> {
+    let host = Host::start("cpus")?;
+    // Emulation has no host's CPU to pass through; what libvirt adds beside HostPassthrough it adds beside Maximum too.
+    let modes =
+        [json!({"mode": "Custom", "model": "qemu64"}), json!({"mode": "HostModel"}), json!({"mode": "Maximum"})];
+    let minimal = case("domain", "minimal");
+    let with = |cpu: &Value| {
+        let mut case = minimal.clone();
+        case.object["spec"]["forProvider"]["cpu"] = cpu.clone();
+        case
+    };
+    for (from, to) in modes.iter().flat_map(|from| modes.iter().map(move |to| (from, to))) {
+        let (before, after) = (with(from), with(to));
+        let base = stored(&host, "domain", &before.create()).with_context(|| from.to_string())?;
+        let wishes = after.wishes(Some(&base), &[])?;
+        let updated = stored(&host, "domain", &overlay(&wishes, &base, &after.rules()));
+        let updated = updated.with_context(|| format!("from {from} to {to}"))?;
+        assert_eq!(unsettled(&after, &updated, &format!("from {from} to {to}")), None);
+        remove(&host, "domain", &base)?;
+    }
+    Ok(())
+}
