@@ -167,7 +167,8 @@ fn autostart_flipped_by_hand_is_flipped_back() -> Result<()> {
     scenario.apply(&(pool + &network + &root + &scenario.idle_guest(", autostart: true")))?;
     scenario.await_ready(&["pool/flipped", "network/flipped", "domain/flipped"])?;
     let flags = |scenario: &Scenario<'_>| {
-        let flag = |command| scenario.host().virsh(&[command, "flipped"]).map(|info| fact(&info, "Autostart").to_owned());
+        let flag =
+            |command| scenario.host().virsh(&[command, "flipped"]).map(|info| fact(&info, "Autostart").to_owned());
         Ok([flag("dominfo")?, flag("net-info")?, flag("pool-info")?].join(" "))
     };
     scenario.await_host("enable yes yes", flags)?;
@@ -220,7 +221,8 @@ fn what_somebody_else_attached_stays_through_our_own_changes() -> Result<()> {
     assert!(disk.iter().all(|source| source.contains(&path)), "{disk:?}");
     // A change of ours redefines the domain over what is there.
     scenario.apply(&scenario.volume("more", "capacity: 1Mi"))?;
-    let ours = json!([{"name": "root", "volumeRef": {"name": "root"}}, {"name": "more", "volumeRef": {"name": "more"}}]);
+    let ours =
+        json!([{"name": "root", "volumeRef": {"name": "root"}}, {"name": "more", "volumeRef": {"name": "more"}}]);
     scenario.change("domain", "attached", &json!({"disks": ours, "memory": "96Mi"}))?;
     let targets = "//disk/target/@dev";
     let wanted = [" dev=\"vda\"", " dev=\"vdq\"", " dev=\"vdb\""];
@@ -284,7 +286,11 @@ fn a_volume_that_vanished_with_its_mount_is_lost_and_made_again_only_when_allowe
          Bring it back, or allow an empty one with the annotation libvirt.nourspeed.io/recreate: {uid}"
     );
     scenario.await_condition("volume/data", "Ready", ("False", "Lost", &message))?;
-    scenario.await_condition("volume/data", "Synced", ("False", "ReconcileError", &format!("observe failed: {message}")))?;
+    scenario.await_condition(
+        "volume/data",
+        "Synced",
+        ("False", "ReconcileError", &format!("observe failed: {message}")),
+    )?;
     wait_for_polls();
     assert_eq!(fs::read_dir(&folder)?.count(), 0, "something was made below the missing mount");
     // The wrong UID, as of a copied manifest, allows nothing.
