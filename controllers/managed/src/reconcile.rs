@@ -432,7 +432,7 @@ fn identity<K: Managed>(object: &K, placement: &Placement) -> Metadata {
 
 /// A referent that is not there yet is waited for; its change wakes us.
 fn waiting(error: anyhow::Error) -> Failure {
-    let asked = error.chain().any(|cause| cause.is::<kube::Error>());
+    let asked = error.chain().any(<dyn std::error::Error>::is::<kube::Error>);
     let failure = Failure::new(Phase::Resolve, error);
     // Nobody wakes us when it was Kubernetes that did not answer.
     if asked { failure } else { failure.retry(Retry::Poll) }
