@@ -104,7 +104,7 @@ mod tests {
 
     fn network(name: &str, active: bool) -> Arc<NetworkEntry> {
         let (uuid, name) = ("u".to_owned(), name.to_owned());
-        Arc::new(NetworkEntry { uuid, name, active, autostart: false, inactive: None, live: None })
+        Arc::new(NetworkEntry { uuid, name, active, persistent: true, autostart: false, inactive: None, live: None })
     }
 
     #[test]
