@@ -35,6 +35,7 @@ fn a_server_that_fails_is_named_and_asked_less_and_less_and_the_image_comes_when
         let volume =
             scene.await_condition(("volume", name), "Synced", wished, PATIENCE).with_context(|| scene.log())?;
         assert_eq!(condition(&volume, "Ready")?, ("False", "Creating", ""), "{name}");
+        assert!(condition(&volume, "Importing").is_err(), "{name}: nothing is being imported");
         assert_eq!(volume["status"]["atProvider"], serde_json::json!({}), "{name}");
     }
     sleep(Duration::from_secs(12));

@@ -353,7 +353,9 @@ impl<E: External> Reconciler<E> {
         }
         self.record(object, Severity::Warning, failure.phase.reason(), &message).await;
         let wishes = failure.wishes.iter().cloned().chain([Wish::sync_failed(message)]);
-        if let Err(error) = self.publish(object, &News::conditions(wishes)).await {
+        // Of what could not be made there is nothing more to tell, such as how far its image had come.
+        let removed = if failure.phase == Phase::Create { E::CONDITIONS.to_vec() } else { Vec::new() };
+        if let Err(error) = self.publish(object, &News { removed, ..News::conditions(wishes) }).await {
             tracing::warn!(object = object.full_name(), error = error.message(), "cannot write status");
         }
         match failure.retry.unwrap_or_else(|| self.connector.retry(&failure.error)) {
