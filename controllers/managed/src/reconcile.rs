@@ -18,6 +18,7 @@ use crate::{
     external::{Connect, Deletion, External, Pass, Refusal, Report, Retry, Standing},
     failure::{At, Failure, Phase},
     intent::{Intent, creation_is_incomplete},
+    outlook::Outlook,
     plan::{Policies, Step, plan},
     publish::{self, Metadata, News},
     usage::Usages,
@@ -138,16 +139,14 @@ impl<E: External> Reconciler<E> {
         let outlook = Outlook::of(site.placement);
         match step {
             Step::Create => self.create(object, site, outlook).await,
-            Step::Update(change, refusal) => self.update(object, site, &change, Outlook { refusal, ..outlook }).await,
+            Step::Update(change, refusal) => self.update(object, site, &change, outlook.refusing(refusal)).await,
             Step::Keep => self.settle(object, site, &found, outlook).await,
             Step::Wait => self.settle(object, site, &found, outlook.not_yet("UpdateRequested", None)).await,
             Step::Tolerate(change) => {
                 let outlook = outlook.not_yet("UpdateRestricted", Some(change.to_string()));
                 self.settle(object, site, &found, outlook).await
             }
-            Step::Refuse(refusal) => {
-                self.settle(object, site, &found, Outlook { refusal: Some(refusal), ..outlook }).await
-            }
+            Step::Refuse(refusal) => self.settle(object, site, &found, outlook.refusing(Some(refusal))).await,
             Step::Bar(refusal) => Err(barred(&refusal)),
             Step::Missing => {
                 Err(Failure::new(Phase::Observe, anyhow!("external resource does not exist")).retry(Retry::Poll))
@@ -200,13 +199,11 @@ impl<E: External> Reconciler<E> {
         match remains {
             // What an update did not mend is tried again with growing delays, never in a loop.
             Standing::Drifted(remains, refusal) => {
-                let outlook = Outlook { refusal, ..outlook }.not_yet("UpdateRequested", Some(remains.to_string()));
+                let outlook = outlook.refusing(refusal).not_yet("UpdateRequested", Some(remains.to_string()));
                 self.settle(object, site, &found, outlook).await?;
                 Ok(Requeue::Backoff)
             }
-            Standing::Refused(refusal) => {
-                self.settle(object, site, &found, Outlook { refusal: Some(refusal), ..outlook }).await
-            }
+            Standing::Refused(refusal) => self.settle(object, site, &found, outlook.refusing(Some(refusal))).await,
             Standing::Absent | Standing::Underway | Standing::Settled | Standing::Barred(_) => {
                 self.settle(object, site, &found, outlook).await
             }
@@ -380,40 +377,6 @@ struct Site<'a, E: External> {
 impl<E: External> Site<'_, E> {
     fn pass<'b>(&'b self, object: &'b E::Managed) -> Pass<'b, E> {
         Pass { object, host: self.host, config: &self.placement.config, incomplete: creation_is_incomplete(object) }
-    }
-}
-
-/// What is said of the object beside what the host shows.
-struct Outlook {
-    up_to_date: Wish,
-    refusal: Option<Refusal>,
-}
-
-impl Outlook {
-    /// All is as wished, but for a config that the object names and is not on.
-    fn of(placement: &Placement) -> Self {
-        let up_to_date = match &placement.ignored {
-            None => Wish::new(Type::UpToDate, Status::True, "ObserveMatched"),
-            Some(ignored) => Wish::new(Type::UpToDate, Status::False, "PlacementChanged").because(format!(
-                "spec.providerConfigRef names {ignored}, but the object is on {}; it stays there",
-                placement.config
-            )),
-        };
-        Self { up_to_date, refusal: None }
-    }
-
-    fn not_yet(self, reason: &'static str, message: Option<String>) -> Self {
-        Self { up_to_date: Wish { message, ..Wish::new(Type::UpToDate, Status::False, reason) }, ..self }
-    }
-
-    fn wishes(&self) -> [Wish; 2] {
-        match &self.refusal {
-            None => [Wish::synced(), self.up_to_date.clone()],
-            Some(Refusal { reason, message }) => [
-                Wish::sync_failed(format!("update failed: {message}")),
-                Wish::new(Type::UpToDate, Status::False, reason).because(message.clone()),
-            ],
-        }
     }
 }
 
