@@ -51,6 +51,8 @@ pub enum Requeue {
     After(Duration),
     /// After a delay that grows each time.
     Backoff,
+    /// After this time, because what was tried did not help.
+    Held(Duration),
 }
 
 /// What came of a pass.
@@ -71,6 +73,7 @@ impl<E: External> Reconciler<E> {
                 let requeue = Requeue::After(self.backoff.failed(&object.uid().to_owned()));
                 Outcome { object, requeue, failed: false }
             }
+            Ok(Requeue::Held(delay)) => Outcome { object, requeue: Requeue::After(delay), failed: false },
             Ok(requeue) => {
                 // What is still being made may fail yet, and then the delay is to be longer than the last.
                 if !creation_is_incomplete(&object) {
@@ -139,7 +142,19 @@ impl<E: External> Reconciler<E> {
         let outlook = Outlook::of(site.placement);
         match step {
             Step::Create => self.create(object, site, outlook).await,
-            Step::Update(change, refusal) => self.update(object, site, &change, outlook.refusing(refusal)).await,
+            Step::Update(change, refusal) => {
+                let outlook = outlook.refusing(refusal);
+                let text = change.to_string();
+                // What we define ourselves is an event too, which brings the object back at once.
+                match self.backoff.held(&object.uid().to_owned(), &text) {
+                    None => self.update(object, site, &change, outlook).await,
+                    Some(wait) => {
+                        let outlook = outlook.not_yet("UpdateRequested", Some(text));
+                        self.settle(object, site, &found, outlook).await?;
+                        Ok(Requeue::Held(wait))
+                    }
+                }
+            }
             Step::Keep => self.settle(object, site, &found, outlook).await,
             Step::Wait => self.settle(object, site, &found, outlook.not_yet("UpdateRequested", None)).await,
             Step::Tolerate(change) => {
@@ -199,9 +214,10 @@ impl<E: External> Reconciler<E> {
         match remains {
             // What an update did not mend is tried again with growing delays, never in a loop.
             Standing::Drifted(remains, refusal) => {
-                let outlook = outlook.refusing(refusal).not_yet("UpdateRequested", Some(remains.to_string()));
+                let text = remains.to_string();
+                let outlook = outlook.refusing(refusal).not_yet("UpdateRequested", Some(text.clone()));
                 self.settle(object, site, &found, outlook).await?;
-                Ok(Requeue::Backoff)
+                Ok(Requeue::Held(self.backoff.hold(&object.uid().to_owned(), text)))
             }
             Standing::Refused(refusal) => self.settle(object, site, &found, outlook.refusing(Some(refusal))).await,
             Standing::Absent | Standing::Underway | Standing::Settled | Standing::Barred(_) => {

@@ -170,13 +170,14 @@ fn memory_and_processors(wishes: &mut Wishes, parameters: &DomainParameters) -> 
         wishes.set("memory", most.to_string());
         wishes.set("currentMemory", now.to_string());
     }
-    match (parameters.vcpus, parameters.max_vcpus) {
-        (None, None) => {}
-        (vcpus, Some(most)) => {
-            wishes.set("vcpu", most.to_string());
-            wishes.set("vcpu@current", vcpus.unwrap_or(1).to_string());
-        }
-        (Some(vcpus), None) => wishes.set("vcpu", vcpus.to_string()),
+    let Some(most) = parameters.max_vcpus.or(parameters.vcpus) else { return Ok(()) };
+    let now = parameters.vcpus.unwrap_or(1);
+    wishes.set("vcpu", most.to_string());
+    // libvirt does not write the number of now where it is the most, so it would never be seen as wished.
+    if now == most {
+        wishes.flag("vcpu@current", false);
+    } else {
+        wishes.set("vcpu@current", now.to_string());
     }
     Ok(())
 }
