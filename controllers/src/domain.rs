@@ -71,11 +71,20 @@ pub struct Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { differences, persist, autostart, power } = self;
-        let mut parts: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        let mut parts: Vec<String> = differences.iter().map(shown).collect();
         parts.extend(persist.then(|| "definition: absent, wished present".to_owned()));
         parts.extend(autostart.map(|wished| format!("autostart: {}, wished {wished}", !wished)));
         parts.extend(power.map(|power| power.to_string()));
         f.write_str(&parts.join("; "))
+    }
+}
+
+/// Our own mark is long and says nothing to people.
+fn shown(difference: &Difference) -> String {
+    if difference.path.starts_with("metadata/") {
+        "metadata: not up to date".to_owned()
+    } else {
+        difference.to_string()
     }
 }
 

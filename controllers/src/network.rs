@@ -49,14 +49,16 @@ pub struct Found {
 #[derive(Debug)]
 pub struct Change {
     differences: Vec<Difference>,
+    persist: bool,
     autostart: Option<bool>,
     start: bool,
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { differences, autostart, start } = self;
+        let Self { differences, persist, autostart, start } = self;
         let mut parts: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        parts.extend(persist.then(|| "definition: absent, wished present".to_owned()));
         parts.extend(autostart.map(|wished| format!("autostart: {}, wished {wished}", !wished)));
         parts.extend(start.then(|| "state: inactive, wished active".to_owned()));
         f.write_str(&parts.join("; "))
@@ -111,7 +113,8 @@ fn make_true(host: &Connection, object: &Network, rules: &Rules) -> anyhow::Resu
     let network = host.find_network(uid)?.ok_or_else(|| anyhow!("the network went away meanwhile"))?;
     let base = Element::parse(&network.describe(true)?).context("read the network's description")?;
     let wishes = wishes(object, false)?;
-    if diff(&wishes, &base, rules).iter().any(Difference::is_applied) {
+    // What runs without a definition would be gone with its next stop.
+    if !network.is_persistent()? || diff(&wishes, &base, rules).iter().any(Difference::is_applied) {
         let wished = overlay(&wishes, &base, rules);
         host.define_network(&wished.write().context("write the description")?).context("define network")?;
     }
@@ -241,14 +244,15 @@ impl External for Networks {
         }
         let Some(entry) = &found.entry else { return Ok(Standing::Absent) };
         let Some(base) = &entry.inactive else {
-            return Ok(Standing::Drifted(Change { differences: Vec::new(), autostart: None, start: false }, None));
+            let change = Change { differences: Vec::new(), persist: false, autostart: None, start: false };
+            return Ok(Standing::Drifted(change, None));
         };
         let (differences, refused): (Vec<_>, Vec<_>) =
             diff(&wishes(pass.object, false)?, base, &self.rules).into_iter().partition(Difference::is_applied);
         let autostart = pass.object.parameters().autostart.filter(|wished| *wished != entry.autostart);
-        let change = Change { differences, autostart, start: !entry.active };
+        let change = Change { differences, persist: !entry.persistent, autostart, start: !entry.active };
         let refusal = refused.first().map(|first| Refusal { reason: "UpdateRestricted", message: first.to_string() });
-        let settled = change.differences.is_empty() && autostart.is_none() && entry.active;
+        let settled = change.differences.is_empty() && entry.persistent && autostart.is_none() && entry.active;
         Ok(match (settled, refusal) {
             (true, None) => Standing::Settled,
             (true, Some(refusal)) => Standing::Refused(refusal),

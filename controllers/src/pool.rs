@@ -136,7 +136,8 @@ fn make_true(host: &Connection, object: &Pool, rules: &Rules, may_build: bool) -
 
 fn remove(host: &Connection, uid: &str, built: bool) -> anyhow::Result<Deletion> {
     let Some(pool) = host.find_pool(uid)? else { return Ok(Deletion::Absent) };
-    if pool.is_active()? {
+    // What a stopped pool holds can be seen only while it runs. One that cannot start has no directory to hold anything in.
+    if pool.is_active()? || pool.create().is_ok() {
         pool.refresh().context("refresh pool")?;
     }
     // Looking again: a refresh that finds no directory stops the pool.

@@ -1,6 +1,6 @@
 //! A guest's whole life: made from nothing, changed while it runs, halted, and on again.
 
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Duration};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -90,7 +90,7 @@ fn memory_and_processors_grow_live_within_their_limits_and_beyond_them_at_the_ne
     console.wait_for_line("ready", PATIENCE)?;
     assert_eq!(console.wait_for_line("cpus ", PATIENCE)?, "cpus 1");
     let identity = scenario.identity()?;
-    let before = guest_memory(&scenario)?;
+    let before = settled_memory(&scenario)?;
     scenario.change("domain", "grow", &json!({"memory": "160Mi", "vcpus": 2}))?;
     console.wait_for_line("cpus 2", PATIENCE)?;
     eventually(PATIENCE, || {
@@ -129,6 +129,22 @@ fn memory_and_processors_grow_live_within_their_limits_and_beyond_them_at_the_ne
 fn guest_memory(scenario: &Scenario<'_>) -> Result<u64> {
     let line = scenario.console().wait_for_line("memory ", PATIENCE)?;
     Ok(line.trim_start_matches("memory ").parse()?)
+}
+
+/// The guest gives memory back in the first seconds after its boot, until it has what it was given.
+fn settled_memory(scenario: &Scenario<'_>) -> Result<u64> {
+    scenario.await_host("actual 131072", |scenario| {
+        let figures = scenario.host().virsh(&["dommemstat", scenario.name()])?;
+        Ok(figures.lines().next().unwrap_or_default().to_owned())
+    })?;
+    let mut known = guest_memory(scenario)?;
+    eventually(PATIENCE, || {
+        // It looks once a second.
+        std::thread::sleep(Duration::from_millis(1500));
+        let before = std::mem::replace(&mut known, guest_memory(scenario)?);
+        ensure!(known == before, "it had {before} and has {known}");
+        Ok(known)
+    })
 }
 
 /// Sizes as libvirt writes them: MiB and processors, now and at most.

@@ -434,7 +434,10 @@ fn identity<K: Managed>(object: &K, placement: &Placement) -> Metadata {
 
 /// A referent that is not there yet is waited for; its change wakes us.
 fn waiting(error: anyhow::Error) -> Failure {
-    Failure::new(Phase::Resolve, error).retry(Retry::Poll)
+    let asked = error.chain().any(<dyn std::error::Error>::is::<kube::Error>);
+    let failure = Failure::new(Phase::Resolve, error);
+    // Nobody wakes us when it was Kubernetes that did not answer.
+    if asked { failure } else { failure.retry(Retry::Poll) }
 }
 
 fn barred(refusal: &Refusal) -> Failure {

@@ -14,13 +14,13 @@ const COUNT: usize = 1000;
 const POLL: Duration = Duration::from_secs(10);
 
 /// Measures and prints.
-pub(crate) fn measure(stage: Stage) -> Result<()> {
+pub(crate) fn measure(stage: &Stage) -> Result<()> {
     let mut provider = Provider::start(&stage.plane.kubeconfig(), &["--poll=10s"])?;
     provider.await_ready()?;
     let namespace = Namespace::create(&stage.plane.client())?;
     std::thread::sleep(POLL / 2);
     let empty = Resident::of(&provider)?;
-    let mut watch = Watch::start(&namespace, &stage)?;
+    let mut watch = Watch::start(&namespace, stage)?;
     namespace.apply(&Driver::Test.domains("object", COUNT))?;
     watch.until_ready(COUNT)?;
     let busy = Resident::of(&provider)?;

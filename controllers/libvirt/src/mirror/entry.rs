@@ -33,6 +33,8 @@ pub struct NetworkEntry {
     pub name: String,
     /// Whether it is started.
     pub active: bool,
+    /// Whether it has a definition that outlives its stop.
+    pub persistent: bool,
     /// Whether it starts with the host.
     pub autostart: bool,
     /// When claimed: the description of the next start.

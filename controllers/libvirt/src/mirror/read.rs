@@ -122,8 +122,9 @@ impl Network<'_> {
         let active = self.is_active()?;
         let inactive = described(self.describe(true), known.map(|known| &known.inactive))?;
         let live = active.then(|| described(self.describe(false), known.map(|known| &known.live))).transpose()?;
-        let (uuid, name, autostart) = (self.uuid()?, self.name()?, self.is_persistent()? && self.autostart()?);
-        Ok(NetworkEntry { uuid, name, active, autostart, inactive: Some(inactive), live })
+        let (uuid, name, persistent) = (self.uuid()?, self.name()?, self.is_persistent()?);
+        let autostart = persistent && self.autostart()?;
+        Ok(NetworkEntry { uuid, name, active, persistent, autostart, inactive: Some(inactive), live })
     }
 }
 
@@ -188,7 +189,7 @@ fn refresh_network(connection: &Connection, mirror: &Mirror, id: &str) -> Result
             } else {
                 let autostart = known.as_ref().is_some_and(|known| known.autostart);
                 let active = absent(network.is_active())?;
-                active.map(|active| NetworkEntry { uuid, name, active, autostart, inactive: None, live: None })
+                active.map(|active| NetworkEntry { uuid, name, active, persistent: true, autostart, inactive: None, live: None })
             }
         }
     };

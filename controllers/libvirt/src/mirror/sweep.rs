@@ -104,7 +104,9 @@ fn networks(connection: &Connection, mirror: &Mirror, stamp: Stamp, whole: bool)
         let (uuid, name) = (network.uuid()?, network.name()?);
         let known = lock(&mirror.tables).networks.by_uuid(&uuid);
         let (active, autostart) = (active.contains(&uuid), autostart.contains(&uuid));
-        let mut entry = NetworkEntry { uuid, name, active, autostart, inactive: None, live: None };
+        // An event tells when it changes, so it is asked for once.
+        let persistent = known.as_ref().map_or_else(|| network.is_persistent(), |known| Ok(known.persistent))?;
+        let mut entry = NetworkEntry { uuid, name, active, persistent, autostart, inactive: None, live: None };
         if lock(&mirror.tables).claims_network(&entry.uuid, &entry.name) {
             let Some(text) = absent(network.describe(true))? else { continue };
             entry.inactive = Some(described(Ok(text), known.as_ref().map(|known| &known.inactive))?);

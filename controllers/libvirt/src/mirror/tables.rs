@@ -77,7 +77,7 @@ impl Tables {
             return Vec::new();
         }
         let same = before.is_some_and(|row| row.entry() == entry);
-        rows.insert(entry.name.clone(), Row::new(entry, stamp));
+        rows.insert(entry.name.clone(), Row::new(&entry, stamp));
         if same { Vec::new() } else { self.claims.of(&claim).collect() }
     }
 
