@@ -189,7 +189,15 @@ fn refresh_network(connection: &Connection, mirror: &Mirror, id: &str) -> Result
             } else {
                 let autostart = known.as_ref().is_some_and(|known| known.autostart);
                 let active = absent(network.is_active())?;
-                active.map(|active| NetworkEntry { uuid, name, active, persistent: true, autostart, inactive: None, live: None })
+                active.map(|active| NetworkEntry {
+                    uuid,
+                    name,
+                    active,
+                    persistent: true,
+                    autostart,
+                    inactive: None,
+                    live: None,
+                })
             }
         }
     };
