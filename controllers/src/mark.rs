@@ -75,3 +75,60 @@ pub fn mac(uid: &str, interface: &str) -> String {
     let digest = Sha256::new().chain_update(uid).chain_update([0]).chain_update(interface).finalize();
     format!("52:54:00:{:02x}:{:02x}:{:02x}", digest[0], digest[1], digest[2])
 }
+
+#[cfg(test)]
+mod tests {
+    use apis::Domain;
+    use serde_json::json;
+
+    use super::*;
+
+    fn domain(name: &str, uid: &str) -> Domain {
+        serde_json::from_value(json!({
+            "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Domain",
+            "metadata": {"namespace": "n", "name": name, "uid": uid}, "spec": {"forProvider": {}},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_mark_tells_owner_and_paths_also_after_libvirt_has_stored_it() {
+        let paths = ["memory".to_owned(), "devices/disk[ua-disk-a%2Fb]".to_owned()];
+        let mark = element(&domain("a", "1"), &paths);
+        let description = Element::new("domain").child(Element::new("metadata").child(mark));
+        let stored = Element::parse(&description.write().unwrap()).unwrap();
+        assert_eq!(owner(&stored), Some(Owner::of(&domain("a", "1"))));
+        assert_eq!(owned_paths(&stored), Some(paths.to_vec()));
+    }
+
+    #[test]
+    fn what_others_keep_in_the_metadata_is_no_mark() {
+        for metadata in [
+            "<metadata/>",
+            "<metadata><x:object xmlns:x='https://example.org/' kind='Domain' namespace='n' name='a' uid='1'/></metadata>",
+            "<metadata><pl:other xmlns:pl='https://libvirt.m.nourspeed.io/v1' kind='Domain'/></metadata>",
+            "",
+        ] {
+            let description = Element::parse(&format!("<domain>{metadata}</domain>")).unwrap();
+            assert_eq!((owner(&description), owned_paths(&description)), (None, None), "{metadata}");
+        }
+        let text = "<domain><metadata><pl:object xmlns:pl='https://libvirt.m.nourspeed.io/v1' kind='Domain'/></metadata></domain>";
+        assert_eq!(owner(&Element::parse(text).unwrap()), None);
+    }
+
+    #[test]
+    fn the_same_name_with_another_uid_is_an_earlier_life() {
+        let (now, before, other) = (domain("a", "2"), domain("a", "1"), domain("b", "1"));
+        let owner = |domain: &Domain| Owner::of(domain);
+        assert!(owner(&before).is_earlier_life_of(&owner(&now)));
+        assert!(!owner(&now).is_earlier_life_of(&owner(&now)));
+        assert!(!owner(&other).is_earlier_life_of(&owner(&now)));
+    }
+
+    #[test]
+    fn a_mac_follows_from_uid_and_interface_and_is_one_of_qemus() {
+        // Written out: another derivation would give every new interface of every guest another address.
+        assert_eq!(mac("11111111-2222-3333-4444-555555555555", "lan"), "52:54:00:a7:69:4c");
+        assert_ne!(mac("a", "bc"), mac("ab", "c"));
+    }
+}

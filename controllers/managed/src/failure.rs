@@ -92,7 +92,16 @@ impl Failure {
 
     /// The sentence of the condition and the event.
     pub fn message(&self) -> String {
-        format!("{}{:#}", self.phase.prefix(), self.error)
+        let mut words = Vec::new();
+        for cause in self.error.chain() {
+            // The client's own words repeat the API server's answer three times, fields and all.
+            if let Some(kube::Error::Api(status)) = cause.downcast_ref::<kube::Error>() {
+                words.push(status.message.clone());
+                break;
+            }
+            words.push(cause.to_string());
+        }
+        format!("{}{}", self.phase.prefix(), words.join(": "))
     }
 
     /// Whether Kubernetes said that our copy of the object is old: no failure, the newer one is on its way.

@@ -177,7 +177,8 @@ impl<E: External> Reconciler<E> {
             changes.annotate(object, key, value);
         }
         changes.annotate(object, annotation::CREATE_PENDING, Some(now()));
-        *object = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish)?;
+        let written = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish);
+        *object = written.map_err(|failure| failure.wish(Wish::creating()))?;
         tracing::info!(object = object.full_name(), host = %site.placement.config, "creating");
         let pass = Pass { incomplete: resumed, ..site.pass(object) };
         let found = match self.external.create(&pass, site.referents).await {
@@ -243,7 +244,7 @@ impl<E: External> Reconciler<E> {
         if complete && creation_is_incomplete(object) {
             kept.annotate(object, annotation::CREATE_SUCCEEDED, Some(now()));
         }
-        self.keep(object, kept).await?;
+        self.keep(object, kept).await.map_err(|failure| failure.wish(ready.clone()))?;
         let missing = |type_: &&Type| conditions.iter().all(|wish| wish.type_ != **type_);
         let removed = E::CONDITIONS.iter().filter(missing).copied().collect();
         let [synced, up_to_date] = outlook.wishes();
@@ -294,7 +295,8 @@ impl<E: External> Reconciler<E> {
     /// Lets the object go: what is on the host is gone, or is to stay.
     async fn release(&self, object: &mut E::Managed) -> Result<Requeue, Failure> {
         let changes = Metadata { finalizer: Some(false), ..Metadata::default() };
-        publish::metadata(&self.client, object, &changes).await.at(Phase::Publish)?;
+        let written = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish);
+        written.map_err(|failure| failure.wish(Wish::deleting()))?;
         Ok(self.let_go(object))
     }
 

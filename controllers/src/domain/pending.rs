@@ -40,3 +40,46 @@ fn is_expanded_model(difference: &Difference, live: &Element) -> bool {
         && difference.want.as_deref() == Some("host-model")
         && live.attr_at("cpu@check") == Some("full")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::rules::rules;
+
+    fn waiting(wish: impl FnOnce(&mut Wishes), live: &str) -> Vec<String> {
+        let mut wishes = Wishes::new("domain");
+        wish(&mut wishes);
+        pending(&wishes, &Element::parse(live).unwrap(), &rules())
+    }
+
+    #[test]
+    fn the_balloon_waits_only_beyond_the_running_maximum() {
+        let live = "<domain><memory unit='KiB'>2048</memory><currentMemory unit='KiB'>1024</currentMemory></domain>";
+        assert_eq!(waiting(|wishes| wishes.set("currentMemory", "2048"), live), [""; 0]);
+        assert_eq!(waiting(|wishes| wishes.set("currentMemory", "2049"), live), ["currentMemory"]);
+        assert_eq!(waiting(|wishes| wishes.set("memory", "4096"), live), ["memory"]);
+    }
+
+    #[test]
+    fn a_host_model_that_is_written_out_does_not_wait_and_another_model_does() {
+        let host_model = |wishes: &mut Wishes| wishes.set("cpu@mode", "host-model");
+        let expanded = "<domain><cpu mode='custom' match='exact' check='full'><model>EPYC</model></cpu></domain>";
+        let other = "<domain><cpu mode='custom' match='exact' check='partial'><model>EPYC</model></cpu></domain>";
+        assert_eq!(waiting(host_model, expanded), [""; 0]);
+        assert_eq!(waiting(host_model, other), ["cpu@mode"]);
+        assert_eq!(waiting(|wishes| wishes.set("cpu/model", "Westmere"), expanded), ["cpu/model"]);
+    }
+
+    #[test]
+    fn what_a_boot_changes_waits_and_what_it_does_not_change_does_not() {
+        let live = "<domain><name>a</name><vcpu>1</vcpu><os><type machine='pc-q35-7.2'>hvm</type></os></domain>";
+        let wish = |wishes: &mut Wishes| {
+            wishes.set("name", "b");
+            wishes.set("vcpu", "2");
+            wishes.set("os/type@machine", "q35");
+            wishes.set("os/cmdline", "quiet");
+            wishes.replace("metadata/pl:object", Element::new("pl:object"));
+        };
+        assert_eq!(waiting(wish, live), ["os/cmdline", "vcpu"]);
+    }
+}

@@ -2,6 +2,7 @@
 
 mod cases;
 mod changes;
+mod leaves;
 mod unset;
 
 use std::fs;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use libvirt::diff::diff;
 
 use crate::{
-    cases::{Case, WISHED, cases, pointers, without},
+    cases::{Case, REFUSED, WISHED, cases, pointers, without},
     golden,
 };
 
@@ -31,6 +31,12 @@ fn a_field_taken_out_changes_what_the_golden_file_says() {
 
 fn effect(case: &Case, pointer: &str) -> String {
     let made = case.create();
+    let refusal = |entry: &&(&str, &str, &str, &str)| {
+        (entry.0, entry.1) == (case.kind, case.name.as_str()) && pointer == format!("/spec/forProvider/{}", entry.2)
+    };
+    if let Some((.., sentence)) = REFUSED.iter().find(refusal) {
+        return format!(": refused by the API server: {sentence}");
+    }
     let changed = without(case, pointer);
     if !changed.is_readable() {
         return ": required".to_owned();

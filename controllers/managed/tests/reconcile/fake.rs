@@ -1,0 +1,203 @@
+//! A host in memory with one thing on it, and a kind that looks at it as it is told.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use anyhow::{anyhow, bail};
+use apis::{
+    Managed, Pool,
+    condition::{Status, Type, Wish},
+    managed::ConfigKind,
+    placement::{ConfigId, Placement},
+    pool::PoolObservation,
+};
+use managed::external::{Annotations, Connect, Deletion, External, Pass, Refusal, Report, Retry, Standing};
+
+use crate::server::Log;
+
+/// What the host has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Thing {
+    Absent,
+    Underway,
+    Settled,
+    Drifted,
+    /// It differs, and a part of that is refused.
+    PartlyRefused,
+    Refused,
+    Foreign,
+}
+
+/// The host and what it is told to do.
+pub(crate) struct World {
+    pub(crate) thing: Thing,
+    /// What a create or an update makes of the thing; an error that is said instead.
+    pub(crate) outcome: Result<Thing, &'static str>,
+    pub(crate) away: bool,
+    /// What the object still waits for.
+    pub(crate) waits: Option<&'static str>,
+    pub(crate) blind: bool,
+    /// What a deletion says while the thing is there.
+    pub(crate) deletion: fn(&mut Thing) -> anyhow::Result<Deletion>,
+    pub(crate) ignored: Option<ConfigId>,
+    pub(crate) nowhere: bool,
+    /// Whether a create was resumed, as the kind was told.
+    pub(crate) resumed: Option<bool>,
+    pub(crate) forgotten: usize,
+}
+
+/// The fake kind and connector: both see the same world.
+#[derive(Clone)]
+pub(crate) struct Fake {
+    world: Arc<Mutex<World>>,
+    log: Log,
+}
+
+#[derive(Debug)]
+pub(crate) struct Mend;
+
+impl fmt::Display for Mend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("size: 1, wished 2")
+    }
+}
+
+pub(crate) fn config() -> ConfigId {
+    ConfigId { kind: ConfigKind::ClusterProviderConfig, namespace: String::new(), name: "host".to_owned() }
+}
+
+fn refusal() -> Refusal {
+    Refusal { reason: "ShrinkRefused", message: "it never shrinks".to_owned() }
+}
+
+impl Fake {
+    pub(crate) fn new(log: Log) -> Self {
+        let world = World {
+            thing: Thing::Absent,
+            outcome: Ok(Thing::Settled),
+            away: false,
+            waits: None,
+            blind: false,
+            deletion: |thing| {
+                *thing = Thing::Absent;
+                Ok(Deletion::Requested)
+            },
+            ignored: None,
+            nowhere: false,
+            resumed: None,
+            forgotten: 0,
+        };
+        Self { world: Arc::new(Mutex::new(world)), log }
+    }
+
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap()
+    }
+
+    fn note(&self, what: &str) {
+        self.log.lock().unwrap().push(format!("host: {what}"));
+    }
+
+    fn act(&self, what: &str) -> anyhow::Result<Thing> {
+        self.note(what);
+        let mut world = self.world();
+        world.thing = world.outcome.map_err(|error| anyhow!(error))?;
+        Ok(world.thing)
+    }
+}
+
+impl Connect for Fake {
+    type Host = ();
+
+    fn place<K: Managed>(&self, _: &K, _: Vec<ConfigId>) -> Result<Placement, String> {
+        if self.world().nowhere {
+            return Err("cannot determine placement".to_owned());
+        }
+        Ok(Placement { config: config(), recorded: true, ignored: self.world().ignored.clone() })
+    }
+
+    async fn connect(&self, _: &ConfigId) -> anyhow::Result<Arc<()>> {
+        if self.world().away { Err(anyhow!("host is away")) } else { Ok(Arc::new(())) }
+    }
+
+    fn retry(&self, _: &anyhow::Error) -> Retry {
+        Retry::Backoff
+    }
+}
+
+impl External for Fake {
+    type Managed = Pool;
+    type Connector = Self;
+    type Referents = ();
+    type Found = Thing;
+    type Change = Mend;
+
+    const CONDITIONS: &'static [Type] = &[Type::Importing];
+
+    fn neighbours(&self, _: &Pool) -> Vec<ConfigId> {
+        Vec::new()
+    }
+
+    async fn resolve(&self, _: &Pool, _: &ConfigId) -> anyhow::Result<()> {
+        self.world().waits.map_or(Ok(()), |what| Err(anyhow!("waiting for {what}")))
+    }
+
+    async fn find(&self, _: &Pass<'_, Self>, (): &()) -> anyhow::Result<Thing> {
+        if self.world().blind {
+            bail!("the host does not say");
+        }
+        Ok(self.world().thing)
+    }
+
+    fn compare(&self, _: &Pass<'_, Self>, (): &(), found: &Thing) -> anyhow::Result<Standing<Mend>> {
+        Ok(match found {
+            Thing::Absent => Standing::Absent,
+            Thing::Underway => Standing::Underway,
+            Thing::Settled => Standing::Settled,
+            Thing::Drifted => Standing::Drifted(Mend, None),
+            Thing::PartlyRefused => Standing::Drifted(Mend, Some(refusal())),
+            Thing::Refused => Standing::Refused(refusal()),
+            Thing::Foreign => {
+                Standing::Barred(Refusal { reason: "ForeignObject", message: "it is not ours".to_owned() })
+            }
+        })
+    }
+
+    async fn record(&self, _: &Pass<'_, Self>, (): &()) -> anyhow::Result<Annotations> {
+        Ok(vec![("libvirt.nourspeed.io/ownership", Some("signed".to_owned()))])
+    }
+
+    async fn create(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Thing> {
+        self.world().resumed = Some(pass.incomplete);
+        self.act("create")
+    }
+
+    async fn update(&self, _: &Pass<'_, Self>, (): &(), _: &Mend) -> anyhow::Result<Thing> {
+        self.act("update")
+    }
+
+    async fn delete(&self, _: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
+        self.note("delete");
+        let mut world = self.world();
+        if world.thing == Thing::Absent {
+            return Ok(Deletion::Absent);
+        }
+        let deletion = world.deletion;
+        deletion(&mut world.thing)
+    }
+
+    fn report(&self, _: &Pass<'_, Self>, _: Option<&()>, found: &Thing) -> Report<PoolObservation> {
+        let (ready, conditions) = match found {
+            Thing::Underway => (Wish::creating(), vec![Wish::new(Type::Importing, Status::True, "Downloading")]),
+            _ => (Wish::available(), Vec::new()),
+        };
+        let observation = PoolObservation { state: Some(format!("{found:?}")), ..PoolObservation::default() };
+        Report { conditions, complete: *found != Thing::Underway, ..Report::of(observation, ready) }
+    }
+
+    fn forget(&self, _: &Pool) {
+        self.world().forgotten += 1;
+    }
+}

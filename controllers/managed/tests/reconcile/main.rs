@@ -1,0 +1,9 @@
+//! The reconciler's outcome table: for each situation what is written, in which order, what the conditions say and when it goes on.
+//! The situations are those of crossplane-runtime's managed reconciler (`pkg/reconciler/managed/reconciler.go`) and this provider's own.
+
+mod deletion;
+mod fake;
+mod rig;
+mod server;
+mod trouble;
+mod upkeep;

@@ -1,0 +1,190 @@
+//! A pass that cannot do what it should.
+
+use managed::reconcile::Requeue;
+use serde_json::json;
+
+use crate::{
+    fake::Thing,
+    rig::{Rig, seconds},
+};
+
+const READY: &str = "Ready=True Available";
+
+/// A conflict is no failure: the newer object is on its way.
+const AGAIN: Requeue = Requeue::After(std::time::Duration::from_millis(200));
+
+#[tokio::test]
+async fn a_create_that_fails_is_recorded_and_tried_again_after_1_2_and_4_seconds() {
+    let rig = Rig::new();
+    rig.fake.world().outcome = Err("the disk is full");
+    assert_eq!(rig.pass().await, seconds(1));
+    assert_eq!(
+        rig.log(),
+        [
+            "POST providerconfigusages",
+            "metadata: external-create-pending external-name finalizers instance ownership provider-config resourceVersion",
+            "host: create",
+            "metadata: external-create-failed",
+            "event Warning CannotCreateExternalResource",
+            "status",
+        ]
+    );
+    let failed = ["Ready=False Creating", "Synced=False ReconcileError: create failed: the disk is full"];
+    assert_eq!(rig.conditions(), failed);
+    assert_eq!(rig.pass().await, seconds(2));
+    assert_eq!(rig.pass().await, seconds(4));
+    assert_eq!(rig.fake.world().resumed, Some(true));
+    assert!(!rig.log().iter().any(|line| line.starts_with("event") || line == "status"), "it says the same again");
+    rig.fake.world().outcome = Ok(Thing::Settled);
+    assert_eq!(rig.pass().await, Requeue::Poll);
+    assert_eq!(rig.conditions(), [READY, "Synced=True ReconcileSuccess", "UpToDate=True ObserveMatched"]);
+}
+
+#[tokio::test]
+async fn an_event_that_repeats_is_not_written_again() {
+    let rig = Rig::made().await;
+    rig.fake.world().away = true;
+    for _ in 0..5 {
+        rig.pass().await;
+    }
+    let events = rig.log().into_iter().filter(|line| line.starts_with("event")).collect::<Vec<_>>();
+    assert_eq!(events, ["event Warning CannotConnectToProvider"]);
+}
+
+#[tokio::test]
+async fn a_host_that_is_away_leaves_ready_and_what_was_seen_as_they_are() {
+    let rig = Rig::made().await;
+    rig.fake.world().away = true;
+    rig.thing(Thing::Absent);
+    assert_eq!(rig.pass().await, seconds(1));
+    assert_eq!(rig.log(), ["event Warning CannotConnectToProvider", "status"]);
+    let away = [READY, "Synced=False ReconcileError: connect failed: host is away", "UpToDate=Unknown Unreachable"];
+    assert_eq!(rig.conditions(), away);
+    assert_eq!(rig.object().unwrap()["status"]["atProvider"], json!({"state": "Settled"}));
+    assert_eq!(rig.pass().await, seconds(2));
+    assert_eq!(rig.log(), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_an_update_could_not_do_is_said_and_ready_stays() {
+    let rig = Rig::made().await;
+    rig.thing(Thing::Drifted);
+    rig.fake.world().outcome = Err("not now");
+    assert_eq!(rig.pass().await, seconds(1));
+    assert_eq!(rig.log(), ["host: update", "event Warning CannotUpdateExternalResource", "status"]);
+    let failed = [
+        READY,
+        "Synced=False ReconcileError: update failed: not now",
+        "UpToDate=False UpdateFailed: size: 1, wished 2",
+    ];
+    assert_eq!(rig.conditions(), failed);
+}
+
+#[tokio::test]
+async fn policies_that_make_no_sense_stop_everything() {
+    let rig = Rig::made().await;
+    rig.policies(&["Observe", "Delete", "Update"]);
+    rig.thing(Thing::Drifted);
+    assert_eq!(rig.pass().await, Requeue::Poll);
+    assert_eq!(rig.log(), ["event Warning CannotUseInvalidManagementPolicy", "status"]);
+    assert!(rig.conditions()[1].contains("ReconcileError: `spec.managementPolicies` is set to a value"));
+    assert_eq!(rig.conditions()[0], READY);
+}
+
+#[tokio::test]
+async fn an_object_without_a_place_or_a_referent_says_what_it_waits_for() {
+    let rig = Rig::new();
+    rig.fake.world().nowhere = true;
+    assert_eq!(rig.pass().await, Requeue::Poll);
+    assert_eq!(rig.log(), ["event Warning CannotInitializeManagedResource", "status"]);
+    assert_eq!(rig.conditions(), ["Synced=False ReconcileError: cannot determine placement"]);
+
+    let rig = Rig::new();
+    rig.fake.world().waits = Some("Pool q");
+    assert_eq!(rig.pass().await, Requeue::Poll);
+    assert_eq!(rig.log(), ["POST providerconfigusages", "event Warning CannotResolveResourceReferences", "status"]);
+    assert_eq!(rig.conditions(), ["Synced=False ReconcileError: cannot resolve references: waiting for Pool q"]);
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_answer_a_question_changes_nothing() {
+    let rig = Rig::made().await;
+    rig.fake.world().blind = true;
+    assert_eq!(rig.pass().await, seconds(1));
+    assert_eq!(rig.log(), ["event Warning CannotObserveExternalResource", "status"]);
+    assert_eq!(rig.conditions()[..2], [READY, "Synced=False ReconcileError: observe failed: the host does not say"]);
+}
+
+#[tokio::test]
+async fn what_is_not_ours_is_neither_claimed_nor_touched() {
+    let rig = Rig::new();
+    rig.thing(Thing::Foreign);
+    assert_eq!(rig.pass().await, Requeue::Poll);
+    assert_eq!(rig.log(), ["POST providerconfigusages", "event Warning CannotObserveExternalResource", "status"]);
+    let foreign =
+        ["Ready=False ForeignObject: it is not ours", "Synced=False ReconcileError: observe failed: it is not ours"];
+    assert_eq!(rig.conditions(), foreign);
+    assert_eq!((rig.finalizers(), rig.object().unwrap()["metadata"]["annotations"].clone()), (vec![], json!(null)));
+}
+
+#[tokio::test]
+async fn a_conflict_at_any_write_of_a_create_is_tried_again_without_a_word() {
+    let writes = [
+        "POST providerconfigusages",
+        "metadata: external-create-pending",
+        "metadata: external-create-succeeded",
+        "status",
+    ];
+    for write in writes {
+        let rig = Rig::new();
+        rig.server.fail(write, 409);
+        assert_eq!(rig.pass().await, AGAIN, "{write}");
+        let log = rig.log();
+        assert!(log.last().unwrap().starts_with(write), "{write}: {log:?}");
+        assert!(!log.iter().any(|line| line.starts_with("event Warning")), "{write}: {log:?}");
+        assert_eq!(rig.object().unwrap()["status"], json!(null), "{write}");
+        rig.pass().await;
+        let settled = [READY, "Synced=True ReconcileSuccess", "UpToDate=True ObserveMatched"];
+        assert_eq!(rig.conditions(), settled, "{write}");
+        assert!(rig.annotation("crossplane.io/external-create-succeeded").is_some(), "{write}");
+        let creates = log.into_iter().chain(rig.log()).filter(|line| line == "host: create").count();
+        assert_eq!(creates, 1, "{write}");
+    }
+}
+
+#[tokio::test]
+async fn an_old_copy_of_the_object_creates_nothing() {
+    let rig = Rig::new();
+    let old = rig.object().unwrap();
+    rig.edit(|object| object["spec"]["forProvider"]["autostart"] = json!(true));
+    assert_eq!(rig.pass_on(old).await, AGAIN);
+    assert!(!rig.log().contains(&"host: create".to_owned()));
+}
+
+#[tokio::test]
+async fn a_create_that_cannot_be_recorded_is_not_begun_or_is_found_again() {
+    let rig = Rig::new();
+    rig.server.fail("metadata: external-create-pending", 500);
+    assert_eq!(rig.pass().await, seconds(1));
+    assert!(!rig.log().contains(&"host: create".to_owned()));
+    let unwritten = "Synced=False ReconcileError: cannot update managed resource: InternalError";
+    assert_eq!(rig.conditions(), ["Ready=False Creating", unwritten]);
+
+    let rig = Rig::new();
+    rig.server.fail("metadata: external-create-succeeded", 500);
+    assert_eq!(rig.pass().await, seconds(1));
+    assert!(rig.log().contains(&"event Warning CannotUpdateManagedResource".to_owned()));
+    assert_eq!(rig.conditions(), [READY, unwritten]);
+    assert_eq!(rig.pass().await, Requeue::Poll);
+    assert_eq!(rig.log(), ["metadata: external-create-succeeded", "status"]);
+    assert_eq!(rig.conditions()[0], READY);
+}
+
+#[tokio::test]
+async fn an_object_that_is_gone_meanwhile_is_forgotten() {
+    let rig = Rig::made().await;
+    rig.thing(Thing::Refused);
+    rig.server.fail("status", 404);
+    assert_eq!(rig.pass().await, Requeue::Never);
+    assert_eq!((rig.log(), rig.fake.world().forgotten), (vec!["status".to_owned()], 1));
+}

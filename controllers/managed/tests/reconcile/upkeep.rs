@@ -1,0 +1,221 @@
+//! An object that is to be true: made, kept, mended.
+
+use apis::managed::ConfigKind;
+use apis::placement::ConfigId;
+use managed::reconcile::Requeue;
+use serde_json::json;
+
+use crate::{
+    fake::Thing,
+    rig::{Rig, seconds},
+};
+
+const READY: &str = "Ready=True Available";
+const SYNCED: &str = "Synced=True ReconcileSuccess";
+const UP_TO_DATE: &str = "UpToDate=True ObserveMatched";
+
+#[tokio::test]
+async fn a_create_is_recorded_before_it_is_made_and_its_success_before_its_status() {
+    let rig = Rig::new();
+    assert_eq!(rig.pass().await, Requeue::Poll);
+    assert_eq!(
+        rig.log(),
+        [
+            "POST providerconfigusages",
+            "metadata: external-create-pending external-name finalizers instance ownership provider-config resourceVersion",
+            "host: create",
+            "event Normal CreatedExternalResource",
+            "metadata: external-create-succeeded",
+            "status",
+        ]
+    );
+    assert_eq!(rig.conditions(), [READY, SYNCED, UP_TO_DATE]);
+    assert_eq!(rig.fake.world().resumed, Some(false));
+    assert_eq!(rig.finalizers(), ["finalizer.managedresource.crossplane.io"]);
+    assert_eq!(rig.annotation("crossplane.io/external-name").as_deref(), Some("p"));
+    assert_eq!(rig.annotation("libvirt.nourspeed.io/provider-config").as_deref(), Some("ClusterProviderConfig/host"));
+    let object = rig.object().unwrap();
+    assert_eq!(object["metadata"]["labels"], json!({"libvirt.nourspeed.io/instance": "host"}));
+    assert_eq!(object["status"]["atProvider"], json!({"state": "Settled"}));
+}
+
+#[tokio::test]
+async fn in_steady_state_nothing_is_written() {
+    let rig = Rig::made().await;
+    for _ in 0..3 {
+        assert_eq!(rig.pass().await, Requeue::Poll);
+        assert_eq!(rig.log(), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn the_users_own_instance_label_and_external_name_stay() {
+    let rig = Rig::new();
+    rig.edit(|object| {
+        object["metadata"]["labels"] = json!({"libvirt.nourspeed.io/instance": "mine"});
+        object["metadata"]["annotations"] = json!({"crossplane.io/external-name": "other"});
+    });
+    rig.pass().await;
+    assert_eq!(rig.object().unwrap()["metadata"]["labels"], json!({"libvirt.nourspeed.io/instance": "mine"}));
+    assert_eq!(rig.annotation("crossplane.io/external-name").as_deref(), Some("other"));
+}
+
+#[tokio::test]
+async fn what_is_there_already_as_wished_is_claimed_without_a_create() {
+    let rig = Rig::new();
+    rig.thing(Thing::Settled);
+    assert_eq!(rig.pass().await, Requeue::Poll);
+    assert_eq!(
+        rig.log(),
+        [
+            "POST providerconfigusages",
+            "metadata: external-name finalizers instance provider-config resourceVersion",
+            "status",
+        ]
+    );
+    assert_eq!(rig.conditions(), [READY, SYNCED, UP_TO_DATE]);
+}
+
+#[tokio::test]
+async fn a_create_that_goes_on_by_itself_is_ready_and_recorded_when_it_is_done() {
+    let rig = Rig::new();
+    rig.fake.world().outcome = Ok(Thing::Underway);
+    rig.pass().await;
+    assert_eq!(rig.annotation("crossplane.io/external-create-succeeded"), None);
+    assert_eq!(rig.conditions()[..2], ["Importing=True Downloading", "Ready=False Creating"]);
+    rig.log();
+    assert_eq!(rig.pass().await, Requeue::Poll);
+    assert_eq!(rig.log(), ["status"]);
+    assert_eq!(rig.conditions().last().unwrap(), "UpToDate=False UpdateRequested");
+    rig.thing(Thing::Settled);
+    rig.pass().await;
+    assert_eq!(rig.log(), ["metadata: external-create-succeeded", "status"]);
+    assert_eq!(rig.conditions(), [READY, SYNCED, UP_TO_DATE]);
+}
+
+#[tokio::test]
+async fn a_create_that_was_cut_short_is_resumed_and_the_host_is_told_so() {
+    let rig = Rig::new();
+    rig.edit(|object| {
+        object["metadata"]["annotations"] = json!({"crossplane.io/external-create-pending": "2026-01-01T00:00:00Z"});
+    });
+    rig.pass().await;
+    assert_eq!(rig.fake.world().resumed, Some(true));
+    assert_eq!(rig.conditions(), [READY, SYNCED, UP_TO_DATE]);
+}
+
+#[tokio::test]
+async fn drift_is_mended_and_said() {
+    let rig = Rig::made().await;
+    rig.thing(Thing::Drifted);
+    assert_eq!(rig.pass().await, Requeue::Poll);
+    assert_eq!(rig.log(), ["host: update", "event Normal UpdatedExternalResource"]);
+    assert_eq!(rig.conditions(), [READY, SYNCED, UP_TO_DATE]);
+}
+
+#[tokio::test]
+async fn drift_that_an_update_does_not_mend_is_tried_again_with_growing_delays() {
+    let rig = Rig::made().await;
+    rig.thing(Thing::Drifted);
+    rig.fake.world().outcome = Ok(Thing::Drifted);
+    for delay in [1, 2, 4, 8] {
+        assert_eq!(rig.pass().await, seconds(delay));
+        assert_eq!(rig.conditions(), [READY, SYNCED, "UpToDate=False UpdateRequested: size: 1, wished 2"]);
+    }
+    rig.thing(Thing::Settled);
+    assert_eq!(rig.pass().await, Requeue::Poll);
+    rig.thing(Thing::Drifted);
+    assert_eq!(rig.pass().await, seconds(1));
+}
+
+#[tokio::test]
+async fn drift_that_the_policies_do_not_let_us_mend_is_shown() {
+    let rig = Rig::made().await;
+    rig.policies(&["Observe", "Create", "Delete"]);
+    rig.thing(Thing::Drifted);
+    assert_eq!(rig.pass().await, Requeue::Poll);
+    assert_eq!(rig.log(), ["status"]);
+    assert_eq!(rig.conditions(), [READY, SYNCED, "UpToDate=False UpdateRestricted: size: 1, wished 2"]);
+}
+
+#[tokio::test]
+async fn what_is_refused_leaves_the_thing_ready_and_says_why() {
+    let rig = Rig::made().await;
+    rig.thing(Thing::Refused);
+    assert_eq!(rig.pass().await, Requeue::Poll);
+    assert_eq!(rig.log(), ["status", "event Warning CannotUpdateExternalResource"]);
+    let refused = [
+        READY,
+        "Synced=False ReconcileError: update failed: it never shrinks",
+        "UpToDate=False ShrinkRefused: it never shrinks",
+    ];
+    assert_eq!(rig.conditions(), refused);
+    assert_eq!(rig.pass().await, Requeue::Poll);
+    assert_eq!(rig.log(), [""; 0]);
+
+    rig.thing(Thing::PartlyRefused);
+    rig.fake.world().outcome = Ok(Thing::Refused);
+    rig.pass().await;
+    assert_eq!(rig.log()[0], "host: update");
+    assert_eq!(rig.conditions(), refused);
+}
+
+#[tokio::test]
+async fn an_object_that_names_another_host_stays_where_it_is_and_says_so() {
+    let rig = Rig::made().await;
+    let other = ConfigId { kind: ConfigKind::ProviderConfig, namespace: "n".to_owned(), name: "new".to_owned() };
+    rig.fake.world().ignored = Some(other);
+    rig.pass().await;
+    let moved = "UpToDate=False PlacementChanged: spec.providerConfigRef names ProviderConfig n/new, but the object is on \
+                 ClusterProviderConfig host; it stays there";
+    assert_eq!(rig.conditions(), [READY, SYNCED, moved]);
+}
+
+#[tokio::test]
+async fn a_paused_object_is_left_alone_until_it_is_not() {
+    for pause in [(|rig: &Rig| rig.annotate("crossplane.io/paused", "true")) as fn(&Rig), |rig: &Rig| rig.policies(&[])]
+    {
+        let rig = Rig::made().await;
+        rig.thing(Thing::Drifted);
+        pause(&rig);
+        assert_eq!(rig.pass().await, Requeue::Never);
+        assert_eq!(rig.log(), ["event Normal ReconciliationPaused", "status"]);
+        assert!(rig.conditions()[1].starts_with("Synced=False ReconcilePaused: Reconciliation is paused"));
+        assert_eq!(rig.conditions()[0], READY);
+        rig.edit(|object| {
+            object["spec"]["managementPolicies"] = json!(["*"]);
+            object["metadata"]["annotations"]["crossplane.io/paused"] = json!("false");
+        });
+        rig.pass().await;
+        assert_eq!(rig.conditions(), [READY, SYNCED, UP_TO_DATE]);
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_only_observes_says_that_there_is_nothing() {
+    let rig = Rig::new();
+    rig.policies(&["Observe"]);
+    assert_eq!(rig.pass().await, Requeue::Poll);
+    assert_eq!(rig.log(), ["POST providerconfigusages", "event Warning CannotObserveExternalResource", "status"]);
+    let absent = "Synced=False ReconcileError: observe failed: external resource does not exist";
+    assert_eq!(rig.conditions(), [absent]);
+    assert_eq!(rig.finalizers(), [""; 0]);
+
+    rig.thing(Thing::Foreign);
+    assert_eq!(rig.pass().await, Requeue::Poll);
+    assert_eq!(rig.conditions(), [READY, SYNCED, UP_TO_DATE]);
+}
+
+#[tokio::test]
+async fn a_request_to_reconcile_is_handled_once() {
+    let rig = Rig::made().await;
+    rig.annotate("crossplane.io/reconcile-requested-at", "monday");
+    rig.pass().await;
+    assert_eq!(rig.log(), ["event Normal ReconcileRequestHandled", "status"]);
+    assert_eq!(rig.object().unwrap()["status"]["lastHandledReconcileAt"], json!("monday"));
+    rig.pass().await;
+    assert_eq!(rig.log(), [""; 0]);
+    rig.annotate("crossplane.io/reconcile-requested-at", "tuesday");
+    rig.pass().await;
+    assert_eq!(rig.object().unwrap()["status"]["lastHandledReconcileAt"], json!("tuesday"));
+}

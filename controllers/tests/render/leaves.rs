@@ -1,0 +1,220 @@
+//! A field that exists works: every leaf of `forProvider` of every managed kind has a line here that says what it changes.
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use apis::{CloudInit, Domain, Volume};
+use libvirt::xml::Element;
+use provider_libvirt::references::Refers;
+use serde_json::Value;
+
+use crate::cases::{Case, case};
+
+/// How a leaf's effect is shown.
+enum Shown {
+    /// Setting this value at this place of this example changes the description.
+    Described(&'static str, &'static str, &'static str),
+    /// Setting this value at this place of this example changes what the object refers to.
+    Refers(&'static str, &'static str, &'static str),
+    /// This test shows it; its file names the field by this word.
+    Test(&'static str, &'static str, &'static str),
+}
+
+use Shown::{Described, Refers as Referent, Test};
+
+const LIFE: &str = "tests/tests/lifecycle.rs";
+const FIELDS: &str = "tests/tests/fields.rs";
+const GROWN: &str = "disks_come_go_and_grow_under_a_running_guest_that_then_halts_and_comes_back";
+const PLAIN: &str =
+    "a_pool_that_is_not_to_be_built_waits_for_its_directory_and_plain_names_find_what_no_object_stands_for";
+const SEEDS: &str = "every_file_of_a_seed_can_be_inline_or_come_from_a_secret_or_a_config_map";
+const AUTOSTART: Shown = Test("tests/tests/drift.rs", "autostart_flipped_by_hand_is_flipped_back", "autostart");
+
+#[rustfmt::skip]
+const DOMAIN: &[(&str, Shown)] = &[
+    ("autostart", AUTOSTART),
+    ("cloudInitRef.name", Referent("full", "cloudInitRef/name", "\"other\"")),
+    ("consoles[].log", Described("full", "consoles/1/log", "true")),
+    ("consoles[].name", Described("full", "consoles/1/name", "\"other\"")),
+    ("cpu.mode", Described("host-model", "cpu/mode", "\"Maximum\"")),
+    ("cpu.model", Described("full", "cpu/model", "\"Nehalem\"")),
+    ("disks[].bootOrder", Described("full", "disks/0/bootOrder", "2")),
+    ("disks[].bus", Described("full", "disks/1/bus", "\"Virtio\"")),
+    ("disks[].device", Described("full", "disks/2/device", "\"Disk\"")),
+    ("disks[].name", Described("full", "disks/2/name", "\"other\"")),
+    ("disks[].readOnly", Described("full", "disks/0/readOnly", "true")),
+    ("disks[].volume.format", Test(FIELDS, PLAIN, "format: Raw}")),
+    ("disks[].volume.name", Test(FIELDS, PLAIN, "volume: {pool: pool, name: theirs")),
+    ("disks[].volume.pool", Test(FIELDS, PLAIN, "volume: {pool: pool, name: theirs")),
+    ("disks[].volumeRef.name", Referent("full", "disks/0/volumeRef/name", "\"other\"")),
+    ("graphics[].listen", Described("full", "graphics/0/listen", "\"::1\"")),
+    ("graphics[].type", Described("minimal", "graphics", "[{\"type\": \"Vnc\"}]")),
+    ("guestAgent", Described("full", "guestAgent", "false")),
+    ("maxMemory", Described("full", "maxMemory", "\"3Gi\"")),
+    ("maxVcpus", Described("full", "maxVcpus", "8")),
+    ("memory", Described("full", "memory", "\"512Mi\"")),
+    ("networkInterfaces[].bridge", Described("full", "networkInterfaces/2/bridge", "\"br9\"")),
+    ("networkInterfaces[].mac", Described("full", "networkInterfaces/2/mac", "\"52:54:00:00:00:01\"")),
+    ("networkInterfaces[].model", Described("full", "networkInterfaces/0/model", "\"E1000\"")),
+    ("networkInterfaces[].name", Described("full", "networkInterfaces/1/name", "\"other\"")),
+    ("networkInterfaces[].network", Described("full", "networkInterfaces/1/network", "\"other\"")),
+    ("networkInterfaces[].networkRef.name", Referent("full", "networkInterfaces/0/networkRef/name", "\"other\"")),
+    ("os.arch", Described("full", "os/arch", "\"aarch64\"")),
+    ("os.boot[]", Described("kernel", "os/boot/0", "\"Cdrom\"")),
+    ("os.cmdline", Described("kernel", "os/cmdline", "\"quiet\"")),
+    ("os.initrdRef.name", Referent("kernel", "os/initrdRef/name", "\"other\"")),
+    ("os.kernelRef.name", Referent("kernel", "os/kernelRef/name", "\"other\"")),
+    ("os.machine", Described("full", "os/machine", "\"pc\"")),
+    ("rng.source", Described("full", "rng/source", "\"Urandom\"")),
+    ("runStrategy", Test(LIFE, GROWN, "Halted")),
+    ("shutdown.forceAfterTimeout", Test(FIELDS, "a_guest_is_asked_to_shut_down_in_the_way_that_its_object_says", "forceAfterTimeout")),
+    ("shutdown.mode", Test(FIELDS, "a_guest_is_asked_to_shut_down_in_the_way_that_its_object_says", "mode: Agent")),
+    ("shutdown.timeout", Test(FIELDS, "a_guest_is_asked_to_shut_down_in_the_way_that_its_object_says", "timeout")),
+    ("type", Described("full", "type", "\"Kvm\"")),
+    ("vcpus", Described("full", "vcpus", "3")),
+];
+
+#[rustfmt::skip]
+const VOLUME: &[(&str, Shown)] = &[
+    ("backingStore.volumeRef.name", Referent("overlay", "backingStore/volumeRef/name", "\"other\"")),
+    ("capacity", Described("larger", "capacity", "\"4G\"")),
+    ("format", Described("blank", "format", "\"Qcow2\"")),
+    ("pool", Test(FIELDS, PLAIN, "pool: pool, capacity")),
+    ("poolRef.name", Referent("blank", "poolRef/name", "\"other\"")),
+    ("source.http.checksum", Test("controllers/tests/fetch.rs", "a_wrong_checksum_is_said_and_the_last_chunk_kept_back", "checksum")),
+    ("source.http.url", Test("controllers/tests/fetch.rs", "an_image_comes_whole_in_chunks_of_one_size", "url")),
+];
+
+#[rustfmt::skip]
+const POOL: &[(&str, Shown)] = &[
+    ("autostart", AUTOSTART),
+    ("build", Test(FIELDS, PLAIN, "build: false")),
+    ("target.path", Described("full", "target/path", "\"/srv/other\"")),
+    ("target.permissions.group", Described("full", "target/permissions/group", "7")),
+    ("target.permissions.mode", Described("full", "target/permissions/mode", "\"0750\"")),
+    ("target.permissions.owner", Described("full", "target/permissions/owner", "7")),
+    // The one type there is, so that it has no other value to differ by.
+    ("type", Test("controllers/tests/render/main.rs", "every_example_becomes_the_description_beside_it", "pool")),
+];
+
+#[rustfmt::skip]
+const NETWORK: &[(&str, Shown)] = &[
+    ("autostart", AUTOSTART),
+    ("bridge", Described("route", "bridge", "\"virbr-other\"")),
+    ("domain", Described("nat", "domain", "\"other.internal\"")),
+    ("ips[].cidr", Described("nat", "ips/1/cidr", "\"fd00:151::1/64\"")),
+    ("ips[].dhcp.hosts[].ip", Described("nat", "ips/0/dhcp/hosts/0/ip", "\"192.168.150.7\"")),
+    ("ips[].dhcp.hosts[].mac", Described("nat", "ips/0/dhcp/hosts/0/mac", "\"52:54:00:aa:00:07\"")),
+    ("ips[].dhcp.hosts[].name", Described("nat", "ips/0/dhcp/hosts/0/name", "\"other\"")),
+    ("ips[].dhcp.ranges[].end", Described("nat", "ips/0/dhcp/ranges/0/end", "\"192.168.150.98\"")),
+    ("ips[].dhcp.ranges[].start", Described("nat", "ips/0/dhcp/ranges/0/start", "\"192.168.150.11\"")),
+    ("mode", Described("nat", "mode", "\"Route\"")),
+];
+
+/// A `CloudInit`'s files are alike.
+fn cloud_init() -> Vec<(String, Shown)> {
+    let mut table = vec![
+        ("pool".to_owned(), Test(FIELDS, SEEDS, "\"pool: pool\"")),
+        ("poolRef.name".to_owned(), Test(FIELDS, SEEDS, "poolRef: {name: pool}")),
+    ];
+    for file in ["userData", "metaData", "networkConfig", "vendorData"] {
+        for source in ["secretKeyRef", "configMapKeyRef"] {
+            table.push((format!("{file}.{source}.name"), Test(FIELDS, SEEDS, file)));
+            table.push((format!("{file}.{source}.key"), Test(FIELDS, SEEDS, file)));
+        }
+        table.push((format!("{file}.inline"), Test(FIELDS, SEEDS, "inline")));
+    }
+    table
+}
+
+#[test]
+fn every_leaf_of_every_kind_has_an_effect() {
+    let table = |entries: &'static [(&'static str, Shown)]| -> Vec<(String, &'static Shown)> {
+        entries.iter().map(|(leaf, shown)| ((*leaf).to_owned(), shown)).collect()
+    };
+    for (kind, plain, entries) in [
+        ("Domain", "domain", DOMAIN),
+        ("Volume", "volume", VOLUME),
+        ("Pool", "pool", POOL),
+        ("Network", "network", NETWORK),
+    ] {
+        let table = table(entries);
+        assert_eq!(leaves(kind), table.iter().map(|(leaf, _)| leaf.clone()).collect(), "the leaves of {kind}");
+        table.iter().for_each(|(leaf, shown)| check(plain, leaf, shown));
+    }
+    let table = cloud_init();
+    assert_eq!(leaves("CloudInit"), table.iter().map(|(leaf, _)| leaf.clone()).collect());
+    table.iter().for_each(|(leaf, shown)| check("cloudinit", leaf, shown));
+}
+
+/// Every leaf of `forProvider`, as its CRD has it.
+fn leaves(kind: &str) -> BTreeSet<String> {
+    let crd = apis::crds().into_iter().find(|crd| crd.spec.names.kind == kind).unwrap();
+    let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
+    let parameters = &schema["openAPIV3Schema"]["properties"]["spec"]["properties"]["forProvider"];
+    let mut found = BTreeSet::new();
+    walk(parameters, "", &mut found);
+    found
+}
+
+fn walk(schema: &Value, here: &str, found: &mut BTreeSet<String>) {
+    match (schema["properties"].as_object(), &schema["items"]) {
+        (Some(fields), _) => {
+            let dot = if here.is_empty() { "" } else { "." };
+            fields.iter().for_each(|(name, field)| walk(field, &format!("{here}{dot}{name}"), found));
+        }
+        (None, Value::Null) => drop(found.insert(here.to_owned())),
+        (None, items) => walk(items, &format!("{here}[]"), found),
+    }
+}
+
+fn check(kind: &'static str, leaf: &str, shown: &Shown) {
+    match shown {
+        Described(example, place, value) => {
+            let (before, after) = pair(kind, leaf, example, place, value);
+            assert_ne!(described(&before), described(&after), "{kind} {leaf} changes nothing");
+        }
+        Referent(example, place, value) => {
+            let (before, after) = pair(kind, leaf, example, place, value);
+            let referents = |case: &Case| match kind {
+                "domain" => case.object::<Domain>().referents(),
+                "volume" => case.object::<Volume>().referents(),
+                _ => case.object::<CloudInit>().referents(),
+            };
+            assert_ne!(referents(&before), referents(&after), "{kind} {leaf} refers to the same");
+        }
+        Test(file, test, word) => {
+            let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.contains(&format!("fn {test}(")), "{kind} {leaf}: {file} has no test {test}");
+            assert!(text.contains(word), "{kind} {leaf}: {file} does not say {word}");
+        }
+    }
+}
+
+/// The example, and the example with the value set, which must be where the leaf says and not there already.
+fn pair(kind: &'static str, leaf: &str, example: &str, place: &str, value: &str) -> (Case, Case) {
+    let before = case(kind, example);
+    let mut after = before.clone();
+    let value: Value = serde_json::from_str(value).unwrap();
+    let pointer = format!("/spec/forProvider/{place}");
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    match after.object.pointer_mut(parent).unwrap() {
+        Value::Array(items) => items[name.parse::<usize>().unwrap()] = value,
+        fields => fields[name] = value,
+    }
+    assert_ne!(before.object, after.object, "{kind} {leaf} has the value already");
+    let steps: Vec<&str> = place.split('/').filter(|step| step.parse::<usize>().is_err()).collect();
+    let names = leaf.replace("[]", "");
+    assert!(names.starts_with(&steps.join(".")), "{place} is not {leaf}");
+    (before, after)
+}
+
+/// The description without our own mark, which lists fields even if they change nothing; or why there is none.
+fn described(case: &Case) -> Result<Element, String> {
+    if case.kind == "volume" {
+        return Ok(case.create());
+    }
+    let mut description = case.wishes(None, &[]).map_err(|error| format!("{error:#}"))?.create(&case.rules());
+    description.retain(|child| child.name != "metadata");
+    Ok(description)
+}
