@@ -1,5 +1,7 @@
 //! Hosts that freeze, die, are not there or are too many: said with the cause, nothing lost, the others unaffected.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
+
 use std::{
     thread::sleep,
     time::{Duration, Instant},

@@ -1,5 +1,7 @@
 //! Images that do not come as they should: said, tried again with growing delays, never left half on the host.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
+
 use std::{collections::BTreeMap, fs, path::Path, thread::sleep, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};

@@ -1,5 +1,7 @@
 //! A guest's whole life: made from nothing, changed while it runs, halted, and on again.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
+
 use std::{sync::LazyLock, time::Duration};
 
 use anyhow::{Result, ensure};

@@ -1,5 +1,7 @@
 //! What is not ours is never touched, what is ours goes in whatever order, and bad input is refused with a sentence that helps.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
+
 use std::{fs, sync::LazyLock, time::Duration};
 
 use anyhow::{Result, ensure};

@@ -1,5 +1,7 @@
 //! A guest that ignores the power button is forced off only where its object allows it; else the status says that it does not obey.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
+
 use std::{
     thread::sleep,
     time::{Duration, Instant},

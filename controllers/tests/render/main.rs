@@ -1,5 +1,7 @@
 //! Parameters become descriptions: golden files for what is made, and what an update changes and leaves.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
+
 mod cases;
 mod changes;
 mod leaves;
