@@ -40,5 +40,5 @@ pub use provider::Provider;
 pub use recorded::Recorded;
 pub use scenario::{PATIENCE, Scenario, manifest};
 pub use scene::{Scene, is_true};
-pub use stage::Stage;
+pub use stage::{SharedStage, Stage};
 pub use wait::eventually;

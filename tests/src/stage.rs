@@ -2,10 +2,13 @@
 
 use std::{
     path::Path,
-    sync::atomic::{AtomicU8, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU8, Ordering},
+    },
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 
 use crate::{
     control_plane::ControlPlane,
@@ -29,6 +32,38 @@ pub struct Stage {
     images: ImageServer,
     subnets: AtomicU8,
     _scratch: Scratch,
+}
+
+/// A stage in a static: started by the first test that needs it, for all of them.
+#[derive(Debug)]
+pub struct SharedStage {
+    name: &'static str,
+    args: &'static [&'static str],
+    started: OnceLock<Result<Stage>>,
+}
+
+impl SharedStage {
+    /// Not started yet; see [`Stage::start`].
+    pub const fn new(name: &'static str, args: &'static [&'static str]) -> Self {
+        Self { name, args, started: OnceLock::new() }
+    }
+
+    /// The stage.
+    ///
+    /// # Errors
+    /// When it did not start, the same for every test.
+    pub fn stage(&self) -> Result<&Stage> {
+        let started = self.started.get_or_init(|| Stage::start(self.name, self.args));
+        started.as_ref().map_err(|error| anyhow!("start the stage: {error:#}"))
+    }
+
+    /// [`Stage::scenario`].
+    ///
+    /// # Errors
+    /// As there, and when the stage did not start.
+    pub fn scenario(&self, name: &'static str) -> Result<Scenario<'_>> {
+        self.stage()?.scenario(name)
+    }
 }
 
 impl Stage {

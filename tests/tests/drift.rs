@@ -4,18 +4,17 @@
 
 use std::{
     fs,
-    sync::LazyLock,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tests::{PATIENCE, Scenario, Stage, manifest};
+use tests::{PATIENCE, Scenario, SharedStage, manifest};
 
 /// Nothing polls here while a test runs: what is put right was seen by event.
-static EVENTS: LazyLock<Stage> = LazyLock::new(|| Stage::start("events", &["--poll=10m"]).expect("start the stage"));
+static EVENTS: SharedStage = SharedStage::new("events", &["--poll=10m"]);
 /// For what libvirt announces to nobody.
-static POLLS: LazyLock<Stage> = LazyLock::new(|| Stage::start("polls", &["--poll=2s"]).expect("start the stage"));
+static POLLS: SharedStage = SharedStage::new("polls", &["--poll=2s"]);
 
 /// Far more than an event takes, far less than a poll.
 const SECONDS: Duration = Duration::from_secs(20);

@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
 
-use std::{sync::LazyLock, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tests::{PATIENCE, Scenario, Stage, condition, eventually};
+use tests::{PATIENCE, Scenario, SharedStage, condition, eventually};
 
-static STAGE: LazyLock<Stage> = LazyLock::new(|| Stage::start("life", &["--poll=2s"]).expect("start the stage"));
+static STAGE: SharedStage = SharedStage::new("life", &["--poll=2s"]);
 
 /// The rest of a guest's parameters: one disk, one interface, a seed.
 const DEVICES: &str = "memory: 128Mi, vcpus: 1, disks: [{name: root, volumeRef: {name: root}}]";

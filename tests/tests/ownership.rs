@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
 
-use std::{fs, sync::LazyLock, time::Duration};
+use std::{fs, time::Duration};
 
-use anyhow::{Result, ensure};
-use tests::{Scenario, Stage, condition, manifest};
+use anyhow::{Result, bail, ensure};
+use tests::{Scenario, SharedStage, condition, manifest};
 
-static STAGE: LazyLock<Stage> = LazyLock::new(|| Stage::start("owner", &["--poll=2s"]).expect("start the stage"));
+static STAGE: SharedStage = SharedStage::new("owner", &["--poll=2s"]);
 
 /// Something that is left alone is looked at a few times first.
 fn wait_for_polls() {
@@ -275,12 +275,13 @@ fn a_pool_with_a_file_of_somebody_else_is_kept_with_the_file() -> Result<()> {
 // ---- bad input ----
 
 /// What kubectl says to this YAML, without the words around it that differ between commands.
-fn refusal(scenario: &Scenario<'_>, yaml: &str) -> String {
-    let error = format!("{:#}", scenario.apply(yaml).expect_err(yaml));
+fn refusal(scenario: &Scenario<'_>, yaml: &str) -> Result<String> {
+    let Err(error) = scenario.apply(yaml) else { bail!("accepted:\n{yaml}") };
+    let error = format!("{error:#}");
     let sentences = error.split_once("is invalid: ").map_or(error.as_str(), |(_, sentences)| sentences);
     // Beside an error of the schema the server adds that it did not look at the rules.
     let ours = sentences.lines().filter(|line| !line.contains("some validation rules were not checked"));
-    ours.map(|line| line.trim_start_matches("* ").trim()).collect::<Vec<_>>().join("\n")
+    Ok(ours.map(|line| line.trim_start_matches("* ").trim()).collect::<Vec<_>>().join("\n"))
 }
 
 #[test]
@@ -331,7 +332,7 @@ fn the_api_server_refuses_bad_input_with_a_sentence_that_helps() -> Result<()> {
         ),
     ];
     for (yaml, wanted) in cases {
-        assert_eq!(refusal(&scenario, &yaml), wanted, "{yaml}");
+        assert_eq!(refusal(&scenario, &yaml)?, wanted, "{yaml}");
     }
     Ok(())
 }
@@ -342,7 +343,7 @@ fn an_unknown_field_is_refused_by_name() -> Result<()> {
     let yaml = manifest("Domain", "bad", "memory: 1Gi, memroy: 2Gi");
     let server_side = format!("{:#}", scenario.apply(&yaml).expect_err("an unknown field"));
     assert!(server_side.contains(".spec.forProvider.memroy: field not declared in schema"), "{server_side}");
-    let client = STAGE.plane().client();
+    let client = STAGE.stage()?.plane().client();
     let strict = ["-n", scenario.namespace().name(), "apply", "--validate=strict", "-f", "-"];
     let strict = format!("{:#}", client.run_with_input(&strict, &yaml).expect_err("an unknown field"));
     assert!(strict.contains("unknown field \"spec.forProvider.memroy\""), "{strict}");
@@ -370,7 +371,7 @@ fn what_cannot_change_is_refused_with_what_to_do_instead() -> Result<()> {
         ),
     ];
     for (yaml, wanted) in cases {
-        assert_eq!(refusal(&scenario, &yaml), wanted, "{yaml}");
+        assert_eq!(refusal(&scenario, &yaml)?, wanted, "{yaml}");
     }
     Ok(())
 }
