@@ -280,7 +280,7 @@ fn refusal(scenario: &Scenario<'_>, yaml: &str) -> Result<String> {
     let error = format!("{error:#}");
     let sentences = error.split_once("is invalid: ").map_or(error.as_str(), |(_, sentences)| sentences);
     // Beside an error of the schema the server adds that it did not look at the rules.
-    let ours = sentences.lines().filter(|line| !line.contains("some validation rules were not checked"));
+    let ours = sentences.trim().lines().filter(|line| !line.contains("some validation rules were not checked"));
     Ok(ours.map(|line| line.trim_start_matches("* ").trim()).collect::<Vec<_>>().join("\n"))
 }
 
