@@ -1,5 +1,7 @@
 //! libvirt accepts every description that is made, and a description that it has stored needs no change: no define is ever repeated.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails says so by panicking")]
+
 // The examples are those of the golden files.
 #[path = "../../controllers/tests/render/cases.rs"]
 mod cases;

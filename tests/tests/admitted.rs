@@ -1,7 +1,10 @@
 //! A real API server takes the CRDs, every example and every golden object without a warning, and refuses what it should.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails says so by panicking")]
+
 // The objects are those of the golden files.
 #[path = "../../controllers/tests/render/cases.rs"]
+#[allow(dead_code, reason = "only the objects are of interest here, not what is made of them")]
 mod cases;
 
 use std::{

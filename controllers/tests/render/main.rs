@@ -1,5 +1,7 @@
 //! Parameters become descriptions: golden files for what is made, and what an update changes and leaves.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails says so by panicking")]
+
 mod cases;
 mod changes;
 mod leaves;
