@@ -267,6 +267,7 @@ impl External for CloudInits {
 
     async fn create(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
         let image = referents.seed.image()?;
+        storage::forget_ghost(pass.host, &referents.pool, &referents.volume).await?;
         let (pool, name, size) = (referents.pool.clone(), referents.volume.clone(), image.len());
         // The name tells the content and the record was there before, so a volume of that name that is left is ours.
         let resumed = pass.incomplete;

@@ -40,6 +40,8 @@ pub struct Domains {
 #[derive(Clone, Copy, Debug, Default)]
 struct Clock {
     asked: Option<Instant>,
+    /// It was not off when the time was over.
+    ignored: bool,
     stopped: Option<(u32, Instant)>,
     started: Option<(u32, Instant)>,
 }
@@ -54,6 +56,8 @@ pub struct Found {
     media: Vec<(String, String)>,
     /// What could not be changed on the running guest, and why.
     hindrances: Vec<String>,
+    /// How far a shutdown is.
+    shutdown: Option<String>,
     power: Option<Power>,
     recheck: Option<Duration>,
     guest_agent: Option<bool>,

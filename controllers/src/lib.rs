@@ -15,6 +15,7 @@ mod applied;
 pub mod args;
 pub mod cloud_init;
 pub mod cluster;
+pub mod defined;
 pub mod domain;
 pub mod hosts;
 pub mod http;

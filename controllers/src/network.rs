@@ -3,7 +3,7 @@
 pub mod render;
 pub mod rules;
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use apis::{
@@ -27,6 +27,7 @@ use managed::external::{Annotations, Deletion, External, Pass, Refusal, Report, 
 use crate::{
     applied,
     cluster::Cluster,
+    defined::{Change, Present, standing},
     domain::find::foreign,
     hosts::{Connector, owner},
     references::{Referent, ReferentKind},
@@ -43,26 +44,6 @@ pub struct Networks {
 pub struct Found {
     entry: Option<Arc<NetworkEntry>>,
     obstacle: Option<Refusal>,
-}
-
-/// What would make a network as wished.
-#[derive(Debug)]
-pub struct Change {
-    differences: Vec<Difference>,
-    persist: bool,
-    autostart: Option<bool>,
-    start: bool,
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { differences, persist, autostart, start } = self;
-        let mut parts: Vec<String> = differences.iter().map(ToString::to_string).collect();
-        parts.extend(persist.then(|| "definition: absent, wished present".to_owned()));
-        parts.extend(autostart.map(|wished| format!("autostart: {}, wished {wished}", !wished)));
-        parts.extend(start.then(|| "state: inactive, wished active".to_owned()));
-        f.write_str(&parts.join("; "))
-    }
 }
 
 impl Networks {
@@ -243,21 +224,12 @@ impl External for Networks {
             return Ok(Standing::Barred(obstacle.clone()));
         }
         let Some(entry) = &found.entry else { return Ok(Standing::Absent) };
-        let Some(base) = &entry.inactive else {
-            let change = Change { differences: Vec::new(), persist: false, autostart: None, start: false };
-            return Ok(Standing::Drifted(change, None));
+        let differences = match &entry.inactive {
+            Some(base) => diff(&wishes(pass.object, false)?, base, &self.rules),
+            None => Vec::new(),
         };
-        let (differences, refused): (Vec<_>, Vec<_>) =
-            diff(&wishes(pass.object, false)?, base, &self.rules).into_iter().partition(Difference::is_applied);
-        let autostart = pass.object.parameters().autostart.filter(|wished| *wished != entry.autostart);
-        let change = Change { differences, persist: !entry.persistent, autostart, start: !entry.active };
-        let refusal = refused.first().map(|first| Refusal { reason: "UpdateRestricted", message: first.to_string() });
-        let settled = change.differences.is_empty() && entry.persistent && autostart.is_none() && entry.active;
-        Ok(match (settled, refusal) {
-            (true, None) => Standing::Settled,
-            (true, Some(refusal)) => Standing::Refused(refusal),
-            (false, refusal) => Standing::Drifted(change, refusal),
-        })
+        let present = Present { active: entry.active, autostart: entry.autostart, persistent: entry.persistent };
+        Ok(standing(differences, present, pass.object.parameters().autostart))
     }
 
     async fn record(&self, _: &Pass<'_, Self>, (): &()) -> anyhow::Result<Annotations> {

@@ -3,7 +3,7 @@
 pub mod render;
 pub mod rules;
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use apis::{
@@ -28,6 +28,7 @@ use managed::external::{Annotations, Deletion, External, Pass, Refusal, Report, 
 use crate::{
     applied,
     cluster::Cluster,
+    defined::{Change, Present, standing},
     domain::find::foreign,
     hosts::{Connector, owner},
     network::count,
@@ -49,24 +50,6 @@ pub struct Found {
     entry: Option<Arc<PoolEntry>>,
     obstacle: Option<Refusal>,
     built: bool,
-}
-
-/// What would make a pool as wished.
-#[derive(Debug)]
-pub struct Change {
-    differences: Vec<Difference>,
-    autostart: Option<bool>,
-    start: bool,
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { differences, autostart, start } = self;
-        let mut parts: Vec<String> = differences.iter().map(ToString::to_string).collect();
-        parts.extend(autostart.map(|wished| format!("autostart: {}, wished {wished}", !wished)));
-        parts.extend(start.then(|| "state: inactive, wished running".to_owned()));
-        f.write_str(&parts.join("; "))
-    }
 }
 
 impl Pools {
@@ -198,24 +181,16 @@ impl External for Pools {
             return Ok(Standing::Barred(obstacle.clone()));
         }
         let Some(entry) = &found.entry else { return Ok(Standing::Absent) };
-        let Some(base) = &entry.inactive else {
-            return Ok(Standing::Drifted(Change { differences: Vec::new(), autostart: None, start: false }, None));
-        };
         if pass.incomplete && !entry.active {
             // A creation that was cut short may have to build still.
             return Ok(Standing::Absent);
         }
-        let (differences, refused): (Vec<_>, Vec<_>) =
-            diff(&wishes(pass.object, false), base, &self.rules).into_iter().partition(Difference::is_applied);
-        let autostart = pass.object.parameters().autostart.filter(|wished| *wished != entry.autostart);
-        let change = Change { differences, autostart, start: !entry.active };
-        let refusal = refused.first().map(|first| Refusal { reason: "UpdateRestricted", message: first.to_string() });
-        let settled = change.differences.is_empty() && autostart.is_none() && entry.active;
-        Ok(match (settled, refusal) {
-            (true, None) => Standing::Settled,
-            (true, Some(refusal)) => Standing::Refused(refusal),
-            (false, refusal) => Standing::Drifted(change, refusal),
-        })
+        let differences = match &entry.inactive {
+            Some(base) => diff(&wishes(pass.object, false), base, &self.rules),
+            None => Vec::new(),
+        };
+        let present = Present { active: entry.active, autostart: entry.autostart, persistent: true };
+        Ok(standing(differences, present, pass.object.parameters().autostart))
     }
 
     async fn record(&self, _: &Pass<'_, Self>, (): &()) -> anyhow::Result<Annotations> {

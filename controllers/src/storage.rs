@@ -74,6 +74,27 @@ pub async fn read(host: &Site, pool: &str, name: &str) -> anyhow::Result<Arc<Vol
     Ok(Arc::new(entry))
 }
 
+/// Makes the pool forget a volume that it lists while its file is gone; a new one of that name could not be made.
+pub async fn forget_ghost(host: &Site, pool: &str, name: &str) -> anyhow::Result<()> {
+    let look = |refresh: bool| {
+        let (of, called) = (pool.to_owned(), name.to_owned());
+        move |host: &Connection| -> Result<bool, libvirt::Error> {
+            let Some(found) = host.find_pool_by_name(&of)? else { return Ok(false) };
+            let Some(volume) = found.find_volume(&called)? else { return Ok(false) };
+            let ghost = libvirt::absent(volume.describe())?.is_none();
+            if ghost && refresh {
+                found.refresh()?;
+            }
+            Ok(ghost)
+        }
+    };
+    if host.short(&format!("{pool}/{name}"), look(false)).await? {
+        let refresh = look(true);
+        host.alone(pool, move |host| Ok(refresh(host)?)).await.context("refresh pool")?;
+    }
+    Ok(())
+}
+
 /// A size in a description, in bytes, as libvirt writes it.
 pub fn bytes(description: &Element, path: &str) -> u64 {
     description.text_at(path).and_then(|text| text.parse().ok()).unwrap_or_default()

@@ -216,6 +216,7 @@ impl External for Volumes {
 
     async fn create(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
         let parameters = pass.object.parameters();
+        storage::forget_ghost(pass.host, &referents.pool, pass.object.external_name()).await?;
         if let Some(source) = &parameters.source {
             if let Some(error) = self.imports.take_failure(pass.object.uid()) {
                 return Err(error);

@@ -1,6 +1,6 @@
 //! libvirt accepts every description that is made, and a description that it has stored needs no change: no define is ever repeated.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails says so by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
 
 // The examples are those of the golden files.
 #[path = "../../controllers/tests/render/cases.rs"]

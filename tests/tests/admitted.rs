@@ -1,6 +1,6 @@
 //! A real API server takes the CRDs, every example and every golden object without a warning, and refuses what it should.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails says so by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
 
 // The objects are those of the golden files.
 #[path = "../../controllers/tests/render/cases.rs"]

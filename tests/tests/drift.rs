@@ -1,5 +1,7 @@
 //! What other hands change on the host: put right, left alone, or reported, each as it should be.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
+
 use std::{
     fs,
     sync::LazyLock,

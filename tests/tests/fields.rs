@@ -1,5 +1,7 @@
 //! Fields that act outside of a description: what each does on a real host.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
+
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};

@@ -1,5 +1,7 @@
 //! Hosts that freeze, die, are not there or are too many: said with the cause, nothing lost, the others unaffected.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
+
 use std::{
     thread::sleep,
     time::{Duration, Instant},
@@ -201,7 +203,7 @@ fn prepare(scene: &Scene) -> Result<(Vec<Value>, Duration)> {
     Ok((vec![scene.get("domain", "kept")?, scene.get("network", "net")?], usual))
 }
 
-/// Synced=False with the cause, UpToDate unknown, everything else as it was; the config says it too.
+/// `Synced=False` with the cause, `UpToDate` unknown, everything else as it was; the config says it too.
 fn check_outage(scene: &Scene, kept: &[Value], is_cause: impl Fn(&str) -> bool) -> Result<()> {
     for before in kept {
         let name = before["metadata"]["name"].as_str().unwrap_or_default();

@@ -1,5 +1,7 @@
 //! A provider that is killed at any moment goes on where it was: one object, never two, and nothing left behind.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
+
 use std::{
     collections::BTreeMap,
     fs,

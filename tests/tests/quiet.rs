@@ -1,5 +1,7 @@
 //! When everything is as wished, nothing is written, and libvirt is asked as little as promised: proved from counters.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
+
 use std::{
     collections::BTreeMap,
     thread::sleep,

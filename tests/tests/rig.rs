@@ -1,5 +1,7 @@
 //! The rig itself: each piece does what the other tests rely on.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
+
 use std::{fs, time::Duration};
 
 use anyhow::{Result, ensure};

@@ -6,7 +6,7 @@ use crate::counters::Call;
 use crate::error::absent;
 use crate::pool::Pool;
 use crate::sys::Owned;
-use crate::{Connection, Error, Kind};
+use crate::{Connection, Error};
 
 /// A volume found in a pool. Knows name and key without a call.
 pub struct Volume<'c> {
@@ -31,14 +31,10 @@ impl<'c> Pool<'c> {
     }
 
     /// Looks a volume up by name and, when it is not there, once more after a refresh: a pool does not see what others put
-    /// into it, nor that a file it has listed is gone.
+    /// into it.
     pub fn find_volume_refreshed(&self, name: &str) -> Result<Option<Volume<'c>>, Error> {
         if let Some(volume) = self.find_volume(name)? {
-            match volume.describe() {
-                Ok(_) => return Ok(Some(volume)),
-                Err(error) if error.kind == Kind::Gone => {}
-                Err(error) => return Err(error),
-            }
+            return Ok(Some(volume));
         }
         self.refresh()?;
         self.find_volume(name)

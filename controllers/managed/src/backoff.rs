@@ -1,17 +1,23 @@
 //! Growing delays, one count an object.
 
-use std::{collections::HashMap, hash::Hash, sync::Mutex, time::Duration};
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 /// Counts failures by object: 1 s, 2 s, 4 s … 60 s (crossplane-runtime `pkg/ratelimiter/default.go`).
 #[derive(Debug)]
 pub struct Backoff<K> {
     failures: Mutex<HashMap<K, u32>>,
+    held: Mutex<HashMap<K, (String, Instant)>>,
 }
 
 impl<K: Hash + Eq + Clone> Backoff<K> {
     /// Nobody has failed yet.
     pub fn new() -> Self {
-        Self { failures: Mutex::new(HashMap::new()) }
+        Self { failures: Mutex::default(), held: Mutex::default() }
     }
 
     /// Counts a failure and says how long to wait.
@@ -23,9 +29,28 @@ impl<K: Hash + Eq + Clone> Backoff<K> {
         delay.min(Duration::from_mins(1))
     }
 
+    /// Counts a try that did not mend this, and says how long to wait before the next.
+    pub fn hold(&self, key: &K, what: String) -> Duration {
+        let delay = self.failed(key);
+        self.lock_held().insert(key.clone(), (what, Instant::now() + delay));
+        delay
+    }
+
+    /// How long this very thing is not tried again yet.
+    pub fn held(&self, key: &K, what: &str) -> Option<Duration> {
+        let held = self.lock_held();
+        let (known, until) = held.get(key)?;
+        until.checked_duration_since(Instant::now()).filter(|wait| known == what && !wait.is_zero())
+    }
+
     /// The object is well again, or gone.
     pub fn reset(&self, key: &K) {
         self.lock().remove(key);
+        self.lock_held().remove(key);
+    }
+
+    fn lock_held(&self) -> std::sync::MutexGuard<'_, HashMap<K, (String, Instant)>> {
+        self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<K, u32>> {
@@ -50,6 +75,16 @@ pub fn jitter(delay: Duration, seed: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_did_not_help_is_held_and_anything_else_is_not() {
+        let backoff = Backoff::new();
+        assert_eq!(backoff.hold(&"a", "memory".to_owned()).as_secs(), 1);
+        assert_eq!(backoff.held(&"a", "memory").map(|wait| wait.as_millis() > 500), Some(true));
+        assert_eq!((backoff.held(&"a", "vcpu"), backoff.held(&"b", "memory")), (None, None));
+        backoff.reset(&"a");
+        assert_eq!(backoff.held(&"a", "memory"), None);
+    }
 
     #[test]
     fn delays_double_to_a_minute_and_start_anew_after_a_success() {

@@ -21,6 +21,7 @@ pub mod events;
 pub mod external;
 pub mod failure;
 pub mod intent;
+mod outlook;
 pub mod plan;
 pub mod publish;
 pub mod queue;

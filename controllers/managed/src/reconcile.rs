@@ -18,6 +18,7 @@ use crate::{
     external::{Connect, Deletion, External, Pass, Refusal, Report, Retry, Standing},
     failure::{At, Failure, Phase},
     intent::{Intent, creation_is_incomplete},
+    outlook::Outlook,
     plan::{Policies, Step, plan},
     publish::{self, Metadata, News},
     usage::Usages,
@@ -50,6 +51,8 @@ pub enum Requeue {
     After(Duration),
     /// After a delay that grows each time.
     Backoff,
+    /// After this time, because what was tried did not help.
+    Held(Duration),
 }
 
 /// What came of a pass.
@@ -70,6 +73,7 @@ impl<E: External> Reconciler<E> {
                 let requeue = Requeue::After(self.backoff.failed(&object.uid().to_owned()));
                 Outcome { object, requeue, failed: false }
             }
+            Ok(Requeue::Held(delay)) => Outcome { object, requeue: Requeue::After(delay), failed: false },
             Ok(requeue) => {
                 // What is still being made may fail yet, and then the delay is to be longer than the last.
                 if !creation_is_incomplete(&object) {
@@ -138,16 +142,26 @@ impl<E: External> Reconciler<E> {
         let outlook = Outlook::of(site.placement);
         match step {
             Step::Create => self.create(object, site, outlook).await,
-            Step::Update(change, refusal) => self.update(object, site, &change, Outlook { refusal, ..outlook }).await,
+            Step::Update(change, refusal) => {
+                let outlook = outlook.refusing(refusal);
+                let text = change.to_string();
+                // What we define ourselves is an event too, which brings the object back at once.
+                match self.backoff.held(&object.uid().to_owned(), &text) {
+                    None => self.update(object, site, &change, outlook).await,
+                    Some(wait) => {
+                        let outlook = outlook.not_yet("UpdateRequested", Some(text));
+                        self.settle(object, site, &found, outlook).await?;
+                        Ok(Requeue::Held(wait))
+                    }
+                }
+            }
             Step::Keep => self.settle(object, site, &found, outlook).await,
             Step::Wait => self.settle(object, site, &found, outlook.not_yet("UpdateRequested", None)).await,
             Step::Tolerate(change) => {
                 let outlook = outlook.not_yet("UpdateRestricted", Some(change.to_string()));
                 self.settle(object, site, &found, outlook).await
             }
-            Step::Refuse(refusal) => {
-                self.settle(object, site, &found, Outlook { refusal: Some(refusal), ..outlook }).await
-            }
+            Step::Refuse(refusal) => self.settle(object, site, &found, outlook.refusing(Some(refusal))).await,
             Step::Bar(refusal) => Err(barred(&refusal)),
             Step::Missing => {
                 Err(Failure::new(Phase::Observe, anyhow!("external resource does not exist")).retry(Retry::Poll))
@@ -201,13 +215,12 @@ impl<E: External> Reconciler<E> {
         match remains {
             // What an update did not mend is tried again with growing delays, never in a loop.
             Standing::Drifted(remains, refusal) => {
-                let outlook = Outlook { refusal, ..outlook }.not_yet("UpdateRequested", Some(remains.to_string()));
+                let text = remains.to_string();
+                let outlook = outlook.refusing(refusal).not_yet("UpdateRequested", Some(text.clone()));
                 self.settle(object, site, &found, outlook).await?;
-                Ok(Requeue::Backoff)
+                Ok(Requeue::Held(self.backoff.hold(&object.uid().to_owned(), text)))
             }
-            Standing::Refused(refusal) => {
-                self.settle(object, site, &found, Outlook { refusal: Some(refusal), ..outlook }).await
-            }
+            Standing::Refused(refusal) => self.settle(object, site, &found, outlook.refusing(Some(refusal))).await,
             Standing::Absent | Standing::Underway | Standing::Settled | Standing::Barred(_) => {
                 self.settle(object, site, &found, outlook).await
             }
@@ -355,7 +368,9 @@ impl<E: External> Reconciler<E> {
         }
         self.record(object, Severity::Warning, failure.phase.reason(), &message).await;
         let wishes = failure.wishes.iter().cloned().chain([Wish::sync_failed(message)]);
-        if let Err(error) = self.publish(object, &News::conditions(wishes)).await {
+        // Of what could not be made there is nothing more to tell, such as how far its image had come.
+        let removed = if failure.phase == Phase::Create { E::CONDITIONS.to_vec() } else { Vec::new() };
+        if let Err(error) = self.publish(object, &News { removed, ..News::conditions(wishes) }).await {
             tracing::warn!(object = object.full_name(), error = error.message(), "cannot write status");
         }
         match failure.retry.unwrap_or_else(|| self.connector.retry(&failure.error)) {
@@ -380,40 +395,6 @@ struct Site<'a, E: External> {
 impl<E: External> Site<'_, E> {
     fn pass<'b>(&'b self, object: &'b E::Managed) -> Pass<'b, E> {
         Pass { object, host: self.host, config: &self.placement.config, incomplete: creation_is_incomplete(object) }
-    }
-}
-
-/// What is said of the object beside what the host shows.
-struct Outlook {
-    up_to_date: Wish,
-    refusal: Option<Refusal>,
-}
-
-impl Outlook {
-    /// All is as wished, but for a config that the object names and is not on.
-    fn of(placement: &Placement) -> Self {
-        let up_to_date = match &placement.ignored {
-            None => Wish::new(Type::UpToDate, Status::True, "ObserveMatched"),
-            Some(ignored) => Wish::new(Type::UpToDate, Status::False, "PlacementChanged").because(format!(
-                "spec.providerConfigRef names {ignored}, but the object is on {}; it stays there",
-                placement.config
-            )),
-        };
-        Self { up_to_date, refusal: None }
-    }
-
-    fn not_yet(self, reason: &'static str, message: Option<String>) -> Self {
-        Self { up_to_date: Wish { message, ..Wish::new(Type::UpToDate, Status::False, reason) }, ..self }
-    }
-
-    fn wishes(&self) -> [Wish; 2] {
-        match &self.refusal {
-            None => [Wish::synced(), self.up_to_date.clone()],
-            Some(Refusal { reason, message }) => [
-                Wish::sync_failed(format!("update failed: {message}")),
-                Wish::new(Type::UpToDate, Status::False, reason).because(message.clone()),
-            ],
-        }
     }
 }
 

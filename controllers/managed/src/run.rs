@@ -110,7 +110,7 @@ impl<E: External> Runner<E> {
             Requeue::Poll => Some(jitter(poll, seed(&object))),
             Requeue::After(delay) => Some(delay.min(poll)),
             // The reconciler has turned it into a delay already.
-            Requeue::Backoff => Some(poll),
+            Requeue::Backoff | Requeue::Held(_) => Some(poll),
         };
         self.remember(key, object);
         if let Some(delay) = delay {

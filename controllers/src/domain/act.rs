@@ -58,9 +58,10 @@ impl Domains {
         change: &Change,
     ) -> anyhow::Result<Found> {
         let uid = pass.object.uid().to_owned();
-        if change.power == Some(Power::Shutdown) {
-            self.shut_down(pass, &uid).await?;
-        }
+        let shutdown = match change.power {
+            Some(Power::Shutdown) => Some(self.shut_down(pass, &uid).await?),
+            Some(Power::Start) | None => None,
+        };
         let found = self.look(pass).await?;
         let order = self.order(pass, found.complete(around));
         let start = change.power == Some(Power::Start);
@@ -74,6 +75,7 @@ impl Domains {
             found.recheck = Some(SHUTDOWN_RECHECK);
         }
         found.hindrances = hindrances;
+        found.shutdown = shutdown;
         Ok(found)
     }
 
@@ -82,13 +84,14 @@ impl Domains {
         let wished = pass.object.parameters().shutdown.clone().unwrap_or_default();
         let timeout =
             wished.timeout.as_ref().map_or(Ok(SHUTDOWN_TIMEOUT), Span::duration).map_err(anyhow::Error::msg)?;
-        let asked = self.clocks().entry(uid.to_owned()).or_default().asked;
-        let overdue = asked.is_some_and(|asked| asked.elapsed() >= timeout);
+        let clock = *self.clocks().entry(uid.to_owned()).or_default();
+        let may_force = wished.force_after_timeout.unwrap_or_default();
+        let overdue = clock.asked.is_some_and(|asked| asked.elapsed() >= timeout) || (clock.ignored && may_force);
         let shown = wished.timeout.map_or_else(|| "2m".to_owned(), |timeout| timeout.0);
-        if asked.is_some() && !overdue {
-            return Ok(format!("the guest was asked to shut down and has {shown} to do so"));
+        if clock.asked.is_some() && !overdue {
+            return Ok(so_far(clock.ignored, &shown));
         }
-        let force = overdue && wished.force_after_timeout.unwrap_or_default();
+        let force = overdue && may_force;
         let mode = match wished.mode.unwrap_or_default() {
             apis::domain::ShutdownMode::Default => ShutdownMode::Default,
             apis::domain::ShutdownMode::Acpi => ShutdownMode::Acpi,
@@ -96,14 +99,18 @@ impl Domains {
         };
         let uuid = uid.to_owned();
         let done = pass.host.long(uid, move |host| Ok(stop(host, &uuid, mode, force)?)).await;
-        self.clocks().entry(uid.to_owned()).or_default().asked = Some(Instant::now());
+        let ignored = {
+            let mut clocks = self.clocks();
+            let clock = clocks.entry(uid.to_owned()).or_default();
+            clock.asked = Some(Instant::now());
+            clock.ignored |= overdue;
+            clock.ignored
+        };
         done.context(if force { "destroy domain" } else { "ask domain to shut down" })?;
-        Ok(match (overdue, force) {
-            (false, _) => format!("the guest was asked to shut down and has {shown} to do so"),
-            (true, true) => format!("the guest did not shut down within {shown} and was forced off"),
-            (true, false) => format!(
-                "the guest did not shut down within {shown} and was asked again; set shutdown.forceAfterTimeout to force it off"
-            ),
+        Ok(if force {
+            format!("the guest did not shut down within {shown} and was forced off")
+        } else {
+            so_far(ignored, &shown)
         })
     }
 
@@ -134,6 +141,17 @@ impl Domains {
             .await
             .context("undefine domain")?;
         Ok(Deletion::Requested)
+    }
+}
+
+/// How far a shutdown is. A guest that let its time pass once is said to, until it is off.
+fn so_far(ignored: bool, timeout: &str) -> String {
+    if ignored {
+        format!(
+            "the guest did not shut down within {timeout} and was asked again; set shutdown.forceAfterTimeout to force it off"
+        )
+    } else {
+        format!("the guest was asked to shut down and has {timeout} to do so")
     }
 }
 

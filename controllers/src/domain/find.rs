@@ -143,6 +143,7 @@ impl Domains {
             leases,
             media,
             hindrances: Vec::new(),
+            shutdown: None,
             power: None,
             recheck: None,
             guest_agent: None,
@@ -174,6 +175,7 @@ impl Domains {
         }
         clock.started = None;
         clock.asked = None;
+        clock.ignored = false;
         let (_, since) = *clock.stopped.get_or_insert_with(|| (entry.state.reason, Instant::now()));
         since.elapsed()
     }

@@ -3,14 +3,16 @@
 //! What the user set is wished always. What we must choose (name, UUID, machine, MAC and target of a new device) is wished when
 //! the thing is made, and read from the host ever after.
 
+mod disks;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, ensure};
 use apis::{
     Domain, Managed,
     domain::{
-        BootDevice, Console, Cpu, CpuMode, Disk, DiskBus, DiskDevice, DomainParameters, DomainType, Graphics,
-        GraphicsType, InterfaceModel, NetworkInterface, Os, Rng, RngSource,
+        BootDevice, Console, Cpu, CpuMode, DomainParameters, DomainType, Graphics, GraphicsType, InterfaceModel,
+        NetworkInterface, Os, Rng, RngSource,
     },
     volume::Format,
 };
@@ -66,7 +68,7 @@ pub fn render(object: &Domain, around: &Surroundings, facts: &Facts, base: Optio
         processor_model(&mut wishes, cpu);
     }
     boot(&mut wishes, parameters, around);
-    disks(&mut wishes, parameters, around, base)?;
+    disks::disks(&mut wishes, parameters, around, base)?;
     interfaces(&mut wishes, object, around)?;
     consoles(&mut wishes, object)?;
     graphics(&mut wishes, parameters.graphics.as_deref().unwrap_or_default());
@@ -168,13 +170,14 @@ fn memory_and_processors(wishes: &mut Wishes, parameters: &DomainParameters) -> 
         wishes.set("memory", most.to_string());
         wishes.set("currentMemory", now.to_string());
     }
-    match (parameters.vcpus, parameters.max_vcpus) {
-        (None, None) => {}
-        (vcpus, Some(most)) => {
-            wishes.set("vcpu", most.to_string());
-            wishes.set("vcpu@current", vcpus.unwrap_or(1).to_string());
-        }
-        (Some(vcpus), None) => wishes.set("vcpu", vcpus.to_string()),
+    let Some(most) = parameters.max_vcpus.or(parameters.vcpus) else { return Ok(()) };
+    let now = parameters.vcpus.unwrap_or(1);
+    wishes.set("vcpu", most.to_string());
+    // libvirt does not write the number of now where it is the most, so it would never be seen as wished.
+    if now == most {
+        wishes.flag("vcpu@current", false);
+    } else {
+        wishes.set("vcpu@current", now.to_string());
     }
     Ok(())
 }
@@ -222,128 +225,6 @@ fn boot(wishes: &mut Wishes, parameters: &DomainParameters, around: &Surrounding
         wishes.replace_all("os/boot", devices.iter().map(element).collect());
     }
 }
-
-// ---- disks ----
-
-fn disks(
-    wishes: &mut Wishes,
-    parameters: &DomainParameters,
-    around: &Surroundings,
-    base: Option<&Element>,
-) -> anyhow::Result<()> {
-    let mut targets = Targets::of(base);
-    let disks = parameters.disks.as_deref().unwrap_or_default();
-    wishes.own("devices/disk", DISK);
-    wishes.own("devices/disk", SEED);
-    for disk in disks {
-        let alias = format!("{DISK}{}", disk.name);
-        wishes.item("devices/disk", &alias, disk_part(disk, &alias, around, &mut targets)?);
-    }
-    if let Some(path) = &around.seed {
-        let alias = format!("{SEED}cloud-init");
-        let medium = Medium { path: path.clone(), format: Format::Raw, backing: Vec::new() };
-        let part = data(Part::new(), Some(&medium)).with("@device", "cdrom").with_flag("readonly", true);
-        wishes.item("devices/disk", &alias, place(part, &alias, DiskBus::Scsi, &mut targets)?);
-    }
-    let scsi = around.seed.is_some() || disks.iter().any(|disk| bus(disk) == DiskBus::Scsi);
-    if scsi {
-        // libvirt's own choice, lsilogic, has no driver in the kernels of cloud images.
-        wishes.item("devices/controller", "scsi,0", Part::new().with("@model", "virtio-scsi"));
-    }
-    Ok(())
-}
-
-fn disk_part(disk: &Disk, alias: &str, around: &Surroundings, targets: &mut Targets) -> anyhow::Result<Part> {
-    let device = disk.device.unwrap_or_default();
-    let mut part = data(Part::new(), around.media.get(&disk.name.0)).with(
-        "@device",
-        match device {
-            DiskDevice::Disk => "disk",
-            DiskDevice::Cdrom => "cdrom",
-        },
-    );
-    let always = match device {
-        DiskDevice::Disk => None,
-        DiskDevice::Cdrom => Some(true),
-    };
-    if let Some(read_only) = always.or(disk.read_only) {
-        part.flag("readonly", read_only);
-    }
-    if let Some(order) = disk.boot_order {
-        part.set("boot@order", order.to_string());
-    }
-    place(part, alias, bus(disk), targets)
-}
-
-fn bus(disk: &Disk) -> DiskBus {
-    let usual = match disk.device.unwrap_or_default() {
-        DiskDevice::Disk => DiskBus::Virtio,
-        DiskDevice::Cdrom => DiskBus::Scsi,
-    };
-    disk.bus.unwrap_or(usual)
-}
-
-/// The whole chain is spelled out, down to its end: QEMU then opens no file that an image's header names.
-fn data(part: Part, medium: Option<&Medium>) -> Part {
-    let part = part.with("@type", "file").with("driver@name", "qemu");
-    let Some(medium) = medium else { return part.with("driver@type", "raw").with_flag("source", false) };
-    let end = Element::new("backingStore");
-    let chain = medium.backing.iter().rev().fold(end, |below, (path, format)| {
-        Element::new("backingStore")
-            .attr("type", "file")
-            .child(Element::new("format").attr("type", format.as_libvirt()))
-            .child(Element::new("source").attr("file", path.as_str()))
-            .child(below)
-    });
-    part.with("driver@type", medium.format.as_libvirt())
-        .with("source@file", medium.path.as_str())
-        .with_whole("backingStore", chain)
-}
-
-fn place(part: Part, alias: &str, bus: DiskBus, targets: &mut Targets) -> anyhow::Result<Part> {
-    let (name, prefix) = match bus {
-        DiskBus::Virtio => ("virtio", "vd"),
-        DiskBus::Scsi => ("scsi", "sd"),
-        DiskBus::Sata => ("sata", "sd"),
-        DiskBus::Ide => ("ide", "hd"),
-        DiskBus::Usb => ("usb", "sd"),
-    };
-    let target = targets.target(alias, prefix)?;
-    Ok(part.with("target@bus", name).with("target@dev", target))
-}
-
-/// Which device names are taken, and by which of our disks.
-struct Targets {
-    ours: BTreeMap<String, String>,
-    taken: BTreeSet<String>,
-}
-
-impl Targets {
-    fn of(base: Option<&Element>) -> Self {
-        let mut targets = Self { ours: BTreeMap::new(), taken: BTreeSet::new() };
-        for disk in base.map(|base| base.find_all("devices/disk")).unwrap_or_default() {
-            let Some(target) = disk.attr_at("target@dev") else { continue };
-            targets.taken.insert(target.to_owned());
-            if let Some(alias) = disk.attr_at("alias@name") {
-                targets.ours.insert(alias.to_owned(), target.to_owned());
-            }
-        }
-        targets
-    }
-
-    /// A disk keeps its name for as long as its bus allows; a new one gets the first free.
-    fn target(&mut self, alias: &str, prefix: &str) -> anyhow::Result<String> {
-        if let Some(target) = self.ours.get(alias).filter(|target| target.starts_with(prefix)) {
-            return Ok(target.clone());
-        }
-        let free = ('a'..='z').map(|letter| format!("{prefix}{letter}")).find(|target| !self.taken.contains(target));
-        let target = free.with_context(|| format!("no name is free for {alias}: 26 disks on one bus are the most"))?;
-        self.taken.insert(target.clone());
-        Ok(target)
-    }
-}
-
-// ---- other devices ----
 
 fn interfaces(wishes: &mut Wishes, object: &Domain, around: &Surroundings) -> anyhow::Result<()> {
     wishes.own("devices/interface", NIC);

@@ -69,7 +69,9 @@ fn ready(strategy: RunStrategy, entry: &DomainEntry, found: &Found) -> Wish {
         (RunStrategy::Manual, State::Crashed) => Wish::unavailable(format!("the guest is {state}")),
         (RunStrategy::Manual, _) => Wish::available(),
         (RunStrategy::Halted, State::Shutoff | State::Crashed) => Wish::available(),
-        (RunStrategy::Halted, _) => Wish::unavailable(format!("the guest is {state} and was asked to shut down")),
+        (RunStrategy::Halted, _) => Wish::unavailable(
+            found.shutdown.clone().unwrap_or_else(|| format!("the guest is {state} and was asked to shut down")),
+        ),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Parameters become descriptions: golden files for what is made, and what an update changes and leaves.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails says so by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
 
 mod cases;
 mod changes;

@@ -147,7 +147,7 @@ pub(crate) fn refresh(connection: &Connection, mirror: &Mirror, claim: &Claim) -
         Claim::Volume { pool, name } => {
             let stamp = mirror.begin();
             let entry = Arc::new(connection.read_volume(pool, name)?);
-            mirror.store(stamp, |tables, written| tables.put_volume(entry, written));
+            mirror.store(stamp, |tables, written| tables.put_volume(&entry, written));
             Ok(())
         }
         Claim::Leases { network, .. } => {
@@ -267,7 +267,7 @@ pub(super) fn refresh_volumes(
             (Some((_, true)), Some(volume)) => presence(volume, known.as_deref())?,
         };
         let entry = Arc::new(VolumeEntry { pool: key, name, presence });
-        mirror.store(stamp, |tables, written| tables.put_volume(entry, written));
+        mirror.store(stamp, |tables, written| tables.put_volume(&entry, written));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The reconciler's outcome table: for each situation what is written, in which order, what the conditions say and when it goes on.
 //! The situations are those of crossplane-runtime's managed reconciler (`pkg/reconciler/managed/reconciler.go`) and this provider's own.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails says so by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
 
 mod deletion;
 mod fake;

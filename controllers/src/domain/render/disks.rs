@@ -1,0 +1,134 @@
+//! Disks of a Domain → wishes about its description: pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context;
+use apis::{
+    domain::{Disk, DiskBus, DiskDevice, DomainParameters},
+    volume::Format,
+};
+use libvirt::{
+    wish::{Part, Wishes},
+    xml::Element,
+};
+
+use super::{DISK, Medium, SEED, Surroundings};
+
+/// Wishes about all disks, and the seed as a CD-ROM.
+pub(super) fn disks(
+    wishes: &mut Wishes,
+    parameters: &DomainParameters,
+    around: &Surroundings,
+    base: Option<&Element>,
+) -> anyhow::Result<()> {
+    let mut targets = Targets::of(base);
+    let disks = parameters.disks.as_deref().unwrap_or_default();
+    wishes.own("devices/disk", DISK);
+    wishes.own("devices/disk", SEED);
+    for disk in disks {
+        let alias = format!("{DISK}{}", disk.name);
+        wishes.item("devices/disk", &alias, disk_part(disk, &alias, around, &mut targets)?);
+    }
+    if let Some(path) = &around.seed {
+        let alias = format!("{SEED}cloud-init");
+        let medium = Medium { path: path.clone(), format: Format::Raw, backing: Vec::new() };
+        let part = data(Part::new(), Some(&medium)).with("@device", "cdrom").with_flag("readonly", true);
+        wishes.item("devices/disk", &alias, place(part, &alias, DiskBus::Scsi, &mut targets)?);
+    }
+    let scsi = around.seed.is_some() || disks.iter().any(|disk| bus(disk) == DiskBus::Scsi);
+    if scsi {
+        // libvirt's own choice, lsilogic, has no driver in the kernels of cloud images.
+        wishes.item("devices/controller", "scsi,0", Part::new().with("@model", "virtio-scsi"));
+    }
+    Ok(())
+}
+
+fn disk_part(disk: &Disk, alias: &str, around: &Surroundings, targets: &mut Targets) -> anyhow::Result<Part> {
+    let device = disk.device.unwrap_or_default();
+    let mut part = data(Part::new(), around.media.get(&disk.name.0)).with(
+        "@device",
+        match device {
+            DiskDevice::Disk => "disk",
+            DiskDevice::Cdrom => "cdrom",
+        },
+    );
+    let always = match device {
+        DiskDevice::Disk => None,
+        DiskDevice::Cdrom => Some(true),
+    };
+    if let Some(read_only) = always.or(disk.read_only) {
+        part.flag("readonly", read_only);
+    }
+    if let Some(order) = disk.boot_order {
+        part.set("boot@order", order.to_string());
+    }
+    place(part, alias, bus(disk), targets)
+}
+
+fn bus(disk: &Disk) -> DiskBus {
+    let usual = match disk.device.unwrap_or_default() {
+        DiskDevice::Disk => DiskBus::Virtio,
+        DiskDevice::Cdrom => DiskBus::Scsi,
+    };
+    disk.bus.unwrap_or(usual)
+}
+
+/// The whole chain is spelled out, down to its end: QEMU then opens no file that an image's header names.
+fn data(part: Part, medium: Option<&Medium>) -> Part {
+    let part = part.with("@type", "file").with("driver@name", "qemu");
+    let Some(medium) = medium else { return part.with("driver@type", "raw").with_flag("source", false) };
+    let end = Element::new("backingStore");
+    let chain = medium.backing.iter().rev().fold(end, |below, (path, format)| {
+        Element::new("backingStore")
+            .attr("type", "file")
+            .child(Element::new("format").attr("type", format.as_libvirt()))
+            .child(Element::new("source").attr("file", path.as_str()))
+            .child(below)
+    });
+    part.with("driver@type", medium.format.as_libvirt())
+        .with("source@file", medium.path.as_str())
+        .with_whole("backingStore", chain)
+}
+
+fn place(part: Part, alias: &str, bus: DiskBus, targets: &mut Targets) -> anyhow::Result<Part> {
+    let (name, prefix) = match bus {
+        DiskBus::Virtio => ("virtio", "vd"),
+        DiskBus::Scsi => ("scsi", "sd"),
+        DiskBus::Sata => ("sata", "sd"),
+        DiskBus::Ide => ("ide", "hd"),
+        DiskBus::Usb => ("usb", "sd"),
+    };
+    let target = targets.target(alias, prefix)?;
+    Ok(part.with("target@bus", name).with("target@dev", target))
+}
+
+/// Which device names are taken, and by which of our disks.
+struct Targets {
+    ours: BTreeMap<String, String>,
+    taken: BTreeSet<String>,
+}
+
+impl Targets {
+    fn of(base: Option<&Element>) -> Self {
+        let mut targets = Self { ours: BTreeMap::new(), taken: BTreeSet::new() };
+        for disk in base.map(|base| base.find_all("devices/disk")).unwrap_or_default() {
+            let Some(target) = disk.attr_at("target@dev") else { continue };
+            targets.taken.insert(target.to_owned());
+            if let Some(alias) = disk.attr_at("alias@name") {
+                targets.ours.insert(alias.to_owned(), target.to_owned());
+            }
+        }
+        targets
+    }
+
+    /// A disk keeps its name for as long as its bus allows; a new one gets the first free.
+    fn target(&mut self, alias: &str, prefix: &str) -> anyhow::Result<String> {
+        if let Some(target) = self.ours.get(alias).filter(|target| target.starts_with(prefix)) {
+            return Ok(target.clone());
+        }
+        let free = ('a'..='z').map(|letter| format!("{prefix}{letter}")).find(|target| !self.taken.contains(target));
+        let target = free.with_context(|| format!("no name is free for {alias}: 26 disks on one bus are the most"))?;
+        self.taken.insert(target.clone());
+        Ok(target)
+    }
+}
