@@ -4,6 +4,7 @@
 
 // The objects are those of the golden files.
 #[path = "../../controllers/tests/render/cases.rs"]
+#[allow(dead_code, reason = "only the objects are of interest here, not what is made of them")]
 mod cases;
 
 use std::{

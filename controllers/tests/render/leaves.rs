@@ -139,11 +139,15 @@ fn every_leaf_of_every_kind_has_an_effect() {
     ] {
         let table = table(entries);
         assert_eq!(leaves(kind), table.iter().map(|(leaf, _)| leaf.clone()).collect(), "the leaves of {kind}");
-        table.iter().for_each(|(leaf, shown)| check(plain, leaf, shown));
+        for (leaf, shown) in &table {
+            check(plain, leaf, shown);
+        }
     }
     let table = cloud_init();
     assert_eq!(leaves("CloudInit"), table.iter().map(|(leaf, _)| leaf.clone()).collect());
-    table.iter().for_each(|(leaf, shown)| check("cloudinit", leaf, shown));
+    for (leaf, shown) in &table {
+        check("cloudinit", leaf, shown);
+    }
 }
 
 /// Every leaf of `forProvider`, as its CRD has it.
