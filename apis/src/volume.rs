@@ -56,7 +56,7 @@ pub struct VolumeSpec {
     validation = Rule::new("has(self.pool) == has(oldSelf.pool) && (!has(self.pool) || self.pool == oldSelf.pool)").message("pool cannot be changed: data would have to move; create a new Volume instead"),
     validation = Rule::new("has(self.poolRef) == has(oldSelf.poolRef) && (!has(self.poolRef) || self.poolRef == oldSelf.poolRef)").message("poolRef cannot be changed: data would have to move; create a new Volume instead"),
     validation = Rule::new("has(self.format) == has(oldSelf.format) && (!has(self.format) || self.format == oldSelf.format)").message("format cannot be changed: data would have to be converted; create a new Volume instead"),
-    validation = Rule::new("has(self.source) == has(oldSelf.source) && (!has(self.source) || self.source == oldSelf.source)").message("source cannot be changed: the volume already holds its image; create a new Volume instead"),
+    validation = Rule::new("has(self.source) == has(oldSelf.source) && (!has(self.source) || self.source == oldSelf.source)").message("source cannot be changed, because the volume may hold its image already: create a new Volume instead, or delete this one first if its import failed"),
     validation = Rule::new("has(self.backingStore) == has(oldSelf.backingStore) && (!has(self.backingStore) || self.backingStore == oldSelf.backingStore)").message("backingStore cannot be changed: the volume's data is a difference to it; create a new Volume instead")
 )]
 pub struct VolumeParameters {

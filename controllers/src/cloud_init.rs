@@ -23,7 +23,7 @@ use libvirt::{
 use managed::external::{Annotations, Deletion, External, Pass, Refusal, Report, Standing};
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Asker, Cluster},
     hosts::{Connector, owner},
     ownership::{Key, Record},
     references::{Referent, ReferentKind, Refers},
@@ -217,9 +217,7 @@ impl External for CloudInits {
     }
 
     async fn resolve(&self, object: &CloudInit, config: &ConfigId) -> anyhow::Result<Referents> {
-        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-
-        let pool = pool_field(object).resolve(&self.cluster, namespace, config, "cloudinit")?;
+        let pool = pool_field(object).resolve(&self.cluster, &Asker::of(object, config))?;
         let seed = self.seed(object).await?;
         // The content may be a password; a plain digest in a name that others can read would let them test guesses.
         let volume = format!("{}-{}.iso", object.external_name(), self.key.name_of(&seed.digest()));

@@ -243,28 +243,46 @@ fn uses<K: Managed>(object: &K, config: Option<&ConfigId>) -> bool {
     on.is_none() || config.is_none() || on.as_ref() == config
 }
 
+/// Who asks for a referent.
+#[derive(Clone, Debug)]
+pub struct Asker<'a> {
+    /// The word for its kind in messages.
+    pub word: String,
+    /// Its namespace, which is the referent's as well.
+    pub namespace: &'a str,
+    /// The config of its host, which must be the referent's as well.
+    pub config: &'a ConfigId,
+    /// Whether it is on the host already. It is kept true there also while a referent waits to be deleted after it.
+    pub made: bool,
+}
+
+impl<'a> Asker<'a> {
+    /// An object on its host.
+    pub fn of<K: Managed>(object: &'a K, config: &'a ConfigId) -> Self {
+        let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+        Self { word: K::kind(&()).to_lowercase(), namespace, config, made: was_created(object) }
+    }
+}
+
 /// A referent that is there, on the same host, and Ready; else an error that says what is waited for.
-pub fn ready<K: Managed>(
-    shelf: &Shelf<K>,
-    namespace: &str,
-    name: &str,
-    config: &ConfigId,
-    referrer: &str,
-) -> anyhow::Result<Arc<K>> {
+pub fn ready<K: Managed>(shelf: &Shelf<K>, asker: &Asker<'_>, name: &str) -> anyhow::Result<Arc<K>> {
+    let Asker { word, namespace, config, made } = asker;
     let kind = K::kind(&());
     let Some(object) = shelf.get(namespace, name) else {
         anyhow::bail!("waiting for {kind} {name}: there is none in namespace {namespace}")
     };
-    if let Some(host) = placed(&*object).filter(|host| host != config) {
-        let word = kind.to_lowercase();
+    if let Some(host) = placed(&*object).filter(|host| host != *config) {
         anyhow::bail!(
-            "{word} {name} uses providerConfig {}, but {referrer} uses providerConfig {}. Resources must use the same libvirt instance",
+            "{} {name} uses providerConfig {}, but {word} uses providerConfig {}. Resources must use the same libvirt instance",
+            kind.to_lowercase(),
             shown(&host, config),
             shown(config, &host)
         );
     }
-    let deleting = object.meta().deletion_timestamp.is_some();
-    anyhow::ensure!(!deleting, "waiting for {kind} {name}: it is being deleted");
+    if object.meta().deletion_timestamp.is_some() {
+        anyhow::ensure!(*made && object.observation().is_some(), "waiting for {kind} {name}: it is being deleted");
+        return Ok(object);
+    }
     anyhow::ensure!(condition::is_true(object.conditions(), Type::Ready), "waiting for {kind} {name}: it is not Ready");
     Ok(object)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use apis::{Managed, Pool, managed::annotation, placement::ConfigId, reference::Reference};
+use apis::{Managed, Pool, managed::annotation, reference::Reference};
 use libvirt::{
     Claim, Connection, DiskSource,
     mirror::{Presence, VolumeEntry},
@@ -12,7 +12,7 @@ use libvirt::{
 use managed::external::{Annotations, Deletion, Refusal};
 
 use crate::{
-    cluster::{Cluster, ready},
+    cluster::{Asker, Cluster, ready},
     hosts::Site,
     ownership::{Key, Record},
 };
@@ -27,18 +27,12 @@ pub struct PoolField<'a> {
 }
 
 impl PoolField<'_> {
-    /// The name of the pool on the host, once its Pool is ready. `referrer` is the word for who asks.
-    pub fn resolve(
-        self,
-        cluster: &Cluster,
-        namespace: &str,
-        config: &ConfigId,
-        referrer: &str,
-    ) -> anyhow::Result<String> {
+    /// The name of the pool on the host, once its Pool is ready.
+    pub fn resolve(self, cluster: &Cluster, asker: &Asker<'_>) -> anyhow::Result<String> {
         match (self.plain, self.reference) {
             (Some(name), _) => Ok(name.to_owned()),
             (None, Some(reference)) => {
-                let pool = ready(&cluster.pools, namespace, &reference.name, config, referrer)?;
+                let pool = ready(&cluster.pools, asker, &reference.name)?;
                 Ok(pool.external_name().to_owned())
             }
             (None, None) => anyhow::bail!("set pool or poolRef"),

@@ -27,7 +27,7 @@ use managed::{
 };
 
 use crate::{
-    cluster::{Cluster, ready},
+    cluster::{Asker, Cluster, ready},
     domain::find::chain,
     hosts::{Connector, owner},
     ownership::{Key, Record},
@@ -152,14 +152,14 @@ impl External for Volumes {
     }
 
     async fn resolve(&self, object: &Volume, config: &ConfigId) -> anyhow::Result<Referents> {
-        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        let asker = Asker::of(object, config);
         let parameters = object.parameters();
-        let pool = pool_field(object).resolve(&self.cluster, namespace, config, "volume")?;
+        let pool = pool_field(object).resolve(&self.cluster, &asker)?;
         let Some(backing) = &parameters.backing_store else { return Ok(Referents { pool, backing: None }) };
-        let below = ready(&self.cluster.volumes, namespace, &backing.volume_ref.name, config, "volume")?;
+        let below = ready(&self.cluster.volumes, &asker, &backing.volume_ref.name)?;
         let capacity = below.observation().and_then(|seen| seen.capacity.as_ref()?.bytes().ok()).unwrap_or_default();
         // The chain as a whole must be there, not just its first link.
-        let chain = chain(&self.cluster, namespace, object, config)?;
+        let chain = chain(&self.cluster, &asker, object)?;
         let (path, format) = chain.first().cloned().context("the backing volume has no path yet")?;
         Ok(Referents { pool, backing: Some(Below { path, format, capacity }) })
     }

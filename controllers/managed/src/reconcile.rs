@@ -24,6 +24,9 @@ use crate::{
     usage::Usages,
 };
 
+/// The reason of `UpToDate` while the host is away.
+const UNREACHABLE: &str = "Unreachable";
+
 /// Reconciles the objects of one kind.
 pub struct Reconciler<E: External> {
     /// The kind.
@@ -323,7 +326,7 @@ impl<E: External> Reconciler<E> {
     }
 
     async fn connect(&self, config: &ConfigId) -> Result<Arc<<E::Connector as Connect>::Host>, Failure> {
-        let unknown = || Wish::new(Type::UpToDate, Status::Unknown, "Unreachable");
+        let unknown = || Wish::new(Type::UpToDate, Status::Unknown, UNREACHABLE);
         self.connector.connect(config).await.map_err(|error| Failure::new(Phase::Connect, error).wish(unknown()))
     }
 
@@ -369,7 +372,10 @@ impl<E: External> Reconciler<E> {
         self.record(object, Severity::Warning, failure.phase.reason(), &message).await;
         let wishes = failure.wishes.iter().cloned().chain([Wish::sync_failed(message)]);
         // Of what could not be made there is nothing more to tell, such as how far its image had come.
-        let removed = if failure.phase == Phase::Create { E::CONDITIONS.to_vec() } else { Vec::new() };
+        let mut removed = if failure.phase == Phase::Create { E::CONDITIONS.to_vec() } else { Vec::new() };
+        if failure.phase != Phase::Connect && says_unreachable(object) {
+            removed.push(Type::UpToDate);
+        }
         if let Err(error) = self.publish(object, &News { removed, ..News::conditions(wishes) }).await {
             tracing::warn!(object = object.full_name(), error = error.message(), "cannot write status");
         }
@@ -411,6 +417,12 @@ fn identity<K: Managed>(object: &K, placement: &Placement) -> Metadata {
         changes.finalizer = Some(true);
     }
     changes
+}
+
+/// Whether the status still says that the host is away.
+fn says_unreachable<K: Managed>(object: &K) -> bool {
+    let up_to_date = object.conditions().iter().find(|condition| condition.type_ == Type::UpToDate.as_str());
+    up_to_date.is_some_and(|condition| condition.reason == UNREACHABLE)
 }
 
 /// A referent that is not there yet is waited for; its change wakes us.

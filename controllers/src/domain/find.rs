@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use super::{Clock, Domains, Found, Surroundings, power, render::Medium};
 use crate::{
-    cluster::{Cluster, ready},
+    cluster::{Asker, Cluster, ready},
     hosts::owner,
     mark,
 };
@@ -32,22 +32,22 @@ const LEASE_HURRY: Duration = Duration::from_mins(5);
 
 /// Reads the referents. What is missing or not Ready is waited for.
 pub(super) fn resolve(cluster: &Cluster, object: &Domain, config: &ConfigId) -> anyhow::Result<Surroundings> {
-    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    let asker = Asker::of(object, config);
     let parameters = object.parameters();
     let mut around = Surroundings::default();
     for disk in parameters.disks.iter().flatten() {
-        if let Some(medium) = medium(cluster, namespace, disk, config)? {
+        if let Some(medium) = medium(cluster, &asker, disk)? {
             around.media.insert(disk.name.0.clone(), medium);
         }
     }
     for nic in parameters.network_interfaces.iter().flatten() {
         if let Some(Reference { name }) = &nic.network_ref {
-            let network = ready(&cluster.networks, namespace, name, config, "domain")?;
+            let network = ready(&cluster.networks, &asker, name)?;
             around.networks.insert(nic.name.0.clone(), network.external_name().to_owned());
         }
     }
     if let Some(Reference { name }) = &parameters.cloud_init_ref {
-        let seed = ready(&cluster.cloud_inits, namespace, name, config, "domain")?;
+        let seed = ready(&cluster.cloud_inits, &asker, name)?;
         around.seed = Some(
             seed.observation()
                 .and_then(|seen| seen.path.clone())
@@ -55,27 +55,22 @@ pub(super) fn resolve(cluster: &Cluster, object: &Domain, config: &ConfigId) -> 
         );
     }
     if let Some(os) = &parameters.os {
-        around.kernel = boot_file(cluster, namespace, os.kernel_ref.as_ref(), config)?;
-        around.initrd = boot_file(cluster, namespace, os.initrd_ref.as_ref(), config)?;
+        around.kernel = boot_file(cluster, &asker, os.kernel_ref.as_ref())?;
+        around.initrd = boot_file(cluster, &asker, os.initrd_ref.as_ref())?;
     }
     Ok(around)
 }
 
-fn boot_file(
-    cluster: &Cluster,
-    namespace: &str,
-    reference: Option<&Reference>,
-    config: &ConfigId,
-) -> anyhow::Result<Option<String>> {
+fn boot_file(cluster: &Cluster, asker: &Asker<'_>, reference: Option<&Reference>) -> anyhow::Result<Option<String>> {
     let Some(Reference { name }) = reference else { return Ok(None) };
-    let volume = ready(&cluster.volumes, namespace, name, config, "domain")?;
+    let volume = ready(&cluster.volumes, asker, name)?;
     Ok(Some(path_of(&volume)?))
 }
 
-fn medium(cluster: &Cluster, namespace: &str, disk: &Disk, config: &ConfigId) -> anyhow::Result<Option<Medium>> {
+fn medium(cluster: &Cluster, asker: &Asker<'_>, disk: &Disk) -> anyhow::Result<Option<Medium>> {
     if let Some(Reference { name }) = &disk.volume_ref {
-        let volume = ready(&cluster.volumes, namespace, name, config, "domain")?;
-        let backing = chain(cluster, namespace, &volume, config)?;
+        let volume = ready(&cluster.volumes, asker, name)?;
+        let backing = chain(cluster, asker, &volume)?;
         return Ok(Some(Medium { path: path_of(&volume)?, format: format_of(&volume), backing }));
     }
     // The path of a volume that no object stands for is asked of the host.
@@ -83,17 +78,12 @@ fn medium(cluster: &Cluster, namespace: &str, disk: &Disk, config: &ConfigId) ->
 }
 
 /// The volumes below a volume, top first.
-pub(crate) fn chain(
-    cluster: &Cluster,
-    namespace: &str,
-    volume: &Volume,
-    config: &ConfigId,
-) -> anyhow::Result<Vec<(String, Format)>> {
+pub(crate) fn chain(cluster: &Cluster, asker: &Asker<'_>, volume: &Volume) -> anyhow::Result<Vec<(String, Format)>> {
     let mut below = Vec::new();
     let mut next = volume.parameters().backing_store.as_ref().map(|backing| backing.volume_ref.name.clone());
     while let Some(name) = next {
         anyhow::ensure!(below.len() < 16, "Volume {} stands on more than 16 others", volume.full_name());
-        let volume = ready(&cluster.volumes, namespace, &name, config, "volume")?;
+        let volume = ready(&cluster.volumes, asker, &name)?;
         below.push((path_of(&volume)?, format_of(&volume)));
         next = volume.parameters().backing_store.as_ref().map(|backing| backing.volume_ref.name.clone());
     }
