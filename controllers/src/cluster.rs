@@ -17,6 +17,7 @@ use kube::{
     runtime::reflector::{ObjectRef, Store},
 };
 use managed::{
+    intent::was_created,
     queue::Urgency,
     run::{KindQueue, key},
 };
