@@ -1,5 +1,7 @@
 //! An object that is to be true: made, kept, mended.
 
+use std::time::Duration;
+
 use apis::managed::ConfigKind;
 use apis::placement::ConfigId;
 use managed::reconcile::Requeue;
@@ -118,10 +120,17 @@ async fn drift_that_an_update_does_not_mend_is_tried_again_with_growing_delays()
     let rig = Rig::made().await;
     rig.thing(Thing::Drifted);
     rig.fake.world().outcome = Ok(Thing::Drifted);
-    for delay in [1, 2, 4, 8] {
-        assert_eq!(rig.pass().await, seconds(delay));
-        assert_eq!(rig.conditions(), [READY, SYNCED, "UpToDate=False UpdateRequested: size: 1, wished 2"]);
-    }
+    let unmended = [READY, SYNCED, "UpToDate=False UpdateRequested: size: 1, wished 2"];
+    assert_eq!(rig.pass().await, seconds(1));
+    assert_eq!(rig.log(), ["host: update", "event Normal UpdatedExternalResource", "status"]);
+    assert_eq!(rig.conditions(), unmended);
+    // Whatever wakes it meanwhile, it keeps its time.
+    let Requeue::After(rest) = rig.pass().await else { panic!("it does not wait") };
+    assert!(rest < Duration::from_secs(1), "{rest:?}");
+    assert_eq!((rig.log(), rig.conditions()), (vec![], unmended.map(str::to_owned).to_vec()));
+    tokio::time::sleep(rest).await;
+    assert_eq!(rig.pass().await, seconds(2));
+    assert_eq!(rig.log(), ["host: update"]);
     rig.thing(Thing::Settled);
     assert_eq!(rig.pass().await, Requeue::Poll);
     rig.thing(Thing::Drifted);
