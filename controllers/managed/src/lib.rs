@@ -26,5 +26,6 @@ pub mod plan;
 pub mod publish;
 pub mod queue;
 pub mod reconcile;
+mod removal;
 pub mod run;
 pub mod usage;

@@ -15,7 +15,7 @@ use kube::{Client, Resource};
 use crate::{
     backoff::Backoff,
     events::{Recorder, Severity},
-    external::{Connect, Deletion, External, Pass, Refusal, Report, Retry, Standing},
+    external::{Connect, External, Pass, Refusal, Report, Retry, Standing},
     failure::{At, Failure, Phase},
     intent::{Intent, creation_is_incomplete},
     outlook::Outlook,
@@ -259,73 +259,16 @@ impl<E: External> Reconciler<E> {
         Ok(recheck.map_or(Requeue::Poll, Requeue::After))
     }
 
-    // ---- taking it away ----
+    // ---- steps that taking away shares ----
 
-    async fn remove(&self, object: &mut E::Managed) -> Result<Requeue, Failure> {
-        let placement = self.place(object)?;
-        let host = self.connect(&placement.config).await?;
-        let pass = Pass { object, host: &host, config: &placement.config, incomplete: creation_is_incomplete(object) };
-        let deleted = self
-            .external
-            .delete(&pass)
-            .await
-            .map_err(|error| Failure::new(Phase::Delete, error).wish(Wish::deleting()))?;
-        match deleted {
-            Deletion::Absent => self.release(object).await,
-            Deletion::Requested => {
-                tracing::info!(object = object.full_name(), host = %placement.config, "deleted");
-                self.record(
-                    object,
-                    Severity::Normal,
-                    "DeletedExternalResource",
-                    "Successfully requested deletion of external resource",
-                )
-                .await;
-                self.publish(object, &News::conditions([Wish::deleting(), Wish::synced()])).await?;
-                Ok(Requeue::After(Duration::from_millis(1)))
-            }
-            Deletion::Waiting(message, recheck) => {
-                self.publish(object, &News::conditions([Wish::deleting().because(message), Wish::synced()])).await?;
-                Ok(Requeue::After(recheck))
-            }
-            Deletion::Refused(refusal) => {
-                let deleting = Wish::new(Type::Ready, Status::False, refusal.reason).because(refusal.message.clone());
-                Err(Failure::new(Phase::Delete, anyhow!(refusal.message)).wish(deleting))
-            }
-        }
-    }
-
-    /// Lets the object go: what is on the host is gone, or is to stay.
-    async fn release(&self, object: &mut E::Managed) -> Result<Requeue, Failure> {
-        let changes = Metadata { finalizer: Some(false), ..Metadata::default() };
-        let written = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish);
-        written.map_err(|failure| failure.wish(Wish::deleting()))?;
-        Ok(self.let_go(object))
-    }
-
-    fn let_go(&self, object: &E::Managed) -> Requeue {
-        self.forget(object);
-        Requeue::Never
-    }
-
-    /// Drops everything that is kept in memory for an object.
-    pub fn forget(&self, object: &E::Managed) {
-        self.external.forget(object);
-        self.usages.forget(object.uid());
-        self.events.forget(object.uid());
-        self.backoff.reset(&object.uid().to_owned());
-    }
-
-    // ---- steps that both ways share ----
-
-    fn place(&self, object: &E::Managed) -> Result<Placement, Failure> {
+    pub(crate) fn place(&self, object: &E::Managed) -> Result<Placement, Failure> {
         let neighbours = self.external.neighbours(object);
         self.connector
             .place(object, neighbours)
             .map_err(|message| Failure::new(Phase::Initialize, anyhow!(message)).retry(Retry::Poll))
     }
 
-    async fn connect(&self, config: &ConfigId) -> Result<Arc<<E::Connector as Connect>::Host>, Failure> {
+    pub(crate) async fn connect(&self, config: &ConfigId) -> Result<Arc<<E::Connector as Connect>::Host>, Failure> {
         let unknown = || Wish::new(Type::UpToDate, Status::Unknown, UNREACHABLE);
         self.connector.connect(config).await.map_err(|error| Failure::new(Phase::Connect, error).wish(unknown()))
     }
@@ -343,7 +286,7 @@ impl<E: External> Reconciler<E> {
         Ok(())
     }
 
-    async fn publish(
+    pub(crate) async fn publish(
         &self,
         object: &mut E::Managed,
         news: &News<<E::Managed as Managed>::Observation>,
@@ -386,7 +329,7 @@ impl<E: External> Reconciler<E> {
         }
     }
 
-    async fn record(&self, object: &E::Managed, severity: Severity, reason: &'static str, message: &str) {
+    pub(crate) async fn record(&self, object: &E::Managed, severity: Severity, reason: &'static str, message: &str) {
         self.events.record(object, severity, reason, message).await;
     }
 }

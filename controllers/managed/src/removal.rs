@@ -1,0 +1,77 @@
+//! Taking an object away: the half of a pass that deletes.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use apis::{
+    Managed,
+    condition::{Status, Type, Wish},
+};
+
+use crate::{
+    events::Severity,
+    external::{Deletion, External, Pass},
+    failure::{At, Failure, Phase},
+    intent::creation_is_incomplete,
+    publish::{self, Metadata, News},
+    reconcile::{Reconciler, Requeue},
+};
+
+impl<E: External> Reconciler<E> {
+    /// One look at an object that is being deleted: what is on the host goes, then our finalizer.
+    pub(crate) async fn remove(&self, object: &mut E::Managed) -> Result<Requeue, Failure> {
+        let placement = self.place(object)?;
+        let host = self.connect(&placement.config).await?;
+        let pass = Pass { object, host: &host, config: &placement.config, incomplete: creation_is_incomplete(object) };
+        let deleted = self
+            .external
+            .delete(&pass)
+            .await
+            .map_err(|error| Failure::new(Phase::Delete, error).wish(Wish::deleting()))?;
+        match deleted {
+            Deletion::Absent => self.release(object).await,
+            Deletion::Requested => {
+                tracing::info!(object = object.full_name(), host = %placement.config, "deleted");
+                self.record(
+                    object,
+                    Severity::Normal,
+                    "DeletedExternalResource",
+                    "Successfully requested deletion of external resource",
+                )
+                .await;
+                self.publish(object, &News::conditions([Wish::deleting(), Wish::synced()])).await?;
+                Ok(Requeue::After(Duration::from_millis(1)))
+            }
+            Deletion::Waiting(message, recheck) => {
+                self.publish(object, &News::conditions([Wish::deleting().because(message), Wish::synced()])).await?;
+                Ok(Requeue::After(recheck))
+            }
+            Deletion::Refused(refusal) => {
+                let deleting = Wish::new(Type::Ready, Status::False, refusal.reason).because(refusal.message.clone());
+                Err(Failure::new(Phase::Delete, anyhow!(refusal.message)).wish(deleting))
+            }
+        }
+    }
+
+    /// Lets the object go: what is on the host is gone, or is to stay.
+    pub(crate) async fn release(&self, object: &mut E::Managed) -> Result<Requeue, Failure> {
+        let changes = Metadata { finalizer: Some(false), ..Metadata::default() };
+        let written = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish);
+        written.map_err(|failure| failure.wish(Wish::deleting()))?;
+        Ok(self.let_go(object))
+    }
+
+    /// Nothing is left to do for the object.
+    pub(crate) fn let_go(&self, object: &E::Managed) -> Requeue {
+        self.forget(object);
+        Requeue::Never
+    }
+
+    /// Drops everything that is kept in memory for an object.
+    pub fn forget(&self, object: &E::Managed) {
+        self.external.forget(object);
+        self.usages.forget(object.uid());
+        self.events.forget(object.uid());
+        self.backoff.reset(&object.uid().to_owned());
+    }
+}
