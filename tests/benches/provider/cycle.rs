@@ -17,7 +17,7 @@ use crate::{
 };
 
 const REPETITIONS: usize = 20;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Measures and prints.
 pub(crate) fn measure(stage: &Stage, driver: Driver) -> Result<()> {

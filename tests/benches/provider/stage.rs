@@ -79,13 +79,11 @@ impl Stage {
     }
 
     /// The machine in a few words.
-    pub(crate) fn machine(&self) -> String {
+    pub(crate) fn machine() -> String {
         let cpus = std::thread::available_parallelism().map_or(0, usize::from);
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let load = load.split(' ').next().unwrap_or_default();
-        format!(
-            "{cpus} CPUs for the API server, libvirtd, the guests and the provider together, load {load} at the start"
-        )
+        format!("{cpus} CPUs for the API server, libvirtd, the guests and the provider together, load {load}")
     }
 }
 
