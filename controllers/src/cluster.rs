@@ -16,7 +16,10 @@ use kube::{
     Resource,
     runtime::reflector::{ObjectRef, Store},
 };
-use managed::{queue::Urgency, run::KindQueue};
+use managed::{
+    queue::Urgency,
+    run::{KindQueue, key},
+};
 
 use crate::references::{Referent, ReferentKind, Refers};
 
@@ -52,7 +55,7 @@ impl<K: Managed> Shelf<K> {
 
     fn wake_where(&self, matches: impl Fn(&K) -> bool) {
         for object in self.store.state().iter().filter(|object| matches(object)) {
-            self.queue.push(ObjectRef::from_obj(&**object), Urgency::Event);
+            self.queue.push(key(&**object), Urgency::Event);
         }
     }
 }

@@ -74,7 +74,8 @@ impl Configs {
     where
         K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
     {
-        let mut stream = kube::runtime::watcher(api, watcher::Config::default()).default_backoff().boxed();
+        let watcher = kube::runtime::watcher(api, watcher::Config::default());
+        let mut stream = watcher.default_backoff().modify(drop_unread::<K>).boxed();
         while let Some(event) = stream.next().await {
             match event {
                 Ok(event) => {
@@ -241,6 +242,14 @@ impl Configs {
             }
         }
     }
+}
+
+/// Takes out what nobody here reads: of a usage, that is most of it, and there is one for every object.
+fn drop_unread<K: Resource>(object: &mut K) {
+    let meta = object.meta_mut();
+    meta.managed_fields = None;
+    meta.owner_references = None;
+    meta.labels = None;
 }
 
 fn observation(facts: &Facts) -> HostObservation {

@@ -112,12 +112,19 @@ impl<E: External> Runner<E> {
             // The reconciler has turned it into a delay already.
             Requeue::Backoff => Some(poll),
         };
-        if self.store.get(key).is_some() {
-            self.written().insert(key.clone(), object);
-        }
+        self.remember(key, object);
         if let Some(delay) = delay {
             self.queue.push_after(key.clone(), delay);
         }
+    }
+
+    /// Keeps the object as we wrote it for as long as the watch is behind; in steady state nothing is kept twice.
+    fn remember(&self, key: &ObjectRef<E::Managed>, object: E::Managed) {
+        let mut written = self.written();
+        match self.store.get(key) {
+            Some(watched) if version(&object) > version(&*watched) => written.insert(key.clone(), object),
+            Some(_) | None => written.remove(key),
+        };
     }
 
     /// The object as we last wrote it or as the watch last showed it, whichever is newer.
@@ -141,7 +148,7 @@ impl<E: External> Runner<E> {
         loop {
             tokio::time::sleep(self.pace.sync).await;
             for object in self.store.state() {
-                self.queue.push(ObjectRef::from_obj(&*object), Urgency::Background);
+                self.queue.push(key(&*object), Urgency::Background);
             }
         }
     }
@@ -175,7 +182,7 @@ pub async fn watch<K: Managed>(
             Event::Apply(object) => note(&object, Urgency::Event, &mut seen, &queue, &*observer),
             Event::InitApply(object) => note(&object, Urgency::Background, &mut seen, &queue, &*observer),
             Event::Delete(object) => {
-                let key = ObjectRef::from_obj(&object);
+                let key = key(&object);
                 seen.remove(&key);
                 queue.forget(&key);
                 observer.gone(&object);
@@ -194,11 +201,21 @@ fn note<K: Managed>(
     queue: &KindQueue<K>,
     observer: &dyn Observer<K>,
 ) {
-    let key = ObjectRef::from_obj(object);
+    let key = key(object);
     observer.changed(object);
     let now = desired_state(object);
     if seen.insert(key.clone(), now) != Some(now) {
         queue.push(key, urgency);
+    }
+}
+
+/// The object's names alone: kube's own references carry its UID and version too, and a queue keeps several.
+pub fn key<K: Managed>(object: &K) -> ObjectRef<K> {
+    let meta = object.meta();
+    let key = ObjectRef::new(meta.name.as_deref().unwrap_or_default());
+    match meta.namespace.as_deref() {
+        Some(namespace) => key.within(namespace),
+        None => key,
     }
 }
 

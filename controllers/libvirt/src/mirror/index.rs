@@ -11,13 +11,15 @@ pub(super) struct Row<E> {
     written: u64,
 }
 
-impl<E> Row<E> {
-    pub(super) fn new(entry: Arc<E>, written: u64) -> Self {
-        Self { entry, written }
+impl<E: Clone> Row<E> {
+    /// A row keeps a copy, and gives copies: no reader's parsed descriptions stay with it (see [`super::Described`]).
+    pub(super) fn new(entry: &E, written: u64) -> Self {
+        Self { entry: Arc::new(entry.clone()), written }
     }
 
+    /// A copy to look at.
     pub(super) fn entry(&self) -> Arc<E> {
-        Arc::clone(&self.entry)
+        Arc::new(E::clone(&self.entry))
     }
 
     /// Whether it was written after a read with this stamp began.
@@ -44,7 +46,7 @@ pub(super) struct Change<E> {
     pub(super) after: Option<Arc<E>>,
 }
 
-impl<E: Entry + PartialEq> Index<E> {
+impl<E: Entry + PartialEq + Clone> Index<E> {
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }
@@ -69,7 +71,7 @@ impl<E: Entry + PartialEq> Index<E> {
         let before = self.take(uuid);
         if let Some(entry) = &entry {
             self.names.insert(entry.name().to_owned(), uuid.to_owned());
-            self.rows.insert(uuid.to_owned(), Row::new(Arc::clone(entry), stamp));
+            self.rows.insert(uuid.to_owned(), Row::new(entry, stamp));
         }
         (before != entry).then_some(Change { before, after: entry })
     }
