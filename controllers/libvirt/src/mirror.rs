@@ -170,7 +170,7 @@ impl Mirror {
     /// Puts a volume as read back after a write; its absence is an entry too.
     pub fn replace_volume(&self, entry: VolumeEntry) {
         let claim = Claim::Volume { pool: entry.pool.clone(), name: entry.name.clone() };
-        self.write(|tables, stamp| tables.put_volume(&Arc::new(entry), stamp));
+        self.write(move |tables, stamp| tables.put_volume(&entry, stamp));
         self.tell(Note::Refresh(claim));
     }
 

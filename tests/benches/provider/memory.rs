@@ -10,7 +10,7 @@ use crate::{
     stage::{Driver, Stage, kib},
 };
 
-const COUNT: usize = 1000;
+const COUNT: u16 = 1000;
 const POLL: Duration = Duration::from_secs(10);
 
 /// Measures and prints.
@@ -21,8 +21,8 @@ pub(crate) fn measure(stage: &Stage) -> Result<()> {
     std::thread::sleep(POLL / 2);
     let empty = Resident::of(&provider)?;
     let mut watch = Watch::start(&namespace, stage)?;
-    namespace.apply(&Driver::Test.domains("object", COUNT))?;
-    watch.until_ready(COUNT)?;
+    namespace.apply(&Driver::Test.domains("object", usize::from(COUNT)))?;
+    watch.until_ready(usize::from(COUNT))?;
     let busy = Resident::of(&provider)?;
     // Everything has been polled twice, so buffers of the poll are part of it.
     std::thread::sleep(POLL * 5 / 2);
@@ -51,11 +51,16 @@ impl Resident {
 
     fn mib(&self) -> String {
         let Self(figures) = self;
-        figures.map(|figure| format!("{:>5.1} MiB", figure as f64 / 1024.0)).join(" ")
+        figures.map(|figure| format!("{:>5.1} MiB", number(figure) / 1024.0)).join(" ")
     }
 
     fn each(&self, empty: &Self) -> String {
         let [first, second, third] = std::array::from_fn(|which| self.0[which].saturating_sub(empty.0[which]));
-        [first, second, third].map(|figure| format!("{:>5.1} KiB", figure as f64 / COUNT as f64)).join(" ")
+        [first, second, third].map(|figure| format!("{:>5.1} KiB", number(figure) / f64::from(COUNT))).join(" ")
     }
+}
+
+/// KiB as a number to divide; four TiB is more than any process here has.
+fn number(figure: u64) -> f64 {
+    f64::from(u32::try_from(figure).unwrap_or(u32::MAX))
 }

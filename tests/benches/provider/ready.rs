@@ -17,6 +17,8 @@ use crate::{
 };
 
 const COUNT: usize = 50;
+/// The same, to divide by.
+const EACH: f64 = 50.0;
 const PATIENCE: Duration = Duration::from_mins(5);
 const COLUMNS: &str = "-o=custom-columns=N:.metadata.name,R:.status.conditions[?(@.type==\"Ready\")].status";
 
@@ -144,7 +146,7 @@ fn requests(provider: &Provider) -> Result<HashMap<String, f64>> {
 fn delta(before: &HashMap<String, f64>, after: &HashMap<String, f64>) -> String {
     let mut parts: Vec<String> = after
         .iter()
-        .map(|(name, count)| (name, (count - before.get(name).copied().unwrap_or(0.0)) / COUNT as f64))
+        .map(|(name, count)| (name, (count - before.get(name).copied().unwrap_or(0.0)) / EACH))
         .filter(|(_, count)| *count > 0.0)
         .map(|(name, count)| {
             let labels = name.split('"').skip(1).step_by(2).collect::<Vec<_>>().join(" ");

@@ -83,9 +83,7 @@ impl Stage {
         let cpus = std::thread::available_parallelism().map_or(0, usize::from);
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let load = load.split(' ').next().unwrap_or_default();
-        format!(
-            "{cpus} CPUs for the API server, libvirtd, the guests and the provider together, load {load} at the start"
-        )
+        format!("{cpus} CPUs for the API server, libvirtd, the guests and the provider together, load {load}")
     }
 }
 

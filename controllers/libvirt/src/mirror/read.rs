@@ -146,7 +146,7 @@ pub(crate) fn refresh(connection: &Connection, mirror: &Mirror, claim: &Claim) -
         Claim::Pool(id) => refresh_pool(connection, mirror, id),
         Claim::Volume { pool, name } => {
             let stamp = mirror.begin();
-            let entry = Arc::new(connection.read_volume(pool, name)?);
+            let entry = connection.read_volume(pool, name)?;
             mirror.store(stamp, |tables, written| tables.put_volume(&entry, written));
             Ok(())
         }
@@ -266,7 +266,7 @@ pub(super) fn refresh_volumes(
             (Some((_, true)), None) => Presence::Absent,
             (Some((_, true)), Some(volume)) => presence(volume, known.as_deref())?,
         };
-        let entry = Arc::new(VolumeEntry { pool: key, name, presence });
+        let entry = VolumeEntry { pool: key, name, presence };
         mirror.store(stamp, |tables, written| tables.put_volume(&entry, written));
     }
     Ok(())

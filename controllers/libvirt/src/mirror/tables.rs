@@ -66,7 +66,7 @@ impl Tables {
         Some(self.volumes.get(pool)?.get(name)?.entry())
     }
 
-    pub(super) fn put_volume(&mut self, entry: &Arc<VolumeEntry>, stamp: u64) -> Vec<Arc<str>> {
+    pub(super) fn put_volume(&mut self, entry: &VolumeEntry, stamp: u64) -> Vec<Arc<str>> {
         let claim = Claim::Volume { pool: entry.pool.clone(), name: entry.name.clone() };
         if !self.claims.has(&claim) {
             return Vec::new();
@@ -76,7 +76,7 @@ impl Tables {
         if before.is_some_and(|row| row.is_newer(stamp)) {
             return Vec::new();
         }
-        let same = before.is_some_and(|row| row.entry() == *entry);
+        let same = before.is_some_and(|row| *row.entry() == *entry);
         rows.insert(entry.name.clone(), Row::new(entry, stamp));
         if same { Vec::new() } else { self.claims.of(&claim).collect() }
     }
