@@ -122,7 +122,8 @@ pub fn parse_span(text: &str) -> Option<Duration> {
         total = total.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
         rest = &rest[unit..];
     }
-    Some(total)
+    // Longer than anyone waits; beyond it, sums with other times would overflow.
+    Some(total.min(Duration::from_hours(24 * 365)))
 }
 
 impl JsonSchema for Span {

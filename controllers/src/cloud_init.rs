@@ -9,7 +9,6 @@ use apis::{
     CloudInit, Managed,
     cloud_init::{CloudInitObservation, Content},
     condition::{Type, Wish},
-    managed::annotation,
     placement::ConfigId,
     reference::KeyReference,
 };
@@ -20,13 +19,12 @@ use libvirt::{
     mirror::{Presence, VolumeEntry},
     xml::Element,
 };
-use managed::external::{Annotations, Deletion, External, Pass, Refusal, Report, Standing};
+use managed::external::{Annotations, Deletion, External, Pass, Report, Standing};
 
 use crate::{
     cluster::{Asker, Cluster},
     hosts::{Connector, owner},
     ownership::{Key, Record},
-    references::{Referent, ReferentKind, Refers},
     storage::{self, PoolField},
 };
 use seed::Seed;
@@ -54,7 +52,7 @@ pub struct Referents {
 /// What the host has of a `CloudInit`.
 pub struct Found {
     entry: Arc<VolumeEntry>,
-    pool_uuid: String,
+    pool_uuid: Option<String>,
     instance_id: Option<String>,
     /// Volumes with earlier content that are there still.
     outdated: Vec<String>,
@@ -76,11 +74,10 @@ impl CloudInits {
     }
 
     /// The volumes that the object's signed records name, in this pool of this host.
-    fn ours(&self, pass: &Pass<'_, Self>, pool_uuid: &str) -> Vec<String> {
-        let text = pass.object.annotation(annotation::OWNERSHIP).unwrap_or_default();
-        let records = text.lines().filter_map(|line| Record::verify(line, &self.key));
-        let here = |record: &Record| record.is_of(pass.object.uid(), pass.host.uuid(), pool_uuid, &record.volume);
-        records.filter(here).map(|record| record.volume).collect()
+    fn ours(&self, pass: &Pass<'_, Self>, pool_uuid: Option<&str>) -> Vec<String> {
+        let here = |record: &Record| record.host == pass.host.uuid() && Some(record.pool.as_str()) == pool_uuid;
+        let records = storage::records(pass.object, &self.key).into_iter().filter(here);
+        records.map(|record| record.volume).collect()
     }
 
     async fn content(&self, namespace: &str, field: &str, content: &Content) -> anyhow::Result<Vec<u8>> {
@@ -140,44 +137,18 @@ impl CloudInits {
         })
     }
 
-    fn pool_name(&self, object: &CloudInit) -> Option<String> {
-        pool_field(object)
-            .name(&self.cluster, object.metadata.namespace.as_deref().unwrap_or_default())
-            .or_else(|| object.observation()?.pool.clone())
-    }
-
-    fn pool_uuid(pass: &Pass<'_, Self>, pool: &str) -> String {
-        pass.host.mirror().pool_by_name(pool).map(|pool| pool.uuid.clone()).unwrap_or_default()
-    }
-
-    /// Puts together what was found. Volumes with earlier content that nobody has any more are taken away on the way.
     fn found(&self, pass: &Pass<'_, Self>, referents: &Referents, entry: Arc<VolumeEntry>) -> Found {
-        let pool_uuid = Self::pool_uuid(pass, &referents.pool);
-        let outdated = self.ours(pass, &pool_uuid).into_iter().filter(|volume| *volume != referents.volume).collect();
-        Found { entry, pool_uuid, instance_id: seed::instance_id(&referents.seed.meta_data), outdated }
+        let pool_uuid = pass.host.pool_uuid(&referents.pool);
+        let mut outdated = self.ours(pass, pool_uuid.as_deref());
+        outdated.retain(|volume| *volume != referents.volume);
+        Found { entry, pool_uuid, instance_id: instance_id(pass.object, &referents.seed), outdated }
     }
+}
 
-    /// Takes away earlier content that no guest has. Says what stays.
-    async fn tidy(&self, pass: &Pass<'_, Self>, pool: &str, outdated: &[String]) -> anyhow::Result<Vec<String>> {
-        let mut left = Vec::new();
-        for volume in outdated {
-            match storage::delete(pass.host, pool, volume).await? {
-                Deletion::Absent | Deletion::Requested => {}
-                Deletion::Waiting(..) | Deletion::Refused(_) => left.push(volume.clone()),
-            }
-        }
-        Ok(left)
-    }
-
-    fn records(&self, pass: &Pass<'_, Self>, pool_uuid: &str, volumes: &[String]) -> String {
-        let record = |volume: &String| Record {
-            uid: pass.object.uid().to_owned(),
-            host: pass.host.uuid().to_owned(),
-            pool: pool_uuid.to_owned(),
-            volume: volume.clone(),
-        };
-        volumes.iter().map(|volume| record(volume).sign(&self.key)).collect::<Vec<_>>().join("\n")
-    }
+/// The instance-id of the guest, unless it stands in a Secret.
+fn instance_id(object: &CloudInit, seed: &Seed) -> Option<String> {
+    let from_secret = object.parameters().meta_data.as_ref().is_some_and(|content| content.secret_key_ref.is_some());
+    if from_secret { None } else { seed::instance_id(&seed.meta_data) }
 }
 
 fn pool_field(object: &CloudInit) -> PoolField<'_> {
@@ -186,10 +157,13 @@ fn pool_field(object: &CloudInit) -> PoolField<'_> {
 }
 
 /// Makes the volume for a seed of this size. What an attempt before left goes first.
-fn make(host: &Connection, pool: &str, name: &str, size: usize, resumed: bool) -> anyhow::Result<()> {
+fn make(host: &Connection, pool: &str, name: &str, size: usize) -> anyhow::Result<()> {
     let found = host.find_pool_by_name(pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
     if let Some(volume) = found.find_volume(name)? {
-        anyhow::ensure!(resumed, "{}", storage::foreign_volume(name, pool).message);
+        let path = volume.path()?;
+        if let Some(user) = storage::user(host, pool, name, &path)? {
+            anyhow::bail!("the part of a seed that was left is used by {user}");
+        }
         volume.delete().context("remove the part of a seed that was left")?;
     }
     let bytes = |name: &str| Element::new(name).attr("unit", "bytes").text(size.to_string());
@@ -212,8 +186,7 @@ impl External for CloudInits {
     const CONDITIONS: &'static [Type] = &[];
 
     fn neighbours(&self, object: &CloudInit) -> Vec<ConfigId> {
-        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-        object.referents().iter().filter_map(|referent| self.cluster.host_of(namespace, referent)).collect()
+        self.cluster.hosts_of_referents(object)
     }
 
     async fn resolve(&self, object: &CloudInit, config: &ConfigId) -> anyhow::Result<Referents> {
@@ -226,21 +199,17 @@ impl External for CloudInits {
 
     async fn find(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
         let entry = storage::look(pass.host, &owner(pass.object), &referents.pool, &referents.volume).await?;
-        let mut found = self.found(pass, referents, entry);
-        if !found.outdated.is_empty() && found.entry.description().is_some() && !pass.incomplete {
-            found.outdated = self.tidy(pass, &referents.pool, &found.outdated).await?;
-        }
-        Ok(found)
+        Ok(self.found(pass, referents, entry))
     }
 
     fn compare(&self, pass: &Pass<'_, Self>, referents: &Referents, found: &Found) -> anyhow::Result<Standing<Change>> {
         let pool = &referents.pool;
         match &found.entry.presence {
-            Presence::Present(_) if !self.ours(pass, &found.pool_uuid).contains(&referents.volume) => {
+            Presence::Present(_) if !self.ours(pass, found.pool_uuid.as_deref()).contains(&referents.volume) => {
                 Ok(Standing::Barred(storage::foreign_volume(&referents.volume, pool)))
             }
             // A seed that was cut short is written anew: its content is in the spec.
-            Presence::Present(_) if pass.incomplete => Ok(Standing::Absent),
+            Presence::Present(_) if pass.creation.is_incomplete() => Ok(Standing::Absent),
             Presence::Present(_) => Ok(Standing::Settled),
             Presence::Absent => Ok(Standing::Absent),
             Presence::PoolInactive => anyhow::bail!("pool {pool} is not running, so nothing can be said of the seed"),
@@ -248,19 +217,17 @@ impl External for CloudInits {
         }
     }
 
-    async fn record(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Annotations> {
-        let pool_uuid = Self::pool_uuid(pass, &referents.pool);
-        let mut volumes = self.ours(pass, &pool_uuid);
-        if !volumes.contains(&referents.volume) {
-            let entry = storage::read(pass.host, &referents.pool, &referents.volume).await?;
-            anyhow::ensure!(
-                entry.description().is_none(),
-                "{}",
-                storage::foreign_volume(&referents.volume, &referents.pool).message
-            );
-            volumes.push(referents.volume.clone());
+    async fn record(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<managed::external::Record> {
+        let Referents { pool, volume, seed: _ } = referents;
+        let uuid = pass.host.pool_uuid(pool).with_context(|| format!("there is no pool {pool} on the host"))?;
+        let mut volumes = self.ours(pass, Some(&uuid));
+        let leftover = storage::read(pass.host, pool, volume).await?.description().is_some();
+        if !volumes.contains(volume) {
+            anyhow::ensure!(!leftover, "{}", storage::foreign_volume(volume, pool).message);
+            volumes.push(volume.clone());
         }
-        Ok(vec![(annotation::OWNERSHIP, Some(self.records(pass, &pool_uuid, &volumes)))])
+        let annotations = storage::record(pass.object, pass.host, &uuid, &volumes, &self.key);
+        Ok(managed::external::Record { annotations, leftover })
     }
 
     async fn create(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
@@ -268,9 +235,8 @@ impl External for CloudInits {
         storage::forget_ghost(pass.host, &referents.pool, &referents.volume).await?;
         let (pool, name, size) = (referents.pool.clone(), referents.volume.clone(), image.len());
         // The name tells the content and the record was there before, so a volume of that name that is left is ours.
-        let resumed = pass.incomplete;
         let _sharing = pass.host.sharing(&referents.pool).await;
-        pass.host.long(&format!("{pool}/{name}"), move |host| make(host, &pool, &name, size, resumed)).await?;
+        pass.host.long(&format!("{pool}/{name}"), move |host| make(host, &pool, &name, size)).await?;
         let request = UploadRequest {
             pool: referents.pool.clone(),
             volume: referents.volume.clone(),
@@ -289,31 +255,26 @@ impl External for CloudInits {
     }
 
     async fn delete(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
-        let namespace = pass.object.metadata.namespace.as_deref().unwrap_or_default();
-        let referent =
-            Referent { kind: ReferentKind::CloudInit, name: pass.object.metadata.name.clone().unwrap_or_default() };
-        if let Some(user) = self.cluster.referrer(namespace, &referent) {
-            return Ok(Deletion::Refused(Refusal {
-                reason: "InUse",
-                message: format!("the seed is used by {user}; it is deleted after it"),
-            }));
+        if let Some(refusal) = self.cluster.in_use("the seed", pass.object) {
+            return Ok(Deletion::Refused(refusal));
         }
-        let Some(pool) = self.pool_name(pass.object) else { return Ok(Deletion::Absent) };
-        let mut deletion = Deletion::Absent;
-        for volume in self.ours(pass, &Self::pool_uuid(pass, &pool)) {
-            let entry = storage::read(pass.host, &pool, &volume).await?;
-            match storage::without_deleting(&entry, &pool) {
-                Some(Deletion::Absent) => continue,
-                Some(other) => return Ok(other),
-                None => {}
-            }
-            match storage::delete(pass.host, &pool, &volume).await? {
-                Deletion::Absent => {}
-                Deletion::Requested => deletion = Deletion::Requested,
-                other @ (Deletion::Waiting(..) | Deletion::Refused(_)) => return Ok(other),
+        storage::take_away(pass.host, storage::records(pass.object, &self.key)).await
+    }
+
+    /// Takes away earlier content that no guest has any more.
+    async fn tidy(&self, pass: &Pass<'_, Self>, referents: &Referents, found: &Found) -> anyhow::Result<Annotations> {
+        let Some(uuid) = found.pool_uuid.as_deref().filter(|_| !found.outdated.is_empty()) else {
+            return Ok(Annotations::new());
+        };
+        let mut left = Vec::new();
+        for volume in &found.outdated {
+            match storage::delete(pass.host, &referents.pool, volume).await? {
+                Deletion::Absent | Deletion::Requested => {}
+                Deletion::Waiting(..) | Deletion::Refused(_) => left.push(volume.clone()),
             }
         }
-        Ok(deletion)
+        left.push(referents.volume.clone());
+        Ok(storage::record(pass.object, pass.host, uuid, &left, &self.key))
     }
 
     fn report(
@@ -335,7 +296,8 @@ impl External for CloudInits {
         let mut kept = found.outdated.clone();
         kept.extend(referents.map(|referents| referents.volume.clone()));
         let recheck = (!found.outdated.is_empty()).then_some(TIDY);
-        let annotations = vec![(annotation::OWNERSHIP, Some(self.records(pass, &found.pool_uuid, &kept)))];
+        let signed = |uuid: &String| storage::record(pass.object, pass.host, uuid, &kept, &self.key);
+        let annotations = found.pool_uuid.as_ref().map(signed).unwrap_or_default();
         Report { annotations, recheck, ..Report::of(observation, Wish::available()) }
     }
 

@@ -17,7 +17,8 @@ use kube::{
     runtime::reflector::{ObjectRef, Store},
 };
 use managed::{
-    intent::was_created,
+    creation::was_created,
+    external::Refusal,
     queue::Urgency,
     run::{KindQueue, key},
 };
@@ -105,7 +106,7 @@ impl Cluster {
     }
 
     /// An object that refers to this one, as messages name it.
-    pub fn referrer(&self, namespace: &str, referent: &Referent) -> Option<String> {
+    fn referrer(&self, namespace: &str, referent: &Referent) -> Option<String> {
         let named = |kind: &str, name: String| format!("{kind} {name}");
         let domain = self
             .domains
@@ -122,6 +123,20 @@ impl Cluster {
                 .map(|object| named("CloudInit", object.full_name()))
         };
         domain.or_else(volume).or_else(seed)
+    }
+
+    /// Why an object is not deleted yet: another object refers to it.
+    pub fn in_use<K: Managed + Refers>(&self, what: &str, object: &K) -> Option<Refusal> {
+        let meta = object.meta();
+        let referent = Referent { kind: K::AS_REFERENT?, name: meta.name.clone().unwrap_or_default() };
+        let user = self.referrer(meta.namespace.as_deref().unwrap_or_default(), &referent)?;
+        Some(Refusal { reason: "InUse", message: format!("{what} is used by {user}; it is deleted after it") })
+    }
+
+    /// The configs of the objects that this one refers to, as far as they are placed.
+    pub fn hosts_of_referents<K: Managed + Refers>(&self, object: &K) -> Vec<ConfigId> {
+        let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+        object.referents().iter().filter_map(|referent| self.host_of(namespace, referent)).collect()
     }
 
     /// Wakes one referent: what it waited for may have gone.
@@ -209,7 +224,7 @@ impl Cluster {
     }
 
     /// The host that a referent is on, once it is placed.
-    pub fn host_of(&self, namespace: &str, referent: &Referent) -> Option<ConfigId> {
+    fn host_of(&self, namespace: &str, referent: &Referent) -> Option<ConfigId> {
         let name = &referent.name;
         match referent.kind {
             ReferentKind::Volume => placed(&*self.volumes.get(namespace, name)?),

@@ -22,9 +22,9 @@ use libvirt::{
     mirror::DomainEntry,
     rule::{Route, Rules},
 };
-use managed::external::{Annotations, Deletion, External, Pass, Refusal, Report, Standing};
+use managed::external::{Deletion, External, Pass, Record, Refusal, Report, Standing};
 
-use crate::{cluster::Cluster, hosts::Connector, references::Refers};
+use crate::{cluster::Cluster, hosts::Connector};
 pub use power::Power;
 pub use render::Surroundings;
 
@@ -44,6 +44,8 @@ struct Clock {
     ignored: bool,
     stopped: Option<(u32, Instant)>,
     started: Option<(u32, Instant)>,
+    /// We took its definition away ourselves: that it is absent then is no riddle.
+    undefined: bool,
 }
 
 /// What the host has of a Domain.
@@ -153,8 +155,7 @@ impl External for Domains {
     const CONDITIONS: &'static [Type] = &[Type::RestartRequired, Type::GuestAgentConnected];
 
     fn neighbours(&self, object: &Domain) -> Vec<ConfigId> {
-        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-        object.referents().iter().filter_map(|referent| self.cluster.host_of(namespace, referent)).collect()
+        self.cluster.hosts_of_referents(object)
     }
 
     async fn resolve(&self, object: &Domain, config: &ConfigId) -> anyhow::Result<Surroundings> {
@@ -182,8 +183,8 @@ impl External for Domains {
         })
     }
 
-    async fn record(&self, _: &Pass<'_, Self>, _: &Surroundings) -> anyhow::Result<Annotations> {
-        Ok(Annotations::new())
+    async fn record(&self, _: &Pass<'_, Self>, _: &Surroundings) -> anyhow::Result<Record> {
+        Ok(Record::default())
     }
 
     async fn create(&self, pass: &Pass<'_, Self>, around: &Surroundings) -> anyhow::Result<Found> {

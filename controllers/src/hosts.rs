@@ -1,6 +1,9 @@
 //! Places objects on configs, and connects configs to libvirt hosts.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use apis::{
@@ -13,9 +16,9 @@ use apis::{
 use libvirt::{
     Connection, Endpoint, Error, Facts, Host, Hosts, Key, LaneKind, Mirror, Settings, Upload, UploadRequest,
 };
-use managed::external::{Connect, Retry};
+use managed::external::{Connect, Effect, Retry};
 
-use crate::cluster::Cluster;
+use crate::{cluster::Cluster, volume::fetch::FetchError};
 
 /// All hosts, as the configs name them.
 pub struct Connector {
@@ -111,9 +114,24 @@ impl Connect for Connector {
         match error.chain().find_map(|cause| cause.downcast_ref::<libvirt::Error>()).map(|error| error.kind) {
             Some(Rejected | Denied) => Retry::Poll,
             Some(Busy | Gone) => Retry::Soon,
+            Some(Exists | Other | Unreachable) | None if is_lasting(error) => Retry::Poll,
             Some(Exists | Other | Unreachable) | None => Retry::Backoff,
         }
     }
+
+    fn effect(&self, error: &anyhow::Error) -> Effect {
+        use libvirt::Kind::{Busy, Denied, Exists, Gone, Other, Rejected, Unreachable};
+        match error.chain().find_map(|cause| cause.downcast_ref::<libvirt::Error>()).map(|error| error.kind) {
+            Some(Unreachable) => Effect::Unknown,
+            Some(Busy) => Effect::Untried,
+            Some(Denied | Exists | Gone | Other | Rejected) | None => Effect::None,
+        }
+    }
+}
+
+/// Whether an image will not come before somebody mends its source.
+fn is_lasting(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<FetchError>().is_some_and(FetchError::is_lasting))
 }
 
 /// A connected host whose mirror has read it.
@@ -131,6 +149,11 @@ impl Site {
     /// What the host has.
     pub fn mirror(&self) -> &Mirror {
         self.host.mirror()
+    }
+
+    /// The UUID of a pool of this name; None where there is no such pool.
+    pub fn pool_uuid(&self, name: &str) -> Option<String> {
+        self.mirror().pool_by_name(name).map(|pool| pool.uuid.clone())
     }
 
     /// Whether two configs lead to one host. Boards are shipped with the same UUID, so the name counts too.
@@ -181,8 +204,18 @@ impl Site {
         make: impl FnOnce(&Connection) -> anyhow::Result<T> + Send + 'static,
     ) -> anyhow::Result<T> {
         let lock = self.host.pool_lock(pool);
-        let _alone = lock.write().await;
-        self.long(pool, make).await
+        let begun = Instant::now();
+        loop {
+            if let Ok(_alone) = lock.try_write() {
+                return self.long(pool, make).await;
+            }
+            if begun.elapsed() > PATIENCE {
+                let why = format!("pool {pool} is busy: something is written into one of its volumes");
+                return Err(Error::busy(why).into());
+            }
+            // Standing in line would make everybody wait who comes after, for as long as an image takes.
+            tokio::time::sleep(TURN).await;
+        }
     }
 
     /// Keeps others from changing a pool as a whole while bytes are sent into one of its volumes.
@@ -208,6 +241,9 @@ impl Site {
     }
 }
 
+/// How long a change of a pool as a whole waits for short jobs on its volumes to end, and how often it looks.
+const PATIENCE: Duration = Duration::from_secs(2);
+const TURN: Duration = Duration::from_millis(10);
 /// How long a call may take that only looks or changes a definition.
 pub const SHORT: Duration = Duration::from_secs(30);
 /// How long a call may take that starts a guest, builds a pool or allocates a volume.

@@ -14,7 +14,7 @@ use apis::{
     placement::ConfigId,
 };
 use libvirt::{
-    Affect, Claim, Connection, Description, Error, Section, UpdateCommand,
+    Affect, Claim, Connection, Error, Section, UpdateCommand,
     diff::{Difference, diff},
     mirror::NetworkEntry,
     overlay::overlay,
@@ -22,7 +22,7 @@ use libvirt::{
     wish::Wishes,
     xml::Element,
 };
-use managed::external::{Annotations, Deletion, External, Pass, Refusal, Report, Standing};
+use managed::external::{Deletion, External, Pass, Record, Refusal, Report, Standing};
 
 use crate::{
     applied,
@@ -30,7 +30,6 @@ use crate::{
     defined::{Change, Present, standing},
     domain::find::foreign,
     hosts::{Connector, owner},
-    references::{Referent, ReferentKind},
 };
 
 /// The kind.
@@ -66,13 +65,6 @@ impl Networks {
         let entry = self.read(pass).await?.map(Arc::new);
         pass.host.mirror().claim(Claim::Network(uid), &owner(pass.object));
         Ok(Found { entry, obstacle: None })
-    }
-
-    /// Who would be cut off if the network went.
-    fn referrer(&self, object: &Network) -> Option<String> {
-        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-        let referent = Referent { kind: ReferentKind::Network, name: object.metadata.name.clone().unwrap_or_default() };
-        self.cluster.referrer(namespace, &referent)
     }
 }
 
@@ -151,20 +143,11 @@ fn parent_index(live: &Element, item: &str) -> i32 {
 
 /// The running guests that are on a network.
 fn guests_on(host: &Connection, network: &str) -> Result<Vec<String>, Error> {
-    let uses = |description: &Element| {
-        description.find_all("devices/interface").iter().any(|nic| nic.attr_at("source@network") == Some(network))
+    let uses = |live: &Element| {
+        live.find_all("devices/interface").iter().any(|nic| nic.attr_at("source@network") == Some(network))
     };
-    let mut guests = Vec::new();
-    for listed in host.list_domains()?.iter().filter(|listed| listed.domain.id().is_some()) {
-        // A guest that has gone meanwhile uses nothing.
-        let Some(text) = libvirt::absent(listed.domain.describe(Description::Live))? else { continue };
-        let description = Element::parse(&text)
-            .map_err(|error| Error::other(format!("cannot read a description from the host: {error}")))?;
-        if uses(&description) {
-            guests.push(listed.domain.name()?);
-        }
-    }
-    Ok(guests)
+    let running = host.running()?;
+    running.iter().filter(|running| uses(&running.live)).map(|running| running.domain.name()).collect()
 }
 
 fn remove(host: &Connection, uid: &str) -> anyhow::Result<Deletion> {
@@ -232,8 +215,8 @@ impl External for Networks {
         Ok(standing(differences, present, pass.object.parameters().autostart))
     }
 
-    async fn record(&self, _: &Pass<'_, Self>, (): &()) -> anyhow::Result<Annotations> {
-        Ok(Annotations::new())
+    async fn record(&self, _: &Pass<'_, Self>, (): &()) -> anyhow::Result<Record> {
+        Ok(Record::default())
     }
 
     async fn create(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Found> {
@@ -245,9 +228,8 @@ impl External for Networks {
     }
 
     async fn delete(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
-        if let Some(user) = self.referrer(pass.object) {
-            let message = format!("the network is used by {user}; it is deleted after it");
-            return Ok(Deletion::Refused(Refusal { reason: "InUse", message }));
+        if let Some(refusal) = self.cluster.in_use("the network", pass.object) {
+            return Ok(Deletion::Refused(refusal));
         }
         let uid = pass.object.uid().to_owned();
         let deleted = pass.host.long(&uid.clone(), move |host| remove(host, &uid)).await?;

@@ -23,7 +23,10 @@ use libvirt::{
     wish::Wishes,
     xml::Element,
 };
-use managed::external::{Annotations, Deletion, External, Pass, Refusal, Report, Standing};
+use managed::{
+    creation::was_created,
+    external::{Annotations, Deletion, External, Pass, Record, Refusal, Report, Standing},
+};
 
 use crate::{
     applied,
@@ -32,7 +35,6 @@ use crate::{
     domain::find::foreign,
     hosts::{Connector, owner},
     network::count,
-    references::{Referent, ReferentKind},
 };
 
 /// Remembers that we made the pool's directory, so that it goes with the pool if it is empty.
@@ -117,13 +119,25 @@ fn make_true(host: &Connection, object: &Pool, rules: &Rules, may_build: bool) -
     Ok(true)
 }
 
-fn remove(host: &Connection, uid: &str, built: bool) -> anyhow::Result<Deletion> {
-    let Some(pool) = host.find_pool(uid)? else { return Ok(Deletion::Absent) };
-    // What a stopped pool holds can be seen only while it runs. One that cannot start has no directory to hold anything in.
-    if pool.is_active()? || pool.create().is_ok() {
-        pool.refresh().context("refresh pool")?;
+/// Reads what the pool holds, which can be seen only while it runs.
+fn look_through(pool: &libvirt::Pool<'_>) -> Result<(), libvirt::Error> {
+    if !pool.is_active()? {
+        pool.create()?;
     }
-    // Looking again: a refresh that finds no directory stops the pool.
+    pool.refresh()
+}
+
+fn remove(host: &Connection, uid: &str, built: bool, was_created: bool) -> anyhow::Result<Deletion> {
+    let Some(pool) = host.find_pool(uid)? else { return Ok(Deletion::Absent) };
+    if let Err(error) = look_through(&pool) {
+        // A pool that never was true has nothing of ours in it. Of another we must know: behind a missing mount there may be volumes.
+        if was_created {
+            let message = format!(
+                "the pool cannot be started, so it cannot be told whether it is empty ({error}). Mend that, or let the pool go by dropping Delete from managementPolicies"
+            );
+            return Ok(Deletion::Refused(Refusal { reason: "PoolUnavailable", message }));
+        }
+    }
     if pool.is_active()? {
         let volumes = pool.list_volumes()?;
         if let Some(first) = volumes.first() {
@@ -181,7 +195,7 @@ impl External for Pools {
             return Ok(Standing::Barred(obstacle.clone()));
         }
         let Some(entry) = &found.entry else { return Ok(Standing::Absent) };
-        if pass.incomplete && !entry.active {
+        if pass.creation.is_incomplete() && !entry.active {
             // A creation that was cut short may have to build still.
             return Ok(Standing::Absent);
         }
@@ -193,12 +207,12 @@ impl External for Pools {
         Ok(standing(differences, present, pass.object.parameters().autostart))
     }
 
-    async fn record(&self, _: &Pass<'_, Self>, (): &()) -> anyhow::Result<Annotations> {
-        Ok(Annotations::new())
+    async fn record(&self, _: &Pass<'_, Self>, (): &()) -> anyhow::Result<Record> {
+        Ok(Record::default())
     }
 
     async fn create(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Found> {
-        self.apply(pass, true).await
+        self.apply(pass, !was_created(pass.object)).await
     }
 
     async fn update(&self, pass: &Pass<'_, Self>, (): &(), _: &Change) -> anyhow::Result<Found> {
@@ -206,16 +220,14 @@ impl External for Pools {
     }
 
     async fn delete(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
-        let namespace = pass.object.metadata.namespace.as_deref().unwrap_or_default();
-        let referent =
-            Referent { kind: ReferentKind::Pool, name: pass.object.metadata.name.clone().unwrap_or_default() };
-        if let Some(user) = self.cluster.referrer(namespace, &referent) {
-            let message = format!("the pool is used by {user}; it is deleted after it");
-            return Ok(Deletion::Refused(Refusal { reason: "InUse", message }));
+        if let Some(refusal) = self.cluster.in_use("the pool", pass.object) {
+            return Ok(Deletion::Refused(refusal));
         }
         let uid = pass.object.uid().to_owned();
         let built = pass.object.annotation(BUILT).is_some();
-        let deleted = pass.host.alone(pass.object.external_name(), move |host| remove(host, &uid, built)).await?;
+        let created = was_created(pass.object);
+        let deleted =
+            pass.host.alone(pass.object.external_name(), move |host| remove(host, &uid, built, created)).await?;
         self.read(pass).await?;
         Ok(deleted)
     }

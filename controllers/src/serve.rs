@@ -1,6 +1,6 @@
 //! The wiring: watches, kinds, hosts, metrics and health, from start to SIGTERM.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use apis::{
@@ -203,6 +203,10 @@ impl Kinds {
     /// Starts all kinds, once everything has been listed: an object must not be placed while configs are still unknown.
     async fn start(self, configs: &Configs) -> Vec<JoinHandle<()>> {
         configs.listed().await;
+        // Who refers to what must be known before anything is deleted.
+        while !self.cluster.is_read() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         let Self { client, cluster, connector, key, args, .. } = &self;
         let usages = Arc::new(Usages::new(client.clone()));
         let waker = cluster.clone();

@@ -1,9 +1,9 @@
 //! What Volumes and `CloudInits` share: volumes of a pool, looked up, recorded as ours, and deleted when nobody uses them.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use apis::{Managed, Pool, managed::annotation, reference::Reference};
+use apis::{Managed, managed::annotation, reference::Reference};
 use libvirt::{
     Claim, Connection, DiskSource,
     mirror::{Presence, VolumeEntry},
@@ -16,6 +16,9 @@ use crate::{
     hosts::Site,
     ownership::{Key, Record},
 };
+
+/// How soon a deletion is tried again that waits for a pool to be at rest.
+const BUSY: Duration = Duration::from_secs(2);
 
 /// The pool of a volume or seed, by name or by reference.
 #[derive(Clone, Copy, Debug)]
@@ -37,14 +40,6 @@ impl PoolField<'_> {
             }
             (None, None) => anyhow::bail!("set pool or poolRef"),
         }
-    }
-
-    /// The name of the pool on the host, ready or not; None when its Pool is gone.
-    pub fn name(self, cluster: &Cluster, namespace: &str) -> Option<String> {
-        let named = |reference: &Reference| {
-            cluster.pools.get(namespace, &reference.name).map(|pool: Arc<Pool>| pool.external_name().to_owned())
-        };
-        self.plain.map(str::to_owned).or_else(|| named(self.reference?))
     }
 }
 
@@ -104,47 +99,98 @@ pub fn foreign_volume(name: &str, pool: &str) -> Refusal {
     }
 }
 
-/// The annotation that records a volume as this object's, signed; it is there before the volume is.
-pub fn record<K: Managed>(
-    object: &K,
-    host: &Site,
-    pool_uuid: &str,
-    volume: &str,
-    key: &Key,
-) -> anyhow::Result<Annotations> {
-    let record = Record {
+/// The volumes that an object's signed records name, one in each line of the annotation.
+pub fn records<K: Managed>(object: &K, key: &Key) -> Vec<Record> {
+    let text = object.annotation(annotation::OWNERSHIP).unwrap_or_default();
+    text.lines().filter_map(|line| Record::verify(line, key)).filter(|record| record.uid == object.uid()).collect()
+}
+
+/// The annotation that records volumes of a pool as this object's, signed; it is there before they are.
+pub fn record<K: Managed>(object: &K, host: &Site, pool_uuid: &str, volumes: &[String], key: &Key) -> Annotations {
+    let record = |volume: &String| Record {
         uid: object.uid().to_owned(),
         host: host.uuid().to_owned(),
         pool: pool_uuid.to_owned(),
-        volume: volume.to_owned(),
+        volume: volume.clone(),
     };
-    Ok(vec![(annotation::OWNERSHIP, Some(record.sign(key)))])
+    let lines: Vec<String> = volumes.iter().map(|volume| record(volume).sign(key)).collect();
+    vec![(annotation::OWNERSHIP, Some(lines.join("\n")))]
 }
 
-/// What to answer to a deletion when there is no volume to look at.
-pub fn without_deleting(entry: &VolumeEntry, pool: &str) -> Option<Deletion> {
-    let unknown = |state: &str| {
+/// Takes away the volumes that an object's records name, wherever its other fields lead by now, and nothing else.
+/// What cannot be looked up is not let go.
+pub async fn take_away(host: &Site, records: Vec<Record>) -> anyhow::Result<Deletion> {
+    let mut deletion = Deletion::Absent;
+    for record in records {
+        match take_one(host, &record).await? {
+            Deletion::Absent => {}
+            Deletion::Requested => deletion = Deletion::Requested,
+            other @ (Deletion::Waiting(..) | Deletion::Refused(_)) => return Ok(other),
+        }
+    }
+    Ok(deletion)
+}
+
+async fn take_one(
+    host: &Site,
+    Record { uid: _, host: made_on, pool: uuid, volume }: &Record,
+) -> anyhow::Result<Deletion> {
+    if made_on != host.uuid() {
         let message = format!(
-            "pool {pool} {state}, so it cannot be told whether the volume is there. Start the pool, or let the volume go by dropping Delete from managementPolicies"
+            "volume {volume} was made on the host with UUID {made_on}, and this one has {}, so it cannot be told whether it is there. Correct the config's uri, or let the volume go by dropping Delete from managementPolicies",
+            host.uuid()
         );
-        Deletion::Refused(Refusal { reason: "PoolUnavailable", message })
+        return Ok(Deletion::Refused(Refusal { reason: "HostMismatch", message }));
+    }
+    let of = uuid.clone();
+    let find = move |host: &Connection| host.find_pool(&of)?.map(|pool| pool.name()).transpose();
+    let Some(pool) = host.short(uuid, find).await.context("look up pool")? else {
+        return Ok(unknown(
+            &format!("the pool of volume {volume} (UUID {uuid}) is not on the host"),
+            "Bring the pool back",
+        ));
     };
+    let entry = read(host, &pool, volume).await?;
     match &entry.presence {
-        Presence::Present(_) => None,
-        Presence::Absent => Some(Deletion::Absent),
-        Presence::PoolInactive => Some(unknown("is not running")),
-        Presence::PoolAbsent => Some(unknown("is not on the host")),
+        Presence::Absent => return Ok(Deletion::Absent),
+        Presence::PoolInactive | Presence::PoolAbsent => {
+            return Ok(unknown(&format!("pool {pool} is not running"), "Start the pool"));
+        }
+        Presence::Present(_) => {}
+    }
+    let deletion = delete(host, &pool, volume).await?;
+    read(host, &pool, volume).await?;
+    Ok(deletion)
+}
+
+fn unknown(why: &str, cure: &str) -> Deletion {
+    let message = format!(
+        "{why}, so it cannot be told whether the volume is there. {cure}, or let the volume go by dropping Delete from managementPolicies"
+    );
+    Deletion::Refused(Refusal { reason: "PoolUnavailable", message })
+}
+
+/// Deletes a volume unless a domain of the host or another volume uses it. Looks it up anew, and looks through the pool first:
+/// an overlay that somebody put on the volume may be a file that the pool has not listed yet.
+pub async fn delete(host: &Site, pool: &str, name: &str) -> anyhow::Result<Deletion> {
+    let (of, called) = (pool.to_owned(), name.to_owned());
+    let deleted = host.alone(pool, move |host| remove(host, &of, &called)).await;
+    match deleted {
+        Err(error) if is_busy(&error) => {
+            let message = format!("the volume is deleted when nothing is written into pool {pool} any more");
+            Ok(Deletion::Waiting(message, BUSY))
+        }
+        deleted => deleted,
     }
 }
 
-/// Deletes a volume unless a domain of the host or another volume uses it. Looks it up anew.
-pub async fn delete(host: &Site, pool: &str, name: &str) -> anyhow::Result<Deletion> {
-    let (of, called) = (pool.to_owned(), name.to_owned());
-    host.job(pool, name, move |host| remove(host, &of, &called)).await
+fn is_busy(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<libvirt::Error>().is_some_and(|error| error.kind == libvirt::Kind::Busy)
 }
 
 fn remove(host: &Connection, pool: &str, name: &str) -> anyhow::Result<Deletion> {
     let Some(found) = host.find_pool_by_name(pool)? else { anyhow::bail!("there is no pool {pool} on the host") };
+    found.refresh().context("refresh pool")?;
     let Some(volume) = found.find_volume(name)? else { return Ok(Deletion::Absent) };
     let path = volume.path()?;
     if let Some(user) = user(host, pool, name, &path)? {
@@ -160,12 +206,17 @@ fn remove(host: &Connection, pool: &str, name: &str) -> anyhow::Result<Deletion>
 /// Who on the host uses a volume.
 pub fn user(host: &Connection, pool: &str, name: &str, path: &str) -> anyhow::Result<Option<String>> {
     let uses = |source: &DiskSource| match source {
-        DiskSource::Path(used) => used == path,
+        DiskSource::Path(used) => is_same_path(used, path),
         DiskSource::Volume { pool: of, name: called } => of == pool && called == name,
     };
     if let Some(user) = host.disk_users()?.into_iter().find(|user| uses(&user.source)) {
         return Ok(Some(format!("domain {} on the host", user.domain)));
     }
-    let above = host.backings()?.into_iter().find(|backing| backing.path == path);
+    let above = host.backings()?.into_iter().find(|backing| is_same_path(&backing.path, path));
     Ok(above.map(|above| format!("volume {} in pool {}, which stands on it", above.volume, above.pool)))
+}
+
+/// Whether two texts name one path: `/a//b/./c` is `/a/b/c`. What is behind a symbolic link only the host can tell.
+fn is_same_path(one: &str, other: &str) -> bool {
+    Path::new(one) == Path::new(other)
 }

@@ -17,13 +17,13 @@ use apis::{
     volume::{Format, VolumeObservation},
 };
 use libvirt::{
-    Connection,
+    Connection, Running,
     mirror::{Presence, VolumeEntry},
     xml::Element,
 };
 use managed::{
-    external::{Annotations, Deletion, External, Pass, Refusal, Report, Standing},
-    intent::was_created,
+    creation::{Creation, was_created},
+    external::{Deletion, External, Pass, Refusal, Report, Standing},
 };
 
 use crate::{
@@ -31,7 +31,6 @@ use crate::{
     domain::find::chain,
     hosts::{Connector, owner},
     ownership::{Key, Record},
-    references::{Referent, ReferentKind, Refers},
     storage::{self, PoolField},
 };
 pub use import::Imports;
@@ -55,7 +54,7 @@ pub struct Referents {
 /// What the host has of a Volume.
 pub struct Found {
     entry: Arc<VolumeEntry>,
-    pool_uuid: String,
+    pool_uuid: Option<String>,
     import: Option<import::State>,
 }
 
@@ -78,11 +77,10 @@ impl Volumes {
         Self { cluster, connector, key, imports }
     }
 
-    fn is_ours(&self, pass: &Pass<'_, Self>, pool_uuid: &str) -> bool {
-        let record = pass.object.annotation(annotation::OWNERSHIP).and_then(|text| Record::verify(text, &self.key));
-        record.is_some_and(|record| {
-            record.is_of(pass.object.uid(), pass.host.uuid(), pool_uuid, pass.object.external_name())
-        })
+    fn is_ours(&self, pass: &Pass<'_, Self>, pool_uuid: Option<&str>) -> bool {
+        let (uid, name) = (pass.object.uid(), pass.object.external_name());
+        let of = |record: &Record| pool_uuid.is_some_and(|pool| record.is_of(uid, pass.host.uuid(), pool, name));
+        storage::records(pass.object, &self.key).iter().any(of)
     }
 
     async fn read(&self, pass: &Pass<'_, Self>, pool: &str) -> anyhow::Result<Found> {
@@ -91,15 +89,7 @@ impl Volumes {
     }
 
     fn found(&self, pass: &Pass<'_, Self>, pool: &str, entry: Arc<VolumeEntry>) -> Found {
-        let pool_uuid = pass.host.mirror().pool_by_name(pool).map(|pool| pool.uuid.clone()).unwrap_or_default();
-        Found { entry, pool_uuid, import: self.imports.state(pass.object.uid()) }
-    }
-
-    /// The name of the pool, also while the object is deleted and its Pool may be gone.
-    fn pool_name(&self, object: &Volume) -> Option<String> {
-        pool_field(object)
-            .name(&self.cluster, object.metadata.namespace.as_deref().unwrap_or_default())
-            .or_else(|| object.observation()?.pool.clone())
+        Found { entry, pool_uuid: pass.host.pool_uuid(pool), import: self.imports.state(pass.object.uid()) }
     }
 }
 
@@ -119,21 +109,20 @@ fn make(host: &Connection, pool: &str, name: &str, wished: &Element, resumed: bo
     Ok(())
 }
 
-/// Grows a volume: through the guest that uses it, so that the guest sees it, else in the pool.
+/// Grows a volume: through the guest that uses it, so that the guest sees it, else in the pool. Never shrinks one that grew meanwhile.
 fn grow(host: &Connection, pool: &str, name: &str, path: &str, to: u64) -> anyhow::Result<()> {
-    for listed in host.list_domains()?.iter().filter(|listed| listed.domain.id().is_some()) {
-        let Some(text) = libvirt::absent(listed.domain.describe(libvirt::Description::Live))? else { continue };
-        let live = Element::parse(&text).context("read a running domain's description")?;
-        let disk = live.find_all("devices/disk").into_iter().find(|disk| disk.attr_at("source@file") == Some(path));
-        if let Some(target) = disk.and_then(|disk| disk.attr_at("target@dev")) {
-            listed.domain.block_resize(target, to).with_context(|| {
-                format!("grow the disk that domain {} uses", listed.domain.name().unwrap_or_default())
-            })?;
-            return Ok(());
-        }
-    }
     let pool = host.find_pool_by_name(pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
     let volume = pool.find_volume(name)?.context("the volume went away meanwhile")?;
+    if volume.info()?.capacity >= to {
+        return Ok(());
+    }
+    for Running { domain, live } in host.running()? {
+        let disk = live.find_all("devices/disk").into_iter().find(|disk| disk.attr_at("source@file") == Some(path));
+        if let Some(target) = disk.and_then(|disk| disk.attr_at("target@dev")) {
+            let whose = || format!("grow the disk that domain {} uses", domain.name().unwrap_or_default());
+            return domain.block_resize(target, to).with_context(whose);
+        }
+    }
     volume.resize(to).context("grow volume")
 }
 
@@ -147,8 +136,7 @@ impl External for Volumes {
     const CONDITIONS: &'static [Type] = &[Type::Importing];
 
     fn neighbours(&self, object: &Volume) -> Vec<ConfigId> {
-        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-        object.referents().iter().filter_map(|referent| self.cluster.host_of(namespace, referent)).collect()
+        self.cluster.hosts_of_referents(object)
     }
 
     async fn resolve(&self, object: &Volume, config: &ConfigId) -> anyhow::Result<Referents> {
@@ -182,11 +170,13 @@ impl External for Volumes {
             }
             Presence::PoolAbsent => return Err(anyhow!("there is no pool {} on the host", referents.pool)),
         };
-        if !self.is_ours(pass, &found.pool_uuid) {
+        // What appeared after an attempt that failed is not its work, whatever record that attempt left.
+        let failed = pass.creation == Creation::Failed && found.import.is_none();
+        if failed || !self.is_ours(pass, found.pool_uuid.as_deref()) {
             return Ok(Standing::Barred(storage::foreign_volume(name, &referents.pool)));
         }
         let imported = pass.object.parameters().source.is_some();
-        if pass.incomplete && imported && found.import.is_none() {
+        if pass.creation.is_incomplete() && imported && found.import.is_none() {
             // An import that was cut short left a part of the image; it is fetched anew.
             return Ok(Standing::Absent);
         }
@@ -201,17 +191,16 @@ impl External for Volumes {
         })
     }
 
-    async fn record(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Annotations> {
-        let pool = pass
-            .host
-            .mirror()
-            .pool_by_name(&referents.pool)
-            .with_context(|| format!("there is no pool {} on the host", referents.pool))?;
+    async fn record(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<managed::external::Record> {
+        let name = pass.object.external_name();
         // The record says "ours" of what will be there, so nothing may be there now but what an earlier attempt of ours left.
         let found = self.read(pass, &referents.pool).await?;
-        let free = found.entry.description().is_none() || (pass.incomplete && self.is_ours(pass, &found.pool_uuid));
-        anyhow::ensure!(free, "{}", storage::foreign_volume(pass.object.external_name(), &referents.pool).message);
-        storage::record(pass.object, pass.host, &pool.uuid, pass.object.external_name(), &self.key)
+        let leftover = found.entry.description().is_some();
+        let may_stay = pass.creation == Creation::Open && self.is_ours(pass, found.pool_uuid.as_deref());
+        anyhow::ensure!(!leftover || may_stay, "{}", storage::foreign_volume(name, &referents.pool).message);
+        let pool = found.pool_uuid.with_context(|| format!("there is no pool {} on the host", referents.pool))?;
+        let annotations = storage::record(pass.object, pass.host, &pool, &[name.to_owned()], &self.key);
+        Ok(managed::external::Record { annotations, leftover })
     }
 
     async fn create(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
@@ -227,7 +216,8 @@ impl External for Volumes {
             return self.read(pass, &referents.pool).await;
         }
         let element = render::render(pass.object, referents.backing.as_ref())?;
-        let (pool, name, resumed) = (referents.pool.clone(), pass.object.external_name().to_owned(), pass.incomplete);
+        let (pool, name) = (referents.pool.clone(), pass.object.external_name().to_owned());
+        let resumed = pass.creation == Creation::Open;
         let volume = name.clone();
         pass.host.job(&referents.pool, &volume, move |host| make(host, &pool, &name, &element, resumed)).await?;
         self.read(pass, &referents.pool).await
@@ -236,7 +226,7 @@ impl External for Volumes {
     async fn update(&self, pass: &Pass<'_, Self>, referents: &Referents, change: &Change) -> anyhow::Result<Found> {
         let found = self.read(pass, &referents.pool).await?;
         let Some(description) = found.entry.description() else { anyhow::bail!("the volume went away meanwhile") };
-        anyhow::ensure!(self.is_ours(pass, &found.pool_uuid), "the volume is not ours any more");
+        anyhow::ensure!(self.is_ours(pass, found.pool_uuid.as_deref()), "the volume is not ours any more");
         let path = description.text_at("target/path").context("the volume has no path")?.to_owned();
         let (pool, name, to) = (referents.pool.clone(), pass.object.external_name().to_owned(), change.to);
         if to > storage::bytes(description, "capacity") {
@@ -247,27 +237,15 @@ impl External for Volumes {
     }
 
     async fn delete(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
-        let namespace = pass.object.metadata.namespace.as_deref().unwrap_or_default();
-        let referent =
-            Referent { kind: ReferentKind::Volume, name: pass.object.metadata.name.clone().unwrap_or_default() };
-        if let Some(user) = self.cluster.referrer(namespace, &referent) {
-            return Ok(Deletion::Refused(Refusal {
-                reason: "InUse",
-                message: format!("the volume is used by {user}; it is deleted after it"),
-            }));
+        if let Some(refusal) = self.cluster.in_use("the volume", pass.object) {
+            return Ok(Deletion::Refused(refusal));
         }
         self.imports.cancel(pass.object.uid()).await;
-        let Some(pool) = self.pool_name(pass.object) else { return Ok(Deletion::Absent) };
-        let found = self.read(pass, &pool).await?;
-        if let Some(deletion) = storage::without_deleting(&found.entry, &pool) {
-            return Ok(deletion);
-        }
-        if !self.is_ours(pass, &found.pool_uuid) {
+        if pass.creation == Creation::Failed {
+            // What has the volume's name now came after the attempt that made nothing.
             return Ok(Deletion::Absent);
         }
-        let deletion = storage::delete(pass.host, &pool, pass.object.external_name()).await?;
-        self.read(pass, &pool).await?;
-        Ok(deletion)
+        storage::take_away(pass.host, storage::records(pass.object, &self.key)).await
     }
 
     fn report(&self, _: &Pass<'_, Self>, _: Option<&Referents>, found: &Found) -> Report<VolumeObservation> {
@@ -289,7 +267,9 @@ impl External for Volumes {
             capacity: Some(Quantity::of_bytes(storage::bytes(description, "capacity"))),
             format: format(description),
         };
-        Report::of(observation, Wish::available())
+        // The leave to make a lost volume again is for once.
+        let annotations = vec![(annotation::RECREATE, None)];
+        Report { annotations, ..Report::of(observation, Wish::available()) }
     }
 
     fn forget(&self, object: &Volume) {

@@ -114,7 +114,7 @@ async fn serve_tls(what: Answer) -> (SocketAddr, RootCertStore) {
 }
 
 fn limits() -> Limits {
-    Limits { connect: Duration::from_secs(1), stall: Duration::from_millis(300) }
+    Limits { connect: Duration::from_secs(1), stall: Duration::from_millis(300), ..Limits::default() }
 }
 
 fn client(allowed: &[&str]) -> Client {
@@ -123,7 +123,7 @@ fn client(allowed: &[&str]) -> Client {
 
 fn client_of(allowed: &[&str], roots: RootCertStore) -> Client {
     let allowed: Vec<_> = allowed.iter().map(|&entry| entry.to_owned()).collect();
-    Client::with_roots(&allowed, limits(), roots).unwrap()
+    Client::with_roots(limits(), roots).unwrap().allowing(&allowed)
 }
 
 fn digits(body: &[u8]) -> String {
@@ -323,7 +323,10 @@ async fn more_than_there_is_room_for_is_refused_announced_or_not() {
     for address in [announced, chunked] {
         let outcome = outcome_with(&client(&["127.0.0.1"]), &source(&format!("http://{address}/"), b"x"), 7).await;
         let error = outcome.result.unwrap_err();
-        assert_eq!(error.to_string(), format!("GET http://{address}/: more than the 7 bytes there is room for"));
+        assert_eq!(
+            error.to_string(),
+            format!("GET http://{address}/: the image is larger than the room there is for it")
+        );
         assert!(error.is_lasting());
         assert_eq!(outcome.chunks.len(), 0);
     }

@@ -42,9 +42,28 @@ pub struct Backing {
     pub path: String,
 }
 
+/// A domain that is running, as it is now.
+pub struct Running<'c> {
+    /// The domain.
+    pub domain: crate::Domain<'c>,
+    /// Its description, the running one.
+    pub live: Element,
+}
+
 impl Connection {
+    /// Every running domain with its description. One list, and one call for each domain.
+    pub fn running(&self) -> Result<Vec<Running<'_>>, Error> {
+        let mut running = Vec::new();
+        for listed in self.list_domains()?.into_iter().filter(|listed| listed.domain.id().is_some()) {
+            // A guest that has gone meanwhile uses nothing.
+            let Some(text) = absent(listed.domain.describe(Description::Live))? else { continue };
+            running.push(Running { live: parse(&text)?, domain: listed.domain });
+        }
+        Ok(running)
+    }
+
     /// What every domain of the host uses, running and at its next boot: disks with the backing chains that libvirt knows,
-    /// copies in progress, firmware, kernels. Sorted, each once. Two calls for each domain.
+    /// copies in progress, firmware, kernels. Sorted, each once. Two calls for each domain, and three for each disk that names a volume.
     ///
     /// The chain of a guest that is not running is known from its volumes only: see [`Connection::backings`].
     pub fn disk_users(&self) -> Result<Vec<DiskUser>, Error> {
@@ -58,9 +77,19 @@ impl Connection {
                 users.extend(sources(&parse(&text)?).into_iter().map(user));
             }
         }
+        // A volume that is named through one pool may be a file of another.
+        let paths: Vec<DiskUser> = users.iter().filter_map(|user| self.by_path(user)).collect();
+        users.extend(paths);
         users.sort();
         users.dedup();
         Ok(users)
+    }
+
+    /// The same user by the path of the volume it names. A pool that does not run has no paths to tell.
+    fn by_path(&self, user: &DiskUser) -> Option<DiskUser> {
+        let DiskSource::Volume { pool, name } = &user.source else { return None };
+        let path = self.find_pool_by_name(pool).ok()??.find_volume(name).ok()??.path().ok()?;
+        Some(DiskUser { source: DiskSource::Path(path), ..user.clone() })
     }
 
     /// Which volumes of the active pools stand on other files. One list for each pool and one description for each volume.

@@ -38,7 +38,7 @@ pub mod xml;
 pub use calls::LaneKind;
 pub use connection::Connection;
 pub use counters::{Call, CallCount, Counters};
-pub use disks::{Backing, DiskSource, DiskUser};
+pub use disks::{Backing, DiskSource, DiskUser, Running};
 pub use domain::{Affect, Description, Domain, Listed, ShutdownMode, State, StateReason};
 pub use endpoint::{Endpoint, Settings};
 pub use error::{Error, Kind, absent};

@@ -8,6 +8,8 @@ use apis::{
     placement::{ConfigId, Placement},
 };
 
+use crate::creation::Creation;
+
 /// Places objects on hosts and connects to them; one for all kinds.
 pub trait Connect: Send + Sync + 'static {
     /// A connected host.
@@ -19,6 +21,8 @@ pub trait Connect: Send + Sync + 'static {
     fn connect(&self, config: &ConfigId) -> impl Future<Output = anyhow::Result<Arc<Self::Host>>> + Send;
     /// When to try again after this error.
     fn retry(&self, error: &anyhow::Error) -> Retry;
+    /// What a create that ended with this error may have done.
+    fn effect(&self, error: &anyhow::Error) -> Effect;
 }
 
 /// When to try again.
@@ -32,6 +36,17 @@ pub enum Retry {
     Backoff,
 }
 
+/// What a create that failed may have done on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing: the host refused it.
+    None,
+    /// Nothing of its own: it was not tried, because something else goes on.
+    Untried,
+    /// Nobody knows: the host did not answer.
+    Unknown,
+}
+
 /// One pass over one object: everything the host side may ask of the Kubernetes side.
 pub struct Pass<'a, E: External> {
     /// The object, with its metadata as it is now.
@@ -40,8 +55,8 @@ pub struct Pass<'a, E: External> {
     pub host: &'a Arc<<E::Connector as Connect>::Host>,
     /// The config of that host.
     pub config: &'a ConfigId,
-    /// A create was begun and is not known to have succeeded; in `create` itself, one before this.
-    pub incomplete: bool,
+    /// How far the making of it came; in `create` itself, how far the attempt before this one.
+    pub creation: Creation,
 }
 
 /// What the comparison of wishes and host says.
@@ -114,6 +129,15 @@ impl<O> Report<O> {
     }
 }
 
+/// What is written down before a create begins.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// The annotations to be there.
+    pub annotations: Annotations,
+    /// Whether something that an earlier attempt left is there now.
+    pub leftover: bool,
+}
+
 /// Annotations that a kind keeps on its object. None removes.
 pub type Annotations = Vec<(&'static str, Option<String>)>;
 
@@ -156,12 +180,12 @@ pub trait External: Send + Sync + Sized + 'static {
         referents: &Self::Referents,
         found: &Self::Found,
     ) -> anyhow::Result<Standing<Self::Change>>;
-    /// The annotations to be there before a create begins.
+    /// Looks whether the place is free, and says what to write down before a create begins.
     fn record(
         &self,
         pass: &Pass<'_, Self>,
         referents: &Self::Referents,
-    ) -> impl Future<Output = anyhow::Result<Annotations>> + Send;
+    ) -> impl Future<Output = anyhow::Result<Record>> + Send;
     /// Makes it. The answer is what the host has then.
     fn create(
         &self,
@@ -177,6 +201,16 @@ pub trait External: Send + Sync + Sized + 'static {
     ) -> impl Future<Output = anyhow::Result<Self::Found>> + Send;
     /// Takes it away.
     fn delete(&self, pass: &Pass<'_, Self>) -> impl Future<Output = anyhow::Result<Deletion>> + Send;
+    /// Takes away what earlier states of the object left on the host, where nobody uses it any more. Called when it is as wished and
+    /// may be deleted. Answers annotations to keep.
+    fn tidy(
+        &self,
+        _: &Pass<'_, Self>,
+        _: &Self::Referents,
+        _: &Self::Found,
+    ) -> impl Future<Output = anyhow::Result<Annotations>> + Send {
+        std::future::ready(Ok(Annotations::new()))
+    }
     /// What the status says of what was found.
     fn report(
         &self,

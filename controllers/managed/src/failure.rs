@@ -44,7 +44,7 @@ impl Phase {
     }
 
     /// What the message begins with.
-    fn prefix(self) -> &'static str {
+    pub(crate) fn prefix(self) -> &'static str {
         match self {
             Self::Policies | Self::Initialize => "",
             Self::Resolve => "cannot resolve references: ",

@@ -57,18 +57,6 @@ impl Intent {
     }
 }
 
-/// Whether a create was begun and is not known to have succeeded. What it left on the host, under a name that we chose, is ours to finish.
-pub fn creation_is_incomplete<K: Managed>(object: &K) -> bool {
-    let time = |key| object.annotation(key).and_then(|text| text.parse::<jiff::Timestamp>().ok());
-    let (pending, succeeded) = (time(annotation::CREATE_PENDING), time(annotation::CREATE_SUCCEEDED));
-    pending.is_some_and(|pending| succeeded.is_none_or(|succeeded| pending > succeeded))
-}
-
-/// Whether a create of this object has ever succeeded.
-pub fn was_created<K: Managed>(object: &K) -> bool {
-    object.annotation(annotation::CREATE_SUCCEEDED).is_some()
-}
-
 /// How often the object is looked at: its annotation where that is a duration, never below a second, else `poll`.
 pub fn poll_interval<K: Managed>(object: &K, poll: Duration) -> Duration {
     let own = object.annotation(annotation::POLL_INTERVAL).and_then(parse_span).filter(|span| !span.is_zero());

@@ -17,6 +17,7 @@
 //! A kind implements [`external::External`]; everything else is here.
 
 pub mod backoff;
+pub mod creation;
 pub mod events;
 pub mod external;
 pub mod failure;

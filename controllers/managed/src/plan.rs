@@ -31,11 +31,6 @@ impl Policies {
         Ok(Self { create, update, delete })
     }
 
-    /// Whether nothing is ever made, changed or taken away.
-    fn only_look(self) -> bool {
-        !(self.create || self.update || self.delete)
-    }
-
     /// Whether the external resource goes when the object does.
     pub fn may_delete(self) -> bool {
         self.delete
@@ -73,7 +68,6 @@ pub fn plan<C>(standing: Standing<C>, policies: Policies) -> Step<C> {
         Standing::Drifted(change, refusal) if policies.update => Step::Update(change, refusal),
         Standing::Drifted(change, _) => Step::Tolerate(change),
         Standing::Refused(refusal) => Step::Refuse(refusal),
-        Standing::Barred(_) if policies.only_look() => Step::Keep,
         Standing::Barred(refusal) => Step::Bar(refusal),
     }
 }
@@ -126,7 +120,7 @@ mod tests {
             (Standing::Drifted(1, None), no_update, Step::Tolerate(1)),
             (Standing::Refused(refusal()), full, Step::Refuse(refusal())),
             (Standing::Barred(refusal()), full, Step::Bar(refusal())),
-            (Standing::Barred(refusal()), look, Step::Keep),
+            (Standing::Barred(refusal()), look, Step::Bar(refusal())),
         ];
         for (standing, policies, step) in table {
             let shown = format!("{standing:?} {policies:?}");

@@ -9,15 +9,15 @@ use apis::{
     managed::{FINALIZER, annotation},
     placement::{ConfigId, Placement},
 };
-use jiff::{Timestamp, Unit};
 use kube::{Client, Resource};
 
 use crate::{
     backoff::Backoff,
+    creation::{self, Creation},
     events::{Recorder, Severity},
-    external::{Connect, External, Pass, Refusal, Report, Retry, Standing},
+    external::{Connect, Effect, External, Pass, Record, Refusal, Report, Retry, Standing},
     failure::{At, Failure, Phase},
-    intent::{Intent, creation_is_incomplete},
+    intent::Intent,
     outlook::Outlook,
     plan::{Policies, Step, plan},
     publish::{self, Metadata, News},
@@ -79,7 +79,7 @@ impl<E: External> Reconciler<E> {
             Ok(Requeue::Held(delay)) => Outcome { object, requeue: Requeue::After(delay), failed: false },
             Ok(requeue) => {
                 // What is still being made may fail yet, and then the delay is to be longer than the last.
-                if !creation_is_incomplete(&object) {
+                if !Creation::of(&object).is_incomplete() {
                     self.backoff.reset(&object.uid().to_owned());
                 }
                 Outcome { object, requeue, failed: false }
@@ -123,7 +123,7 @@ impl<E: External> Reconciler<E> {
         self.usages.track(object, &placement.config).await.at(Phase::Connect)?;
         let host = self.connect(&placement.config).await?;
         let referents = self.external.resolve(object, &placement.config).await.map_err(waiting)?;
-        let pass = Pass { object, host: &host, config: &placement.config, incomplete: creation_is_incomplete(object) };
+        let pass = Pass { object, host: &host, config: &placement.config, creation: Creation::of(object) };
         let found = self.external.find(&pass, &referents).await.at(Phase::Observe)?;
         let standing = self.external.compare(&pass, &referents, &found).at(Phase::Observe)?;
         let step = plan(standing, policies);
@@ -132,7 +132,22 @@ impl<E: External> Reconciler<E> {
             // Ours and known to be there, so the finalizer goes on before anything else is done.
             self.keep(object, identity(object, &placement)).await?;
         }
+        let may_tidy = policies.may_delete() && matches!(step, Step::Keep);
+        if may_tidy {
+            let requeue = self.settle(object, &site, &found, Outlook::of(&placement)).await?;
+            return self.tidy(object, &site, &found).await.map(|()| requeue);
+        }
         self.act(object, &site, step, found).await
+    }
+
+    /// Takes away what earlier states of the object left.
+    async fn tidy(&self, object: &mut E::Managed, site: &Site<'_, E>, found: &E::Found) -> Result<(), Failure> {
+        let annotations = self.external.tidy(&site.pass(object), site.referents, found).await.at(Phase::Update)?;
+        let mut kept = Metadata::default();
+        for (key, value) in annotations {
+            kept.annotate(object, key, value);
+        }
+        self.keep(object, kept).await
     }
 
     async fn act(
@@ -174,28 +189,38 @@ impl<E: External> Reconciler<E> {
 
     async fn create(&self, object: &mut E::Managed, site: &Site<'_, E>, outlook: Outlook) -> Result<Requeue, Failure> {
         // What an earlier attempt left is ours; what appears during this one is not.
-        let resumed = creation_is_incomplete(object);
+        let before = Creation::of(object);
         let mut changes = identity(object, site.placement);
-        for (key, value) in self.external.record(&site.pass(object), site.referents).await.at(Phase::Create)? {
+        let Record { annotations, leftover } =
+            self.external.record(&site.pass(object), site.referents).await.at(Phase::Create)?;
+        for (key, value) in annotations {
             changes.annotate(object, key, value);
         }
-        changes.annotate(object, annotation::CREATE_PENDING, Some(now()));
+        creation::begin(object, &mut changes);
         let written = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish);
         *object = written.map_err(|failure| failure.wish(Wish::creating()))?;
         tracing::info!(object = object.full_name(), host = %site.placement.config, "creating");
-        let pass = Pass { incomplete: resumed, ..site.pass(object) };
-        let found = match self.external.create(&pass, site.referents).await {
-            Ok(found) => found,
-            Err(error) => {
-                let mut failed = Metadata::default();
-                failed.annotate(object, annotation::CREATE_FAILED, Some(now()));
-                *object = publish::annotate(&self.client, object, &failed).await.at(Phase::Publish)?;
-                return Err(Failure::new(Phase::Create, error).wish(Wish::creating()));
+        let pass = Pass { creation: before, ..site.pass(object) };
+        match self.external.create(&pass, site.referents).await {
+            Ok(found) => {
+                let requested = "Successfully requested creation of external resource";
+                self.record(object, Severity::Normal, "CreatedExternalResource", requested).await;
+                self.settle(object, site, &found, outlook).await
             }
-        };
-        let requested = "Successfully requested creation of external resource";
-        self.record(object, Severity::Normal, "CreatedExternalResource", requested).await;
-        self.settle(object, site, &found, outlook).await
+            Err(error) => {
+                let ended = match self.connector.effect(&error) {
+                    Effect::None => before != Creation::Open || !leftover,
+                    Effect::Untried => before != Creation::Open,
+                    Effect::Unknown => false,
+                };
+                if ended {
+                    let mut failed = Metadata::default();
+                    creation::fail(object, &mut failed);
+                    *object = publish::annotate(&self.client, object, &failed).await.at(Phase::Publish)?;
+                }
+                Err(Failure::new(Phase::Create, error).wish(Wish::creating()))
+            }
+        }
     }
 
     async fn update(
@@ -244,14 +269,18 @@ impl<E: External> Reconciler<E> {
         for (key, value) in annotations {
             kept.annotate(object, key, value);
         }
-        if complete && creation_is_incomplete(object) {
-            kept.annotate(object, annotation::CREATE_SUCCEEDED, Some(now()));
+        if complete && Creation::of(object).is_incomplete() {
+            creation::succeed(object, &mut kept);
         }
         self.keep(object, kept).await.map_err(|failure| failure.wish(ready.clone()))?;
         let missing = |type_: &&Type| conditions.iter().all(|wish| wish.type_ != **type_);
         let removed = E::CONDITIONS.iter().filter(missing).copied().collect();
-        let [synced, up_to_date] = outlook.wishes();
-        let wishes = [ready, synced, up_to_date].into_iter().chain(conditions).collect();
+        let mut wishes = vec![ready];
+        // A second try that is under way has not mended what the first one met: its sentence stays until there is a better one.
+        if complete || !says_create_failed(object) {
+            wishes.extend(outlook.wishes());
+        }
+        wishes.extend(conditions);
         self.publish(object, &News { wishes, removed, observation: Some(observation) }).await?;
         if let Some(refusal) = outlook.refusal {
             self.record(object, Severity::Warning, Phase::Update.reason(), &refusal.message).await;
@@ -343,7 +372,7 @@ struct Site<'a, E: External> {
 
 impl<E: External> Site<'_, E> {
     fn pass<'b>(&'b self, object: &'b E::Managed) -> Pass<'b, E> {
-        Pass { object, host: self.host, config: &self.placement.config, incomplete: creation_is_incomplete(object) }
+        Pass { object, host: self.host, config: &self.placement.config, creation: Creation::of(object) }
     }
 }
 
@@ -368,6 +397,12 @@ fn says_unreachable<K: Managed>(object: &K) -> bool {
     up_to_date.is_some_and(|condition| condition.reason == UNREACHABLE)
 }
 
+/// Whether the status says that the last attempt to make the object failed.
+fn says_create_failed<K: Managed>(object: &K) -> bool {
+    let synced = object.conditions().iter().find(|condition| condition.type_ == Type::Synced.as_str());
+    synced.is_some_and(|synced| synced.message.as_deref().unwrap_or_default().starts_with(Phase::Create.prefix()))
+}
+
 /// A referent that is not there yet is waited for; its change wakes us.
 fn waiting(error: anyhow::Error) -> Failure {
     let asked = error.chain().any(<dyn std::error::Error>::is::<kube::Error>);
@@ -379,10 +414,4 @@ fn waiting(error: anyhow::Error) -> Failure {
 fn barred(refusal: &Refusal) -> Failure {
     let ready = Wish::new(Type::Ready, Status::False, refusal.reason).because(refusal.message.clone());
     Failure::new(Phase::Observe, anyhow!(refusal.message.clone())).retry(Retry::Poll).wish(ready)
-}
-
-/// The time as Crossplane writes it: whole seconds, UTC.
-fn now() -> String {
-    let now = Timestamp::now();
-    now.round(Unit::Second).unwrap_or(now).to_string()
 }

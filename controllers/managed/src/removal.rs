@@ -9,10 +9,10 @@ use apis::{
 };
 
 use crate::{
+    creation::Creation,
     events::Severity,
     external::{Deletion, External, Pass},
     failure::{At, Failure, Phase},
-    intent::creation_is_incomplete,
     publish::{self, Metadata, News},
     reconcile::{Reconciler, Requeue},
 };
@@ -22,7 +22,7 @@ impl<E: External> Reconciler<E> {
     pub(crate) async fn remove(&self, object: &mut E::Managed) -> Result<Requeue, Failure> {
         let placement = self.place(object)?;
         let host = self.connect(&placement.config).await?;
-        let pass = Pass { object, host: &host, config: &placement.config, incomplete: creation_is_incomplete(object) };
+        let pass = Pass { object, host: &host, config: &placement.config, creation: Creation::of(object) };
         let deleted = self
             .external
             .delete(&pass)

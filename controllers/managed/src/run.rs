@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -11,7 +12,7 @@ use apis::{
     Managed,
     managed::annotation::{CREATE_FAILED, CREATE_PENDING},
 };
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use kube::{
     Api,
     core::DeserializeGuard,
@@ -30,6 +31,9 @@ use crate::{
     queue::{Queue, Urgency},
     reconcile::{Outcome, Reconciler, Requeue},
 };
+
+/// When an object whose pass panicked is tried again.
+const AFTER_PANIC: Duration = Duration::from_mins(1);
 
 /// The queue of one kind.
 pub type KindQueue<K> = Queue<ObjectRef<K>>;
@@ -94,7 +98,11 @@ impl<E: External> Runner<E> {
 
     async fn worker(self: Arc<Self>) {
         while let Some(key) = self.queue.pop().await {
-            self.one(&key).await;
+            // A defect that one object brings to light must not take the worker from all the others.
+            if AssertUnwindSafe(self.one(&key)).catch_unwind().await.is_err() {
+                tracing::error!(object = %key, "a pass panicked; this is a defect of the provider, please report it");
+                self.queue.push_after(key.clone(), AFTER_PANIC);
+            }
             self.queue.done(&key);
         }
     }
@@ -167,7 +175,7 @@ pub async fn watch<K: Managed>(
 ) {
     let guarded = Api::<DeserializeGuard<K>>::all(api.into_client());
     let mut stream = kube::runtime::watcher(guarded, watcher::Config::default()).default_backoff().boxed();
-    let mut seen: HashMap<ObjectRef<K>, u64> = HashMap::new();
+    let mut watched = Watched { store: writer.as_reader(), seen: HashMap::new(), listed: Vec::new(), queue, observer };
     while let Some(event) = stream.next().await {
         let event = match event {
             Ok(event) => event,
@@ -177,35 +185,65 @@ pub async fn watch<K: Managed>(
             }
         };
         let Some(event) = readable(event) else { continue };
+        let missing = if matches!(event, Event::InitDone) { watched.missing() } else { Vec::new() };
         writer.apply_watcher_event(&event);
-        match event {
-            Event::Apply(object) => note(&object, Urgency::Event, &mut seen, &queue, &*observer),
-            Event::InitApply(object) => note(&object, Urgency::Background, &mut seen, &queue, &*observer),
-            Event::Delete(object) => {
-                let key = key(&object);
-                seen.remove(&key);
-                queue.forget(&key);
-                observer.gone(&object);
-            }
-            Event::Init => {}
-            Event::InitDone => observer.listed(),
+        watched.take(event);
+        for object in missing {
+            watched.gone(&object);
         }
     }
 }
 
-/// Queues the object if something changed that a pass reads: our own status writes do not.
-fn note<K: Managed>(
-    object: &K,
-    urgency: Urgency,
-    seen: &mut HashMap<ObjectRef<K>, u64>,
-    queue: &KindQueue<K>,
-    observer: &dyn Observer<K>,
-) {
-    let key = key(object);
-    observer.changed(object);
-    let now = desired_state(object);
-    if seen.insert(key.clone(), now) != Some(now) {
-        queue.push(key, urgency);
+/// What the watch of a kind has shown so far.
+struct Watched<K: Managed> {
+    store: Store<K>,
+    /// What each object asked for when it was last queued.
+    seen: HashMap<ObjectRef<K>, u64>,
+    /// The list that is coming in; the store shows it only when it is whole.
+    listed: Vec<K>,
+    queue: Arc<KindQueue<K>>,
+    observer: Arc<dyn Observer<K>>,
+}
+
+impl<K: Managed> Watched<K> {
+    fn take(&mut self, event: Event<K>) {
+        match event {
+            Event::Apply(object) => self.note(&object, Urgency::Event),
+            Event::Delete(object) => self.gone(&object),
+            Event::Init => self.listed.clear(),
+            Event::InitApply(object) => self.listed.push(object),
+            Event::InitDone => {
+                for object in std::mem::take(&mut self.listed) {
+                    self.note(&object, Urgency::Background);
+                }
+                self.observer.listed();
+            }
+        }
+    }
+
+    /// What went away while nobody watched: the list that has come in does not have it.
+    fn missing(&self) -> Vec<Arc<K>> {
+        let listed: HashMap<ObjectRef<K>, &str> =
+            self.listed.iter().map(|object| (key(object), object.uid())).collect();
+        let known = self.seen.keys().filter_map(|key| self.store.get(key));
+        known.filter(|object| listed.get(&key(&**object)) != Some(&object.uid())).collect()
+    }
+
+    fn gone(&mut self, object: &K) {
+        let key = key(object);
+        self.seen.remove(&key);
+        self.queue.forget(&key);
+        self.observer.gone(object);
+    }
+
+    /// Queues the object if something changed that a pass reads: our own status writes do not.
+    fn note(&mut self, object: &K, urgency: Urgency) {
+        let key = key(object);
+        self.observer.changed(object);
+        let now = desired_state(object);
+        if self.seen.insert(key.clone(), now) != Some(now) {
+            self.queue.push(key, urgency);
+        }
     }
 }
 

@@ -13,7 +13,10 @@ use libvirt::{
     wish::Wishes,
     xml::Element,
 };
-use managed::external::{Deletion, Pass};
+use managed::{
+    creation::was_created,
+    external::{Deletion, Pass},
+};
 use std::time::Duration;
 
 use super::{Change, Domains, Found, Power, Surroundings, render};
@@ -122,7 +125,9 @@ impl Domains {
         let present = pass.host.short(&uid, move |host| host.read_domain(&uuid)).await?;
         let Some(entry) = present else {
             pass.host.mirror().replace_domain(&uid, None);
-            return Ok(Deletion::Absent);
+            let riddle = was_created(pass.object) && !self.clocks().get(&uid).is_some_and(|clock| clock.undefined);
+            let elsewhere = if riddle { self.elsewhere(pass, "let go").await? } else { None };
+            return Ok(elsewhere.map_or(Deletion::Absent, Deletion::Refused));
         };
         if entry.id.is_some() {
             let message = self.shut_down(pass, &uid).await?;
@@ -140,6 +145,7 @@ impl Domains {
             .long(&uid, move |host| Ok(host.find_domain(&uuid)?.map_or(Ok(()), |domain| domain.undefine())?))
             .await
             .context("undefine domain")?;
+        self.clocks().entry(uid).or_default().undefined = true;
         Ok(Deletion::Requested)
     }
 }

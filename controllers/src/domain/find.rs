@@ -15,8 +15,8 @@ use apis::{
 };
 use libvirt::{Claim, Lease, mirror::DomainEntry};
 use managed::{
+    creation::was_created,
     external::{Pass, Refusal},
-    intent::was_created,
 };
 use std::sync::Arc;
 
@@ -140,7 +140,7 @@ impl Domains {
         };
         let Some(entry) = &found.entry else { return found };
         let strategy = pass.object.parameters().run_strategy.unwrap_or_default();
-        let begun = pass.incomplete || !was_created(pass.object);
+        let begun = pass.creation.is_incomplete() || !was_created(pass.object);
         let stopped_for = self.stopped_for(pass.object.uid(), entry);
         (found.power, found.recheck) = power::decide(strategy, begun, entry.state, stopped_for);
         found.guest_agent = agent(entry);
@@ -191,14 +191,16 @@ impl Domains {
             let owner = description.and_then(|description| mark::owner(description));
             return Ok(Some(foreign("domain", name, owner.as_ref(), pass.object)));
         }
-        if !was_created(pass.object) {
-            return Ok(None);
-        }
+        if was_created(pass.object) { self.elsewhere(pass, "made again").await } else { Ok(None) }
+    }
+
+    /// A domain that was here once may have moved to another host; `not_yet` is what is not done while that is possible.
+    pub(super) async fn elsewhere(&self, pass: &Pass<'_, Self>, not_yet: &str) -> anyhow::Result<Option<Refusal>> {
         for (config, host) in self.connector.others(pass.config).await {
             let unknown = |why: &dyn std::fmt::Display| Refusal {
                 reason: "WhereaboutsUnknown",
                 message: format!(
-                    "the domain is not on {}, and {config} cannot be asked whether the guest moved there ({why}); it is not made again before that is known",
+                    "the domain is not on {}, and {config} cannot be asked whether the guest moved there ({why}); it is not {not_yet} before that is known",
                     pass.config
                 ),
             };

@@ -55,11 +55,13 @@ pub struct Limits {
     pub connect: Duration,
     /// The longest wait without any byte.
     pub stall: Duration,
+    /// The longest time for a whole image, the host's part included: a server that trickles is not waited for without end.
+    pub whole: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(10), stall: Duration::from_secs(30) }
+        Self { connect: Duration::from_secs(10), stall: Duration::from_secs(30), whole: Duration::from_hours(24) }
     }
 }
 
@@ -72,29 +74,34 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that trusts the system's certificate authorities.
-    /// `allowed` lists the hosts that need not be public: names or addresses, each with a port or without.
+    /// A client that trusts the system's certificate authorities, read now, and asks public hosts only.
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn new(allowed: &[String], limits: Limits) -> anyhow::Result<Self> {
+    pub fn new(limits: Limits) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
         // A certificate that cannot be read is one authority less, not the end of all the others.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        Self::with_roots(allowed, limits, roots)
+        Self::with_roots(limits, roots)
+    }
+
+    /// The same client for another policy. `hosts` lists those that need not be public: names or addresses, each with a port or without.
+    #[must_use]
+    pub fn allowing(&self, hosts: &[String]) -> Self {
+        Self { allowed: Allowed::new(hosts), ..self.clone() }
     }
 
     /// A client that trusts these certificate authorities only.
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn with_roots(allowed: &[String], limits: Limits, roots: RootCertStore) -> anyhow::Result<Self> {
+    pub fn with_roots(limits: Limits, roots: RootCertStore) -> anyhow::Result<Self> {
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .context("set up TLS")?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { allowed: Allowed::new(allowed), limits, tls: Arc::new(tls) })
+        Ok(Self { allowed: Allowed::new(&[]), limits, tls: Arc::new(tls) })
     }
 
     /// The answer to one GET, no redirect followed. Names are resolved here, so that what is checked is what is used.

@@ -10,13 +10,13 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use apis::{
     Managed,
     provider_config::Policy,
@@ -26,11 +26,12 @@ use apis::{
 use bytes::Bytes;
 use libvirt::{Upload, UploadRequest};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{OwnedRwLockReadGuard, mpsc, watch},
     task::JoinHandle,
+    time::timeout,
 };
 
-use managed::external::Pass;
+use managed::{creation::Creation, external::Pass};
 
 use super::{Volumes, fetch, image, render};
 use crate::hosts::{Site, owner};
@@ -64,7 +65,7 @@ impl Order {
             uid: object.uid().to_owned(),
             owner: owner(object),
             host: pass.host.clone(),
-            resumed: pass.incomplete,
+            resumed: pass.creation == Creation::Open,
             made: AtomicBool::new(false),
             pool: pool.to_owned(),
             name: object.external_name().to_owned(),
@@ -114,13 +115,15 @@ enum Import {
 pub struct Imports {
     by_uid: Mutex<HashMap<String, Import>>,
     limits: fetch::Limits,
+    /// Made when the first image is wanted; it holds the system's certificate authorities.
+    client: OnceLock<fetch::Client>,
     wake: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Imports {
     /// None yet. `wake` is told whose import moved on.
     pub fn new(limits: fetch::Limits, wake: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self { by_uid: Mutex::default(), limits, wake: Box::new(wake) }
+        Self { by_uid: Mutex::default(), limits, client: OnceLock::new(), wake: Box::new(wake) }
     }
 
     /// How far the import of an object is; None when there is none.
@@ -175,11 +178,19 @@ impl Imports {
     async fn run(self: Arc<Self>, order: Order, progress: watch::Sender<fetch::Progress>) {
         let watcher = self.clone().tell(order.owner.clone(), progress.subscribe());
         let import = async {
-            let end = import(&order, self.limits, progress).await;
-            if end.is_err() && order.made.load(Ordering::Acquire) {
-                remove(&order).await;
+            let whole = self.limits.whole;
+            let late = || anyhow!("the image did not come within {} hours", whole.as_secs() / 3600);
+            let end = match self.client(&order.policy) {
+                Ok(client) => timeout(whole, import(&order, &client, progress)).await.unwrap_or_else(|_| Err(late())),
+                Err(error) => Err(error),
+            };
+            match end {
+                Err(error) if order.made.load(Ordering::Acquire) => match remove(&order).await {
+                    Ok(()) => Err(error),
+                    Err(left) => Err(left.context(format!("{error:#}; and the part that came cannot be removed"))),
+                },
+                end => end,
             }
-            end
         };
         let (end, ()) = tokio::join!(import, watcher);
         let state = match end {
@@ -190,6 +201,15 @@ impl Imports {
             *import = state;
         }
         (self.wake)(&order.owner);
+    }
+
+    fn client(&self, policy: &Policy) -> anyhow::Result<fetch::Client> {
+        let hosts = policy.image_hosts.as_deref().unwrap_or_default();
+        if let Some(client) = self.client.get() {
+            return Ok(client.allowing(hosts));
+        }
+        let client = fetch::Client::new(self.limits)?;
+        Ok(self.client.get_or_init(|| client).allowing(hosts))
     }
 
     /// Wakes the object at each step, until the sender is dropped.
@@ -205,16 +225,14 @@ impl Imports {
 }
 
 /// The whole way of one image.
-async fn import(order: &Order, limits: fetch::Limits, progress: watch::Sender<fetch::Progress>) -> anyhow::Result<()> {
-    let client = fetch::Client::new(order.policy.image_hosts.as_deref().unwrap_or_default(), limits)?;
+async fn import(order: &Order, client: &fetch::Client, progress: watch::Sender<fetch::Progress>) -> anyhow::Result<()> {
     let (sender, mut chunks) = mpsc::channel(4);
-    let sink = fetch::Sink { chunks: sender, progress, max_bytes: image::MAX_VIRTUAL_SIZE };
-    let fetching = fetch::fetch(&client, &order.source, sink);
-    let _sharing = order.host.sharing(&order.pool).await;
+    let sink = fetch::Sink { chunks: sender, progress, max_bytes: room(order).await? };
+    let fetching = fetch::fetch(client, &order.source, sink);
     let storing = store(order, &mut chunks);
     tokio::pin!(fetching, storing);
     // Where both end at once, it is the host's side that tells the cause: the other only notices that nobody is there any more.
-    let (fetched, stored) = tokio::select! {
+    let (fetched, (stored, _sharing)) = tokio::select! {
         biased;
         stored = &mut storing => {
             let stored = stored?;
@@ -230,8 +248,20 @@ async fn import(order: &Order, limits: fetch::Limits, progress: watch::Sender<fe
     settle(order).await
 }
 
+/// How many bytes the pool has room for.
+async fn room(order: &Order) -> anyhow::Result<u64> {
+    let pool = order.pool.clone();
+    let info = move |host: &libvirt::Connection| host.find_pool_by_name(&pool)?.map(|pool| pool.info()).transpose();
+    let info = order.host.short(&order.pool, info).await.context("look up pool")?;
+    let info = info.with_context(|| format!("there is no pool {} on the host", order.pool))?;
+    Ok(info.available.min(image::MAX_VIRTUAL_SIZE))
+}
+
 /// Makes the volume when the first bytes are good, and writes all of them into it.
-async fn store(order: &Order, chunks: &mut mpsc::Receiver<Bytes>) -> anyhow::Result<Upload> {
+async fn store(
+    order: &Order,
+    chunks: &mut mpsc::Receiver<Bytes>,
+) -> anyhow::Result<(Upload, OwnedRwLockReadGuard<()>)> {
     let mut head: Vec<u8> = Vec::new();
     while head.len() < image::HEAD {
         let Some(chunk) = chunks.recv().await else { break };
@@ -244,6 +274,7 @@ async fn store(order: &Order, chunks: &mut mpsc::Receiver<Bytes>) -> anyhow::Res
     let (pool, name) = (order.pool.clone(), order.name.clone());
     let text = element.write().context("write the description")?;
     let resumed = order.resumed;
+    let sharing = order.host.sharing(&order.pool).await;
     order.host.long(&format!("{pool}/{name}"), move |host| replace(host, &pool, &name, &text, resumed)).await?;
     order.made.store(true, Ordering::Release);
     let request = UploadRequest { pool: order.pool.clone(), volume: order.name.clone(), length: 0, progress: PIECE };
@@ -252,7 +283,7 @@ async fn store(order: &Order, chunks: &mut mpsc::Receiver<Bytes>) -> anyhow::Res
     while let Some(chunk) = chunks.recv().await {
         upload.send(chunk.to_vec()).await.context("write the image to the host")?;
     }
-    Ok(upload)
+    Ok((upload, sharing))
 }
 
 /// Makes the volume. A part of the image that an earlier attempt left goes first; anything else of that name is somebody's.
@@ -284,22 +315,13 @@ async fn settle(order: &Order) -> anyhow::Result<()> {
 }
 
 /// Takes away what a failed import made. An image that is not whole must not be there for anything to boot.
-async fn remove(order: &Order) {
+async fn remove(order: &Order) -> anyhow::Result<()> {
     let (pool, name) = (order.pool.clone(), order.name.clone());
     let object = format!("{pool}/{name}");
     let removed = order.host.long(&object, move |host| {
         let Some(found) = host.find_pool_by_name(&pool)? else { return Ok(()) };
         Ok(found.find_volume(&name)?.map_or(Ok(()), |volume| volume.delete())?)
     });
-    if let Err(error) = removed.await {
-        tracing::warn!(
-            volume = order.name,
-            pool = order.pool,
-            error = format!("{error:#}"),
-            "cannot remove the part of an image"
-        );
-    }
-    if let Err(error) = crate::storage::read(&order.host, &order.pool, &order.name).await {
-        tracing::debug!(error = format!("{error:#}"), "cannot read the volume again");
-    }
+    removed.await.context("remove the part of an image")?;
+    crate::storage::read(&order.host, &order.pool, &order.name).await.map(drop)
 }

@@ -13,7 +13,10 @@ use apis::{
     placement::{ConfigId, Placement},
     pool::PoolObservation,
 };
-use managed::external::{Annotations, Connect, Deletion, External, Pass, Refusal, Report, Retry, Standing};
+use managed::{
+    creation::Creation,
+    external::{Connect, Deletion, Effect, External, Pass, Record, Refusal, Report, Retry, Standing},
+};
 
 use crate::server::Log;
 
@@ -31,6 +34,7 @@ pub(crate) enum Thing {
 }
 
 /// The host and what it is told to do.
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct World {
     pub(crate) thing: Thing,
     /// What a create or an update makes of the thing; an error that is said instead.
@@ -43,8 +47,12 @@ pub(crate) struct World {
     pub(crate) deletion: fn(&mut Thing) -> anyhow::Result<Deletion>,
     pub(crate) ignored: Option<ConfigId>,
     pub(crate) nowhere: bool,
-    /// Whether a create was resumed, as the kind was told.
-    pub(crate) resumed: Option<bool>,
+    /// What a create was told of the attempt before.
+    pub(crate) before: Option<Creation>,
+    /// Whether the place of the thing holds what an attempt before left.
+    pub(crate) leftover: bool,
+    /// What a create that failed may have done.
+    pub(crate) effect: Effect,
     pub(crate) forgotten: usize,
 }
 
@@ -86,7 +94,9 @@ impl Fake {
             },
             ignored: None,
             nowhere: false,
-            resumed: None,
+            before: None,
+            leftover: false,
+            effect: Effect::None,
             forgotten: 0,
         };
         Self { world: Arc::new(Mutex::new(world)), log }
@@ -124,6 +134,10 @@ impl Connect for Fake {
 
     fn retry(&self, _: &anyhow::Error) -> Retry {
         Retry::Backoff
+    }
+
+    fn effect(&self, _: &anyhow::Error) -> Effect {
+        self.world().effect
     }
 }
 
@@ -165,12 +179,13 @@ impl External for Fake {
         })
     }
 
-    async fn record(&self, _: &Pass<'_, Self>, (): &()) -> anyhow::Result<Annotations> {
-        Ok(vec![("libvirt.nourspeed.io/ownership", Some("signed".to_owned()))])
+    async fn record(&self, _: &Pass<'_, Self>, (): &()) -> anyhow::Result<Record> {
+        let annotations = vec![("libvirt.nourspeed.io/ownership", Some("signed".to_owned()))];
+        Ok(Record { annotations, leftover: self.world().leftover })
     }
 
     async fn create(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Thing> {
-        self.world().resumed = Some(pass.incomplete);
+        self.world().before = Some(pass.creation);
         self.act("create")
     }
 

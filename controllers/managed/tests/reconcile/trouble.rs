@@ -1,6 +1,6 @@
 //! A pass that cannot do what it should.
 
-use managed::reconcile::Requeue;
+use managed::{creation::Creation, external::Effect, reconcile::Requeue};
 use serde_json::json;
 
 use crate::{
@@ -33,10 +33,59 @@ async fn a_create_that_fails_is_recorded_and_tried_again_after_1_2_and_4_seconds
     assert_eq!(rig.conditions(), failed);
     assert_eq!(rig.pass().await, seconds(2));
     assert_eq!(rig.pass().await, seconds(4));
-    assert_eq!(rig.fake.world().resumed, Some(true));
+    assert_eq!(
+        rig.fake.world().before,
+        Some(Creation::Failed),
+        "what appears after an attempt that failed is not its work"
+    );
     assert!(!rig.log().iter().any(|line| line.starts_with("event") || line == "status"), "it says the same again");
     rig.fake.world().outcome = Ok(Thing::Settled);
     assert_eq!(rig.pass().await, Requeue::Poll);
+    assert_eq!(rig.conditions(), [READY, "Synced=True ReconcileSuccess", "UpToDate=True ObserveMatched"]);
+}
+
+#[tokio::test]
+async fn a_create_whose_end_nobody_saw_stays_open() {
+    // What failed, what the attempt before left, what came of it.
+    let table = [
+        (Effect::None, false, None, Creation::Failed),
+        (Effect::Untried, false, None, Creation::Failed),
+        (Effect::Unknown, false, None, Creation::Open),
+        (Effect::None, false, Some("2026-01-01T00:00:00Z"), Creation::Failed),
+        (Effect::None, true, Some("2026-01-01T00:00:00Z"), Creation::Open),
+        (Effect::Untried, true, Some("2026-01-01T00:00:00Z"), Creation::Open),
+        (Effect::Unknown, false, Some("2026-01-01T00:00:00Z"), Creation::Open),
+    ];
+    for (effect, leftover, cut_short, expected) in table {
+        let rig = Rig::new();
+        rig.edit(|object| {
+            if let Some(begun) = cut_short {
+                object["metadata"]["annotations"] = json!({"crossplane.io/external-create-pending": begun});
+            }
+        });
+        {
+            let mut world = rig.fake.world();
+            (world.outcome, world.effect, world.leftover) = (Err("no"), effect, leftover);
+        }
+        rig.pass().await;
+        rig.pass().await;
+        assert_eq!(rig.fake.world().before, Some(expected), "{effect:?} {leftover} {cut_short:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_try_that_is_under_way_does_not_take_back_what_the_first_one_met() {
+    let rig = Rig::new();
+    rig.fake.world().outcome = Err("the server has no such image");
+    rig.pass().await;
+    let failed = "Synced=False ReconcileError: create failed: the server has no such image";
+    rig.fake.world().outcome = Ok(Thing::Underway);
+    for _ in 0..2 {
+        rig.pass().await;
+        assert_eq!(rig.conditions()[2], failed, "{:?}", rig.conditions());
+    }
+    rig.thing(Thing::Settled);
+    rig.pass().await;
     assert_eq!(rig.conditions(), [READY, "Synced=True ReconcileSuccess", "UpToDate=True ObserveMatched"]);
 }
 

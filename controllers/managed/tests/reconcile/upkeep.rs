@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use apis::managed::ConfigKind;
 use apis::placement::ConfigId;
-use managed::reconcile::Requeue;
+use managed::{creation::Creation, reconcile::Requeue};
 use serde_json::json;
 
 use crate::{
@@ -32,7 +32,7 @@ async fn a_create_is_recorded_before_it_is_made_and_its_success_before_its_statu
         ]
     );
     assert_eq!(rig.conditions(), [READY, SYNCED, UP_TO_DATE]);
-    assert_eq!(rig.fake.world().resumed, Some(false));
+    assert_eq!(rig.fake.world().before, Some(Creation::Unbegun));
     assert_eq!(rig.finalizers(), ["finalizer.managedresource.crossplane.io"]);
     assert_eq!(rig.annotation("crossplane.io/external-name").as_deref(), Some("p"));
     assert_eq!(rig.annotation("libvirt.nourspeed.io/provider-config").as_deref(), Some("ClusterProviderConfig/host"));
@@ -102,7 +102,7 @@ async fn a_create_that_was_cut_short_is_resumed_and_the_host_is_told_so() {
         object["metadata"]["annotations"] = json!({"crossplane.io/external-create-pending": "2026-01-01T00:00:00Z"});
     });
     rig.pass().await;
-    assert_eq!(rig.fake.world().resumed, Some(true));
+    assert_eq!(rig.fake.world().before, Some(Creation::Open));
     assert_eq!(rig.conditions(), [READY, SYNCED, UP_TO_DATE]);
 }
 
@@ -212,7 +212,9 @@ async fn an_object_that_only_observes_says_that_there_is_nothing() {
 
     rig.thing(Thing::Foreign);
     assert_eq!(rig.pass().await, Requeue::Poll);
-    assert_eq!(rig.conditions(), [READY, SYNCED, UP_TO_DATE]);
+    let foreign =
+        ["Ready=False ForeignObject: it is not ours", "Synced=False ReconcileError: observe failed: it is not ours"];
+    assert_eq!(rig.conditions(), foreign);
 }
 
 #[tokio::test]

@@ -134,7 +134,8 @@ impl fmt::Display for Failure {
             }
             Self::Short { received: _, announced: None } => formatter.write_str("the connection broke before the end"),
             Self::Long { announced } => write!(formatter, "more than the announced {announced} bytes"),
-            Self::Large { max } => write!(formatter, "more than the {max} bytes there is room for"),
+            // Not how much there is: that changes while others use the pool.
+            Self::Large { max: _ } => formatter.write_str("the image is larger than the room there is for it"),
             Self::Unwanted => formatter.write_str("the image is no longer wanted"),
         }
     }
