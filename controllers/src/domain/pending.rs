@@ -1,5 +1,6 @@
 //! What waits for the guest's next boot: pure.
 
+use super::render;
 use libvirt::{
     diff::{Difference, diff},
     rule::{Live, Route, Rules},
@@ -7,9 +8,11 @@ use libvirt::{
     xml::Element,
 };
 
-/// The wished paths that the running guest does not show. What libvirt rewrites in a running description is no difference.
-pub(super) fn pending(wishes: &Wishes, live: &Element, rules: &Rules) -> Vec<String> {
-    let mut paths: Vec<String> = diff(wishes, live, rules)
+/// The wished paths that the running guest does not show, and those that it shows still though they are ours no more: the mark of a
+/// running guest is the one it was started with. What libvirt rewrites in a running description is no difference.
+pub(super) fn pending(mut wishes: Wishes, live: &Element, rules: &Rules) -> Vec<String> {
+    render::give_back(&mut wishes, live);
+    let mut paths: Vec<String> = diff(&wishes, live, rules)
         .iter()
         .filter(|difference| waits(difference, live))
         .map(|difference| difference.path.clone())
@@ -49,7 +52,7 @@ mod tests {
     fn waiting(wish: impl FnOnce(&mut Wishes), live: &str) -> Vec<String> {
         let mut wishes = Wishes::new("domain");
         wish(&mut wishes);
-        pending(&wishes, &Element::parse(live).unwrap(), &rules())
+        pending(wishes, &Element::parse(live).unwrap(), &rules())
     }
 
     #[test]
@@ -68,6 +71,19 @@ mod tests {
         assert_eq!(waiting(host_model, expanded), [""; 0]);
         assert_eq!(waiting(host_model, other), ["cpu@mode"]);
         assert_eq!(waiting(|wishes| wishes.set("cpu/model", "Westmere"), expanded), ["cpu/model"]);
+    }
+
+    #[test]
+    fn what_a_guest_was_started_with_and_is_wished_no_more_waits_until_it_is_gone() {
+        let live = |cmdline: &str| {
+            format!(
+                "<domain><metadata><pl:object xmlns:pl='https://libvirt.m.nourspeed.io/v1'><pl:path>os/cmdline</pl:path>\
+                 <pl:path>memory</pl:path></pl:object></metadata><memory unit='KiB'>9</memory><os>{cmdline}</os></domain>"
+            )
+        };
+        assert_eq!(waiting(|_| {}, &live("<cmdline>quiet</cmdline>")), ["os/cmdline"]);
+        assert_eq!(waiting(|_| {}, &live("")), [""; 0]);
+        assert_eq!(waiting(|wishes| wishes.set("os/cmdline", "quiet"), &live("<cmdline>quiet</cmdline>")), [""; 0]);
     }
 
     #[test]

@@ -73,9 +73,8 @@ pub fn render(object: &Domain, around: &Surroundings, facts: &Facts, base: Optio
     consoles(&mut wishes, object)?;
     graphics(&mut wishes, parameters.graphics.as_deref().unwrap_or_default());
     small_devices(&mut wishes, parameters);
-    if let Some(previous) = base.and_then(mark::owned_paths) {
-        let given_back: Vec<String> = previous.into_iter().filter(|path| !is_kept(path)).collect();
-        wishes.forget(&given_back);
+    if let Some(base) = base {
+        give_back(&mut wishes, base);
     }
     // What is chosen once is not owned: owned paths that are wished no more are taken away.
     let owned = wishes.owned_paths();
@@ -98,6 +97,13 @@ const KEPT: [&str; 7] = [
     "devices/controller",
     "devices/controller@model",
 ];
+
+/// Wishes away what the mark of a description says was ours, and is wished no more.
+pub(super) fn give_back(wishes: &mut Wishes, description: &Element) {
+    let previous = mark::owned_paths(description).unwrap_or_default();
+    let given_back: Vec<String> = previous.into_iter().filter(|path| !is_kept(path)).collect();
+    wishes.forget(&given_back);
+}
 
 fn is_kept(path: &str) -> bool {
     Path::parse(path).is_some_and(|path| KEPT.contains(&path.pattern().as_str()))

@@ -45,7 +45,7 @@ impl Domains {
         let (Some(live), Some(base)) = (&entry.live, &entry.inactive) else { return Vec::new() };
         let around = found.complete(around);
         render::render(pass.object, &around, pass.host.facts(), Some(base))
-            .map(|wishes| pending::pending(&wishes, live, &self.rules))
+            .map(|wishes| pending::pending(wishes, live, &self.rules))
             .unwrap_or_default()
     }
 }
