@@ -1,0 +1,120 @@
+//! What is ours is known from signed records and fresh looks, never from fields that somebody edited or from what is not seen just now.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
+
+use std::{fs, time::Duration};
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use tests::{Scenario, SharedStage, condition};
+
+static STAGE: SharedStage = SharedStage::new("records", &["--poll=2s"]);
+
+/// Something that is left alone is looked at a few times first.
+fn wait_for_polls() {
+    std::thread::sleep(Duration::from_secs(5));
+}
+
+fn annotate(scenario: &Scenario<'_>, object: &str, annotation: &str) -> Result<()> {
+    scenario.namespace().kubectl(&["annotate", "--overwrite", object, annotation]).map(drop)
+}
+
+fn foreign(name: &str, pool: &str) -> String {
+    format!(
+        "volume {name:?} is in pool {pool:?} already and is not ours: no record of this provider says that this object made it. \
+         It is left alone; choose another name with the annotation crossplane.io/external-name, or remove it"
+    )
+}
+
+#[test]
+fn a_volume_goes_by_its_record_whatever_name_its_object_has_by_then() -> Result<()> {
+    let scenario = STAGE.scenario("renamed")?;
+    let host = scenario.host();
+    scenario.apply(&(scenario.pool() + &scenario.volume("mine", "capacity: 1Mi")))?;
+    scenario.await_ready(&["volume/mine"])?;
+    host.virsh(&["vol-create-as", "renamed", "theirs", "2M", "--format", "raw"])?;
+    let before = host.virsh(&["vol-dumpxml", "theirs", "renamed"])?;
+    annotate(&scenario, "volume/mine", "crossplane.io/external-name=theirs")?;
+    scenario.await_condition("volume/mine", "Ready", ("False", "ForeignObject", &foreign("theirs", "renamed")))?;
+    scenario.delete(&["volume/mine"])?;
+    scenario.await_gone(&["volume/mine"])?;
+    assert!(!fs::exists(format!("{}/mine", scenario.folder()))?, "the volume that was made is left");
+    assert_eq!(host.virsh(&["vol-dumpxml", "theirs", "renamed"])?, before);
+    host.virsh(&["vol-delete", "theirs", "renamed"]).map(drop)
+}
+
+#[test]
+fn an_overlay_that_no_pool_has_listed_keeps_what_it_stands_on() -> Result<()> {
+    let scenario = STAGE.scenario("unlisted")?;
+    scenario.apply(&(scenario.pool() + &scenario.volume("base", "capacity: 1Mi")))?;
+    scenario.await_ready(&["volume/base"])?;
+    let (base, overlay) = (format!("{}/base", scenario.folder()), format!("{}/overlay", scenario.folder()));
+    tests::run("qemu-img", &["create", "-q", "-f", "qcow2", "-b", &base, "-F", "qcow2", &overlay])?;
+    scenario.delete(&["volume/base"])?;
+    let sentence =
+        "the volume is used by volume overlay in pool unlisted, which stands on it; it is deleted when nobody uses it";
+    scenario.await_condition("volume/base", "Ready", ("False", "InUse", sentence))?;
+    wait_for_polls();
+    assert!(fs::exists(&base)?);
+    fs::remove_file(&overlay)?;
+    scenario.await_gone(&["volume/base"])
+}
+
+#[test]
+fn what_appears_after_a_creation_that_failed_is_somebody_elses() -> Result<()> {
+    let scenario = STAGE.scenario("failed")?;
+    let host = scenario.host();
+    // More than a file can hold on any file system of this test.
+    scenario.apply(&(scenario.pool() + &scenario.volume("huge", "format: Raw, capacity: 8000Pi")))?;
+    scenario.await_object("volume", "huge", |volume| {
+        let (status, _, message) = condition(volume, "Synced")?;
+        ensure!(status == "False" && message.starts_with("create failed: create volume: "), "{status}: {message}");
+        Ok(())
+    })?;
+    host.virsh(&["vol-create-as", "failed", "huge", "2M", "--format", "raw"])?;
+    let before = host.virsh(&["vol-dumpxml", "huge", "failed"])?;
+    scenario.await_condition("volume/huge", "Ready", ("False", "ForeignObject", &foreign("huge", "failed")))?;
+    scenario.delete(&["volume/huge"])?;
+    scenario.await_gone(&["volume/huge"])?;
+    assert_eq!(host.virsh(&["vol-dumpxml", "huge", "failed"])?, before);
+    host.virsh(&["vol-delete", "huge", "failed"]).map(drop)
+}
+
+#[test]
+fn a_pool_that_cannot_be_started_is_not_taken_for_empty() -> Result<()> {
+    let scenario = STAGE.scenario("unmounted")?;
+    scenario.apply(&scenario.pool())?;
+    scenario.await_ready(&["pool/unmounted"])?;
+    let (folder, away) = (scenario.folder(), format!("{}.away", scenario.folder()));
+    fs::rename(&folder, &away)?;
+    scenario.host().virsh(&["pool-destroy", "unmounted"])?;
+    scenario.delete(&["pool/unmounted"])?;
+    scenario.await_object("pool", "unmounted", |pool| {
+        let (_, reason, message) = condition(pool, "Ready")?;
+        let says = message.starts_with("the pool cannot be started, so it cannot be told whether it is empty (")
+            && message.ends_with("). Mend that, or let the pool go by dropping Delete from managementPolicies");
+        ensure!(reason == "PoolUnavailable" && says, "{reason}: {message}");
+        Ok(())
+    })?;
+    wait_for_polls();
+    assert!(scenario.host().virsh(&["pool-list", "--all", "--name"])?.contains("unmounted"));
+    fs::rename(&away, &folder)?;
+    scenario.await_gone(&["pool/unmounted"])
+}
+
+#[test]
+fn a_field_that_is_unset_waits_for_the_boot_that_gives_it_up() -> Result<()> {
+    let scenario = STAGE.scenario("givenup")?;
+    scenario.apply(&scenario.idle_world(", cpu: {mode: Maximum}"))?;
+    scenario.await_ready(&["domain/givenup"])?;
+    scenario.change("domain", "givenup", &json!({"cpu": null}))?;
+    let waiting = ("True", "ChangesPending", "waiting for the guest's next boot: cpu@mode");
+    scenario.await_condition("domain/givenup", "RestartRequired", waiting)?;
+    wait_for_polls();
+    scenario.await_condition("domain/givenup", "RestartRequired", waiting)?;
+    scenario.host().virsh(&["destroy", "givenup"])?;
+    scenario.await_object("domain", "givenup", |domain| {
+        ensure!(condition(domain, "RestartRequired").is_err(), "it still waits");
+        Ok(())
+    })
+}
