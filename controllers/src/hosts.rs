@@ -18,7 +18,7 @@ use libvirt::{
 };
 use managed::external::{Connect, Effect, Retry};
 
-use crate::{cluster::Cluster, volume::fetch::FetchError};
+use crate::cluster::Cluster;
 
 /// All hosts, as the configs name them.
 pub struct Connector {
@@ -114,7 +114,6 @@ impl Connect for Connector {
         match error.chain().find_map(|cause| cause.downcast_ref::<libvirt::Error>()).map(|error| error.kind) {
             Some(Rejected | Denied) => Retry::Poll,
             Some(Busy | Gone) => Retry::Soon,
-            Some(Exists | Other | Unreachable) | None if is_lasting(error) => Retry::Poll,
             Some(Exists | Other | Unreachable) | None => Retry::Backoff,
         }
     }
@@ -127,11 +126,6 @@ impl Connect for Connector {
             Some(Denied | Exists | Gone | Other | Rejected) | None => Effect::None,
         }
     }
-}
-
-/// Whether an image will not come before somebody mends its source.
-fn is_lasting(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.downcast_ref::<FetchError>().is_some_and(FetchError::is_lasting))
 }
 
 /// A connected host whose mirror has read it.

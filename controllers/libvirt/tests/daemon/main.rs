@@ -95,7 +95,9 @@ async fn what_others_do_to_a_guest_wakes_its_owner_within_milliseconds() {
     let begin = Instant::now();
     let woken = tokio::time::timeout(SECOND, wakes.next()).await.unwrap();
     assert!(begin.elapsed() < SECOND / 10, "{:?} after virsh had returned", begin.elapsed());
-    assert_eq!((&*woken, state()), ("owner", Some((State::Shutoff, false))));
+    assert_eq!(&*woken, "owner");
+    // The first wake may be for a step on the way: libvirt calls a guest off before it has let go of its running description.
+    until("the guest is seen off", SECOND, || state() == Some((State::Shutoff, false))).await;
     daemon.run("virsh -q undefine g");
     until("the guest is gone", SECOND, || state().is_none()).await;
     let calls = host.counters().calls();

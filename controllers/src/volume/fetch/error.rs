@@ -28,31 +28,6 @@ pub enum FetchError {
     Unwanted,
 }
 
-impl FetchError {
-    /// Whether the same source will fail the same way until somebody edits it, the policy or the image on the server.
-    /// Trying again at once would only cost traffic.
-    pub fn is_lasting(&self) -> bool {
-        match self {
-            Self::Source(_) | Self::Checksum { .. } => true,
-            Self::Unwanted => false,
-            Self::Get { url: _, failure } => match failure {
-                Failure::NotPublic(_) | Failure::Redirect(_) | Failure::Redirects(_) | Failure::Large { .. } => true,
-                Failure::Status(status) => {
-                    status.is_client_error()
-                        && !matches!(*status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
-                }
-                Failure::Unresolved(_)
-                | Failure::ConnectTimeout(_)
-                | Failure::Connect(_)
-                | Failure::Stalled(_)
-                | Failure::Short { .. }
-                | Failure::Long { .. }
-                | Failure::Unwanted => false,
-            },
-        }
-    }
-}
-
 impl fmt::Display for FetchError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
