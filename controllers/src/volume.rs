@@ -250,10 +250,11 @@ impl External for Volumes {
 
     fn report(&self, _: &Pass<'_, Self>, _: Option<&Referents>, found: &Found) -> Report<VolumeObservation> {
         let mut conditions = Vec::new();
-        if let Some(import) = found.import.as_ref().filter(|import| import.is_running()) {
+        if let Some(import) = found.import.as_ref().filter(|import| import.has_begun()) {
             conditions.push(Wish::new(Type::Importing, Status::True, "Downloading").because(import.to_string()));
         }
-        let Some(description) = found.entry.description().filter(|_| conditions.is_empty()) else {
+        let whole = !found.import.as_ref().is_some_and(import::State::is_running);
+        let Some(description) = found.entry.description().filter(|_| whole) else {
             return Report {
                 conditions,
                 complete: false,

@@ -207,7 +207,7 @@ async fn progress_comes_in_whole_tens_and_ends_at_a_hundred() {
         .iter()
         .map(|progress| match progress {
             Progress::Percent(percent) => *percent,
-            Progress::Bytes(_) => panic!("the length was known"),
+            Progress::Asking | Progress::Bytes(_) => panic!("the server had answered, with the length"),
         })
         .collect();
     assert!(percents.is_sorted() && percents.iter().all(|percent| percent % 10 == 0), "{percents:?}");

@@ -165,6 +165,8 @@ pub struct Sink {
 /// How much was handed over, in steps so large that each is worth telling a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
+    /// Nothing yet: the server has not answered.
+    Asking,
     /// So many per cent, in whole tens. 100 comes after the checksum was found right.
     Percent(u8),
     /// So many bytes, in steps of 64 MiB, when the server does not tell the length.

@@ -91,11 +91,17 @@ impl State {
     pub fn is_running(&self) -> bool {
         matches!(self, Self::Running(_))
     }
+
+    /// Whether some of the image has come. A server that has none to give is not worth a condition at each try.
+    pub fn has_begun(&self) -> bool {
+        matches!(self, Self::Running(fetch::Progress::Percent(_) | fetch::Progress::Bytes(_)))
+    }
 }
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Running(fetch::Progress::Asking) => f.write_str("the server is asked for the image"),
             Self::Running(fetch::Progress::Percent(percent)) => write!(f, "{percent}% of the image is on the host"),
             Self::Running(fetch::Progress::Bytes(bytes)) => {
                 write!(f, "{} of the image are on the host", Quantity::of_bytes(*bytes))
@@ -153,7 +159,7 @@ impl Imports {
         if let Some(Import::Running(..)) = imports.get(&order.uid) {
             return;
         }
-        let (progress, seen) = watch::channel(fetch::Progress::Percent(0));
+        let (progress, seen) = watch::channel(fetch::Progress::Asking);
         let uid = order.uid.clone();
         let task = tokio::spawn(self.clone().run(order, progress));
         imports.insert(uid, Import::Running(task, seen));
