@@ -1,6 +1,12 @@
 //! What a kind must say about itself: the seam between the generic reconciler and libvirt.
 
-use std::{fmt::Display, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Display},
+    future::Future,
+    sync::Arc,
+    time::Duration,
+};
 
 use apis::{
     Managed,
@@ -8,7 +14,7 @@ use apis::{
     placement::{ConfigId, Placement},
 };
 
-use crate::creation::Creation;
+use crate::{creation::Creation, plan::Policies};
 
 /// Places objects on hosts and connects to them; one for all kinds.
 pub trait Connect: Send + Sync + 'static {
@@ -28,6 +34,8 @@ pub trait Connect: Send + Sync + 'static {
 /// When to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
+    /// The object itself must change first.
+    Never,
     /// Something must change first; look again with the next poll.
     Poll,
     /// The host is busy with something short.
@@ -55,6 +63,8 @@ pub struct Pass<'a, E: External> {
     pub host: &'a Arc<<E::Connector as Connect>::Host>,
     /// The config of that host.
     pub config: &'a ConfigId,
+    /// What may be done with it.
+    pub policies: Policies,
     /// How far the making of it came; in `create` itself, how far the attempt before this one.
     pub creation: Creation,
 }
@@ -109,6 +119,8 @@ pub struct Report<O> {
     pub conditions: Vec<Wish>,
     /// Annotations to keep on the object; written when they differ.
     pub annotations: Annotations,
+    /// What the connection Secret says, where the object names one.
+    pub details: Details,
     /// Whether nothing of a create goes on any more.
     pub complete: bool,
     /// When to look again, if sooner than the poll.
@@ -123,6 +135,7 @@ impl<O> Report<O> {
             ready,
             conditions: Vec::new(),
             annotations: Annotations::new(),
+            details: Details::default(),
             complete: true,
             recheck: None,
         }
@@ -136,6 +149,16 @@ pub struct Record {
     pub annotations: Annotations,
     /// Whether something that an earlier attempt left is there now.
     pub leftover: bool,
+}
+
+/// Connection details: keys and values of a Secret. Its values are in no log.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Details(pub BTreeMap<&'static str, Vec<u8>>);
+
+impl fmt::Debug for Details {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// Annotations that a kind keeps on its object. None removes.

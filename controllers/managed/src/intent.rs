@@ -21,7 +21,7 @@ pub enum Intent {
     /// It is being deleted, and others have to go first.
     WaitForOthers,
     /// It is being deleted, and so is what is on the host.
-    Delete,
+    Delete(Policies),
     /// It is being deleted and was never on a host.
     Gone,
     /// It is to be true on its host.
@@ -53,7 +53,7 @@ impl Intent {
         if !policies.may_delete() {
             return Self::Orphan;
         }
-        if finalizers.len() > 1 { Self::WaitForOthers } else { Self::Delete }
+        if finalizers.len() > 1 { Self::WaitForOthers } else { Self::Delete(policies) }
     }
 }
 

@@ -31,6 +31,11 @@ impl Policies {
         Ok(Self { create, update, delete })
     }
 
+    /// Whether the external resource is only looked at: it may be anybody's.
+    pub fn only_observes(self) -> bool {
+        !(self.create || self.update || self.delete)
+    }
+
     /// Whether the external resource goes when the object does.
     pub fn may_delete(self) -> bool {
         self.delete

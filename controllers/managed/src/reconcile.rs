@@ -103,7 +103,7 @@ impl<E: External> Reconciler<E> {
             Intent::Gone => Ok(self.let_go(object)),
             Intent::Orphan => self.release(object).await,
             Intent::WaitForOthers => Ok(Requeue::Backoff),
-            Intent::Delete => self.remove(object).await,
+            Intent::Delete(policies) => self.remove(object, policies).await,
             Intent::Maintain(policies) => self.maintain(object, policies).await,
         }
     }
@@ -123,11 +123,12 @@ impl<E: External> Reconciler<E> {
         self.usages.track(object, &placement.config).await.at(Phase::Connect)?;
         let host = self.connect(&placement.config).await?;
         let referents = self.external.resolve(object, &placement.config).await.map_err(waiting)?;
-        let pass = Pass { object, host: &host, config: &placement.config, creation: Creation::of(object) };
+        let creation = Creation::of(object);
+        let pass = Pass { object, host: &host, config: &placement.config, policies, creation };
         let found = self.external.find(&pass, &referents).await.at(Phase::Observe)?;
         let standing = self.external.compare(&pass, &referents, &found).at(Phase::Observe)?;
         let step = plan(standing, policies);
-        let site = Site { host: &host, placement: &placement, referents: &referents };
+        let site = Site { host: &host, placement: &placement, policies, referents: &referents };
         if !matches!(step, Step::Create | Step::Missing | Step::Bar(_)) {
             // Ours and known to be there, so the finalizer goes on before anything else is done.
             self.keep(object, identity(object, &placement)).await?;
@@ -263,7 +264,7 @@ impl<E: External> Reconciler<E> {
         found: &E::Found,
         outlook: Outlook,
     ) -> Result<Requeue, Failure> {
-        let Report { observation, ready, conditions, annotations, complete, recheck } =
+        let Report { observation, ready, conditions, annotations, details: _, complete, recheck } =
             self.external.report(&site.pass(object), Some(site.referents), found);
         let mut kept = Metadata::default();
         for (key, value) in annotations {
@@ -352,6 +353,7 @@ impl<E: External> Reconciler<E> {
             tracing::warn!(object = object.full_name(), error = error.message(), "cannot write status");
         }
         match failure.retry.unwrap_or_else(|| self.connector.retry(&failure.error)) {
+            Retry::Never => Requeue::Never,
             Retry::Poll => Requeue::Poll,
             Retry::Soon => Requeue::After(Duration::from_secs(2)),
             Retry::Backoff => Requeue::After(self.backoff.failed(&key)),
@@ -367,12 +369,14 @@ impl<E: External> Reconciler<E> {
 struct Site<'a, E: External> {
     host: &'a Arc<<E::Connector as Connect>::Host>,
     placement: &'a Placement,
+    policies: Policies,
     referents: &'a E::Referents,
 }
 
 impl<E: External> Site<'_, E> {
     fn pass<'b>(&'b self, object: &'b E::Managed) -> Pass<'b, E> {
-        Pass { object, host: self.host, config: &self.placement.config, creation: Creation::of(object) }
+        let Self { host, placement, policies, referents: _ } = *self;
+        Pass { object, host, config: &placement.config, policies, creation: Creation::of(object) }
     }
 }
 

@@ -13,16 +13,18 @@ use crate::{
     events::Severity,
     external::{Deletion, External, Pass},
     failure::{At, Failure, Phase},
+    plan::Policies,
     publish::{self, Metadata, News},
     reconcile::{Reconciler, Requeue},
 };
 
 impl<E: External> Reconciler<E> {
     /// One look at an object that is being deleted: what is on the host goes, then our finalizer.
-    pub(crate) async fn remove(&self, object: &mut E::Managed) -> Result<Requeue, Failure> {
+    pub(crate) async fn remove(&self, object: &mut E::Managed, policies: Policies) -> Result<Requeue, Failure> {
         let placement = self.place(object)?;
         let host = self.connect(&placement.config).await?;
-        let pass = Pass { object, host: &host, config: &placement.config, creation: Creation::of(object) };
+        let creation = Creation::of(object);
+        let pass = Pass { object, host: &host, config: &placement.config, policies, creation };
         let deleted = self
             .external
             .delete(&pass)
