@@ -9,7 +9,7 @@ use crate::{
     control_plane::ControlPlane,
     files::{Scratch, workspace},
     host::Host,
-    kubectl::condition,
+    kubectl::{condition, is_true},
     namespace::Namespace,
     provider::Provider,
     wait::eventually,
@@ -241,9 +241,4 @@ impl Scene {
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty())
-}
-
-/// Whether a condition is True.
-pub fn is_true(object: &Value, kind: &str) -> bool {
-    condition(object, kind).is_ok_and(|(status, ..)| status == "True")
 }

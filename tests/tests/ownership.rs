@@ -343,7 +343,7 @@ fn an_unknown_field_is_refused_by_name() -> Result<()> {
     let yaml = manifest("Domain", "bad", "memory: 1Gi, memroy: 2Gi");
     let server_side = format!("{:#}", scenario.apply(&yaml).expect_err("an unknown field"));
     assert!(server_side.contains(".spec.forProvider.memroy: field not declared in schema"), "{server_side}");
-    let client = STAGE.stage()?.plane().client();
+    let client = scenario.stage().plane().client();
     let strict = ["-n", scenario.namespace().name(), "apply", "--validate=strict", "-f", "-"];
     let strict = format!("{:#}", client.run_with_input(&strict, &yaml).expect_err("an unknown field"));
     assert!(strict.contains("unknown field \"spec.forProvider.memroy\""), "{strict}");
