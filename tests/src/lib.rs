@@ -24,7 +24,6 @@ mod process;
 mod provider;
 mod recorded;
 mod scenario;
-mod scene;
 mod stage;
 mod wait;
 
@@ -42,6 +41,5 @@ pub use process::{Lifetime, Process, free_port, is_running, run, signal};
 pub use provider::Provider;
 pub use recorded::Recorded;
 pub use scenario::{PATIENCE, Scenario};
-pub use scene::Scene;
 pub use stage::{SharedStage, Stage};
 pub use wait::eventually;
