@@ -98,6 +98,33 @@ impl Host {
         self.virsh(&[command, &path.display().to_string()])
     }
 
+    /// Everything that libvirt has a name for, as `kind name`: domains, networks, pools, and volumes of active pools.
+    ///
+    /// # Errors
+    /// When virsh fails.
+    pub fn everything(&self) -> Result<Vec<String>> {
+        let mut all = Vec::new();
+        for (kind, command) in [("domain", "list"), ("network", "net-list"), ("pool", "pool-list")] {
+            let names = self.virsh(&[command, "--all", "--name"])?;
+            all.extend(words(&names).map(|name| format!("{kind} {name}")));
+        }
+        for pool in words(&self.virsh(&["pool-list", "--name"])?) {
+            self.virsh(&["pool-refresh", pool])?;
+            all.extend(self.volumes(pool)?.iter().map(|volume| format!("volume {pool}/{volume}")));
+        }
+        all.sort();
+        Ok(all)
+    }
+
+    /// The names of a pool's volumes, as the pool tells without being refreshed.
+    ///
+    /// # Errors
+    /// When virsh fails.
+    pub fn volumes(&self, pool: &str) -> Result<Vec<String>> {
+        let listed = self.virsh(&["vol-list", pool])?;
+        Ok(listed.lines().filter_map(|line| line.split_whitespace().next()).map(ToOwned::to_owned).collect())
+    }
+
     /// Runs a program inside the host, as root.
     ///
     /// # Errors
@@ -192,6 +219,10 @@ impl Host {
             fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).context("read children")?;
         children.split_whitespace().next().and_then(|pid| pid.parse().ok()).context("find the host's first process")
     }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty())
 }
 
 fn write_configuration(folder: &Path, name: &str, uuid: &str) -> Result<()> {

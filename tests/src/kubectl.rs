@@ -102,3 +102,8 @@ pub fn condition<'a>(object: &'a Value, kind: &str) -> Result<(&'a str, &'a str,
     let text = |field: &str| found[field].as_str().unwrap_or_default();
     Ok((text("status"), text("reason"), text("message")))
 }
+
+/// Whether a condition of an object is True.
+pub fn is_true(object: &Value, kind: &str) -> bool {
+    condition(object, kind).is_ok_and(|(status, ..)| status == "True")
+}

@@ -6,6 +6,7 @@
 //!   Provider (the real binary) ──── qemu+unix://…?socket= ──▶ Host (libvirtd in namespaces of its own) ──▶ guest ──▶ Console
 //! ```
 //!
+//! [`Stage`] starts all of it for one test, [`SharedStage`] for all tests of a program; a [`Scenario`] is what one test does there.
 //! Every value here owns its processes and ends them when it is dropped; they also end when the test process itself is killed.
 //! Nothing touches the machine's own libvirt daemon or network. Waiting is [`eventually`], never a fixed sleep.
 
@@ -17,12 +18,12 @@ mod host;
 mod http;
 mod images;
 mod kubectl;
+mod manifests;
 mod namespace;
 mod process;
 mod provider;
 mod recorded;
 mod scenario;
-mod scene;
 mod stage;
 mod wait;
 
@@ -33,12 +34,12 @@ pub use guest::{GuestFiles, Seed, real_kvm};
 pub use host::Host;
 pub use http::get as http_get;
 pub use images::{ImageServer, Manners};
-pub use kubectl::{Kubectl, condition};
+pub use kubectl::{Kubectl, condition, is_true};
+pub use manifests::{manifest, manifest_on};
 pub use namespace::Namespace;
 pub use process::{Lifetime, Process, free_port, is_running, run, signal};
 pub use provider::Provider;
 pub use recorded::Recorded;
-pub use scenario::{PATIENCE, Scenario, manifest};
-pub use scene::{Scene, is_true};
+pub use scenario::{PATIENCE, Scenario};
 pub use stage::{SharedStage, Stage};
 pub use wait::eventually;

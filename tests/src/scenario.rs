@@ -1,17 +1,25 @@
 //! What one test does on a stage: objects in a namespace of its own, and what the host has of them.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde_json::Value;
 
 use crate::{
-    console::Console, files::guest_files, guest::GuestFiles, host::Host, kubectl::condition, namespace::Namespace,
-    process::last_lines, stage::Stage, wait::eventually,
+    console::Console,
+    host::Host,
+    kubectl::{condition, is_true},
+    namespace::Namespace,
+    process::last_lines,
+    stage::Stage,
+    wait::eventually,
 };
 
 /// How long anything may take on a machine with busy neighbours.
 pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How much of the provider's log is shown beside what did not come.
+const LOG_LINES: usize = 40;
 
 /// One test's part of a stage. Its pool, network, seed and guest are named like it, its volumes lie in its pool.
 #[derive(Debug)]
@@ -22,17 +30,14 @@ pub struct Scenario<'a> {
     subnet: u8,
 }
 
-/// An object's manifest; `parameters` is the inside of a YAML flow mapping.
-pub fn manifest(kind: &str, name: &str, parameters: &str) -> String {
-    format!(
-        "---\napiVersion: libvirt.m.nourspeed.io/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\n\
-         spec: {{forProvider: {{{parameters}}}}}\n"
-    )
-}
-
 impl<'a> Scenario<'a> {
     pub(crate) fn new(stage: &'a Stage, name: &'static str, subnet: u8) -> Result<Self> {
         Ok(Self { stage, namespace: Namespace::create(&stage.plane().client())?, name, subnet })
+    }
+
+    /// The stage.
+    pub fn stage(&self) -> &'a Stage {
+        self.stage
     }
 
     /// The name of pool, network, seed and guest.
@@ -45,6 +50,11 @@ impl<'a> Scenario<'a> {
         &self.namespace
     }
 
+    /// The third number of the network's addresses.
+    pub(crate) fn subnet(&self) -> u8 {
+        self.subnet
+    }
+
     /// The libvirt host.
     pub fn host(&self) -> &'a Host {
         self.stage.host()
@@ -52,75 +62,17 @@ impl<'a> Scenario<'a> {
 
     /// What the guest says.
     pub fn console(&self) -> Console {
-        Console::new(self.host().path(&format!("log/qemu/{}-serial.log", self.name)))
+        self.console_of(self.name)
+    }
+
+    /// What another guest says, if its console `serial` is logged.
+    pub fn console_of(&self, guest: &str) -> Console {
+        Console::new(self.host().path(&format!("log/qemu/{guest}-serial.log")))
     }
 
     /// The folder of the pool.
     pub fn folder(&self) -> String {
         self.host().path(&format!("pools/{}", self.name)).display().to_string()
-    }
-
-    // ---- manifests ----
-
-    /// The pool.
-    pub fn pool(&self) -> String {
-        manifest("Pool", self.name, &format!("target: {{path: {}}}", self.folder()))
-    }
-
-    /// A volume in the pool.
-    pub fn volume(&self, name: &str, parameters: &str) -> String {
-        manifest("Volume", name, &format!("poolRef: {{name: {}}}, {parameters}", self.name))
-    }
-
-    /// The network, with DHCP for a hundred guests.
-    pub fn network(&self) -> String {
-        let net = format!("192.168.{}", self.subnet);
-        let dhcp = format!("dhcp: {{ranges: [{{start: {net}.100, end: {net}.199}}]}}");
-        manifest("Network", self.name, &format!("mode: Nat, ips: [{{cidr: {net}.1/24, {dhcp}}}]"))
-    }
-
-    /// The seed, with the host name `guest-<instance>` and this script, whose lines end in `\n`.
-    pub fn seed(&self, instance: &str, script: &str) -> String {
-        let meta = format!("instance-id: {instance}\\nlocal-hostname: guest-{instance}\\n");
-        let parameters = format!(
-            "poolRef: {{name: {}}}, metaData: {{inline: \"{meta}\"}}, userData: {{inline: \"{}\"}}",
-            self.name,
-            script.replace('\n', "\\n")
-        );
-        manifest("CloudInit", self.name, &parameters)
-    }
-
-    /// A guest without an operating system: it runs, and obeys nothing but force. Its disk is the volume `root`.
-    pub fn idle_guest(&self, parameters: &str) -> String {
-        let fixed = "type: Qemu, memory: 64Mi, shutdown: {timeout: 1s, forceAfterTimeout: true}, \
-                     disks: [{name: root, volumeRef: {name: root}}]";
-        manifest("Domain", self.name, &format!("{fixed}{parameters}"))
-    }
-
-    /// The pool, a blank root volume and an idle guest on it.
-    pub fn idle_world(&self, parameters: &str) -> String {
-        self.pool() + &self.volume("root", "capacity: 64Mi") + &self.idle_guest(parameters)
-    }
-
-    /// The test guest, which boots the volumes `kernel` and `initrd` and logs its console.
-    pub fn guest(&self, parameters: &str) -> String {
-        let fixed = format!(
-            "type: Qemu, os: {{kernelRef: {{name: kernel}}, initrdRef: {{name: initrd}}, cmdline: '{}'}}, \
-             consoles: [{{name: serial, log: true}}], shutdown: {{timeout: 60s, forceAfterTimeout: true}}, ",
-            GuestFiles::COMMAND_LINE
-        );
-        manifest("Domain", self.name, &(fixed + parameters))
-    }
-
-    /// The pool and the volumes `kernel`, `initrd` and a blank `root` of 64 MiB.
-    ///
-    /// # Errors
-    /// When the guest's files are missing.
-    pub fn storage(&self) -> Result<String> {
-        let GuestFiles { kernel, initrd, disk: _ } = guest_files()?;
-        let boot = |name, file| Ok(self.volume(name, &format!("format: Raw, {}", self.stage.image(file)?)));
-        let kernel: Result<String> = boot("kernel", &kernel);
-        Ok(self.pool() + &kernel? + &boot("initrd", &initrd)? + &self.volume("root", "capacity: 64Mi"))
     }
 
     // ---- objects ----
@@ -158,22 +110,39 @@ impl<'a> Scenario<'a> {
         Ok(self.object(kind, name)?["status"]["atProvider"].clone())
     }
 
+    /// All managed objects of the namespace by `Kind/name`.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub fn managed(&self) -> Result<BTreeMap<String, Value>> {
+        let text = self.namespace.kubectl(&["get", "managed", "-o", "json", "--ignore-not-found"])?;
+        let list: Value = if text.trim().is_empty() { Value::Null } else { serde_json::from_str(&text)? };
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        let title = |object: &Value| {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            format!("{}/{}", text(&object["kind"]), text(&object["metadata"]["name"]))
+        };
+        Ok(items.into_iter().map(|object| (title(&object), object)).collect())
+    }
+
+    // ---- waiting ----
+
+    /// Asks `probe` until it gives a value; what it lacked is told with the end of the provider's log.
+    fn eventually<T>(&self, timeout: Duration, probe: impl FnMut() -> Result<T>) -> Result<T> {
+        eventually(timeout, probe).map_err(|error| {
+            let log = last_lines(&self.stage.log(), LOG_LINES);
+            anyhow!("{error:#}\nthe provider's log ends:\n{log}")
+        })
+    }
+
     /// Waits until the object passes the check, and returns what that gives.
     ///
     /// # Errors
     /// With what the check missed, the object's status and the end of the provider's log.
     pub fn await_object<T>(&self, kind: &str, name: &str, mut check: impl FnMut(&Value) -> Result<T>) -> Result<T> {
-        let mut status = Value::Null;
-        let found = eventually(PATIENCE, || {
+        self.eventually(PATIENCE, || {
             let object = self.object(kind, name)?;
-            status = object["status"].clone();
-            check(&object)
-        });
-        found.with_context(|| {
-            format!(
-                "{kind} {name}: {status:#}\nthe provider's log ends:\n{}",
-                last_lines(&self.stage.provider().log(), 8)
-            )
+            check(&object).with_context(|| format!("{kind} {name}: {:#}", object["status"]))
         })
     }
 
@@ -185,26 +154,41 @@ impl<'a> Scenario<'a> {
         for object in objects {
             let (kind, name) = object.split_once('/').context("read kind/name")?;
             self.await_object(kind, name, |object| {
-                let (ready, synced) = (condition(object, "Ready")?, condition(object, "Synced")?);
-                ensure!((ready.0, synced.0) == ("True", "True"), "Ready {ready:?} Synced {synced:?}");
+                ensure!(is_ready(object), "not Ready and Synced");
                 Ok(())
             })?;
         }
         Ok(())
     }
 
-    /// Waits until a condition has exactly this status, reason and message.
+    /// Waits until all managed objects of the namespace are Ready and Synced, and returns them by `Kind/name`.
+    ///
+    /// # Errors
+    /// With those that are not, and why.
+    pub fn await_all_ready(&self, timeout: Duration) -> Result<BTreeMap<String, Value>> {
+        self.eventually(timeout, || {
+            let objects = self.managed()?;
+            ensure!(!objects.is_empty(), "there are no objects");
+            let lacking = conditions(objects.iter().filter(|(_, object)| !is_ready(object)));
+            ensure!(lacking.is_empty(), "not Ready and Synced:\n{lacking}");
+            Ok(objects)
+        })
+    }
+
+    /// Waits until a condition of an object (`kind/name`) has exactly this status, reason and message, and returns the object.
     ///
     /// # Errors
     /// With the condition as it is.
-    pub fn await_condition(&self, object: &str, kind: &str, wanted: (&str, &str, &str)) -> Result<()> {
+    pub fn await_condition(&self, object: &str, kind: &str, wanted: (&str, &str, &str)) -> Result<Value> {
         let (what, name) = object.split_once('/').context("read kind/name")?;
         self.await_object(what, name, |object| {
             let found = condition(object, kind)?;
             ensure!(found == wanted, "{kind} is {found:?}, wanted {wanted:?}");
-            Ok(())
+            Ok(object.clone())
         })
     }
+
+    // ---- deletion ----
 
     /// Asks for the deletion of objects (`kind/name`) and does not wait.
     ///
@@ -221,12 +205,32 @@ impl<'a> Scenario<'a> {
     pub fn await_gone(&self, objects: &[&str]) -> Result<()> {
         for object in objects {
             let (kind, name) = object.split_once('/').context("read kind/name")?;
-            eventually(PATIENCE, || match self.namespace.get(kind, name)? {
+            self.eventually(PATIENCE, || match self.namespace.get(kind, name)? {
                 None => Ok(()),
                 Some(object) => bail!("{kind} {name} is there: {:#}", object["status"]["conditions"]),
             })?;
         }
         Ok(())
+    }
+
+    /// Asks for the deletion of every managed object at once and does not wait.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub fn delete_all(&self) -> Result<()> {
+        self.delete(&["managed", "--all"])
+    }
+
+    /// Waits until no managed object is left.
+    ///
+    /// # Errors
+    /// With those that are left, and why.
+    pub fn await_all_gone(&self, timeout: Duration) -> Result<()> {
+        self.eventually(timeout, || {
+            let left = conditions(&self.managed()?);
+            ensure!(left.is_empty(), "left:\n{left}");
+            Ok(())
+        })
     }
 
     // ---- the host ----
@@ -260,14 +264,10 @@ impl<'a> Scenario<'a> {
     /// # Errors
     /// With what it gives, or why it fails.
     pub fn await_host(&self, wanted: &str, look: impl Fn(&Self) -> Result<String>) -> Result<()> {
-        eventually(PATIENCE, || {
+        self.eventually(PATIENCE, || {
             let seen = look(self)?;
             ensure!(seen.trim() == wanted, "seen: {seen}\nwanted: {wanted}");
             Ok(())
-        })
-        .map_err(|error| {
-            let log = last_lines(&self.stage.provider().log(), 8);
-            anyhow!("{error:#}\nthe provider's log ends:\n{log}")
         })
     }
 
@@ -278,4 +278,14 @@ impl<'a> Scenario<'a> {
     pub fn await_state(&self, wanted: &str) -> Result<()> {
         self.await_host(wanted, |scenario| scenario.host().virsh(&["domstate", scenario.name]))
     }
+}
+
+fn is_ready(object: &Value) -> bool {
+    is_true(object, "Ready") && is_true(object, "Synced")
+}
+
+/// The conditions of objects, a line each.
+fn conditions<'b>(objects: impl IntoIterator<Item = (&'b String, &'b Value)>) -> String {
+    let lines = objects.into_iter().map(|(title, object)| format!("{title}: {}", object["status"]["conditions"]));
+    lines.collect::<Vec<_>>().join("\n")
 }

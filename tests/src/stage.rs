@@ -1,9 +1,10 @@
-//! Everything that a test of the provider as a whole needs, started once for all tests of one program.
+//! Everything that a test of the provider as a whole needs: for one test, or started once for all tests of one program.
 
 use std::{
+    collections::HashMap,
     path::Path,
     sync::{
-        OnceLock,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
 };
@@ -14,19 +15,19 @@ use crate::{
     control_plane::ControlPlane,
     files::{Scratch, workspace},
     host::Host,
-    images::ImageServer,
+    images::{ImageServer, Manners},
     process::run,
     provider::Provider,
     scenario::Scenario,
 };
 
-/// A control plane with the CRDs, a libvirt host, an image server and the provider between them.
-///
-/// The `ClusterProviderConfig` named `default` is the host, and its policy lets images come from the image server.
+/// A control plane with the CRDs, a libvirt host, an image server and the provider between them; dropping it ends them all.
 // Fields are dropped in this order: who talks to another goes first.
 #[derive(Debug)]
 pub struct Stage {
-    provider: Provider,
+    // None between the end of a provider and the start of the next one.
+    provider: Mutex<Option<Provider>>,
+    args: Vec<String>,
     plane: ControlPlane,
     host: Host,
     images: ImageServer,
@@ -48,43 +49,53 @@ impl SharedStage {
         Self { name, args, started: OnceLock::new() }
     }
 
-    /// The stage.
-    ///
-    /// # Errors
-    /// When it did not start, the same for every test.
-    pub fn stage(&self) -> Result<&Stage> {
-        let started = self.started.get_or_init(|| Stage::start(self.name, self.args));
-        started.as_ref().map_err(|error| anyhow!("start the stage: {error:#}"))
-    }
-
     /// [`Stage::scenario`].
     ///
     /// # Errors
-    /// As there, and when the stage did not start.
+    /// As there, and when the stage did not start, the same for every test.
     pub fn scenario(&self, name: &'static str) -> Result<Scenario<'_>> {
-        self.stage()?.scenario(name)
+        let started = self.started.get_or_init(|| Stage::start(self.name, self.args));
+        started.as_ref().map_err(|error| anyhow!("start the stage: {error:#}"))?.scenario(name)
     }
 }
 
 impl Stage {
-    /// Starts it all in about five seconds; `args` go to the provider.
+    /// Starts it all in about five seconds, with the host as `ClusterProviderConfig default`; `args` go to the provider.
     ///
     /// # Errors
     /// When a part of it does not start.
     pub fn start(name: &str, args: &[&str]) -> Result<Self> {
+        let stage = Self::start_unconfigured(name, args)?;
+        stage.configure("default", &stage.host.uri(), "")?;
+        Ok(stage)
+    }
+
+    /// Like [`Self::start`], for a test that says itself which hosts there are.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_unconfigured(name: &str, args: &[&str]) -> Result<Self> {
         let scratch = Scratch::new("stage")?;
         let plane = ControlPlane::start_with(&scratch.path().join("plane"), &[&workspace().join("package/crds")])?;
         let host = Host::start(name)?;
-        let config = format!(
-            "{{apiVersion: libvirt.m.nourspeed.io/v1alpha1, kind: ClusterProviderConfig, metadata: {{name: default}}, \
-             spec: {{uri: '{}', policy: {{imageHosts: [127.0.0.1]}}}}}}",
-            host.uri()
-        );
-        plane.apply(&config)?;
         let mut provider = Provider::start(&plane.kubeconfig(), args)?;
         provider.await_ready()?;
         let images = ImageServer::start()?;
-        Ok(Self { provider, plane, host, images, subnets: AtomicU8::new(100), _scratch: scratch })
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let provider = Mutex::new(Some(provider));
+        Ok(Self { provider, args, plane, host, images, subnets: AtomicU8::new(100), _scratch: scratch })
+    }
+
+    /// Applies a `ClusterProviderConfig` that lets images come from this machine; `connection` is the inside of a YAML flow mapping.
+    ///
+    /// # Errors
+    /// When the API server refuses it.
+    pub fn configure(&self, name: &str, uri: &str, connection: &str) -> Result<()> {
+        let config = format!(
+            "{{apiVersion: libvirt.m.nourspeed.io/v1alpha1, kind: ClusterProviderConfig, metadata: {{name: {name}}}, \
+             spec: {{uri: '{uri}', policy: {{imageHosts: [127.0.0.1]}}, connection: {{{connection}}}}}}}"
+        );
+        self.plane.apply(&config).map(drop)
     }
 
     /// A namespace, a subnet and a name on the host for one test.
@@ -105,25 +116,57 @@ impl Stage {
         &self.host
     }
 
-    /// The provider.
-    pub fn provider(&self) -> &Provider {
-        &self.provider
-    }
-
     /// The image server.
     pub fn images(&self) -> &ImageServer {
         &self.images
     }
 
-    /// What a Volume says to be filled with this file: `source: {http: {url: …, checksum: …}}`.
+    /// Serves a file, and answers what a Volume says to be filled with it: `source: {http: {url: …, checksum: …}}`.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn image(&self, file: &Path) -> Result<String> {
+    pub fn image(&self, file: &Path, manners: Manners) -> Result<String> {
         let name = file.file_name().and_then(|name| name.to_str()).context("read the image's name")?;
-        let url = self.images.serve(name, file, crate::Manners::Good);
+        let url = self.images.serve(name, file, manners);
         let sum = run("sha256sum", &[&file.display().to_string()])?;
-        let sum = sum.split(' ').next().unwrap_or_default();
+        let sum = sum.split(' ').next().context("read the checksum")?;
         Ok(format!("source: {{http: {{url: '{url}', checksum: 'sha256:{sum}'}}}}"))
+    }
+
+    // ---- the provider ----
+
+    /// Takes the provider out, to be ended by the caller.
+    ///
+    /// # Errors
+    /// When it was taken out already.
+    pub fn end_provider(&self) -> Result<Provider> {
+        self.provider().take().context("find the provider: it was ended")
+    }
+
+    /// Starts the provider again after [`Self::end_provider`], and does not wait until it serves.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_provider(&self) -> Result<()> {
+        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        *self.provider() = Some(Provider::start(&self.plane.kubeconfig(), &args)?);
+        Ok(())
+    }
+
+    /// [`Provider::metrics`].
+    ///
+    /// # Errors
+    /// As there, and when the provider was ended.
+    pub fn metrics(&self) -> Result<HashMap<String, f64>> {
+        self.provider().as_ref().context("find the provider: it was ended")?.metrics()
+    }
+
+    /// What the provider that runs has logged so far.
+    pub fn log(&self) -> String {
+        self.provider().as_ref().map(Provider::log).unwrap_or_default()
+    }
+
+    fn provider(&self) -> MutexGuard<'_, Option<Provider>> {
+        self.provider.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -268,7 +268,7 @@ fn an_external_snapshot_is_survived_and_the_guest_starts_from_its_overlay() -> R
     console.wait_for_nth("ready", 2, PATIENCE)?;
     assert_eq!([scenario.live(source)?, scenario.inactive(source)?], [overlay.clone(), overlay]);
     scenario.await_ready(&["domain/backup"])?;
-    scenario.await_condition("domain/backup", "Synced", ("True", "ReconcileSuccess", ""))
+    scenario.await_condition("domain/backup", "Synced", ("True", "ReconcileSuccess", "")).map(drop)
 }
 
 #[test]

@@ -5,20 +5,20 @@
 use std::{collections::BTreeMap, fs, path::Path, thread::sleep, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use tests::{ImageServer, Manners, Scene, condition, eventually, run};
+use tests::{Manners, PATIENCE, Scenario, Stage, condition, eventually, is_true, run};
 
-const PATIENCE: Duration = Scene::PATIENCE;
 const SIZE: u64 = 4 << 20;
 
 #[test]
 fn a_server_that_fails_is_named_and_asked_less_and_less_and_the_image_comes_when_it_is_mended() -> Result<()> {
-    let scene = Scene::with_default_host("images", &["--poll=30s", "--image-stall-timeout=1s"])?;
-    let (images, good, bad) = (ImageServer::start()?, scene.host.path("good"), scene.host.path("bad"));
+    let stage = Stage::start("images", &["--poll=30s", "--image-stall-timeout=1s"])?;
+    let scenario = stage.scenario("images")?;
+    let (images, good, bad) = (stage.images(), scenario.host().path("good"), scenario.host().path("bad"));
     fs::write(&good, pattern(SIZE, 0))?;
     fs::write(&bad, pattern(SIZE, 1))?;
     let (sum, bad_sum) = (sha256(&good)?, sha256(&bad)?);
-    fs::write(scene.host.path("short"), pattern(SIZE - 4, 0))?;
-    let short_sum = sha256(&scene.host.path("short"))?;
+    fs::write(scenario.host().path("short"), pattern(SIZE - 4, 0))?;
+    let short_sum = sha256(&scenario.host().path("short"))?;
     let get = |name: &str, failure: &str| format!("create failed: GET {}: {failure}", images.url(name));
     let mismatch = |found: &str| format!("create failed: checksum is sha256:{found}, expected sha256:{sum}");
     let cases = [
@@ -28,14 +28,13 @@ fn a_server_that_fails_is_named_and_asked_less_and_less_and_the_image_comes_when
         ("claimed", &good, Manners::ClaimLess(4), mismatch(&short_sum)),
         ("changed", &bad, Manners::Good, mismatch(&bad_sum)),
     ];
-    apply_pool(&scene)?;
+    scenario.apply(&scenario.pool())?;
     for (name, file, manners, _) in &cases {
-        apply_volume(&scene, name, &images.serve(name, file, *manners), &sum, "Raw")?;
+        apply_volume(&scenario, name, &images.serve(name, file, *manners), &sum, "Raw")?;
     }
     for (name, _, _, sentence) in &cases {
         let wished = ("False", "ReconcileError", sentence.as_str());
-        let volume =
-            scene.await_condition(("volume", name), "Synced", wished, PATIENCE).with_context(|| scene.log())?;
+        let volume = scenario.await_condition(&format!("volume/{name}"), "Synced", wished)?;
         assert_eq!(condition(&volume, "Ready")?, ("False", "Creating", ""), "{name}");
         assert!(condition(&volume, "Importing").is_err(), "{name}: nothing is being imported");
         assert_eq!(volume["status"]["atProvider"], serde_json::json!({}), "{name}");
@@ -45,7 +44,7 @@ fn a_server_that_fails_is_named_and_asked_less_and_less_and_the_image_comes_when
     let requests: BTreeMap<&str, u32> = cases.iter().map(|(name, ..)| (*name, images.requests(name))).collect();
     assert!(requests.values().all(|count| (2..=5).contains(count)), "requests in about 13 s: {requests:?}");
     eventually(PATIENCE, || {
-        let left = scene.volumes("pool")?;
+        let left = scenario.host().volumes(scenario.name())?;
         ensure!(left.is_empty(), "volumes of failed imports: {left:?}");
         Ok(())
     })?;
@@ -53,20 +52,24 @@ fn a_server_that_fails_is_named_and_asked_less_and_less_and_the_image_comes_when
     for (name, ..) in &cases {
         images.serve(name, &good, Manners::Good);
     }
-    for (name, object) in scene.await_ready(PATIENCE)?.into_iter().filter(|(name, _)| name.starts_with("Volume/")) {
+    for (name, object) in
+        scenario.await_all_ready(PATIENCE)?.into_iter().filter(|(name, _)| name.starts_with("Volume/"))
+    {
         let path = object["status"]["atProvider"]["path"].as_str().context("read the path")?;
         assert_eq!(sha256(Path::new(path))?, sum, "{name}");
         assert!(condition(&object, "Importing").is_err(), "{name}: the import is over");
     }
-    scene.delete_all(PATIENCE)?;
-    assert_eq!(scene.on_host()?, Vec::<String>::new());
+    scenario.delete_all()?;
+    scenario.await_all_gone(PATIENCE)?;
+    assert_eq!(scenario.host().everything()?, Vec::<String>::new());
     Ok(())
 }
 
 #[test]
 fn an_image_that_could_reach_other_files_or_comes_from_elsewhere_is_refused_with_the_cure() -> Result<()> {
-    let scene = Scene::with_default_host("hostile", &["--poll=30s"])?;
-    let (images, qcow2, overlay) = (ImageServer::start()?, scene.host.path("base"), scene.host.path("overlay"));
+    let stage = Stage::start("hostile", &["--poll=30s"])?;
+    let scenario = stage.scenario("hostile")?;
+    let (images, qcow2, overlay) = (stage.images(), scenario.host().path("base"), scenario.host().path("overlay"));
     let (base, top) = (qcow2.display().to_string(), overlay.display().to_string());
     run("qemu-img", &["create", "-q", "-f", "qcow2", &base, "64M"])?;
     run("qemu-img", &["create", "-q", "-f", "qcow2", "-b", &base, "-F", "qcow2", &top])?;
@@ -94,83 +97,82 @@ fn an_image_that_could_reach_other_files_or_comes_from_elsewhere_is_refused_with
             "image host 127.0.0.2 is not public; list it in the ProviderConfig's policy.imageHosts",
         ),
     ];
-    apply_pool(&scene)?;
+    scenario.apply(&scenario.pool())?;
     for (name, url, sum, format, _) in &cases {
-        apply_volume(&scene, name, url, sum, format)?;
+        apply_volume(&scenario, name, url, sum, format)?;
     }
     for (name, _, _, _, sentence) in &cases {
         let message = format!("create failed: {sentence}");
         let wished = ("False", "ReconcileError", message.as_str());
-        scene.await_condition(("volume", name), "Synced", wished, PATIENCE).with_context(|| scene.log())?;
+        scenario.await_condition(&format!("volume/{name}"), "Synced", wished)?;
     }
     assert_eq!(images.requests("elsewhere"), 0, "a host that is not allowed is not even asked");
     eventually(PATIENCE, || {
-        let left = scene.volumes("pool")?;
+        let left = scenario.host().volumes(scenario.name())?;
         ensure!(left.is_empty(), "volumes of refused images: {left:?}");
         Ok(())
     })?;
-    scene.delete_all(PATIENCE)?;
-    assert_eq!(scene.on_host()?, Vec::<String>::new());
-    assert!(!scene.host.path("pool").exists(), "the pool's folder went with its content");
+    scenario.delete_all()?;
+    scenario.await_all_gone(PATIENCE)?;
+    assert_eq!(scenario.host().everything()?, Vec::<String>::new());
+    assert!(!fs::exists(scenario.folder())?, "the pool's folder went with its content");
     Ok(())
 }
 
 #[test]
 fn an_import_tells_its_progress_and_one_that_was_cut_by_a_kill_is_made_whole_once() -> Result<()> {
-    let mut scene = Scene::with_default_host("cut", &["--poll=30s"])?;
-    let (images, image) = (ImageServer::start()?, scene.host.path("image"));
+    let stage = Stage::start("cut", &["--poll=30s"])?;
+    let scenario = stage.scenario("cut")?;
+    let (images, image) = (stage.images(), scenario.host().path("image"));
     fs::write(&image, pattern(SIZE, 2))?;
     let sum = sha256(&image)?;
     let url = images.serve("image", &image, Manners::Slow(SIZE / 6));
-    apply_pool(&scene)?;
-    apply_volume(&scene, "one", &url, &sum, "Raw")?;
+    scenario.apply(&scenario.pool())?;
+    apply_volume(&scenario, "one", &url, &sum, "Raw")?;
     eventually(PATIENCE, || {
-        let percent = importing(&scene)?.context("no import yet")?;
+        let percent = importing(&scenario)?.context("no import yet")?;
         ensure!(percent >= 30, "{percent}");
         Ok(())
     })?;
-    assert_eq!(scene.volumes("pool")?, ["one"], "a part of the image is on the host");
-    scene.end_provider()?.kill9()?;
+    assert_eq!(scenario.host().volumes(scenario.name())?, ["one"], "a part of the image is on the host");
+    stage.end_provider()?.kill9()?;
 
-    scene.start_provider()?;
+    stage.start_provider()?;
     let mut seen = Vec::new();
     eventually(2 * PATIENCE, || {
-        let percent = if images.requests("image") > 1 { importing(&scene)? } else { None };
+        let percent = if images.requests("image") > 1 { importing(&scenario)? } else { None };
         if let Some(percent) = percent.filter(|percent| seen.last() != Some(percent)) {
             seen.push(percent);
         }
-        let ready = tests::is_true(&scene.get("volume", "one")?, "Ready");
-        ensure!(ready, "not Ready after {seen:?}; {}", scene.log());
+        let ready = is_true(&scenario.object("volume", "one")?, "Ready");
+        ensure!(ready, "not Ready after {seen:?}; {}", stage.log());
         Ok(())
     })?;
     // What the killed provider had said last may be read once more before the new one says where it is.
     let from = seen.iter().position(|percent| *percent < 30).unwrap_or_default();
     let steps = &seen[from..];
     assert!(steps.iter().all(|percent| percent % 10 == 0) && steps.is_sorted() && steps.len() >= 5, "{seen:?}");
-    let volume = scene.get("volume", "one")?;
+    let volume = scenario.object("volume", "one")?;
     let path = volume["status"]["atProvider"]["path"].as_str().context("read the path")?;
-    assert_eq!((sha256(Path::new(path))?, scene.volumes("pool")?), (sum, vec!["one".to_owned()]));
+    assert_eq!((sha256(Path::new(path))?, scenario.host().volumes(scenario.name())?), (sum, vec!["one".to_owned()]));
     assert_eq!(images.requests("image"), 2);
-    scene.delete_all(PATIENCE)?;
-    assert_eq!(scene.on_host()?, Vec::<String>::new());
+    scenario.delete_all()?;
+    scenario.await_all_gone(PATIENCE)?;
+    assert_eq!(scenario.host().everything()?, Vec::<String>::new());
     Ok(())
 }
 
 /// The per cent of the import of volume `one`, if it is under way.
-fn importing(scene: &Scene) -> Result<Option<u32>> {
-    let volume = scene.get("volume", "one")?;
+fn importing(scenario: &Scenario<'_>) -> Result<Option<u32>> {
+    let volume = scenario.object("volume", "one")?;
     let Ok(("True", "Downloading", message)) = condition(&volume, "Importing") else { return Ok(None) };
     let percent = message.strip_suffix("% of the image is on the host").context("read the message")?;
     Ok(Some(percent.parse().with_context(|| format!("read {message:?}"))?))
 }
 
-fn apply_pool(scene: &Scene) -> Result<()> {
-    scene.apply(&[("Pool", "pool", format!("{{target: {{path: {}}}}}", scene.host.path("pool").display()))])
-}
-
-fn apply_volume(scene: &Scene, name: &str, url: &str, sum: &str, format: &str) -> Result<()> {
+fn apply_volume(scenario: &Scenario<'_>, name: &str, url: &str, sum: &str, format: &str) -> Result<()> {
     let source = format!("{{http: {{url: '{url}', checksum: 'sha256:{sum}'}}}}");
-    scene.apply(&[("Volume", name, format!("{{poolRef: {{name: pool}}, format: {format}, source: {source}}}"))])
+    scenario.apply(&scenario.volume(name, &format!("format: {format}, source: {source}"))).map(drop)
 }
 
 /// Bytes that are no known image format and differ by seed.

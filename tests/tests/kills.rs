@@ -10,87 +10,88 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use tests::{ImageServer, Manners, Scene, condition, eventually, run};
+use tests::{Manners, PATIENCE, Scenario, Stage, condition, eventually, manifest};
 
-const PATIENCE: Duration = Scene::PATIENCE;
 const MOMENTS: u32 = 10;
 /// What is on the host when all is Ready, but for the seed, whose name tells its content.
 const WHOLE: [&str; 5] = ["domain guest", "network net", "pool pool", "volume pool/base", "volume pool/root"];
 
 #[test]
 fn a_provider_killed_at_ten_moments_of_a_create_makes_everything_once() -> Result<()> {
-    let mut scene = Scene::with_default_host("create", &["--poll=2s"])?;
-    let images = ImageServer::start()?;
-    let span = undisturbed(&scene, &images)?;
+    let stage = Stage::start("create", &["--poll=2s"])?;
+    let scenario = stage.scenario("create")?;
+    let span = undisturbed(&scenario)?;
     for moment in 0..MOMENTS {
         let case = format!("killed {moment}/{MOMENTS} into a create of {span:?}");
-        apply_set(&scene, &images)?;
-        let uids = uids(&scene)?;
+        apply_set(&scenario)?;
+        let uids = uids(&scenario)?;
         wait_until(Instant::now(), span * moment / MOMENTS);
-        let before = identity(&scene)?;
-        scene.end_provider()?.kill9()?;
-        scene.start_provider()?;
-        let objects = scene.await_ready(2 * PATIENCE).with_context(|| format!("{case}\n{}", scene.log()))?;
-        check_whole(&scene, &objects, &uids, before).with_context(|| case.clone())?;
-        scene.delete_all(2 * PATIENCE).with_context(|| format!("{case}\n{}", scene.log()))?;
-        assert_eq!((scene.on_host()?, files(&scene)?), (vec![], vec![]), "{case}");
+        let before = identity(&scenario)?;
+        stage.end_provider()?.kill9()?;
+        stage.start_provider()?;
+        let objects = scenario.await_all_ready(2 * PATIENCE).with_context(|| case.clone())?;
+        check_whole(&scenario, &objects, &uids, before).with_context(|| case.clone())?;
+        scenario.delete_all()?;
+        scenario.await_all_gone(2 * PATIENCE).with_context(|| case.clone())?;
+        assert_eq!((scenario.host().everything()?, files(&scenario)?), (vec![], vec![]), "{case}");
     }
     Ok(())
 }
 
 #[test]
 fn a_provider_killed_at_ten_moments_of_a_deletion_leaves_nothing_behind() -> Result<()> {
-    let mut scene = Scene::with_default_host("delete", &["--poll=2s"])?;
-    let images = ImageServer::start()?;
-    undisturbed(&scene, &images)?;
-    apply_set(&scene, &images)?;
-    scene.await_ready(2 * PATIENCE)?;
+    let stage = Stage::start("delete", &["--poll=2s"])?;
+    let scenario = stage.scenario("delete")?;
+    undisturbed(&scenario)?;
+    apply_set(&scenario)?;
+    scenario.await_all_ready(2 * PATIENCE)?;
     let begin = Instant::now();
-    scene.delete_all(PATIENCE)?;
+    scenario.delete_all()?;
+    scenario.await_all_gone(PATIENCE)?;
     let span = begin.elapsed();
     for moment in 0..MOMENTS {
         let case = format!("killed {moment}/{MOMENTS} into a deletion of {span:?}");
-        apply_set(&scene, &images)?;
-        scene.await_ready(2 * PATIENCE).with_context(|| format!("{case}\n{}", scene.log()))?;
+        apply_set(&scenario)?;
+        scenario.await_all_ready(2 * PATIENCE).with_context(|| case.clone())?;
         let begin = Instant::now();
-        scene.request_deletion()?;
+        scenario.delete_all()?;
         wait_until(begin, span * moment / MOMENTS);
-        scene.end_provider()?.kill9()?;
-        scene.start_provider()?;
-        scene.await_deletion(2 * PATIENCE).with_context(|| format!("{case}\n{}", scene.log()))?;
-        assert_eq!((scene.on_host()?, files(&scene)?), (vec![], vec![]), "{case}");
+        stage.end_provider()?.kill9()?;
+        stage.start_provider()?;
+        scenario.await_all_gone(2 * PATIENCE).with_context(|| case.clone())?;
+        assert_eq!((scenario.host().everything()?, files(&scenario)?), (vec![], vec![]), "{case}");
     }
     Ok(())
 }
 
 #[test]
 fn a_provider_asked_to_stop_finishes_what_it_has_begun_and_exits_0() -> Result<()> {
-    let mut scene = Scene::with_default_host("term", &["--poll=2s"])?;
-    let images = ImageServer::start()?;
-    apply_set(&scene, &images)?;
+    let stage = Stage::start("term", &["--poll=2s"])?;
+    let scenario = stage.scenario("term")?;
+    apply_set(&scenario)?;
     // Some objects are being made at this moment.
     eventually(PATIENCE, || {
-        ensure!(scene.on_host()?.contains(&"pool pool".to_owned()), "nothing made yet");
+        ensure!(scenario.host().everything()?.contains(&"pool pool".to_owned()), "nothing made yet");
         Ok(())
     })?;
     let begin = Instant::now();
-    let provider = scene.end_provider()?;
+    let provider = stage.end_provider()?;
     let status = provider.term()?;
     assert_eq!(status.code(), Some(0));
     assert!(begin.elapsed() < Duration::from_secs(10), "took {:?}", begin.elapsed());
     // Finished passes have said so: a create that was begun is not left open, but for the import, which goes on by itself.
-    let open: Vec<String> = scene
+    let open: Vec<String> = scenario
         .managed()?
         .into_iter()
         .filter(|(title, object)| title != "Volume/base" && is_open(object))
         .map(|(title, _)| title)
         .collect();
     assert_eq!(open, Vec::<String>::new());
-    let uids = uids(&scene)?;
-    let before = identity(&scene)?;
-    scene.start_provider()?;
-    let objects = scene.await_ready(2 * PATIENCE).with_context(|| scene.log())?;
-    check_whole(&scene, &objects, &uids, before)
+    let uids = uids(&scenario)?;
+    let before = identity(&scenario)?;
+    stage.start_provider()?;
+    let objects = scenario.await_all_ready(2 * PATIENCE)?;
+    check_whole(&scenario, &objects, &uids, before)
 }
 
 /// Whether a create was begun and its end not written.
@@ -102,68 +103,66 @@ fn is_open(object: &Value) -> bool {
 }
 
 /// Makes and deletes the set once; says how long the making takes.
-fn undisturbed(scene: &Scene, images: &ImageServer) -> Result<Duration> {
+fn undisturbed(scenario: &Scenario<'_>) -> Result<Duration> {
     let begin = Instant::now();
-    apply_set(scene, images)?;
-    scene.await_ready(2 * PATIENCE).with_context(|| scene.log())?;
+    apply_set(scenario)?;
+    scenario.await_all_ready(2 * PATIENCE)?;
     let span = begin.elapsed();
-    scene.delete_all(PATIENCE).with_context(|| scene.log())?;
+    scenario.delete_all()?;
+    scenario.await_all_gone(PATIENCE)?;
     Ok(span)
 }
 
 /// One of each kind: an import that takes a second, an overlay on it, a guest without an operating system.
-fn apply_set(scene: &Scene, images: &ImageServer) -> Result<()> {
-    let image = scene.host.path("image");
+fn apply_set(scenario: &Scenario<'_>) -> Result<()> {
+    let image = scenario.host().path("image");
     if !image.exists() {
         fs::write(&image, (0..1_u32 << 20).map(|at| u8::try_from(at % 251).unwrap_or_default()).collect::<Vec<_>>())?;
     }
-    let sum = run("sha256sum", &[&image.display().to_string()])?;
-    let checksum = sum.split(' ').next().context("read the checksum")?;
-    let url = images.serve("image", &image, Manners::Slow(1 << 20));
-    let source = format!("source: {{http: {{url: '{url}', checksum: 'sha256:{checksum}'}}}}");
-    scene.apply(&[
-        ("Pool", "pool", format!("{{target: {{path: {}}}}}", scene.host.path("pool").display())),
-        ("Volume", "base", format!("{{poolRef: {{name: pool}}, format: Raw, {source}}}")),
-        (
+    let source = scenario.stage().image(&image, Manners::Slow(1 << 20))?;
+    let objects = [
+        manifest("Pool", "pool", &format!("target: {{path: {}}}", scenario.host().path("pool").display())),
+        manifest("Volume", "base", &format!("poolRef: {{name: pool}}, format: Raw, {source}")),
+        manifest(
             "Volume",
             "root",
-            "{poolRef: {name: pool}, format: Qcow2, capacity: 8Mi, backingStore: {volumeRef: {name: base}}}".into(),
+            "poolRef: {name: pool}, format: Qcow2, capacity: 8Mi, backingStore: {volumeRef: {name: base}}",
         ),
-        ("Network", "net", "{mode: Isolated, ips: [{cidr: 192.168.152.1/24}]}".into()),
-        ("CloudInit", "seed", "{poolRef: {name: pool}, userData: {inline: 'x'}}".into()),
-        (
+        manifest("Network", "net", "mode: Isolated, ips: [{cidr: 192.168.152.1/24}]"),
+        manifest("CloudInit", "seed", "poolRef: {name: pool}, userData: {inline: 'x'}"),
+        manifest(
             "Domain",
             "guest",
-            "{type: Qemu, memory: 64Mi, disks: [{name: root, volumeRef: {name: root}}], cloudInitRef: {name: seed}, \
-             networkInterfaces: [{name: lan, networkRef: {name: net}}], shutdown: {timeout: 1s, forceAfterTimeout: true}}"
-                .into(),
+            "type: Qemu, memory: 64Mi, disks: [{name: root, volumeRef: {name: root}}], cloudInitRef: {name: seed}, \
+             networkInterfaces: [{name: lan, networkRef: {name: net}}], shutdown: {timeout: 1s, forceAfterTimeout: true}",
         ),
-    ])
+    ];
+    scenario.apply(&objects.concat()).map(drop)
 }
 
 fn wait_until(begin: Instant, after: Duration) {
     std::thread::sleep(after.saturating_sub(begin.elapsed()));
 }
 
-fn uids(scene: &Scene) -> Result<BTreeMap<String, String>> {
+fn uids(scenario: &Scenario<'_>) -> Result<BTreeMap<String, String>> {
     let uid = |object: &Value| object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-    Ok(scene.managed()?.iter().map(|(title, object)| (title.clone(), uid(object))).collect())
+    Ok(scenario.managed()?.iter().map(|(title, object)| (title.clone(), uid(object))).collect())
 }
 
 /// UUID and MAC of the guest on the host, if it is there.
-fn identity(scene: &Scene) -> Result<Option<(String, String)>> {
-    if !scene.host.virsh(&["list", "--all", "--name"])?.lines().any(|name| name == "guest") {
+fn identity(scenario: &Scenario<'_>) -> Result<Option<(String, String)>> {
+    if !scenario.host().virsh(&["list", "--all", "--name"])?.lines().any(|name| name == "guest") {
         return Ok(None);
     }
-    let xml = scene.host.virsh(&["dumpxml", "guest", "--inactive"])?;
+    let xml = scenario.host().virsh(&["dumpxml", "guest", "--inactive"])?;
     let (_, mac) = xml.split_once("<mac address='").context("find the MAC")?;
-    let uuid = scene.host.virsh(&["domuuid", "guest"])?.trim().to_owned();
+    let uuid = scenario.host().virsh(&["domuuid", "guest"])?.trim().to_owned();
     Ok(Some((uuid, mac.split('\'').next().unwrap_or_default().to_owned())))
 }
 
 /// Everything is there once, is the object's own, and no condition says otherwise.
 fn check_whole(
-    scene: &Scene,
+    scenario: &Scenario<'_>,
     objects: &BTreeMap<String, Value>,
     uids: &BTreeMap<String, String>,
     before: Option<(String, String)>,
@@ -172,12 +171,12 @@ fn check_whole(
     let mut whole: Vec<String> = WHOLE.iter().map(|name| (*name).to_owned()).collect();
     whole.push(format!("volume pool/{seed}"));
     whole.sort();
-    assert_eq!(scene.on_host()?, whole);
-    let found = identity(scene)?.context("find the guest")?;
+    assert_eq!(scenario.host().everything()?, whole);
+    let found = identity(scenario)?.context("find the guest")?;
     assert_eq!(found.0, uids["Domain/guest"], "the guest's UUID is its object's UID");
     assert_eq!(before.unwrap_or_else(|| found.clone()), found, "UUID and MAC stay");
-    assert_eq!(scene.host.virsh(&["net-uuid", "net"])?.trim(), uids["Network/net"]);
-    assert_eq!(scene.host.virsh(&["pool-uuid", "pool"])?.trim(), uids["Pool/pool"]);
+    assert_eq!(scenario.host().virsh(&["net-uuid", "net"])?.trim(), uids["Network/net"]);
+    assert_eq!(scenario.host().virsh(&["pool-uuid", "pool"])?.trim(), uids["Pool/pool"]);
     let now: BTreeMap<_, _> = objects
         .iter()
         .map(|(title, object)| (title.clone(), object["metadata"]["uid"].as_str().unwrap_or_default().to_owned()))
@@ -187,14 +186,14 @@ fn check_whole(
         assert_eq!(condition(object, "Ready")?, ("True", "Available", ""), "{title}");
         assert_eq!(condition(object, "Synced")?, ("True", "ReconcileSuccess", ""), "{title}");
     }
-    let (image, base) = (scene.host.path("image"), scene.host.path("pool/base"));
+    let (image, base) = (scenario.host().path("image"), scenario.host().path("pool/base"));
     ensure!(fs::read(image)? == fs::read(base)?, "the image differs on the host");
     Ok(())
 }
 
 /// What is left of the pool's folder.
-fn files(scene: &Scene) -> Result<Vec<String>> {
-    let folder = scene.host.path("pool");
+fn files(scenario: &Scenario<'_>) -> Result<Vec<String>> {
+    let folder = scenario.host().path("pool");
     if !folder.exists() {
         return Ok(Vec::new());
     }

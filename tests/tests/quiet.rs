@@ -8,10 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
-use tests::{ImageServer, Manners, Scene, eventually, guest_files, run};
-
-const PATIENCE: Duration = Scene::PATIENCE;
+use anyhow::{Result, ensure};
+use tests::{Manners, PATIENCE, Scenario, Stage, eventually, guest_files, manifest};
 
 type Counts = BTreeMap<String, u64>;
 
@@ -32,14 +30,15 @@ const PER_POLL: [(&str, u64); 10] = [
 
 #[test]
 fn ten_polls_write_nothing_and_cost_what_was_promised() -> Result<()> {
-    let mut scene = Scene::with_default_host("quiet", &["--poll=1s"])?;
-    let _images = apply_set(&scene)?;
-    await_quiet(&mut scene)?;
+    let stage = Stage::start("quiet", &["--poll=1s"])?;
+    let scenario = stage.scenario("quiet")?;
+    apply_set(&scenario)?;
+    await_quiet(&scenario)?;
 
-    let (begin, before, written) = (Instant::now(), calls_at_rest(&mut scene)?, writes(&mut scene)?);
+    let (begin, before, written) = (Instant::now(), calls_at_rest(&scenario)?, writes(&scenario)?);
     sleep(Duration::from_secs(10));
-    let (after, spent) = (calls_at_rest(&mut scene)?, begin.elapsed());
-    assert_eq!(difference(&written, &writes(&mut scene)?), Counts::new(), "writes to Kubernetes");
+    let (after, spent) = (calls_at_rest(&scenario)?, begin.elapsed());
+    assert_eq!(difference(&written, &writes(&scenario)?), Counts::new(), "writes to Kubernetes");
 
     let calls = difference(&before, &after);
     let polls = calls.get("virConnectGetAllDomainStats").copied().unwrap_or_default();
@@ -48,79 +47,71 @@ fn ten_polls_write_nothing_and_cost_what_was_promised() -> Result<()> {
     assert!((5..=most).contains(&polls), "{polls} polls in {spent:?}");
     let promised: Counts = PER_POLL.iter().map(|(call, count)| ((*call).to_owned(), count * polls)).collect();
     assert_eq!(calls, promised, "calls of {polls} polls");
-    let passes = passes(&mut scene)?;
+    let passes = passes(&scenario)?;
     assert!(passes > 6 * 5, "the objects were gone through, not asleep: {passes}");
     Ok(())
 }
 
 #[test]
 fn between_polls_libvirt_is_not_called_and_nothing_is_written() -> Result<()> {
-    let mut scene = Scene::with_default_host("still", &["--poll=20s"])?;
-    let _images = apply_set(&scene)?;
-    await_quiet(&mut scene)?;
+    let stage = Stage::start("still", &["--poll=20s"])?;
+    let scenario = stage.scenario("still")?;
+    apply_set(&scenario)?;
+    await_quiet(&scenario)?;
     // The next poll, and then 12 s of the at least 16 s until the one after it.
-    let before = calls(&mut scene)?;
+    let before = calls(&scenario)?;
     eventually(PATIENCE, || {
-        ensure!(calls(&mut scene)? != before, "no poll yet");
+        ensure!(calls(&scenario)? != before, "no poll yet");
         Ok(())
     })?;
-    let (before, written) = (calls_at_rest(&mut scene)?, writes(&mut scene)?);
+    let (before, written) = (calls_at_rest(&scenario)?, writes(&scenario)?);
     sleep(Duration::from_secs(12));
-    assert_eq!(difference(&before, &calls(&mut scene)?), Counts::new(), "calls between polls");
-    assert_eq!(difference(&written, &writes(&mut scene)?), Counts::new(), "writes to Kubernetes");
+    assert_eq!(difference(&before, &calls(&scenario)?), Counts::new(), "calls between polls");
+    assert_eq!(difference(&written, &writes(&scenario)?), Counts::new(), "writes to Kubernetes");
     Ok(())
 }
 
 /// One of each kind, and a running guest that has its address: a guest that still waits for one is asked about more often.
-fn apply_set(scene: &Scene) -> Result<ImageServer> {
-    let images = ImageServer::start()?;
-    let disk = guest_files()?.disk;
-    let sum = run("sha256sum", &[&disk.display().to_string()])?;
-    let checksum = sum.split(' ').next().context("read the checksum")?;
-    let url = images.serve("guest.qcow2", &disk, Manners::Good);
-    scene.apply(&[
-        ("Pool", "q-pool", format!("{{target: {{path: {}}}}}", scene.host.path("q-pool").display())),
-        (
-            "Volume",
-            "q-base",
-            format!("{{poolRef: {{name: q-pool}}, format: Qcow2, source: {{http: {{url: '{url}', checksum: 'sha256:{checksum}'}}}}}}"),
-        ),
-        (
+fn apply_set(scenario: &Scenario<'_>) -> Result<()> {
+    let source = scenario.stage().image(&guest_files()?.disk, Manners::Good)?;
+    let objects = [
+        manifest("Pool", "q-pool", &format!("target: {{path: {}}}", scenario.host().path("q-pool").display())),
+        manifest("Volume", "q-base", &format!("poolRef: {{name: q-pool}}, format: Qcow2, {source}")),
+        manifest(
             "Volume",
             "q-root",
-            "{poolRef: {name: q-pool}, format: Qcow2, capacity: 1Gi, backingStore: {volumeRef: {name: q-base}}}".into(),
+            "poolRef: {name: q-pool}, format: Qcow2, capacity: 1Gi, backingStore: {volumeRef: {name: q-base}}",
         ),
-        (
+        manifest(
             "Network",
             "q-net",
-            "{mode: Nat, ips: [{cidr: 192.168.151.1/24, dhcp: {ranges: [{start: 192.168.151.10, end: 192.168.151.99}]}}]}".into(),
+            "mode: Nat, ips: [{cidr: 192.168.151.1/24, dhcp: {ranges: [{start: 192.168.151.10, end: 192.168.151.99}]}}]",
         ),
-        ("CloudInit", "q-seed", "{poolRef: {name: q-pool}, userData: {inline: 'x'}}".into()),
-        (
+        manifest("CloudInit", "q-seed", "poolRef: {name: q-pool}, userData: {inline: 'x'}"),
+        manifest(
             "Domain",
             "q-guest",
-            "{type: Qemu, memory: 128Mi, vcpus: 1, disks: [{name: root, volumeRef: {name: q-root}, bootOrder: 1}], \
+            "type: Qemu, memory: 128Mi, vcpus: 1, disks: [{name: root, volumeRef: {name: q-root}, bootOrder: 1}], \
              networkInterfaces: [{name: lan, networkRef: {name: q-net}}], cloudInitRef: {name: q-seed}, \
-             consoles: [{name: serial, log: true}], rng: {}}"
-                .into(),
+             consoles: [{name: serial, log: true}], rng: {}",
         ),
-    ])?;
-    Ok(images)
+    ];
+    scenario.apply(&objects.concat()).map(drop)
 }
 
 /// Waits until all is Ready, the guest has its address, and nothing has been written for two seconds.
-fn await_quiet(scene: &mut Scene) -> Result<()> {
-    scene.await_ready(2 * PATIENCE).with_context(|| scene.log())?;
+fn await_quiet(scenario: &Scenario<'_>) -> Result<()> {
+    scenario.await_all_ready(2 * PATIENCE)?;
     eventually(2 * PATIENCE, || {
-        let guest = scene.get("domain", "q-guest")?;
+        let guest = scenario.object("domain", "q-guest")?;
         let ip = guest["status"]["atProvider"]["addresses"][0]["ip"].as_str().unwrap_or_default();
         ensure!(ip.starts_with("192.168.151."), "the guest has no address yet");
         Ok(())
     })?;
     eventually(PATIENCE, || {
-        let before = writes(scene)?;
+        let before = writes(scenario)?;
         sleep(Duration::from_secs(2));
-        let more = difference(&before, &writes(scene)?);
+        let more = difference(&before, &writes(scenario)?);
         ensure!(more.is_empty(), "still writing: {more:?}");
         Ok(())
     })
@@ -143,33 +134,33 @@ fn label<'a>(sample: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Calls to libvirt by function.
-fn calls(scene: &mut Scene) -> Result<Counts> {
-    let samples = scene.provider()?.metrics()?;
+fn calls(scenario: &Scenario<'_>) -> Result<Counts> {
+    let samples = scenario.stage().metrics()?;
     let calls = samples.iter().filter(|(name, _)| name.starts_with("provider_libvirt_host_calls_total{"));
     Ok(calls.filter_map(|(name, value)| Some((label(name, "call")?.to_owned(), count(*value)))).collect())
 }
 
 /// The same at a moment when no poll is under way: a poll is over in a few milliseconds.
-fn calls_at_rest(scene: &mut Scene) -> Result<Counts> {
+fn calls_at_rest(scenario: &Scenario<'_>) -> Result<Counts> {
     eventually(PATIENCE, || {
-        let first = calls(scene)?;
+        let first = calls(scenario)?;
         sleep(Duration::from_millis(250));
-        let second = calls(scene)?;
+        let second = calls(scenario)?;
         ensure!(first == second, "a poll is under way");
         Ok(second)
     })
 }
 
-fn passes(scene: &mut Scene) -> Result<u64> {
-    let samples = scene.provider()?.metrics()?;
+fn passes(scenario: &Scenario<'_>) -> Result<u64> {
+    let samples = scenario.stage().metrics()?;
     let passes = samples.iter().filter(|(name, _)| name.starts_with("controller_runtime_reconcile_total{"));
     Ok(passes.map(|(_, value)| count(*value)).sum())
 }
 
 /// Writes that the API server has seen of our kinds and of events, and requests of the provider that are no reads.
-fn writes(scene: &mut Scene) -> Result<Counts> {
+fn writes(scenario: &Scenario<'_>) -> Result<Counts> {
     let mut writes = Counts::new();
-    let text = scene.plane.kubectl(&["get", "--raw", "/metrics"])?;
+    let text = scenario.stage().plane().kubectl(&["get", "--raw", "/metrics"])?;
     for (name, value) in text.lines().filter_map(|line| line.rsplit_once(' ')) {
         let ours = label(name, "group") == Some("libvirt.m.nourspeed.io") || label(name, "resource") == Some("events");
         let verb = label(name, "verb").unwrap_or_default();
@@ -178,7 +169,7 @@ fn writes(scene: &mut Scene) -> Result<Counts> {
             *writes.entry(format!("server: {verb} {resource}")).or_default() += count(value.parse()?);
         }
     }
-    for (name, value) in scene.provider()?.metrics()? {
+    for (name, value) in scenario.stage().metrics()? {
         if name.starts_with("rest_client_requests_total{") && label(&name, "method") != Some("GET") {
             writes.insert(format!("client: {name}"), count(value));
         }
