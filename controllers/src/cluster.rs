@@ -48,7 +48,7 @@ impl<K: Managed> Shelf<K> {
 
     /// Asks for a pass.
     pub fn wake(&self, namespace: &str, name: &str) {
-        self.queue.push(ObjectRef::new(name).within(namespace), Urgency::Event);
+        self.queue.push(Arc::new(ObjectRef::new(name).within(namespace)), Urgency::Event);
     }
 
     fn find(&self, matches: impl Fn(&K) -> bool) -> Option<Arc<K>> {
