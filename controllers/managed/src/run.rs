@@ -136,14 +136,23 @@ impl<E: External> Runner<E> {
     }
 
     /// Keeps the object as we wrote it for as long as the watch is behind; in steady state nothing is kept twice.
-    fn remember(&self, key: &Key<E::Managed>, object: E::Managed) {
+    fn remember(&self, key: &Key<E::Managed>, mut object: E::Managed) {
         let mut written = self.written();
-        match self.store.get(key) {
-            Some(watched) if version(&object) > version(&*watched) => {
-                written.insert(key.clone(), Box::new(object));
-            }
-            Some(_) | None => drop(written.remove(key)),
+        if !self.is_behind(key, &object) {
+            written.remove(key);
+            return;
         }
+        drop_unread(&mut object);
+        // Before the table grows, those go that the watch has caught up with: their next pass may be minutes away.
+        if written.len() == written.capacity() {
+            written.retain(|key, ours| self.is_behind(key, ours));
+        }
+        written.insert(key.clone(), Box::new(object));
+    }
+
+    /// Whether the watch has the object, but not yet as we wrote it.
+    fn is_behind(&self, key: &Key<E::Managed>, ours: &E::Managed) -> bool {
+        self.store.get(key).is_some_and(|watched| version(ours) > version(&*watched))
     }
 
     /// The object as we last wrote it or as the watch last showed it, whichever is newer.
@@ -292,12 +301,7 @@ fn desired_state<K: Managed>(object: &K) -> u64 {
 fn readable<K: Managed>(event: Event<DeserializeGuard<K>>) -> Option<Event<K>> {
     let open = |guard: DeserializeGuard<K>| match guard.0 {
         Ok(mut object) => {
-            let meta = object.meta_mut();
-            meta.managed_fields = None;
-            // A copy of the whole spec, for kubectl alone.
-            if let Some(annotations) = &mut meta.annotations {
-                annotations.remove(LAST_APPLIED);
-            }
+            drop_unread(&mut object);
             Some(object)
         }
         Err(invalid) => {
@@ -312,6 +316,16 @@ fn readable<K: Managed>(event: Event<DeserializeGuard<K>>) -> Option<Event<K>> {
         Event::Delete(guard) => open(guard).map(Event::Delete),
         Event::Init => Some(Event::Init),
         Event::InitDone => Some(Event::InitDone),
+    }
+}
+
+/// Takes out what nobody here reads, which is more than the rest of an object.
+fn drop_unread<K: Managed>(object: &mut K) {
+    let meta = object.meta_mut();
+    meta.managed_fields = None;
+    // A copy of the whole spec, for kubectl alone.
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.remove(LAST_APPLIED);
     }
 }
 
