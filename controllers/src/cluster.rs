@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use apis::{
-    CloudInit, ClusterProviderConfig, Domain, Managed, Network, Pool, ProviderConfig, ProviderConfigUsage, Volume,
+    CloudInit, ClusterProviderConfig, Domain, Managed, Network, Pool, ProviderConfig, Volume,
     condition::{self, Type},
     managed::{ConfigKind, annotation},
     placement::{ConfigId, parse_record},
@@ -23,7 +23,10 @@ use managed::{
     run::{KindQueue, key},
 };
 
-use crate::references::{Referent, ReferentKind, Refers};
+use crate::{
+    references::{Referent, ReferentKind, Refers},
+    users::Users,
+};
 
 /// What drops everything that a kind keeps in memory for an object; set when the kind starts.
 pub type Forget<K> = Arc<OnceLock<Box<dyn Fn(&K) + Send + Sync>>>;
@@ -48,7 +51,7 @@ impl<K: Managed> Shelf<K> {
 
     /// Asks for a pass.
     pub fn wake(&self, namespace: &str, name: &str) {
-        self.queue.push(ObjectRef::new(name).within(namespace), Urgency::Event);
+        self.queue.push(Arc::new(ObjectRef::new(name).within(namespace)), Urgency::Event);
     }
 
     fn find(&self, matches: impl Fn(&K) -> bool) -> Option<Arc<K>> {
@@ -79,7 +82,7 @@ pub struct Cluster {
     /// The configs of the cluster.
     pub cluster_configs: Store<ClusterProviderConfig>,
     /// Who uses which config.
-    pub usages: Store<ProviderConfigUsage>,
+    pub users: Users,
 }
 
 impl Cluster {
@@ -173,15 +176,6 @@ impl Cluster {
         let mut configs: Vec<_> = own.chain(cluster).collect();
         configs.sort();
         configs
-    }
-
-    /// How many objects use a config.
-    pub fn users(&self, config: &ConfigId) -> usize {
-        let uses = |usage: &ProviderConfigUsage| {
-            let namespace = usage.metadata.namespace.as_deref().unwrap_or_default();
-            ConfigId::resolve(&usage.spec.provider_config_ref, namespace) == *config
-        };
-        self.usages.state().iter().filter(|usage| uses(usage)).count()
     }
 
     /// A config of a namespace.

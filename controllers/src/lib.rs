@@ -30,4 +30,5 @@ pub mod provider_config;
 pub mod references;
 pub mod serve;
 pub mod storage;
+pub mod users;
 pub mod volume;

@@ -21,7 +21,6 @@ use kube::{
     api::{Patch, PatchParams},
     runtime::{
         WatchStreamExt,
-        reflector::store::Writer,
         watcher::{self, Event},
     },
 };
@@ -69,8 +68,8 @@ impl Configs {
         let _ = listed.wait_for(|kinds| kinds.len() == 3).await;
     }
 
-    /// Keeps one store up to date.
-    pub async fn watch<K>(self: Arc<Self>, api: Api<K>, mut writer: Writer<K>) -> anyhow::Result<()>
+    /// Keeps up to date what is kept of one kind.
+    pub async fn watch<K>(self: Arc<Self>, api: Api<K>, mut keep: impl FnMut(&Event<K>) + Send) -> anyhow::Result<()>
     where
         K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
     {
@@ -79,7 +78,7 @@ impl Configs {
         while let Some(event) = stream.next().await {
             match event {
                 Ok(event) => {
-                    writer.apply_watcher_event(&event);
+                    keep(&event);
                     if matches!(event, Event::InitDone) {
                         self.listed.send_modify(|kinds| {
                             kinds.insert(K::kind(&()).into_owned());
@@ -182,7 +181,7 @@ impl Configs {
     where
         K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
     {
-        let users = self.cluster.users(id);
+        let users = self.cluster.users.of(id);
         let finalizers: Vec<String> = config.finalizers().to_vec();
         let (has, deleting) =
             (finalizers.iter().any(|finalizer| finalizer == FINALIZER), config.meta().deletion_timestamp.is_some());
@@ -244,7 +243,7 @@ impl Configs {
     }
 }
 
-/// Takes out what nobody here reads: of a usage, that is most of it, and there is one for every object.
+/// Takes out what nobody here reads.
 fn drop_unread<K: Resource>(object: &mut K) {
     let meta = object.meta_mut();
     meta.managed_fields = None;

@@ -34,6 +34,7 @@ use crate::{
     pool::Pools,
     provider_config::Configs,
     references::Refers,
+    users::Users,
     volume::{Imports, Volumes, fetch},
 };
 
@@ -111,7 +112,6 @@ struct Writers {
     networks: Writer<Network>,
     configs: Writer<ProviderConfig>,
     cluster_configs: Writer<ClusterProviderConfig>,
-    usages: Writer<ProviderConfigUsage>,
 }
 
 fn store<K>() -> (Store<K>, Writer<K>)
@@ -127,7 +127,7 @@ fn shelf<K: Managed>(store: Store<K>) -> Shelf<K> {
 
 fn shelves() -> (Arc<Cluster>, Writers) {
     let (domains, volumes, pools, cloud_inits, networks) = (store(), store(), store(), store(), store());
-    let (configs, cluster_configs, usages) = (store(), store(), store());
+    let (configs, cluster_configs) = (store(), store());
     let cluster = Cluster {
         domains: shelf(domains.0),
         volumes: shelf(volumes.0),
@@ -136,7 +136,7 @@ fn shelves() -> (Arc<Cluster>, Writers) {
         networks: shelf(networks.0),
         configs: configs.0,
         cluster_configs: cluster_configs.0,
-        usages: usages.0,
+        users: Users::default(),
     };
     let writers = Writers {
         domains: domains.1,
@@ -146,7 +146,6 @@ fn shelves() -> (Arc<Cluster>, Writers) {
         networks: networks.1,
         configs: configs.1,
         cluster_configs: cluster_configs.1,
-        usages: usages.1,
     };
     (Arc::new(cluster), writers)
 }
@@ -162,17 +161,19 @@ struct Watches<'a> {
 impl Watches<'_> {
     fn start(&self, writers: Writers, tasks: &mut JoinSet<anyhow::Result<()>>) {
         let Self { client, cluster, metrics: _, configs } = self;
-        let Writers { domains, volumes, pools, cloud_inits, networks, configs: own, cluster_configs, usages } = writers;
+        let Writers { domains, volumes, pools, cloud_inits, networks, configs: mut own, mut cluster_configs } = writers;
         self.kind(domains, &cluster.domains, tasks);
         self.kind(volumes, &cluster.volumes, tasks);
         self.kind(pools, &cluster.pools, tasks);
         self.kind(cloud_inits, &cluster.cloud_inits, tasks);
         self.kind(networks, &cluster.networks, tasks);
-        tasks.spawn(Arc::clone(configs).watch(Api::<ProviderConfig>::all(Client::clone(client)), own));
-        tasks.spawn(
-            Arc::clone(configs).watch(Api::<ClusterProviderConfig>::all(Client::clone(client)), cluster_configs),
-        );
-        tasks.spawn(Arc::clone(configs).watch(Api::<ProviderConfigUsage>::all(Client::clone(client)), usages));
+        let (api, keep) =
+            (Api::<ProviderConfig>::all(Client::clone(client)), move |event: &_| own.apply_watcher_event(event));
+        tasks.spawn(Arc::clone(configs).watch(api, keep));
+        let api = Api::<ClusterProviderConfig>::all(Client::clone(client));
+        tasks.spawn(Arc::clone(configs).watch(api, move |event| cluster_configs.apply_watcher_event(event)));
+        let (api, users) = (Api::<ProviderConfigUsage>::all(Client::clone(client)), Arc::clone(cluster));
+        tasks.spawn(Arc::clone(configs).watch(api, move |event| users.users.apply(event)));
     }
 
     fn kind<K: Managed + Refers>(&self, writer: Writer<K>, shelf: &Shelf<K>, tasks: &mut JoinSet<anyhow::Result<()>>) {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -39,10 +40,12 @@ pub struct Recorder {
     recent: Mutex<HashMap<Key, Recent>>,
 }
 
-type Key = (String, &'static str, String);
+/// The object's UID, and a digest of what was said: there may be one of each object at a time, so they are kept small.
+type Key = (Box<str>, u64);
 
 struct Recent {
-    name: String,
+    /// The end of the event's name; the UID is the begin.
+    serial: i128,
     count: i32,
     first: Instant,
     written: Instant,
@@ -56,7 +59,7 @@ impl Recorder {
 
     /// Writes an event on the object, or counts up the one that said the same. An event that cannot be written is logged and forgotten.
     pub async fn record<K: Managed>(&self, object: &K, severity: Severity, reason: &'static str, message: &str) {
-        let key = (object.uid().to_owned(), reason, message.to_owned());
+        let key = (object.uid().into(), digest(reason, message));
         let api: Api<Event> =
             Api::namespaced(self.client.clone(), object.meta().namespace.as_deref().unwrap_or_default());
         let written = match self.count(key) {
@@ -77,7 +80,7 @@ impl Recorder {
 
     /// Forgets what was said about an object.
     pub fn forget(&self, uid: &str) {
-        self.lock().retain(|(of, _, _), _| of != uid);
+        self.lock().retain(|(of, _), _| **of != *uid);
     }
 
     fn count(&self, key: Key) -> Counted {
@@ -90,10 +93,11 @@ impl Recorder {
                 return Counted::Quiet;
             }
             event.written = now;
-            return Counted::Again(event.name.clone(), event.count);
+            return Counted::Again(name(&key, event.serial), event.count);
         }
-        let name = format!("{}.{:x}", key.0, Timestamp::now().as_nanosecond());
-        recent.insert(key, Recent { name: name.clone(), count: 1, first: now, written: now });
+        let serial = Timestamp::now().as_nanosecond();
+        let name = name(&key, serial);
+        recent.insert(key, Recent { serial, count: 1, first: now, written: now });
         Counted::First(name)
     }
 
@@ -139,6 +143,16 @@ impl Recorder {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Recent>> {
         self.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+fn digest(reason: &str, message: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (reason, message).hash(&mut hasher);
+    hasher.finish()
+}
+
+fn name((uid, _): &Key, serial: i128) -> String {
+    format!("{uid}.{serial:x}")
 }
 
 enum Counted {

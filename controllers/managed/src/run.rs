@@ -35,8 +35,17 @@ use crate::{
 /// When an object whose pass panicked is tried again.
 const AFTER_PANIC: Duration = Duration::from_mins(1);
 
+/// What `kubectl apply` keeps on an object.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// An object's names. The queue, its timers and the watch keep one copy together.
+pub type Key<K> = Arc<ObjectRef<K>>;
+
 /// The queue of one kind.
-pub type KindQueue<K> = Queue<ObjectRef<K>>;
+pub type KindQueue<K> = Queue<Key<K>>;
+
+/// Boxed, because a map's table never gets smaller and many objects may be on their way at once.
+type Written<K> = HashMap<Key<K>, Box<K>>;
 
 /// What others want to know of a kind's objects and passes.
 pub trait Observer<K>: Send + Sync + 'static {
@@ -69,7 +78,7 @@ pub struct Runner<E: External> {
     observer: Arc<dyn Observer<E::Managed>>,
     pace: Pace,
     /// Objects as we wrote them, until the watch has caught up: a pass on an older copy would write the same again.
-    written: Mutex<HashMap<ObjectRef<E::Managed>, E::Managed>>,
+    written: Mutex<Written<E::Managed>>,
 }
 
 impl<E: External> Runner<E> {
@@ -107,7 +116,7 @@ impl<E: External> Runner<E> {
         }
     }
 
-    async fn one(&self, key: &ObjectRef<E::Managed>) {
+    async fn one(&self, key: &Key<E::Managed>) {
         let Some(object) = self.latest(key) else { return };
         let begun = Instant::now();
         let Outcome { object, requeue, failed } = self.reconciler.reconcile(object).await;
@@ -127,23 +136,36 @@ impl<E: External> Runner<E> {
     }
 
     /// Keeps the object as we wrote it for as long as the watch is behind; in steady state nothing is kept twice.
-    fn remember(&self, key: &ObjectRef<E::Managed>, object: E::Managed) {
+    fn remember(&self, key: &Key<E::Managed>, mut object: E::Managed) {
         let mut written = self.written();
-        match self.store.get(key) {
-            Some(watched) if version(&object) > version(&*watched) => written.insert(key.clone(), object),
-            Some(_) | None => written.remove(key),
-        };
+        if !self.is_behind(key, &object) {
+            written.remove(key);
+            return;
+        }
+        drop_unread(&mut object);
+        // Before the table grows, those go that the watch has caught up with: their next pass may be minutes away.
+        if written.len() == written.capacity() {
+            written.retain(|key, ours| self.is_behind(key, ours));
+        }
+        written.insert(key.clone(), Box::new(object));
+    }
+
+    /// Whether the watch has the object, but not yet as we wrote it.
+    fn is_behind(&self, key: &Key<E::Managed>, ours: &E::Managed) -> bool {
+        self.store.get(key).is_some_and(|watched| version(ours) > version(&*watched))
     }
 
     /// The object as we last wrote it or as the watch last showed it, whichever is newer.
-    fn latest(&self, key: &ObjectRef<E::Managed>) -> Option<E::Managed> {
+    fn latest(&self, key: &Key<E::Managed>) -> Option<E::Managed> {
         let Some(watched) = self.store.get(key) else {
             self.written().remove(key);
             return None;
         };
         let mut written = self.written();
         match written.get(key) {
-            Some(ours) if ours.uid() == watched.uid() && version(ours) > version(&*watched) => Some(ours.clone()),
+            Some(ours) if ours.uid() == watched.uid() && version(&**ours) > version(&*watched) => {
+                Some(E::Managed::clone(ours))
+            }
             Some(_) => {
                 written.remove(key);
                 Some((*watched).clone())
@@ -161,7 +183,7 @@ impl<E: External> Runner<E> {
         }
     }
 
-    fn written(&self) -> MutexGuard<'_, HashMap<ObjectRef<E::Managed>, E::Managed>> {
+    fn written(&self) -> MutexGuard<'_, Written<E::Managed>> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -198,7 +220,7 @@ pub async fn watch<K: Managed>(
 struct Watched<K: Managed> {
     store: Store<K>,
     /// What each object asked for when it was last queued.
-    seen: HashMap<ObjectRef<K>, u64>,
+    seen: HashMap<Key<K>, u64>,
     /// The list that is coming in; the store shows it only when it is whole.
     listed: Vec<K>,
     queue: Arc<KindQueue<K>>,
@@ -223,8 +245,7 @@ impl<K: Managed> Watched<K> {
 
     /// What went away while nobody watched: the list that has come in does not have it.
     fn missing(&self) -> Vec<Arc<K>> {
-        let listed: HashMap<ObjectRef<K>, &str> =
-            self.listed.iter().map(|object| (key(object), object.uid())).collect();
+        let listed: HashMap<Key<K>, &str> = self.listed.iter().map(|object| (key(object), object.uid())).collect();
         let known = self.seen.keys().filter_map(|key| self.store.get(key));
         known.filter(|object| listed.get(&key(&**object)) != Some(&object.uid())).collect()
     }
@@ -241,6 +262,8 @@ impl<K: Managed> Watched<K> {
         let key = key(object);
         self.observer.changed(object);
         let now = desired_state(object);
+        let known = self.seen.get_key_value(&key).map(|(key, _)| key.clone());
+        let key = known.unwrap_or(key);
         if self.seen.insert(key.clone(), now) != Some(now) {
             self.queue.push(key, urgency);
         }
@@ -248,13 +271,13 @@ impl<K: Managed> Watched<K> {
 }
 
 /// The object's names alone: kube's own references carry its UID and version too, and a queue keeps several.
-pub fn key<K: Managed>(object: &K) -> ObjectRef<K> {
+pub fn key<K: Managed>(object: &K) -> Key<K> {
     let meta = object.meta();
     let key = ObjectRef::new(meta.name.as_deref().unwrap_or_default());
-    match meta.namespace.as_deref() {
+    Arc::new(match meta.namespace.as_deref() {
         Some(namespace) => key.within(namespace),
         None => key,
-    }
+    })
 }
 
 /// A number that changes with what asks for a pass: generation, labels, annotations but those of a create, finalizers, deletion.
@@ -278,7 +301,7 @@ fn desired_state<K: Managed>(object: &K) -> u64 {
 fn readable<K: Managed>(event: Event<DeserializeGuard<K>>) -> Option<Event<K>> {
     let open = |guard: DeserializeGuard<K>| match guard.0 {
         Ok(mut object) => {
-            object.meta_mut().managed_fields = None;
+            drop_unread(&mut object);
             Some(object)
         }
         Err(invalid) => {
@@ -293,6 +316,16 @@ fn readable<K: Managed>(event: Event<DeserializeGuard<K>>) -> Option<Event<K>> {
         Event::Delete(guard) => open(guard).map(Event::Delete),
         Event::Init => Some(Event::Init),
         Event::InitDone => Some(Event::InitDone),
+    }
+}
+
+/// Takes out what nobody here reads, which is more than the rest of an object.
+fn drop_unread<K: Managed>(object: &mut K) {
+    let meta = object.meta_mut();
+    meta.managed_fields = None;
+    // A copy of the whole spec, for kubectl alone.
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.remove(LAST_APPLIED);
     }
 }
 

@@ -2,7 +2,10 @@
 //!
 //! The usage is owned by its object and goes with it; Crossplane grants no right to delete one (conventions of the package's RBAC).
 
-use std::{collections::HashMap, sync::Mutex};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Mutex,
+};
 
 use anyhow::Context;
 use apis::{
@@ -23,10 +26,13 @@ pub const CONFIG_LABEL: &str = "crossplane.io/provider-config";
 /// The label that names the config's kind.
 pub const CONFIG_KIND_LABEL: &str = "crossplane.io/provider-config-kind";
 
+type Tracked = HashMap<ConfigId, HashSet<Box<str>>>;
+
 /// Writes usages, each once.
 pub struct Usages {
     client: Client,
-    tracked: Mutex<HashMap<String, ConfigId>>,
+    /// The UIDs of those whose usage is written, by config.
+    tracked: Mutex<Tracked>,
 }
 
 impl Usages {
@@ -37,19 +43,23 @@ impl Usages {
 
     /// Makes sure that the usage of `config` by `object` is written. Costs nothing once it is.
     pub async fn track<K: Managed>(&self, object: &K, config: &ConfigId) -> anyhow::Result<()> {
-        if self.lock().get(object.uid()) == Some(config) {
+        if self.lock().get(config).is_some_and(|users| users.contains(object.uid())) {
             return Ok(());
         }
         let api: Api<ProviderConfigUsage> =
             Api::namespaced(self.client.clone(), object.meta().namespace.as_deref().unwrap_or_default());
         self.write(&api, object, config).await.context("cannot apply ProviderConfigUsage")?;
-        self.lock().insert(object.uid().to_owned(), config.clone());
+        self.forget(object.uid());
+        self.lock().entry(config.clone()).or_default().insert(object.uid().into());
         Ok(())
     }
 
     /// The object is gone.
     pub fn forget(&self, uid: &str) {
-        self.lock().remove(uid);
+        self.lock().retain(|_, users| {
+            users.remove(uid);
+            !users.is_empty()
+        });
     }
 
     async fn write<K: Managed>(
@@ -80,7 +90,7 @@ impl Usages {
         Ok(())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, ConfigId>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Tracked> {
         self.tracked.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

@@ -30,8 +30,9 @@ impl<E: Clone> Row<E> {
 
 /// A table of objects that have a UUID and a name.
 pub(super) struct Index<E> {
-    rows: HashMap<String, Row<E>>,
-    names: HashMap<String, String>,
+    rows: HashMap<Arc<str>, Row<E>>,
+    /// UUIDs by name; the UUID is the one of the rows.
+    names: HashMap<Box<str>, Arc<str>>,
 }
 
 impl<E> Default for Index<E> {
@@ -68,17 +69,29 @@ impl<E: Entry + PartialEq + Clone> Index<E> {
         if self.rows.get(uuid).is_some_and(|row| row.is_newer(stamp)) {
             return None;
         }
-        let before = self.take(uuid);
-        if let Some(entry) = &entry {
-            self.names.insert(entry.name().to_owned(), uuid.to_owned());
-            self.rows.insert(uuid.to_owned(), Row::new(entry, stamp));
-        }
+        let before = match &entry {
+            Some(entry) => self.insert(uuid, entry, stamp),
+            None => self.take(uuid),
+        };
         (before != entry).then_some(Change { before, after: entry })
+    }
+
+    /// Puts a row; the one before. Most rows are put again and again under the same name.
+    fn insert(&mut self, uuid: &str, entry: &E, stamp: u64) -> Option<Arc<E>> {
+        let is_known = self.names.get(entry.name()).is_some_and(|owner| **owner == *uuid);
+        if let Some(row) = self.rows.get_mut(uuid).filter(|row| is_known && row.entry.name() == entry.name()) {
+            return Some(std::mem::replace(row, Row::new(entry, stamp)).entry);
+        }
+        let before = self.take(uuid);
+        let uuid: Arc<str> = Arc::from(uuid);
+        self.names.insert(Box::from(entry.name()), Arc::clone(&uuid));
+        self.rows.insert(uuid, Row::new(entry, stamp));
+        before
     }
 
     fn take(&mut self, uuid: &str) -> Option<Arc<E>> {
         let row = self.rows.remove(uuid)?;
-        if self.names.get(row.entry.name()).is_some_and(|owner| owner == uuid) {
+        if self.names.get(row.entry.name()).is_some_and(|owner| **owner == *uuid) {
             self.names.remove(row.entry.name());
         }
         Some(row.entry)
@@ -86,7 +99,7 @@ impl<E: Entry + PartialEq + Clone> Index<E> {
 
     /// Those that a bulk list did not show.
     pub(super) fn missing(&self, seen: &HashSet<String>) -> Vec<String> {
-        self.rows.keys().filter(|uuid| !seen.contains(*uuid)).cloned().collect()
+        self.rows.keys().filter(|uuid| !seen.contains(&***uuid)).map(ToString::to_string).collect()
     }
 
     /// Keeps the descriptions of those that are claimed only.
