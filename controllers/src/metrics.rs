@@ -1,17 +1,16 @@
 //! Figures: Crossplane's and controller-runtime's names, and per host what libvirt costs.
 
-use std::{fmt::Write, sync::Arc, time::Duration};
+mod lives;
+mod requests;
+
+use std::fmt::Write;
 
 use apis::{
     Managed,
     condition::{self, Type},
 };
-use futures::future::BoxFuture;
-use kube::{
-    Client,
-    client::{Body, ClientBuilder},
-};
 use libvirt::{Host, HostState};
+use managed::{queue::Load, reconcile::Requeue, run::Passed};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -27,9 +26,12 @@ use crate::{
     cluster::{Cluster, Shelf},
     hosts::Connector,
 };
+use lives::Lives;
+use requests::Requests;
+pub use requests::counted;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Pass {
+struct Ended {
     controller: String,
     result: &'static str,
 }
@@ -40,40 +42,85 @@ struct Controller {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Request {
-    method: String,
-    code: String,
+struct Queue {
+    name: String,
 }
 
 /// All figures of the process.
 pub struct Metrics {
     registry: Mutex<Registry>,
-    passes: Family<Pass, Counter>,
+    results: Family<Ended, Counter>,
+    errors: Family<Controller, Counter>,
     seconds: Family<Controller, Histogram>,
-    requests: Family<Request, Counter>,
+    waits: Family<Queue, Histogram>,
+    work: Family<Queue, Histogram>,
+    retries: Family<Queue, Counter>,
+    requests: Requests,
+    /// The lives of objects.
+    lives: Lives,
+    workers: u16,
+}
+
+/// A histogram of durations for each set of labels, from a millisecond to a minute.
+fn durations<S: Clone + std::hash::Hash + Eq>() -> Family<S, Histogram> {
+    Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 4.0, 9)))
 }
 
 impl Metrics {
-    /// Nothing counted yet.
-    pub fn new() -> Self {
-        let passes = Family::<Pass, Counter>::default();
-        let seconds = Family::<Controller, Histogram>::new_with_constructor(|| {
-            Histogram::new(exponential_buckets(0.001, 4.0, 9))
-        });
-        let requests = Family::<Request, Counter>::default();
+    /// Nothing counted yet. `workers` is how many objects of a kind are worked on at once.
+    pub fn new(workers: u16) -> Self {
         let mut registry = Registry::default();
-        registry.register("controller_runtime_reconcile", "Passes over objects", passes.clone());
-        registry.register("controller_runtime_reconcile_time_seconds", "How long a pass took", seconds.clone());
-        registry.register("rest_client_requests", "Requests to the Kubernetes API server", requests.clone());
-        Self { registry: Mutex::new(registry), passes, seconds, requests }
+        let metrics = Self {
+            results: Family::default(),
+            errors: Family::default(),
+            seconds: durations(),
+            waits: durations(),
+            work: durations(),
+            retries: Family::default(),
+            requests: Requests::default(),
+            lives: Lives::new(&mut registry),
+            workers,
+            registry: Mutex::default(),
+        };
+        registry.register("controller_runtime_reconcile", "Passes over objects", metrics.results.clone());
+        registry.register("controller_runtime_reconcile_errors", "Passes that failed", metrics.errors.clone());
+        let seconds = metrics.seconds.clone();
+        registry.register("controller_runtime_reconcile_time_seconds", "How long a pass took", seconds);
+        let waits = metrics.waits.clone();
+        registry.register("workqueue_queue_duration_seconds", "How long an object waited for a pass", waits);
+        registry.register("workqueue_work_duration_seconds", "How long an object was worked on", metrics.work.clone());
+        registry.register("workqueue_retries", "Passes that are tried again", metrics.retries.clone());
+        registry.register("rest_client_requests", "Requests to the Kubernetes API server", metrics.requests.clone());
+        Self { registry: Mutex::new(registry), ..metrics }
     }
 
     /// Counts a pass.
-    pub fn passed<K: Managed>(&self, took: Duration, failed: bool) {
+    pub fn passed<K: Managed>(&self, object: &K, pass: &Passed) {
         let controller = controller::<K>();
-        let result = if failed { "error" } else { "success" };
-        self.passes.get_or_create(&Pass { controller: controller.clone(), result }).inc();
-        self.seconds.get_or_create(&Controller { controller }).observe(took.as_secs_f64());
+        let retried = pass.failed || pass.requeue == Requeue::Backoff;
+        let result = match pass.requeue {
+            _ if pass.failed => "error",
+            Requeue::Never => "success",
+            Requeue::Backoff => "requeue",
+            Requeue::Poll | Requeue::After(_) | Requeue::Held(_) => "requeue_after",
+        };
+        let queue = Queue { name: controller.clone() };
+        self.waits.get_or_create(&queue).observe(pass.waited.as_secs_f64());
+        self.work.get_or_create(&queue).observe(pass.took.as_secs_f64());
+        if retried {
+            self.retries.get_or_create(&queue).inc();
+        }
+        if pass.failed {
+            self.errors.get_or_create(&Controller { controller: controller.clone() }).inc();
+        }
+        self.results.get_or_create(&Ended { controller: controller.clone(), result }).inc();
+        self.seconds.get_or_create(&Controller { controller }).observe(pass.took.as_secs_f64());
+        self.lives.passed(object, pass);
+    }
+
+    /// An object is gone from Kubernetes.
+    pub fn gone<K: Managed>(&self, object: &K) {
+        self.lives.gone(object);
     }
 
     /// Everything, as Prometheus reads it. What can be read off stores and hosts is read now.
@@ -83,21 +130,20 @@ impl Metrics {
         // Writing to a string does not fail.
         let _ = encode(&mut counted, &registry);
         let mut text = String::new();
-        objects(&mut text, cluster);
+        objects(&mut text, cluster, self.workers);
         hosts(&mut text, cluster, connector);
         text + &counted
-    }
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
 /// The name by which controller-runtime's figures and events know the controller of a kind.
 pub fn controller<K: Managed>() -> String {
     format!("managed/{}.{}", K::kind(&()).to_lowercase(), K::group(&()))
+}
+
+/// A kind as Go programs write it: `group/version, Kind=Kind`.
+pub fn gvk<K: Managed>() -> String {
+    format!("{}/{}, Kind={}", K::group(&()), K::version(&()), K::kind(&()))
 }
 
 /// One figure with its lines.
@@ -127,40 +173,62 @@ impl Figure {
     }
 }
 
-fn objects(text: &mut String, cluster: &Cluster) {
-    let mut figures = [
-        Figure::new("crossplane_managed_resource_exists", "gauge", "The number of managed resources that exist"),
-        Figure::new(
-            "crossplane_managed_resource_ready",
-            "gauge",
-            "The number of managed resources in Ready=True state",
-        ),
-        Figure::new(
-            "crossplane_managed_resource_synced",
-            "gauge",
-            "The number of managed resources in Synced=True state",
-        ),
-    ];
-    let mut depth = Figure::new("workqueue_depth", "gauge", "How many objects wait for a pass");
-    kind(&mut figures, &mut depth, &cluster.domains);
-    kind(&mut figures, &mut depth, &cluster.volumes);
-    kind(&mut figures, &mut depth, &cluster.pools);
-    kind(&mut figures, &mut depth, &cluster.cloud_inits);
-    kind(&mut figures, &mut depth, &cluster.networks);
-    for figure in figures {
-        figure.write(text);
-    }
-    depth.write(text);
+/// What is read off stores and queues, a line for each kind.
+struct Kinds {
+    objects: [Figure; 3],
+    queues: [Figure; 4],
+    workers: [Figure; 2],
+    most: u16,
 }
 
-fn kind<K: Managed>(figures: &mut [Figure; 3], depth: &mut Figure, shelf: &Shelf<K>) {
-    let gvk = format!("gvk=\"{}/{}, Kind={}\"", K::group(&()), K::version(&()), K::kind(&()));
-    let objects = shelf.store.state();
-    let with = |type_| objects.iter().filter(|object| condition::is_true(object.conditions(), type_)).count();
-    for (figure, count) in figures.iter_mut().zip([objects.len(), with(Type::Ready), with(Type::Synced)]) {
-        figure.add(gvk.clone(), number(count));
+fn objects(text: &mut String, cluster: &Cluster, most: u16) {
+    let gauge = |name, help| Figure::new(name, "gauge", help);
+    let mut kinds = Kinds {
+        objects: [
+            gauge("crossplane_managed_resource_exists", "The number of managed resources that exist"),
+            gauge("crossplane_managed_resource_ready", "The number of managed resources in Ready=True state"),
+            gauge("crossplane_managed_resource_synced", "The number of managed resources in Synced=True state"),
+        ],
+        queues: [
+            gauge("workqueue_depth", "How many objects wait for a pass"),
+            Figure::new("workqueue_adds", "counter", "How many times an object was queued"),
+            gauge("workqueue_unfinished_work_seconds", "How long the passes under way have taken, together"),
+            gauge("workqueue_longest_running_processor_seconds", "How long the longest pass under way has taken"),
+        ],
+        workers: [
+            gauge("controller_runtime_active_workers", "How many passes are under way"),
+            gauge("controller_runtime_max_concurrent_reconciles", "How many passes may be under way"),
+        ],
+        most,
+    };
+    kinds.add(&cluster.domains);
+    kinds.add(&cluster.volumes);
+    kinds.add(&cluster.pools);
+    kinds.add(&cluster.cloud_inits);
+    kinds.add(&cluster.networks);
+    let Kinds { objects, queues, workers, most: _ } = kinds;
+    for figure in objects.into_iter().chain(queues).chain(workers) {
+        figure.write(text);
     }
-    depth.add(format!("name=\"{}\"", controller::<K>()), number(shelf.queue.depth()));
+}
+
+impl Kinds {
+    fn add<K: Managed>(&mut self, shelf: &Shelf<K>) {
+        let gvk = format!("gvk=\"{}\"", gvk::<K>());
+        let objects = shelf.store.state();
+        let with = |type_| objects.iter().filter(|object| condition::is_true(object.conditions(), type_)).count();
+        for (figure, count) in self.objects.iter_mut().zip([objects.len(), with(Type::Ready), with(Type::Synced)]) {
+            figure.add(gvk.clone(), number(count));
+        }
+        let Load { depth, adds, active, unfinished, longest } = shelf.queue.load();
+        let values = [number(depth), big(adds), unfinished.as_secs_f64(), longest.as_secs_f64()];
+        for (figure, value) in self.queues.iter_mut().zip(values) {
+            figure.add(format!("name=\"{}\"", controller::<K>()), value);
+        }
+        for (figure, value) in self.workers.iter_mut().zip([number(active), f64::from(self.most)]) {
+            figure.add(format!("controller=\"{}\"", controller::<K>()), value);
+        }
+    }
 }
 
 fn hosts(text: &mut String, cluster: &Cluster, connector: &Connector) {
@@ -219,44 +287,4 @@ fn number(count: usize) -> f64 {
 )]
 fn big(count: u64) -> f64 {
     count as f64
-}
-
-/// A client whose every request is counted.
-pub fn counted(config: kube::Config, metrics: &Arc<Metrics>) -> anyhow::Result<Client> {
-    let metrics = metrics.clone();
-    let layer = tower::layer::layer_fn(move |inner| Counted { inner, metrics: metrics.clone() });
-    Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
-}
-
-#[derive(Clone)]
-struct Counted<S> {
-    inner: S,
-    metrics: Arc<Metrics>,
-}
-
-impl<S, B> tower::Service<axum::http::Request<Body>> for Counted<S>
-where
-    S: tower::Service<axum::http::Request<Body>, Response = axum::http::Response<B>>,
-    S::Future: Send + 'static,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
-
-    fn poll_ready(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: axum::http::Request<Body>) -> Self::Future {
-        let (metrics, method) = (self.metrics.clone(), request.method().to_string());
-        let answer = self.inner.call(request);
-        Box::pin(async move {
-            let answer = answer.await;
-            let code = answer
-                .as_ref()
-                .map_or_else(|_| "<error>".to_owned(), |response| response.status().as_u16().to_string());
-            metrics.requests.get_or_create(&Request { method, code }).inc();
-            answer
-        })
-    }
 }

@@ -1,15 +1,12 @@
 //! What follows from a change of an object: others are woken, and figures move.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use apis::Managed;
-use managed::run::Observer;
+use managed::run::{Observer, Passed};
 
 use crate::{
     cluster::{Cluster, Forget},
@@ -40,6 +37,7 @@ impl<K: Managed + Refers> Observer<K> for Watcher<K> {
     }
 
     fn gone(&self, object: &K) {
+        self.metrics.gone(object);
         if let Some(forget) = self.forget.get() {
             forget(object);
         }
@@ -55,7 +53,7 @@ impl<K: Managed + Refers> Observer<K> for Watcher<K> {
         self.listed.store(true, Ordering::Release);
     }
 
-    fn passed(&self, _: &K, took: Duration, failed: bool) {
-        self.metrics.passed::<K>(took, failed);
+    fn passed(&self, object: &K, pass: &Passed) {
+        self.metrics.passed(object, pass);
     }
 }

@@ -40,7 +40,7 @@ use crate::{
 
 /// Runs until SIGTERM or SIGINT, then finishes what is in hand.
 pub async fn serve(args: Args) -> anyhow::Result<()> {
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::new(args.max_reconcile_rate));
     let config = kube::Config::infer().await.context("find the Kubernetes API server")?;
     let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let client = counted(config, &metrics)?;

@@ -3,7 +3,7 @@
 //! A user's edit goes before the initial list, resyncs and polls: with one line for all, a thousand polls would stand before it.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     hash::Hash,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -27,11 +27,37 @@ pub struct Queue<K> {
     changed: Notify,
 }
 
+/// A key that was given out, and how long it had waited for that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken<K> {
+    /// The key.
+    pub key: K,
+    /// From when it was asked for, or its timer ran out, until now.
+    pub waited: Duration,
+}
+
+/// What a queue has done and does, as client-go's `workqueue` figures tell it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// How many keys wait.
+    pub depth: usize,
+    /// How many keys were ever queued.
+    pub adds: u64,
+    /// How many keys are worked on.
+    pub active: usize,
+    /// For how long all keys that are worked on have been, together.
+    pub unfinished: Duration,
+    /// For how long the one has been that has been longest.
+    pub longest: Duration,
+}
+
 #[derive(Debug)]
 struct State<K> {
+    /// A key whose urgency grew stands in both; only where `queued` says it is counts.
     lines: [VecDeque<K>; 2],
-    queued: HashMap<K, Urgency>,
-    active: HashSet<K>,
+    queued: HashMap<K, (Urgency, Instant)>,
+    active: HashMap<K, Instant>,
+    adds: u64,
     again: HashMap<K, Urgency>,
     timers: BTreeMap<(Instant, u64), K>,
     due: HashMap<K, (Instant, u64)>,
@@ -45,7 +71,8 @@ impl<K: Hash + Eq + Clone> Queue<K> {
         let state = State {
             lines: [VecDeque::new(), VecDeque::new()],
             queued: HashMap::new(),
-            active: HashSet::new(),
+            active: HashMap::new(),
+            adds: 0,
             again: HashMap::new(),
             timers: BTreeMap::new(),
             due: HashMap::new(),
@@ -82,22 +109,22 @@ impl<K: Hash + Eq + Clone> Queue<K> {
     }
 
     /// The next key, when there is one. None when the queue is closed. The key must be given back with [`Queue::done`].
-    pub async fn pop(&self) -> Option<K> {
+    pub async fn pop(&self) -> Option<Taken<K>> {
         loop {
             let (taken, next) = self.lock().take();
             match taken {
-                Taken::Closed => {
+                Next::Closed => {
                     // The next worker may be on its way to sleep and have missed the call.
                     self.changed.notify_one();
                     return None;
                 }
-                Taken::Key(key, more) => {
+                Next::Key(taken, more) => {
                     if more {
                         self.changed.notify_one();
                     }
-                    return Some(key);
+                    return Some(taken);
                 }
-                Taken::Nothing => {}
+                Next::Nothing => {}
             }
             match next {
                 Some(at) => {
@@ -134,9 +161,18 @@ impl<K: Hash + Eq + Clone> Queue<K> {
         self.changed.notify_one();
     }
 
-    /// How many keys wait.
-    pub fn depth(&self) -> usize {
-        self.lock().queued.len()
+    /// What it has done and does.
+    pub fn load(&self) -> Load {
+        let state = self.lock();
+        let now = Instant::now();
+        let times = state.active.values().map(|begun| now.duration_since(*begun));
+        Load {
+            depth: state.queued.len(),
+            adds: state.adds,
+            active: state.active.len(),
+            unfinished: times.clone().sum(),
+            longest: times.max().unwrap_or_default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<K>> {
@@ -150,25 +186,28 @@ impl<K: Hash + Eq + Clone> Default for Queue<K> {
     }
 }
 
-enum Taken<K> {
+enum Next<K> {
     Closed,
-    Key(K, bool),
+    Key(Taken<K>, bool),
     Nothing,
 }
 
 impl<K: Hash + Eq + Clone> State<K> {
     fn push(&mut self, key: K, urgency: Urgency) {
-        if self.active.contains(&key) {
+        if self.active.contains_key(&key) {
             let again = self.again.entry(key).or_insert(urgency);
             *again = (*again).max(urgency);
             return;
         }
-        match self.queued.get(&key) {
-            Some(known) if *known >= urgency => return,
-            Some(_) => self.lines[0].retain(|queued| *queued != key),
-            None => {}
-        }
-        self.queued.insert(key.clone(), urgency);
+        let since = match self.queued.get(&key) {
+            Some((known, _)) if *known >= urgency => return,
+            Some((_, since)) => *since,
+            None => {
+                self.adds += 1;
+                Instant::now()
+            }
+        };
+        self.queued.insert(key.clone(), (urgency, since));
         self.lines[usize::from(urgency == Urgency::Event)].push_back(key);
     }
 
@@ -178,9 +217,9 @@ impl<K: Hash + Eq + Clone> State<K> {
         }
     }
 
-    fn take(&mut self) -> (Taken<K>, Option<Instant>) {
+    fn take(&mut self) -> (Next<K>, Option<Instant>) {
         if self.closed {
-            return (Taken::Closed, None);
+            return (Next::Closed, None);
         }
         let now = Instant::now();
         while let Some((timer, key)) = self.timers.first_key_value().map(|(timer, key)| (*timer, key.clone())) {
@@ -190,13 +229,23 @@ impl<K: Hash + Eq + Clone> State<K> {
             self.disarm(&key);
             self.push(key, Urgency::Background);
         }
-        let [background, events] = &mut self.lines;
-        let Some(key) = events.pop_front().or_else(|| background.pop_front()) else {
-            return (Taken::Nothing, self.timers.first_key_value().map(|(timer, _)| timer.0));
+        let Some(key) = self.first(Urgency::Event).or_else(|| self.first(Urgency::Background)) else {
+            return (Next::Nothing, self.timers.first_key_value().map(|(timer, _)| timer.0));
         };
-        self.queued.remove(&key);
-        self.active.insert(key.clone());
-        (Taken::Key(key, !self.queued.is_empty() || !self.timers.is_empty()), None)
+        let waited = self.queued.remove(&key).map(|(_, since)| now.duration_since(since)).unwrap_or_default();
+        self.active.insert(key.clone(), now);
+        (Next::Key(Taken { key, waited }, !self.queued.is_empty() || !self.timers.is_empty()), None)
+    }
+
+    /// Takes the first key of a line that is queued there still.
+    fn first(&mut self, urgency: Urgency) -> Option<K> {
+        let line = &mut self.lines[usize::from(urgency == Urgency::Event)];
+        while let Some(key) = line.pop_front() {
+            if self.queued.get(&key).is_some_and(|(queued, _)| *queued == urgency) {
+                return Some(key);
+            }
+        }
+        None
     }
 }
 
@@ -214,21 +263,54 @@ mod tests {
         queue.push("both", Urgency::Background);
         let mut order = Vec::new();
         for _ in 0..3 {
-            order.push(queue.pop().await.unwrap());
+            order.push(queue.pop().await.unwrap().key);
         }
         assert_eq!(order, ["edit", "both", "poll"]);
-        assert_eq!(queue.depth(), 0);
+        assert_eq!((queue.load().depth, queue.load().adds, queue.load().active), (0, 3, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_tells_how_long_its_keys_have_waited_and_been_worked_on() {
+        let queue = Queue::new();
+        queue.push("slow", Urgency::Background);
+        queue.push("late", Urgency::Background);
+        let taken = queue.pop().await.unwrap();
+        assert_eq!((taken.key, taken.waited), ("slow", Duration::ZERO));
+        tokio::time::advance(Duration::from_secs(3)).await;
+        queue.push("late", Urgency::Event);
+        let taken = queue.pop().await.unwrap();
+        assert_eq!((taken.key, taken.waited), ("late", Duration::from_secs(3)), "an event does not make it wait anew");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let (unfinished, longest) = (Duration::from_secs(7), Duration::from_secs(5));
+        assert_eq!(queue.load(), Load { depth: 0, adds: 2, active: 2, unfinished, longest });
+        queue.done(&"slow");
+        queue.done(&"late");
+        assert_eq!(queue.load(), Load { adds: 2, ..Load::default() });
+    }
+
+    #[tokio::test]
+    async fn a_key_that_stood_in_both_lines_is_given_out_once_and_can_come_back() {
+        let queue = Queue::new();
+        queue.push("a", Urgency::Background);
+        queue.push("a", Urgency::Event);
+        assert_eq!(queue.pop().await.unwrap().key, "a");
+        queue.done(&"a");
+        queue.push("a", Urgency::Background);
+        queue.push("b", Urgency::Background);
+        assert_eq!(queue.pop().await.unwrap().key, "a");
+        assert_eq!(queue.pop().await.unwrap().key, "b");
+        assert!(tokio::time::timeout(Duration::from_millis(20), queue.pop()).await.is_err());
     }
 
     #[tokio::test]
     async fn a_key_in_work_is_given_out_again_only_when_it_is_done() {
         let queue = Queue::new();
         queue.push("a", Urgency::Event);
-        assert_eq!(queue.pop().await, Some("a"));
+        assert_eq!(queue.pop().await.map(|taken| taken.key), Some("a"));
         queue.push("a", Urgency::Event);
         assert!(tokio::time::timeout(Duration::from_millis(20), queue.pop()).await.is_err());
         queue.done(&"a");
-        assert_eq!(queue.pop().await, Some("a"));
+        assert_eq!(queue.pop().await.map(|taken| taken.key), Some("a"));
     }
 
     #[tokio::test(start_paused = true)]
@@ -238,12 +320,12 @@ mod tests {
         queue.push_after("a", Duration::from_secs(1));
         queue.push_after("a", Duration::from_secs(30));
         let before = Instant::now();
-        assert_eq!(queue.pop().await, Some("a"));
+        assert_eq!(queue.pop().await.map(|taken| taken.key), Some("a"));
         assert_eq!(before.elapsed().as_secs(), 1);
         queue.done(&"a");
         queue.push_after("a", Duration::from_secs(5));
         queue.push("a", Urgency::Event);
-        assert_eq!(queue.pop().await, Some("a"));
+        assert_eq!(queue.pop().await.map(|taken| taken.key), Some("a"));
         queue.done(&"a");
         assert!(tokio::time::timeout(Duration::from_secs(100), queue.pop()).await.is_err());
     }

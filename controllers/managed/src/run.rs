@@ -10,6 +10,7 @@ use std::{
 
 use apis::{
     Managed,
+    condition::Type,
     managed::annotation::{CREATE_FAILED, CREATE_PENDING},
 };
 use futures::{FutureExt, StreamExt};
@@ -28,7 +29,7 @@ use crate::{
     backoff::jitter,
     external::External,
     intent::poll_interval,
-    queue::{Queue, Urgency},
+    queue::{Queue, Taken, Urgency},
     reconcile::{Outcome, Reconciler, Requeue},
 };
 
@@ -55,8 +56,23 @@ pub trait Observer<K>: Send + Sync + 'static {
     fn gone(&self, object: &K);
     /// All objects have been listed, at the start or after an interruption.
     fn listed(&self);
-    /// A pass took this long.
-    fn passed(&self, object: &K, took: Duration, failed: bool);
+    /// A pass is over; the object as it is then.
+    fn passed(&self, object: &K, pass: &Passed);
+}
+
+/// One pass, as figures tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// How long the object waited for it.
+    pub waited: Duration,
+    /// How long it took.
+    pub took: Duration,
+    /// Whether no pass had written the status before.
+    pub first: bool,
+    /// Whether it failed.
+    pub failed: bool,
+    /// When the object is due again.
+    pub requeue: Requeue,
 }
 
 /// How a kind is run.
@@ -106,9 +122,9 @@ impl<E: External> Runner<E> {
     }
 
     async fn worker(self: Arc<Self>) {
-        while let Some(key) = self.queue.pop().await {
+        while let Some(Taken { key, waited }) = self.queue.pop().await {
             // A defect that one object brings to light must not take the worker from all the others.
-            if AssertUnwindSafe(self.one(&key)).catch_unwind().await.is_err() {
+            if AssertUnwindSafe(self.one(&key, waited)).catch_unwind().await.is_err() {
                 tracing::error!(object = %key, "a pass panicked; this is a defect of the provider, please report it");
                 self.queue.push_after(key.clone(), AFTER_PANIC);
             }
@@ -116,11 +132,12 @@ impl<E: External> Runner<E> {
         }
     }
 
-    async fn one(&self, key: &Key<E::Managed>) {
+    async fn one(&self, key: &Key<E::Managed>, waited: Duration) {
         let Some(object) = self.latest(key) else { return };
         let begun = Instant::now();
+        let first = object.conditions().iter().all(|condition| condition.type_ != Type::Synced.as_str());
         let Outcome { object, requeue, failed } = self.reconciler.reconcile(object).await;
-        self.observer.passed(&object, begun.elapsed(), failed);
+        self.observer.passed(&object, &Passed { waited, took: begun.elapsed(), first, failed, requeue });
         let poll = poll_interval(&object, self.pace.poll);
         let delay = match requeue {
             Requeue::Never => None,

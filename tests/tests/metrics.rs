@@ -1,0 +1,83 @@
+//! The figures have the names and labels of Crossplane's and controller-runtime's dashboards, and count what happened.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
+
+use std::collections::HashMap;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use tests::{PATIENCE, Stage, eventually};
+
+const GVK: &str = "{gvk=\"libvirt.m.nourspeed.io/v1alpha1, Kind=Network\"}";
+const CONTROLLER: &str = "managed/network.libvirt.m.nourspeed.io";
+
+/// A figure, zero where there is no such line.
+fn figure(samples: &HashMap<String, f64>, name: &str) -> f64 {
+    samples.get(name).copied().unwrap_or_default()
+}
+
+#[test]
+fn the_life_of_an_object_is_counted_under_the_names_that_dashboards_know() -> Result<()> {
+    let stage = Stage::start("figures", &["--poll=2s"])?;
+    let scenario = stage.scenario("figures")?;
+    scenario.apply(&scenario.network())?;
+    scenario.await_ready(&["network/figures"])?;
+    let managed = |name: &str| format!("crossplane_managed_resource_{name}{GVK}");
+    let controller = |name: &str| format!("controller_runtime_{name}{{controller=\"{CONTROLLER}\"}}");
+    let queue = |name: &str| format!("workqueue_{name}{{name=\"{CONTROLLER}\"}}");
+    let result =
+        |result: &str| format!("controller_runtime_reconcile_total{{controller=\"{CONTROLLER}\",result=\"{result}\"}}");
+    let made = eventually(PATIENCE, || {
+        let samples = stage.metrics()?;
+        let ready = figure(&samples, &managed("first_time_to_readiness_seconds_count"));
+        ensure!(ready > 0.0, "no network is counted as ready");
+        Ok(samples)
+    })?;
+    for name in
+        ["exists", "ready", "synced", "first_time_to_reconcile_seconds_count", "first_time_to_readiness_seconds_count"]
+    {
+        assert_eq!(figure(&made, &managed(name)), 1.0, "{name}");
+    }
+    let passes = figure(&made, &result("requeue_after"));
+    assert!(passes >= 1.0, "{passes}");
+    assert_eq!(figure(&made, &controller("reconcile_time_seconds_count")), passes + figure(&made, &result("success")));
+    assert_eq!(figure(&made, &controller("max_concurrent_reconciles")), 10.0);
+    assert_eq!(
+        figure(&made, &queue("queue_duration_seconds_count")),
+        figure(&made, &queue("work_duration_seconds_count"))
+    );
+    assert!(figure(&made, &queue("adds_total")) >= passes);
+    for name in [
+        controller("active_workers"),
+        queue("depth"),
+        queue("unfinished_work_seconds"),
+        queue("longest_running_processor_seconds"),
+    ] {
+        assert!(made.contains_key(&name), "{name} is missing");
+    }
+    assert!(
+        made.keys().any(|name| name.starts_with("rest_client_requests_total{code=\"200\",host=\"127.0.0.1:")),
+        "no request is counted"
+    );
+
+    // What fails is an error and is tried again.
+    scenario.change("network", "figures", &json!({"bridge": "lo"}))?;
+    eventually(PATIENCE, || {
+        let samples = stage.metrics()?;
+        let errors = [result("error"), controller("reconcile_errors_total"), queue("retries_total")];
+        let counted = errors.map(|name| figure(&samples, &name));
+        ensure!(counted.iter().all(|count| *count >= 1.0), "{counted:?}");
+        Ok(())
+    })?;
+
+    // Nothing is kept of what is gone.
+    scenario.delete(&["network/figures"])?;
+    scenario.await_gone(&["network/figures"])?;
+    eventually(PATIENCE, || {
+        let samples = stage.metrics()?;
+        ensure!(figure(&samples, &managed("deletion_seconds_count")) == 1.0, "its deletion is not counted");
+        ensure!(figure(&samples, &managed("exists")) == 0.0, "it is counted still");
+        ensure!(!samples.keys().any(|name| name.contains("figures")), "a figure names it still");
+        Ok(())
+    })
+}
