@@ -12,6 +12,7 @@ use crate::{condition::Condition, managed::ProviderConfigReference, quantity::Sp
     group = "libvirt.m.nourspeed.io",
     version = "v1alpha1",
     kind = "ProviderConfig",
+    validation = Rule::new("self.metadata.name.size() <= 63").message("the name must not be longer than 63 characters: objects carry it as a label"),
     namespaced,
     status = "ProviderConfigStatus",
     derive = "PartialEq",
@@ -38,6 +39,7 @@ pub struct ProviderConfigSpec {
     group = "libvirt.m.nourspeed.io",
     version = "v1alpha1",
     kind = "ClusterProviderConfig",
+    validation = Rule::new("self.metadata.name.size() <= 63").message("the name must not be longer than 63 characters: objects carry it as a label"),
     status = "ProviderConfigStatus",
     derive = "PartialEq",
     category = "crossplane",
@@ -64,6 +66,10 @@ pub struct HostSpec {
     /// The libvirt connection: qemu:///system, qemu+unix:///system?socket=/path, or test:///path. No credentials in it.
     #[schemars(length(min = 8, max = 1024), regex(pattern = r"^[a-z]+(\+[a-z0-9]+)?://[^@\s]*$"))]
     pub uri: String,
+    /// The UUID of the host that uri leads to, where that is another one than before: confirms that it is meant. Until then nothing is made, changed or deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[0-9A-Za-z-]+$"))]
+    pub accept_host: Option<String>,
     /// Time limits of the connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<Connection>,

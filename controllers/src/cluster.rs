@@ -10,7 +10,7 @@ use apis::{
     condition::{self, Type},
     managed::{ConfigKind, annotation},
     placement::{ConfigId, parse_record},
-    provider_config::HostSpec,
+    provider_config::{HostObservation, HostSpec},
 };
 use kube::{
     Resource,
@@ -214,6 +214,14 @@ impl Cluster {
         match config.kind {
             ConfigKind::ProviderConfig => self.config(config).map(|config| config.spec.host.clone()),
             ConfigKind::ClusterProviderConfig => self.cluster_config(config).map(|config| config.spec.host.clone()),
+        }
+    }
+
+    /// The host that a config led to when it was last seen.
+    pub fn host_seen(&self, config: &ConfigId) -> Option<HostObservation> {
+        match config.kind {
+            ConfigKind::ProviderConfig => self.config(config)?.status.as_ref()?.host.clone(),
+            ConfigKind::ClusterProviderConfig => self.cluster_config(config)?.status.as_ref()?.host.clone(),
         }
     }
 

@@ -65,6 +65,20 @@ impl Connector {
         Ok((key, host))
     }
 
+    /// Why nothing may be done on a host: it is another one than its config led to before. The same objects would be made there twice,
+    /// and what is on the first host would be forgotten.
+    pub fn mismatch(&self, config: &ConfigId, facts: &Facts) -> Option<String> {
+        let before = self.cluster.host_seen(config)?.uuid;
+        let now = facts.uuid.as_deref().unwrap_or_default();
+        let accepted = self.cluster.host_spec(config)?.accept_host;
+        let is_meant = before == now || before.is_empty() || accepted.as_deref() == Some(now);
+        (!is_meant).then(|| {
+            format!(
+                "{config} led to the host with UUID {before} before and leads to the one with UUID {now} now; nothing is made, changed or deleted there. Correct spec.uri, or confirm the new host with spec.acceptHost: {now}"
+            )
+        })
+    }
+
     /// The configs other than this one whose hosts could hold the same guest: connected, or the reason why not.
     pub async fn others(&self, config: &ConfigId) -> Vec<(ConfigId, anyhow::Result<Arc<Site>>)> {
         let mut others = Vec::new();
@@ -104,6 +118,9 @@ impl Connect for Connector {
     async fn connect(&self, config: &ConfigId) -> anyhow::Result<Arc<Site>> {
         let (_, host) = self.host(config)?;
         let facts = host.facts().await.with_context(|| config.to_string())?;
+        if let Some(mismatch) = self.mismatch(config, &facts) {
+            anyhow::bail!(mismatch);
+        }
         let site = Site { host, facts };
         site.synced().await.with_context(|| config.to_string())?;
         Ok(Arc::new(site))

@@ -233,7 +233,10 @@ impl Configs {
         };
         let state = host.state().borrow().clone();
         match state {
-            HostState::Up { facts } => (Wish::available(), Some(facts)),
+            HostState::Up { facts } => match self.connector.mismatch(id, &facts) {
+                Some(mismatch) => (not("HostMismatch", mismatch), None),
+                None => (Wish::available(), Some(facts)),
+            },
             HostState::Connecting => (not("Connecting", "the first connection is being made".to_owned()), None),
             HostState::Down { since: _, reason } => {
                 let word = if reason.kind == Kind::Denied { "AuthFailed" } else { "ConnectFailed" };

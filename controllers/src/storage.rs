@@ -1,6 +1,10 @@
 //! What Volumes and `CloudInits` share: volumes of a pool, looked up, recorded as ours, and deleted when nobody uses them.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use apis::{Managed, managed::annotation, reference::Reference};
@@ -216,7 +220,33 @@ pub fn user(host: &Connection, pool: &str, name: &str, path: &str) -> anyhow::Re
     Ok(above.map(|above| format!("volume {} in pool {}, which stands on it", above.volume, above.pool)))
 }
 
-/// Whether two texts name one path: `/a//b/./c` is `/a/b/c`. What is behind a symbolic link only the host can tell.
+/// Whether two texts name one path: `/a//b/../c/.` is `/a/c`. What is behind a symbolic link only the host can tell.
 fn is_same_path(one: &str, other: &str) -> bool {
-    Path::new(one) == Path::new(other)
+    plain(one) == plain(other)
+}
+
+fn plain(path: &str) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in Path::new(path).components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::Normal(_) => plain.push(part),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_the_same_however_it_is_written() {
+        for other in ["/a/c/d", "/a//c/d", "/a/./c/d/.", "/a/b/../c/d", "/../a/c/x/../d"] {
+            assert!(is_same_path("/a/c/d", other), "{other}");
+        }
+        for other in ["/a/c", "/a/c/d/e", "a/c/d", "/a/c/D", "/a/c/d/.."] {
+            assert!(!is_same_path("/a/c/d", other), "{other}");
+        }
+    }
 }

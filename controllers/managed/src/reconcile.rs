@@ -50,7 +50,7 @@ pub enum Requeue {
     Never,
     /// At its poll interval.
     Poll,
-    /// After this time, or at its poll interval if that is sooner.
+    /// After this time.
     After(Duration),
     /// After a delay that grows each time.
     Backoff,

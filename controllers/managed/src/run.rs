@@ -142,7 +142,7 @@ impl<E: External> Runner<E> {
         let delay = match requeue {
             Requeue::Never => None,
             Requeue::Poll => Some(jitter(poll, seed(&object))),
-            Requeue::After(delay) => Some(delay.min(poll)),
+            Requeue::After(delay) => Some(delay),
             // The reconciler has turned it into a delay already.
             Requeue::Backoff | Requeue::Held(_) => Some(poll),
         };

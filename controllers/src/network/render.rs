@@ -34,7 +34,7 @@ pub fn render(object: &Network, create: bool, previous: &[String]) -> anyhow::Re
         for ip in ips {
             let (key, part) = address(ip)?;
             wishes.item("ip", &key, part);
-            dhcp(&mut wishes, &key, ip.dhcp.as_ref());
+            dhcp(&mut wishes, &key, ip.dhcp.as_ref())?;
         }
     }
     // Without a wished name the bridge keeps the one it has: another would cut every guest off at the next start.
@@ -55,20 +55,29 @@ fn address(ip: &Ip) -> anyhow::Result<(String, Part)> {
         IpAddr::V4(_) => ("ipv4", 32),
         IpAddr::V6(_) => ("ipv6", 128),
     };
-    if prefix > longest {
-        bail!("ips: the prefix of {:?} is longer than {longest}", ip.cidr);
+    if prefix == 0 || prefix > longest {
+        bail!("ips: the prefix of {:?} is not between 1 and {longest}", ip.cidr);
     }
     let part =
         Part::new().with("@address", address.to_string()).with("@family", family).with("@prefix", prefix.to_string());
     Ok((format!("{address},{family}"), part))
 }
 
-fn dhcp(wishes: &mut Wishes, key: &str, dhcp: Option<&Dhcp>) {
+/// An address as libvirt writes it. It reads 010 as eight, so such digits are no address here.
+fn plain(address: &str) -> anyhow::Result<String> {
+    let address: IpAddr = address
+        .parse()
+        .with_context(|| format!("ips: {address:?} is not an address (a part such as 010 must be written 10)"))?;
+    Ok(address.to_string())
+}
+
+fn dhcp(wishes: &mut Wishes, key: &str, dhcp: Option<&Dhcp>) -> anyhow::Result<()> {
     let (ranges, hosts) = (format!("ip[{key}]/dhcp/range"), format!("ip[{key}]/dhcp/host"));
-    let Some(dhcp) = dhcp else { return };
+    let Some(dhcp) = dhcp else { return Ok(()) };
     if let Some(list) = &dhcp.ranges {
         wishes.own_all(&ranges);
         for DhcpRange { start, end } in list {
+            let (start, end) = (plain(start)?, plain(end)?);
             wishes.item(
                 &ranges,
                 &format!("{start},{end}"),
@@ -79,7 +88,7 @@ fn dhcp(wishes: &mut Wishes, key: &str, dhcp: Option<&Dhcp>) {
     if let Some(list) = &dhcp.hosts {
         wishes.own_all(&hosts);
         for DhcpHost { name, mac, ip } in list {
-            let mac = mac.to_ascii_lowercase();
+            let (mac, ip) = (mac.to_ascii_lowercase(), plain(ip)?);
             wishes.item(
                 &hosts,
                 &mac,
@@ -87,4 +96,5 @@ fn dhcp(wishes: &mut Wishes, key: &str, dhcp: Option<&Dhcp>) {
             );
         }
     }
+    Ok(())
 }

@@ -11,7 +11,11 @@
 mod address;
 mod error;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use apis::volume::HttpSource;
@@ -20,7 +24,7 @@ use data_encoding::HEXLOWER;
 use reqwest::{
     Response, StatusCode, Url,
     dns::{Addrs, Name, Resolve, Resolving},
-    header::{ACCEPT_ENCODING, LOCATION},
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, LOCATION},
     redirect::Policy,
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
@@ -47,6 +51,9 @@ const REDIRECTS: usize = 5;
 
 /// Where the length is not known, progress is reported in steps of so many bytes.
 const STEP: u64 = 64 * 1024 * 1024;
+
+/// The slowest that an image may come, in bytes a second, measured over the longest wait without any byte.
+const SLOWEST: f64 = 1024.0;
 
 /// How long a server may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,7 +209,7 @@ async fn open(client: &Client, mut url: Url) -> Result<Response, Failure> {
     for _ in 0..=REDIRECTS {
         let response = client.get(&url).await?;
         match response.status() {
-            StatusCode::OK => return Ok(response),
+            StatusCode::OK => return plain(response),
             StatusCode::MOVED_PERMANENTLY
             | StatusCode::FOUND
             | StatusCode::SEE_OTHER
@@ -212,6 +219,15 @@ async fn open(client: &Client, mut url: Url) -> Result<Response, Failure> {
         }
     }
     Err(Failure::Redirects(REDIRECTS))
+}
+
+/// The answer, if it is the file itself: what a server packs on the way has another checksum.
+fn plain(response: Response) -> Result<Response, Failure> {
+    let encoding = response.headers().get(CONTENT_ENCODING).map(|encoding| encoding.to_str().unwrap_or("?").to_owned());
+    match encoding {
+        Some(encoding) if !encoding.eq_ignore_ascii_case("identity") => Err(Failure::Encoded),
+        Some(_) | None => Ok(response),
+    }
 }
 
 fn target(from: &Url, response: &Response) -> Result<Url, Failure> {
@@ -271,12 +287,17 @@ impl Transfer {
 
     async fn receive(&mut self, mut response: Response, stall: Duration) -> Result<(), Failure> {
         self.within(self.announced.unwrap_or_default())?;
+        let mut pace = Pace::default();
         loop {
+            let asked = Instant::now();
             match timeout(stall, response.chunk()).await {
                 Err(_) => return Err(Failure::Stalled(stall)),
                 Ok(Err(_)) => return Err(self.ended_early()),
                 Ok(Ok(None)) => break,
-                Ok(Ok(Some(bytes))) => self.take(&bytes).await?,
+                Ok(Ok(Some(bytes))) => {
+                    pace.keep(bytes.len(), asked.elapsed(), stall)?;
+                    self.take(&bytes).await?;
+                }
             }
         }
         if self.announced.is_some_and(|announced| self.received < announced) { Err(self.ended_early()) } else { Ok(()) }
@@ -327,6 +348,30 @@ impl Transfer {
 
     fn ended_early(&self) -> Failure {
         Failure::Short { received: self.received, announced: self.announced }
+    }
+}
+
+/// How fast an image comes. A server that trickles would keep the pool busy for as long as it likes.
+#[derive(Default)]
+struct Pace {
+    waited: Duration,
+    received: usize,
+}
+
+impl Pace {
+    #[allow(clippy::cast_precision_loss, reason = "a rate need not be exact")]
+    /// Counts what came after a wait; an error when it was too little for too long. The time that the host takes to write is not counted.
+    fn keep(&mut self, bytes: usize, waited: Duration, stall: Duration) -> Result<(), Failure> {
+        self.received += bytes;
+        self.waited += waited;
+        if self.waited < stall {
+            return Ok(());
+        }
+        if (self.received as f64) < self.waited.as_secs_f64() * SLOWEST {
+            return Err(Failure::Slow(stall));
+        }
+        *self = Self::default();
+        Ok(())
     }
 }
 

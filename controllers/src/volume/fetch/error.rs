@@ -66,6 +66,10 @@ pub enum Failure {
     Redirects(usize),
     /// No byte for this time.
     Stalled(Duration),
+    /// Next to nothing for this time.
+    Slow(Duration),
+    /// The server packs what it sends, though it was asked not to.
+    Encoded,
     /// Fewer bytes than announced, or the connection broke before the end.
     Short {
         /// How many came.
@@ -104,6 +108,8 @@ impl fmt::Display for Failure {
             Self::Redirect(how) => write!(formatter, "redirected {how}"),
             Self::Redirects(most) => write!(formatter, "more than {most} redirects"),
             Self::Stalled(time) => write!(formatter, "no data for {time:?}"),
+            Self::Slow(time) => write!(formatter, "less than 1 KiB a second for {time:?}"),
+            Self::Encoded => formatter.write_str("the server packs what it sends (Content-Encoding), and what arrives is not the image; have it sent as it is"),
             Self::Short { received, announced: Some(announced) } => {
                 write!(formatter, "ended after {received} of {announced} bytes")
             }
