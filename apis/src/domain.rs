@@ -229,7 +229,7 @@ pub struct Os {
     pub initrd_ref: Option<Reference>,
     /// The command line of that kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048))]
+    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^[^\s\x00-\x1f]([^\x00-\x1f]*[^\s\x00-\x1f])?$"))]
     pub cmdline: Option<String>,
     /// What to boot from, first to last. Not together with bootOrder on a device.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -332,7 +332,7 @@ pub struct NetworkInterface {
     pub network_ref: Option<Reference>,
     /// A libvirt network on the host that no object stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^\s\x00-\x1f]([^\x00-\x1f]*[^\s\x00-\x1f])?$"))]
     pub network: Option<String>,
     /// A bridge of the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -162,6 +162,18 @@ pub trait Managed:
         self.annotation(annotation::EXTERNAL_NAME).filter(|name| !name.is_empty()).unwrap_or(name)
     }
 
+    /// Why the external name cannot be used, if so. XML drops or changes such characters, and then it would be another thing's name.
+    fn external_name_fault(&self) -> Option<String> {
+        let name = self.external_name();
+        let is_odd = name.trim() != name || name.chars().any(char::is_control) || name.chars().count() > 253;
+        is_odd.then(|| {
+            format!(
+                "the annotation {} is {name:?}: it must not begin or end with white space, contain control characters or have more than 253 characters",
+                annotation::EXTERNAL_NAME
+            )
+        })
+    }
+
     /// The object's UID, which is what it owns things on the host by.
     fn uid(&self) -> &str {
         self.meta().uid.as_deref().unwrap_or_default()

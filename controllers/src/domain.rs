@@ -183,7 +183,9 @@ impl External for Domains {
         })
     }
 
-    async fn record(&self, _: &Pass<'_, Self>, _: &Surroundings) -> anyhow::Result<Record> {
+    async fn record(&self, pass: &Pass<'_, Self>, around: &Surroundings) -> anyhow::Result<Record> {
+        // What cannot be described is said before anything is written down.
+        render::render(pass.object, around, pass.host.facts(), None)?;
         Ok(Record::default())
     }
 

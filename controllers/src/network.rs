@@ -215,7 +215,9 @@ impl External for Networks {
         Ok(standing(differences, present, pass.object.parameters().autostart))
     }
 
-    async fn record(&self, _: &Pass<'_, Self>, (): &()) -> anyhow::Result<Record> {
+    async fn record(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Record> {
+        // What cannot be described is said before anything is written down.
+        wishes(pass.object, true)?;
         Ok(Record::default())
     }
 

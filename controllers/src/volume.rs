@@ -83,6 +83,19 @@ impl Volumes {
         storage::records(pass.object, &self.key).iter().any(of)
     }
 
+    /// Another object whose record names this volume. Both would be its owner, and one would delete the other's data.
+    fn claimant(&self, pass: &Pass<'_, Self>, pool_uuid: &str, name: &str) -> Option<String> {
+        let text = |object: &Volume| object.annotation(annotation::OWNERSHIP).unwrap_or_default().to_owned();
+        let named = |object: &Volume| {
+            let records = storage::records(object, &self.key);
+            records.iter().any(|record| record.is_of(object.uid(), pass.host.uuid(), pool_uuid, name))
+        };
+        let others = self.cluster.volumes.store.state();
+        let mut others = others.iter().filter(|other| other.uid() != pass.object.uid());
+        // Signatures cost something; what does not even hold the name is not looked at.
+        others.find(|other| text(other).contains(name) && named(other)).map(|other| other.full_name())
+    }
+
     async fn read(&self, pass: &Pass<'_, Self>, pool: &str) -> anyhow::Result<Found> {
         let entry = storage::read(pass.host, pool, pass.object.external_name()).await?;
         Ok(self.found(pass, pool, entry))
@@ -110,7 +123,7 @@ fn make(host: &Connection, pool: &str, name: &str, wished: &Element, resumed: bo
 }
 
 /// Grows a volume: through the guest that uses it, so that the guest sees it, else in the pool. Never shrinks one that grew meanwhile.
-fn grow(host: &Connection, pool: &str, name: &str, path: &str, to: u64) -> anyhow::Result<()> {
+fn grow(host: &Connection, (pool, name): (&str, &str), path: &str, format: Format, to: u64) -> anyhow::Result<()> {
     let pool = host.find_pool_by_name(pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
     let volume = pool.find_volume(name)?.context("the volume went away meanwhile")?;
     if volume.info()?.capacity >= to {
@@ -123,7 +136,36 @@ fn grow(host: &Connection, pool: &str, name: &str, path: &str, to: u64) -> anyho
             return domain.block_resize(target, to).with_context(whose);
         }
     }
+    let description = Element::parse(&volume.describe()?).context("read the volume's description")?;
+    as_specified(&description, format).map_err(anyhow::Error::msg)?;
     volume.resize(to).context("grow volume")
+}
+
+/// Whether the volume still is what its object says, as far as the host can tell by its first bytes. A guest can write any header into
+/// a raw disk, other files of the host named in it, and libvirt follows such a header when it resizes.
+fn as_specified(description: &Element, format: Format) -> Result<(), String> {
+    let seen = description.attr_at("target/format@type").unwrap_or("raw");
+    let fits = match format {
+        Format::Raw => ["raw", "iso", "none", "unknown"].contains(&seen),
+        Format::Qcow2 => seen == "qcow2",
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(format!(
+        "the volume's first bytes say {seen}, and its object says {}; it is not resized, because the host would believe the bytes. A guest may have written them",
+        format.as_libvirt()
+    ))
+}
+
+fn wished_format(object: &Volume) -> Format {
+    object.parameters().format.unwrap_or_default()
+}
+
+/// Whether the status has shown the volume already, which it does only of a whole one. The annotation that says so may have been
+/// taken away by hand; the image is not fetched over a guest's data for that.
+fn was_whole(object: &Volume) -> bool {
+    !was_created(object) && object.observation().is_some_and(|seen| seen.id.is_some())
 }
 
 impl External for Volumes {
@@ -176,15 +218,16 @@ impl External for Volumes {
             return Ok(Standing::Barred(storage::foreign_volume(name, &referents.pool)));
         }
         let imported = pass.object.parameters().source.is_some();
-        if pass.creation.is_incomplete() && imported && found.import.is_none() {
+        if pass.creation.is_incomplete() && imported && found.import.is_none() && !was_whole(pass.object) {
             // An import that was cut short left a part of the image; it is fetched anew.
             return Ok(Standing::Absent);
         }
+        if let Err(message) = as_specified(description, wished_format(pass.object)) {
+            return Ok(Standing::Refused(Refusal { reason: "FormatChanged", message }));
+        }
         let Some(wished) = &pass.object.parameters().capacity else { return Ok(Standing::Settled) };
-        let (from, to) =
-            (storage::bytes(description, "capacity"), wished.bytes().map_err(anyhow::Error::msg).context("capacity")?);
-        // Sizes are whole sectors.
-        Ok(match to.next_multiple_of(512).cmp(&from) {
+        let (from, to) = (storage::bytes(description, "capacity"), render::sectors(wished)?);
+        Ok(match to.cmp(&from) {
             std::cmp::Ordering::Equal => Standing::Settled,
             std::cmp::Ordering::Greater => Standing::Drifted(Change { from, to }, None),
             std::cmp::Ordering::Less => Standing::Refused(shrink(wished, from)),
@@ -198,7 +241,17 @@ impl External for Volumes {
         let leftover = found.entry.description().is_some();
         let may_stay = pass.creation == Creation::Open && self.is_ours(pass, found.pool_uuid.as_deref());
         anyhow::ensure!(!leftover || may_stay, "{}", storage::foreign_volume(name, &referents.pool).message);
+        if pass.object.parameters().source.is_none() {
+            // What cannot be described is said before anything is written down.
+            render::render(pass.object, referents.backing.as_ref())?;
+        }
         let pool = found.pool_uuid.with_context(|| format!("there is no pool {} on the host", referents.pool))?;
+        if let Some(other) = self.claimant(pass, &pool, name) {
+            anyhow::bail!(
+                "volume {name:?} in pool {} belongs to Volume {other}, which lost it and may get it back; choose another name with the annotation crossplane.io/external-name, or delete that object",
+                referents.pool
+            );
+        }
         let annotations = storage::record(pass.object, pass.host, &pool, &[name.to_owned()], &self.key);
         Ok(managed::external::Record { annotations, leftover })
     }
@@ -231,7 +284,8 @@ impl External for Volumes {
         let (pool, name, to) = (referents.pool.clone(), pass.object.external_name().to_owned(), change.to);
         if to > storage::bytes(description, "capacity") {
             let volume = name.clone();
-            pass.host.job(&referents.pool, &volume, move |host| grow(host, &pool, &name, &path, to)).await?;
+            let format = wished_format(pass.object);
+            pass.host.job(&referents.pool, &volume, move |host| grow(host, (&pool, &name), &path, format, to)).await?;
         }
         self.read(pass, &referents.pool).await
     }

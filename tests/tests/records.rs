@@ -118,3 +118,63 @@ fn a_field_that_is_unset_waits_for_the_boot_that_gives_it_up() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn a_raw_volume_whose_bytes_say_something_else_is_not_resized() -> Result<()> {
+    let scenario = STAGE.scenario("header")?;
+    scenario.apply(&(scenario.pool() + &scenario.volume("disk", "format: Raw, capacity: 4Mi")))?;
+    scenario.await_ready(&["volume/disk"])?;
+    let (disk, other) = (format!("{}/disk", scenario.folder()), scenario.host().path("other").display().to_string());
+    // What a guest can do with its own disk: a header that names a file of the host as the place of the data.
+    let header = scenario.host().path("header").display().to_string();
+    let options = format!("data_file={other},data_file_raw=on");
+    tests::run("qemu-img", &["create", "-q", "-f", "qcow2", "-o", &options, &header, "1M"])?;
+    tests::run("dd", &["status=none", "conv=notrunc", &format!("if={header}"), &format!("of={disk}")])?;
+    scenario.host().virsh(&["pool-refresh", "header"])?;
+    let before = (fs::metadata(&other)?.len(), tests::run("sha256sum", &[&disk])?);
+    scenario.change("volume", "disk", &json!({"capacity": "8Mi"}))?;
+    let sentence = "update failed: the volume's first bytes say qcow2, and its object says raw; it is not resized, because the \
+                    host would believe the bytes. A guest may have written them";
+    scenario.await_condition("volume/disk", "Synced", ("False", "ReconcileError", sentence))?;
+    wait_for_polls();
+    assert_eq!((fs::metadata(&other)?.len(), tests::run("sha256sum", &[&disk])?), before);
+    Ok(())
+}
+
+#[test]
+fn a_volume_that_one_object_lost_is_not_made_for_another() -> Result<()> {
+    let scenario = STAGE.scenario("claimed")?;
+    scenario.apply(&(scenario.pool() + &scenario.volume("first", "capacity: 1Mi")))?;
+    scenario.await_ready(&["volume/first"])?;
+    fs::remove_file(format!("{}/first", scenario.folder()))?;
+    scenario.host().virsh(&["pool-refresh", "claimed"])?;
+    scenario.await_object("volume", "first", |volume| {
+        ensure!(condition(volume, "Ready")?.1 == "Lost", "it is not seen as lost");
+        Ok(())
+    })?;
+    let second = scenario.volume("second", "capacity: 1Mi");
+    let named = second.replace("{name: second}", "{name: second, annotations: {crossplane.io/external-name: first}}");
+    assert_ne!(named, second);
+    scenario.apply(&named)?;
+    let sentence = format!(
+        "create failed: volume \"first\" in pool claimed belongs to Volume {}/first, which lost it and may get it back; choose \
+         another name with the annotation crossplane.io/external-name, or delete that object",
+        scenario.namespace().name()
+    );
+    scenario.await_condition("volume/second", "Synced", ("False", "ReconcileError", &sentence))?;
+    assert!(!fs::exists(format!("{}/first", scenario.folder()))?);
+    Ok(())
+}
+
+#[test]
+fn a_name_that_xml_would_change_is_refused() -> Result<()> {
+    let scenario = STAGE.scenario("oddname")?;
+    let odd =
+        scenario.pool().replace("{name: oddname}", "{name: oddname, annotations: {crossplane.io/external-name: 'p '}}");
+    scenario.apply(&odd)?;
+    let sentence = "the annotation crossplane.io/external-name is \"p \": it must not begin or end with white space, contain \
+                    control characters or have more than 253 characters";
+    scenario.await_condition("pool/oddname", "Synced", ("False", "ReconcileError", sentence))?;
+    assert!(!scenario.host().virsh(&["pool-list", "--all", "--name"])?.lines().any(|name| name.trim() == "p"));
+    Ok(())
+}

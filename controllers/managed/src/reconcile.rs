@@ -119,6 +119,9 @@ impl<E: External> Reconciler<E> {
     // ---- keeping it true ----
 
     async fn maintain(&self, object: &mut E::Managed, policies: Policies) -> Result<Requeue, Failure> {
+        if let Some(fault) = object.external_name_fault() {
+            return Err(Failure::new(Phase::Initialize, anyhow!(fault)).retry(Retry::Never));
+        }
         let placement = self.place(object)?;
         self.usages.track(object, &placement.config).await.at(Phase::Connect)?;
         let host = self.connect(&placement.config).await?;

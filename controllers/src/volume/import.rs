@@ -70,7 +70,7 @@ impl Order {
             pool: pool.to_owned(),
             name: object.external_name().to_owned(),
             format: parameters.format.unwrap_or_default(),
-            capacity: parameters.capacity.as_ref().and_then(|capacity| capacity.bytes().ok()),
+            capacity: parameters.capacity.as_ref().and_then(|capacity| render::sectors(capacity).ok()),
             source,
             policy,
         }

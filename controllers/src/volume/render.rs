@@ -41,9 +41,15 @@ fn element(format: Format) -> Element {
     Element::new("format").attr("type", format.as_libvirt())
 }
 
+/// A wished size in bytes. Sizes are whole sectors, and at least one.
+pub fn sectors(capacity: &Quantity) -> anyhow::Result<u64> {
+    let bytes = capacity.bytes().map_err(anyhow::Error::msg).context("capacity")?;
+    ensure!(bytes > 0, "capacity must be more than nothing");
+    bytes.checked_next_multiple_of(512).context("capacity is too large")
+}
+
 fn capacity(object: &Volume, below: Option<&Below>) -> anyhow::Result<u64> {
-    let wished = object.parameters().capacity.as_ref().map(Quantity::bytes).transpose();
-    let wished = wished.map_err(anyhow::Error::msg).context("capacity")?;
+    let wished = object.parameters().capacity.as_ref().map(sectors).transpose()?;
     let least = below.map(|below| below.capacity);
     let capacity = wished
         .or(least)
