@@ -37,7 +37,9 @@ fn delete_objects(state: &State) -> Result<Option<Traces>> {
         return Ok(None);
     }
     let (kubectl, _) = stage::start(state)?;
-    let traces = Traces::note(state, &objects::read(state, &kubectl)?)?;
+    let (mut seen, others) = (objects::read(state, &kubectl)?, objects::all_managed(&kubectl)?);
+    seen.extend(others);
+    let traces = Traces::note(state, &seen)?;
     state.say("deleting the demo's objects");
     objects::delete(state, &kubectl, Duration::from_mins(2))?;
     Ok(Some(traces))

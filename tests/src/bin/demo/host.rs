@@ -72,8 +72,10 @@ impl Traces {
         let mut things = &stands_for(objects) - &read_set(&state.path("host-before.json"));
         things.extend(read_set(&note));
         fs::write(&note, serde_json::to_vec(&things)?).context("write down what is on the host")?;
-        let mut residue: BTreeSet<_> =
-            objects.iter().filter_map(console).map(|console| console.path().display().to_string()).collect();
+        let logs = state.path("logs.json");
+        let mut residue = read_set(&logs);
+        residue.extend(objects.iter().filter_map(console).map(|console| console.path().display().to_string()));
+        fs::write(&logs, serde_json::to_vec(&residue)?).context("write down what guests log to")?;
         residue.extend(things.iter().flat_map(|thing| residue_of(thing)));
         Ok(Self { uri: uri(objects).to_owned(), things, residue })
     }

@@ -59,6 +59,12 @@ pub(crate) fn read(state: &State, kubectl: &Kubectl) -> Result<Vec<Value>> {
         .collect())
 }
 
+/// Everything of the demo's control plane that stands for something on the host, whoever applied it.
+pub(crate) fn all_managed(kubectl: &Kubectl) -> Result<Vec<Value>> {
+    let list = kubectl.get(&["managed", "--all-namespaces"])?.unwrap_or_default();
+    Ok(list["items"].as_array().cloned().unwrap_or_default())
+}
+
 /// `Kind/name` of an object.
 pub(crate) fn title(object: &Value) -> String {
     format!("{}/{}", text(object, "/kind"), text(object, "/metadata/name"))
@@ -69,11 +75,6 @@ pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Whether this is a kind that stands for something on the host.
-pub(crate) fn is_managed(object: &Value) -> bool {
-    object.pointer("/spec/forProvider").is_some()
-}
-
 /// Waits until every object is Ready, and prints each change of its conditions.
 pub(crate) fn await_ready(state: &State, kubectl: &Kubectl, timeout: Duration) -> Result<Vec<Value>> {
     let mut said = BTreeMap::new();
@@ -81,6 +82,9 @@ pub(crate) fn await_ready(state: &State, kubectl: &Kubectl, timeout: Duration) -
         let objects = read(state, kubectl)?;
         for object in &objects {
             say_change(state, &mut said, object);
+        }
+        if let Some(object) = objects.iter().find(|object| !text(object, "/metadata/deletionTimestamp").is_empty()) {
+            return Ok(Err(anyhow!("{} is being deleted; run make demo-down, and make demo after it", title(object))));
         }
         let missing: Vec<_> = objects.iter().filter(|object| !is_ready(object)).map(title).collect();
         let done = !objects.is_empty() && missing.is_empty();
@@ -127,16 +131,22 @@ fn conditions(object: &Value) -> String {
     words.join("  ")
 }
 
-/// Asks for the deletion of every managed object at once, waits until they are gone, then deletes the rest.
+/// Asks for the deletion of every managed object at once, those that were made beside the example's too, waits until they are gone, then
+/// deletes the rest.
 pub(crate) fn delete(state: &State, kubectl: &Kubectl, timeout: Duration) -> Result<()> {
-    let managed: Vec<_> = read(state, kubectl)?.into_iter().filter(is_managed).collect();
+    let managed = all_managed(kubectl)?;
     for object in &managed {
         let words = [text(object, "/kind"), text(object, "/metadata/name"), "-n", text(object, "/metadata/namespace")];
+        if text(object, "/kind") == "Domain" {
+            // A guest without an operating system would never obey.
+            let force = r#"{"spec": {"forProvider": {"shutdown": {"timeout": "20s", "forceAfterTimeout": true}}}}"#;
+            kubectl.run(&[&["patch", "--type=merge", "-p", force], &words[..]].concat())?;
+        }
         kubectl.run(&[&["delete", "--wait=false", "--ignore-not-found"], &words[..]].concat())?;
     }
     let mut before: Vec<_> = managed.iter().map(title).collect();
     eventually(timeout, || {
-        let left: Vec<_> = read(state, kubectl)?.into_iter().filter(is_managed).collect();
+        let left = all_managed(kubectl)?;
         let titles: Vec<_> = left.iter().map(title).collect();
         for gone in before.iter().filter(|title| !titles.contains(title)) {
             state.say(&format!("{gone:<34} deleted"));

@@ -15,7 +15,7 @@ const BOOT: Duration = Duration::from_mins(2);
 pub(crate) fn up(state: &State) -> Result<()> {
     let emulate = !real_kvm();
     state.say(if emulate {
-        "guests are emulated (type: Qemu): this machine has no KVM of Intel or AMD"
+        "guests are emulated: this machine has no KVM of Intel or AMD. Write type: Qemu in Domains of your own here"
     } else {
         "guests run on KVM"
     });
