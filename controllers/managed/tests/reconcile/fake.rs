@@ -56,6 +56,8 @@ pub(crate) struct World {
     pub(crate) forgotten: usize,
     /// What the connection Secret of a thing that is there says.
     pub(crate) details: Vec<(&'static str, &'static str)>,
+    /// What it says besides once something was made or changed.
+    pub(crate) born: Vec<(&'static str, &'static str)>,
 }
 
 /// The fake kind and connector: both see the same world.
@@ -101,6 +103,7 @@ impl Fake {
             effect: Effect::None,
             forgotten: 0,
             details: Vec::new(),
+            born: Vec::new(),
         };
         Self { world: Arc::new(Mutex::new(world)), log }
     }
@@ -117,6 +120,8 @@ impl Fake {
         self.note(what);
         let mut world = self.world();
         world.thing = world.outcome.map_err(|error| anyhow!(error))?;
+        let born = std::mem::take(&mut world.born);
+        world.details.extend(born);
         Ok(world.thing)
     }
 }

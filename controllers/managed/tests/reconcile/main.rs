@@ -6,6 +6,7 @@
 mod deletion;
 mod fake;
 mod rig;
+mod rows;
 mod secret;
 mod server;
 mod trouble;
