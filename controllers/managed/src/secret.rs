@@ -134,14 +134,11 @@ fn secret<K: Managed>(object: &K, name: &str, details: &Details) -> Secret {
 fn difference<K: Managed>(object: &K, present: &Secret, details: &Details) -> anyhow::Result<Option<Value>> {
     let owners = present.metadata.owner_references.clone().unwrap_or_default();
     let controller = owners.iter().find(|owner| owner.controller == Some(true));
-    match controller {
-        Some(controller) => {
-            ensure!(controller.uid == object.uid(), "existing secret is not controlled by UID {:?}", object.uid())
-        }
-        None => {
-            let type_ = present.type_.as_deref().unwrap_or_default();
-            ensure!(type_ == SECRET_TYPE, "refusing to modify uncontrolled secret of type {type_:?}");
-        }
+    if let Some(controller) = controller {
+        ensure!(controller.uid == object.uid(), "existing secret is not controlled by UID {:?}", object.uid());
+    } else {
+        let type_ = present.type_.as_deref().unwrap_or_default();
+        ensure!(type_ == SECRET_TYPE, "refusing to modify uncontrolled secret of type {type_:?}");
     }
     let said = |key: &str| present.data.as_ref()?.get(key).map(|value| &value.0);
     let news = details.0.iter().filter(|(key, value)| said(key) != Some(value));

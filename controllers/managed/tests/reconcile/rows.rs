@@ -49,6 +49,7 @@ use Given::{Deleted, Made, New};
 
 /// Where this differs from crossplane-runtime's own table it says why.
 #[rustfmt::skip]
+#[allow(clippy::too_many_lines, reason = "one table, to be read as one")]
 fn rows() -> Vec<Row> {
     let row = |situation, given, set, event, ready, synced, requeue, writes_status| {
         Row { situation, given, set, event, ready, synced, requeue, writes_status }
