@@ -53,11 +53,25 @@ pub enum ManagementPolicy {
     Update,
     /// Take it away.
     Delete,
-    /// Fill unset fields of the spec from it.
+    /// Fill unset fields of the spec from it. Accepted for Crossplane's sake and without effect: no field of a spec is ever written.
     LateInitialize,
     /// All of these.
     #[serde(rename = "*")]
     All,
+}
+
+impl ManagementPolicy {
+    /// The word in the spec.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Observe => "Observe",
+            Self::Create => "Create",
+            Self::Update => "Update",
+            Self::Delete => "Delete",
+            Self::LateInitialize => "LateInitialize",
+            Self::All => "*",
+        }
+    }
 }
 
 /// The kinds of configs.
@@ -100,6 +114,17 @@ pub struct ResourceSpec {
     /// The config of the libvirt host. Left out, the host follows from references, the default config, or the only config there is. It never changes after the first placement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_config_ref: Option<ProviderConfigReference>,
+    /// The Secret that connection details are written to, such as the path of a volume or the addresses of a guest. It is made if it is not there; one that belongs to something else is left alone. Keys are added and changed, never removed: a guest that is off keeps its last addresses there. The Secret goes with the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write_connection_secret_to_ref: Option<SecretName>,
+}
+
+/// A Secret in the object's own namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretName {
+    /// The name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 fn everything() -> Vec<ManagementPolicy> {

@@ -23,6 +23,7 @@ use managed::external::{Annotations, Deletion, External, Pass, Report, Standing}
 
 use crate::{
     cluster::{Asker, Cluster},
+    details,
     hosts::{Connector, owner},
     ownership::{Key, Record},
     storage::{self, PoolField},
@@ -184,6 +185,8 @@ impl External for CloudInits {
     type Change = Change;
 
     const CONDITIONS: &'static [Type] = &[];
+    /// New content is a new volume, which nobody made before.
+    const SAME_FOR_LIFE: bool = false;
 
     fn neighbours(&self, object: &CloudInit) -> Vec<ConfigId> {
         self.cluster.hosts_of_referents(object)
@@ -293,12 +296,13 @@ impl External for CloudInits {
             path: description.text_at("target/path").map(str::to_owned),
             instance_id: found.instance_id.clone(),
         };
+        let details = details::cloud_init(pass.object, &observation);
         let mut kept = found.outdated.clone();
         kept.extend(referents.map(|referents| referents.volume.clone()));
         let recheck = (!found.outdated.is_empty()).then_some(TIDY);
         let signed = |uuid: &String| storage::record(pass.object, pass.host, uuid, &kept, &self.key);
         let annotations = found.pool_uuid.as_ref().map(signed).unwrap_or_default();
-        Report { annotations, recheck, ..Report::of(observation, Wish::available()) }
+        Report { annotations, details, recheck, ..Report::of(observation, Wish::available()) }
     }
 
     fn forget(&self, object: &CloudInit) {

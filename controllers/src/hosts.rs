@@ -157,6 +157,11 @@ impl Site {
         &self.facts
     }
 
+    /// The URI that the host is reached by.
+    pub fn uri(&self) -> &str {
+        self.host.endpoint().uri()
+    }
+
     /// What the host has.
     pub fn mirror(&self) -> &Mirror {
         self.host.mirror()

@@ -16,6 +16,7 @@ pub mod args;
 pub mod cloud_init;
 pub mod cluster;
 pub mod defined;
+mod details;
 pub mod domain;
 pub mod hosts;
 pub mod http;

@@ -28,6 +28,7 @@ use crate::{
     applied,
     cluster::Cluster,
     defined::{Change, Present, standing},
+    details,
     domain::find::foreign,
     hosts::{Connector, owner},
 };
@@ -264,6 +265,7 @@ impl External for Networks {
             active: Some(entry.active),
             pending_changes,
         };
+        let details = details::network(pass.object, &observation);
         let as_wished = wishes
             .as_ref()
             .zip(entry.inactive.as_ref())
@@ -272,7 +274,7 @@ impl External for Networks {
             .map(|(wishes, _)| (annotation::APPLIED, Some(applied::text(&wishes.owned_paths()))))
             .into_iter()
             .collect();
-        Report { conditions, annotations, ..Report::of(observation, ready) }
+        Report { conditions, annotations, details, ..Report::of(observation, ready) }
     }
 
     fn forget(&self, object: &Network) {

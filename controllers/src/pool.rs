@@ -32,6 +32,7 @@ use crate::{
     applied,
     cluster::Cluster,
     defined::{Change, Present, standing},
+    details,
     domain::find::foreign,
     hosts::{Connector, owner},
     network::count,
@@ -247,13 +248,14 @@ impl External for Pools {
             path: shown.and_then(|shown| shown.text_at("target/path")).map(str::to_owned),
             capacity: capacity.map(Quantity::of_bytes),
         };
+        let details = details::pool(pass.object, &observation);
         let ready = if entry.active { Wish::available() } else { Wish::unavailable("the pool is not running") };
         let wishes = wishes(pass.object, false);
         let as_wished = entry.inactive.as_ref().is_some_and(|base| diff(&wishes, base, &self.rules).is_empty());
         let mut annotations: Annotations =
             as_wished.then(|| (annotation::APPLIED, Some(applied::text(&wishes.owned_paths())))).into_iter().collect();
         annotations.extend(found.built.then(|| (BUILT, Some("true".to_owned()))));
-        Report { annotations, ..Report::of(observation, ready) }
+        Report { annotations, details, ..Report::of(observation, ready) }
     }
 
     fn forget(&self, object: &Pool) {

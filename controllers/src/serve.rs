@@ -17,6 +17,7 @@ use managed::{
     queue::Queue,
     reconcile::Reconciler,
     run::{Observer, Pace, Runner, watch},
+    secret::Secrets,
     usage::Usages,
 };
 use tokio::task::{JoinHandle, JoinSet};
@@ -37,6 +38,9 @@ use crate::{
     users::Users,
     volume::{Imports, Volumes, fetch},
 };
+
+/// How long what was made just now and is not there is waited for, as crossplane-runtime does.
+const CREATION_GRACE: Duration = Duration::from_secs(30);
 
 /// Runs until SIGTERM or SIGINT, then finishes what is in hand.
 pub async fn serve(args: Args) -> anyhow::Result<()> {
@@ -238,7 +242,9 @@ impl Kinds {
             client: self.client.clone(),
             events: Recorder::new(self.client.clone(), crate::metrics::controller::<E::Managed>()),
             usages: usages.clone(),
+            secrets: Secrets::new(self.client.clone()),
             backoff: Backoff::new(),
+            creation_grace: CREATION_GRACE,
         });
         let forgetful = reconciler.clone();
         // Nobody else sets it: each kind is started once.

@@ -28,6 +28,7 @@ use managed::{
 
 use crate::{
     cluster::{Asker, Cluster, ready},
+    details,
     domain::find::chain,
     hosts::{Connector, owner},
     ownership::{Key, Record},
@@ -302,7 +303,7 @@ impl External for Volumes {
         storage::take_away(pass.host, storage::records(pass.object, &self.key)).await
     }
 
-    fn report(&self, _: &Pass<'_, Self>, _: Option<&Referents>, found: &Found) -> Report<VolumeObservation> {
+    fn report(&self, pass: &Pass<'_, Self>, _: Option<&Referents>, found: &Found) -> Report<VolumeObservation> {
         let mut conditions = Vec::new();
         if let Some(import) = found.import.as_ref().filter(|import| import.has_begun()) {
             conditions.push(Wish::new(Type::Importing, Status::True, "Downloading").because(import.to_string()));
@@ -322,9 +323,10 @@ impl External for Volumes {
             capacity: Some(Quantity::of_bytes(storage::bytes(description, "capacity"))),
             format: format(description),
         };
+        let details = details::volume(pass.object, &observation);
         // The leave to make a lost volume again is for once.
         let annotations = vec![(annotation::RECREATE, None)];
-        Report { annotations, ..Report::of(observation, Wish::available()) }
+        Report { annotations, details, ..Report::of(observation, Wish::available()) }
     }
 
     fn forget(&self, object: &Volume) {

@@ -19,6 +19,14 @@ static POLLS: SharedStage = SharedStage::new("polls", &["--poll=2s"]);
 /// Far more than an event takes, far less than a poll.
 const SECONDS: Duration = Duration::from_secs(20);
 
+/// Makes an object (`kind/name`) look as if it had been made long ago: what vanishes right after its creation is waited for first.
+fn age(scenario: &Scenario<'_>, object: &str) -> Result<()> {
+    let then =
+        ["pending", "succeeded"].map(|mark| format!("crossplane.io/external-create-{mark}=2026-01-01T00:00:00Z"));
+    let [pending, succeeded] = then.each_ref().map(String::as_str);
+    scenario.namespace().kubectl(&["annotate", "--overwrite", object, pending, succeeded]).map(drop)
+}
+
 // ---- seen by event ----
 
 #[test]
@@ -74,6 +82,7 @@ fn an_undefined_guest_is_defined_again_as_it_was_running_or_not() -> Result<()> 
     scenario.change("domain", "undefined", &json!({"runStrategy": "Halted"}))?;
     scenario.await_state("shut off")?;
     scenario.await_ready(&["domain/undefined"])?;
+    age(&scenario, "domain/undefined")?;
     scenario.host().virsh(&["undefine", "undefined"])?;
     scenario.await_host(&identity, Scenario::identity)?;
     scenario.await_ready(&["domain/undefined"])?;
@@ -83,6 +92,7 @@ fn an_undefined_guest_is_defined_again_as_it_was_running_or_not() -> Result<()> 
     scenario.change("domain", "undefined", &json!({"runStrategy": "Always"}))?;
     scenario.await_state("running")?;
     scenario.await_ready(&["domain/undefined"])?;
+    age(&scenario, "domain/undefined")?;
     scenario.host().virsh(&["undefine", "undefined"])?;
     // It may be defined again before this comes, and is started again then.
     scenario.host().virsh(&["destroy", "undefined"])?;
@@ -102,6 +112,7 @@ fn a_network_stopped_or_undefined_by_hand_comes_back_with_its_uuid() -> Result<(
     let whole = format!("{uid} active:yes persistent:yes");
     assert_eq!(net_facts(&scenario)?, whole);
     for commands in [&["net-destroy"][..], &["net-undefine"], &["net-destroy", "net-undefine"]] {
+        age(&scenario, "network/stopped")?;
         for command in commands {
             // What was put right between two commands is as it should be.
             let _ = scenario.host().virsh(&[command, "stopped"]);
@@ -123,6 +134,7 @@ fn a_pool_stopped_or_undefined_by_hand_comes_back_with_its_volumes() -> Result<(
     let facts = |scenario: &Scenario<'_>| pool_facts(scenario);
     assert_eq!(pool_facts(&scenario)?, whole);
     for commands in [&["pool-destroy"][..], &["pool-destroy", "pool-undefine"]] {
+        age(&scenario, "pool/drained")?;
         for command in commands {
             let _ = scenario.host().virsh(&[command, "drained"]);
         }

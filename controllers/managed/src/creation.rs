@@ -7,6 +7,8 @@
 //! ```
 //! Which of them holds is told by what is there, not by comparing the clock of this process with that of an earlier one.
 
+use std::time::Duration;
+
 use apis::{Managed, managed::annotation};
 use jiff::{Timestamp, Unit};
 
@@ -51,6 +53,13 @@ impl Creation {
 /// Whether a create of this object has ever succeeded.
 pub fn was_created<K: Managed>(object: &K) -> bool {
     object.annotation(annotation::CREATE_SUCCEEDED).is_some()
+}
+
+/// Whether a create succeeded so short a time ago that what is not there may not be shown yet. A clock that was set meanwhile
+/// makes that time no longer.
+pub(crate) fn is_fresh<K: Managed>(object: &K, grace: Duration, now: Timestamp) -> bool {
+    let succeeded = time(object, annotation::CREATE_SUCCEEDED).filter(|_| Creation::of(object) == Creation::Succeeded);
+    succeeded.is_some_and(|at| now.duration_since(at).unsigned_abs() < grace)
 }
 
 /// An attempt begins. Its time is later than the last success, whatever the clock says.
@@ -124,6 +133,17 @@ mod tests {
         for (annotations, expected) in table {
             assert_eq!(Creation::of(&pool(&annotations)), expected, "{annotations}");
         }
+    }
+
+    #[test]
+    fn a_creation_is_fresh_for_its_time_and_no_longer_whatever_the_clock_says() {
+        let object = pool(&json!({CREATE_PENDING: "2026-01-01T00:01:00Z", CREATE_SUCCEEDED: "2026-01-01T00:01:00Z"}));
+        let fresh = |time: &str| is_fresh(&object, Duration::from_secs(30), time.parse().unwrap());
+        assert!(fresh("2026-01-01T00:01:00Z") && fresh("2026-01-01T00:01:29Z") && fresh("2026-01-01T00:00:59Z"));
+        assert!(!fresh("2026-01-01T00:01:30Z") && !fresh("2025-01-01T00:00:00Z"));
+        let begun = pool(&json!({CREATE_PENDING: "2026-01-01T00:02:00Z", CREATE_SUCCEEDED: "2026-01-01T00:01:00Z"}));
+        assert!(!is_fresh(&begun, Duration::from_secs(30), "2026-01-01T00:01:01Z".parse().unwrap()));
+        assert!(!is_fresh(&begun, Duration::ZERO, "2026-01-01T00:01:00Z".parse().unwrap()));
     }
 
     fn apply(object: &mut apis::Pool, change: impl Fn(&apis::Pool, &mut Metadata)) {

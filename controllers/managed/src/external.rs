@@ -181,6 +181,8 @@ pub trait External: Send + Sync + Sized + 'static {
 
     /// The conditions of its own that this kind writes.
     const CONDITIONS: &'static [Type];
+    /// Whether what is absent is what was made before. Where it may be something new, it is not waited for after a creation.
+    const SAME_FOR_LIFE: bool = true;
 
     /// The configs of the placed objects that this one refers to.
     fn neighbours(&self, object: &Self::Managed) -> Vec<ConfigId>;

@@ -1,6 +1,6 @@
 //! A pass that failed: where, why, and when to try again.
 
-use apis::condition::Wish;
+use apis::condition::{Type, Wish};
 
 use crate::external::Retry;
 
@@ -23,6 +23,8 @@ pub enum Phase {
     Update,
     /// Taking it away failed.
     Delete,
+    /// The connection Secret could not be written.
+    Details,
     /// Kubernetes refused a write.
     Publish,
 }
@@ -39,6 +41,7 @@ impl Phase {
             Self::Create => "CannotCreateExternalResource",
             Self::Update => "CannotUpdateExternalResource",
             Self::Delete => "CannotDeleteExternalResource",
+            Self::Details => "CannotPublishConnectionDetails",
             Self::Publish => "CannotUpdateManagedResource",
         }
     }
@@ -46,7 +49,7 @@ impl Phase {
     /// What the message begins with.
     pub(crate) fn prefix(self) -> &'static str {
         match self {
-            Self::Policies | Self::Initialize => "",
+            Self::Policies | Self::Initialize | Self::Details => "",
             Self::Resolve => "cannot resolve references: ",
             Self::Connect => "connect failed: ",
             Self::Observe => "observe failed: ",
@@ -69,12 +72,16 @@ pub struct Failure {
     pub retry: Option<Retry>,
     /// Other conditions that the failure brings.
     pub wishes: Vec<Wish>,
+    /// Conditions that are not so any more.
+    pub removed: Vec<Type>,
+    /// Whether no event tells of it.
+    pub silent: bool,
 }
 
 impl Failure {
     /// A failure of this step.
     pub fn new(phase: Phase, error: anyhow::Error) -> Self {
-        Self { phase, error, retry: None, wishes: Vec::new() }
+        Self { phase, error, retry: None, wishes: Vec::new(), removed: Vec::new(), silent: false }
     }
 
     /// The same, to be tried again at a set time.
@@ -88,6 +95,19 @@ impl Failure {
     pub fn wish(mut self, wish: Wish) -> Self {
         self.wishes.push(wish);
         self
+    }
+
+    /// The same, with a condition that goes.
+    #[must_use]
+    pub fn without(mut self, type_: Type) -> Self {
+        self.removed.push(type_);
+        self
+    }
+
+    /// The same, told by the status alone: of finalizers there are no events.
+    #[must_use]
+    pub fn silently(self) -> Self {
+        Self { silent: true, ..self }
     }
 
     /// The sentence of the condition and the event.

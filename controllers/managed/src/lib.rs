@@ -9,8 +9,9 @@
 //!   5 resolve  cache  referents                                       External::resolve
 //!   6 find     mirror what the host has                               External::find
 //!   7 compare  pure   wishes against found; plan: the step            External::compare, plan
-//!   8 act      host   look again, then create, update or delete       External::create …
-//!   9 publish  kube   one status patch if anything differs; an event for an action or a failure
+//!   8 expose   kube   the connection Secret, if the object names one  secret
+//!   9 act      host   look again, then create, update or delete       External::create …
+//!  10 publish  kube   one status patch if anything differs; an event for an action or a failure
 //! ```
 //!
 //! The observable protocol (steps, conditions, events, requeues, annotations, finalizer) is crossplane-runtime's managed reconciler's.
@@ -22,6 +23,7 @@ pub mod events;
 pub mod external;
 pub mod failure;
 pub mod intent;
+mod making;
 mod outlook;
 pub mod plan;
 pub mod publish;
@@ -29,4 +31,5 @@ pub mod queue;
 pub mod reconcile;
 mod removal;
 pub mod run;
+pub mod secret;
 pub mod usage;

@@ -24,8 +24,10 @@ impl Policies {
         let (create, update, delete, late) = (has(Create), has(Update), has(Delete), has(LateInitialize));
         let unsupported = [(false, true, true, false), (false, true, true, true), (false, false, true, true)];
         if has(All) || !has(Observe) || unsupported.contains(&(create, update, delete, late)) {
+            let names: Vec<&str> = set.iter().map(|policy| policy.as_str()).collect();
             return Err(format!(
-                "`spec.managementPolicies` is set to a value({set:?}) which is not supported. Check docs for supported policies"
+                "`spec.managementPolicies` is set to a value([{}]) which is not supported. Check docs for supported policies",
+                names.join(" ")
             ));
         }
         Ok(Self { create, update, delete })

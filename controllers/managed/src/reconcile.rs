@@ -9,18 +9,20 @@ use apis::{
     managed::{FINALIZER, annotation},
     placement::{ConfigId, Placement},
 };
+use jiff::Timestamp;
 use kube::{Client, Resource};
 
 use crate::{
     backoff::Backoff,
     creation::{self, Creation},
     events::{Recorder, Severity},
-    external::{Connect, Effect, External, Pass, Record, Refusal, Report, Retry, Standing},
+    external::{Connect, External, Pass, Refusal, Report, Retry, Standing},
     failure::{At, Failure, Phase},
     intent::Intent,
     outlook::Outlook,
     plan::{Policies, Step, plan},
     publish::{self, Metadata, News},
+    secret::Secrets,
     usage::Usages,
 };
 
@@ -39,8 +41,12 @@ pub struct Reconciler<E: External> {
     pub events: Recorder,
     /// Who uses which config; shared by all kinds.
     pub usages: Arc<Usages>,
+    /// Connection details.
+    pub secrets: Secrets,
     /// Failures by UID.
     pub backoff: Backoff<String>,
+    /// How long after a creation what is not there is waited for before it is made again.
+    pub creation_grace: Duration,
 }
 
 /// When the object is due again.
@@ -92,14 +98,19 @@ impl<E: External> Reconciler<E> {
     }
 
     async fn pass(&self, object: &mut E::Managed) -> Result<Requeue, Failure> {
-        self.acknowledge_request(object).await;
-        match Intent::of(object) {
+        let intent = Intent::of(object);
+        if !matches!(intent, Intent::Paused(_)) {
+            self.acknowledge_request(object).await;
+        }
+        match intent {
             Intent::Paused(message) => {
                 self.record(object, Severity::Normal, "ReconciliationPaused", message).await;
-                self.publish(object, &News::conditions([Wish::paused(message)])).await?;
+                let unknown = Wish::new(Type::UpToDate, Status::Unknown, "ReconcilePaused");
+                let news = News { handled: false, ..News::conditions([Wish::paused(message), unknown]) };
+                self.publish(object, &news).await?;
                 Ok(Requeue::Never)
             }
-            Intent::Invalid(message) => Err(Failure::new(Phase::Policies, anyhow!(message)).retry(Retry::Poll)),
+            Intent::Invalid(message) => Err(Failure::new(Phase::Policies, anyhow!(message)).retry(Retry::Never)),
             Intent::Gone => Ok(self.let_go(object)),
             Intent::Orphan => self.release(object).await,
             Intent::WaitForOthers => Ok(Requeue::Backoff),
@@ -112,6 +123,7 @@ impl<E: External> Reconciler<E> {
         let handled = object.resource_status().and_then(|status| status.last_handled_reconcile_at.as_deref());
         let asked = object.annotation(annotation::RECONCILE_REQUESTED);
         if asked.is_some() && asked != handled {
+            self.secrets.forget(object.uid());
             self.record(object, Severity::Normal, "ReconcileRequestHandled", "Handling the reconcile request").await;
         }
     }
@@ -132,16 +144,35 @@ impl<E: External> Reconciler<E> {
         let standing = self.external.compare(&pass, &referents, &found).at(Phase::Observe)?;
         let step = plan(standing, policies);
         let site = Site { host: &host, placement: &placement, policies, referents: &referents };
+        if self.is_settling(object, &step, policies) {
+            let waiting = "Waiting for external resource existence to be confirmed";
+            self.record(object, Severity::Normal, "PendingExternalResource", waiting).await;
+            return Ok(Requeue::Backoff);
+        }
+        let report = self.external.report(&site.pass(object), Some(&referents), &found);
+        if !matches!(step, Step::Missing | Step::Bar(_)) {
+            self.expose(object, &report).await?;
+        }
         if !matches!(step, Step::Create | Step::Missing | Step::Bar(_)) {
             // Ours and known to be there, so the finalizer goes on before anything else is done.
             self.keep(object, identity(object, &placement)).await?;
         }
         let may_tidy = policies.may_delete() && matches!(step, Step::Keep);
         if may_tidy {
-            let requeue = self.settle(object, &site, &found, Outlook::of(&placement)).await?;
+            let requeue = self.settle(object, report, Outlook::of(&placement)).await?;
             return self.tidy(object, &site, &found).await.map(|()| requeue);
         }
-        self.act(object, &site, step, found).await
+        self.act(object, &site, step, report).await
+    }
+
+    /// Whether what is absent was made just now, and may only not be shown yet.
+    fn is_settling(&self, object: &E::Managed, step: &Step<E::Change>, policies: Policies) -> bool {
+        let is_missed = match step {
+            Step::Create => true,
+            Step::Missing => !policies.only_observes(),
+            Step::Update(..) | Step::Keep | Step::Tolerate(_) | Step::Refuse(_) | Step::Bar(_) | Step::Wait => false,
+        };
+        is_missed && E::SAME_FOR_LIFE && creation::is_fresh(object, self.creation_grace, Timestamp::now())
     }
 
     /// Takes away what earlier states of the object left.
@@ -159,7 +190,7 @@ impl<E: External> Reconciler<E> {
         object: &mut E::Managed,
         site: &Site<'_, E>,
         step: Step<E::Change>,
-        found: E::Found,
+        report: Report<Observation<E>>,
     ) -> Result<Requeue, Failure> {
         let outlook = Outlook::of(site.placement);
         match step {
@@ -172,57 +203,22 @@ impl<E: External> Reconciler<E> {
                     None => self.update(object, site, &change, outlook).await,
                     Some(wait) => {
                         let outlook = outlook.not_yet("UpdateRequested", Some(text));
-                        self.settle(object, site, &found, outlook).await?;
+                        self.settle(object, report, outlook).await?;
                         Ok(Requeue::Held(wait))
                     }
                 }
             }
-            Step::Keep => self.settle(object, site, &found, outlook).await,
-            Step::Wait => self.settle(object, site, &found, outlook.not_yet("UpdateRequested", None)).await,
+            Step::Keep => self.settle(object, report, outlook).await,
+            Step::Wait => self.settle(object, report, outlook.not_yet("UpdateRequested", None)).await,
             Step::Tolerate(change) => {
                 let outlook = outlook.not_yet("UpdateRestricted", Some(change.to_string()));
-                self.settle(object, site, &found, outlook).await
+                self.settle(object, report, outlook).await
             }
-            Step::Refuse(refusal) => self.settle(object, site, &found, outlook.refusing(Some(refusal))).await,
+            Step::Refuse(refusal) => self.settle(object, report, outlook.refusing(Some(refusal))).await,
             Step::Bar(refusal) => Err(barred(&refusal)),
             Step::Missing => {
-                Err(Failure::new(Phase::Observe, anyhow!("external resource does not exist")).retry(Retry::Poll))
-            }
-        }
-    }
-
-    async fn create(&self, object: &mut E::Managed, site: &Site<'_, E>, outlook: Outlook) -> Result<Requeue, Failure> {
-        // What an earlier attempt left is ours; what appears during this one is not.
-        let before = Creation::of(object);
-        let mut changes = identity(object, site.placement);
-        let Record { annotations, leftover } =
-            self.external.record(&site.pass(object), site.referents).await.at(Phase::Create)?;
-        for (key, value) in annotations {
-            changes.annotate(object, key, value);
-        }
-        creation::begin(object, &mut changes);
-        let written = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish);
-        *object = written.map_err(|failure| failure.wish(Wish::creating()))?;
-        tracing::info!(object = object.full_name(), host = %site.placement.config, "creating");
-        let pass = Pass { creation: before, ..site.pass(object) };
-        match self.external.create(&pass, site.referents).await {
-            Ok(found) => {
-                let requested = "Successfully requested creation of external resource";
-                self.record(object, Severity::Normal, "CreatedExternalResource", requested).await;
-                self.settle(object, site, &found, outlook).await
-            }
-            Err(error) => {
-                let ended = match self.connector.effect(&error) {
-                    Effect::None => before != Creation::Open || !leftover,
-                    Effect::Untried => before != Creation::Open,
-                    Effect::Unknown => false,
-                };
-                if ended {
-                    let mut failed = Metadata::default();
-                    creation::fail(object, &mut failed);
-                    *object = publish::annotate(&self.client, object, &failed).await.at(Phase::Publish)?;
-                }
-                Err(Failure::new(Phase::Create, error).wish(Wish::creating()))
+                let absent = Failure::new(Phase::Observe, anyhow!("external resource does not exist"));
+                Err(absent.retry(Retry::Poll).without(Type::UpToDate))
             }
         }
     }
@@ -242,6 +238,8 @@ impl<E: External> Reconciler<E> {
             Failure::new(Phase::Update, error).wish(failed)
         })?;
         let remains = self.external.compare(&pass, site.referents, &found).at(Phase::Observe)?;
+        let report = self.external.report(&pass, Some(site.referents), &found);
+        self.expose(object, &report).await?;
         let requested = "Successfully requested update of external resource";
         self.record(object, Severity::Normal, "UpdatedExternalResource", requested).await;
         match remains {
@@ -249,34 +247,25 @@ impl<E: External> Reconciler<E> {
             Standing::Drifted(remains, refusal) => {
                 let text = remains.to_string();
                 let outlook = outlook.refusing(refusal).not_yet("UpdateRequested", Some(text.clone()));
-                self.settle(object, site, &found, outlook).await?;
+                self.settle(object, report, outlook).await?;
                 Ok(Requeue::Held(self.backoff.hold(&object.uid().to_owned(), text)))
             }
-            Standing::Refused(refusal) => self.settle(object, site, &found, outlook.refusing(Some(refusal))).await,
+            Standing::Refused(refusal) => self.settle(object, report, outlook.refusing(Some(refusal))).await,
             Standing::Absent | Standing::Underway | Standing::Settled | Standing::Barred(_) => {
-                self.settle(object, site, &found, outlook).await
+                self.settle(object, report, outlook).await
             }
         }
     }
 
     /// Publishes what was found. A refusal beside it is an error of the pass that leaves Ready as the host shows it.
-    async fn settle(
+    pub(crate) async fn settle(
         &self,
         object: &mut E::Managed,
-        site: &Site<'_, E>,
-        found: &E::Found,
+        report: Report<Observation<E>>,
         outlook: Outlook,
     ) -> Result<Requeue, Failure> {
-        let Report { observation, ready, conditions, annotations, details: _, complete, recheck } =
-            self.external.report(&site.pass(object), Some(site.referents), found);
-        let mut kept = Metadata::default();
-        for (key, value) in annotations {
-            kept.annotate(object, key, value);
-        }
-        if complete && Creation::of(object).is_incomplete() {
-            creation::succeed(object, &mut kept);
-        }
-        self.keep(object, kept).await.map_err(|failure| failure.wish(ready.clone()))?;
+        self.note_down(object, &report).await?;
+        let Report { observation, ready, conditions, annotations: _, details: _, complete, recheck } = report;
         let missing = |type_: &&Type| conditions.iter().all(|wish| wish.type_ != **type_);
         let removed = E::CONDITIONS.iter().filter(missing).copied().collect();
         let mut wishes = vec![ready];
@@ -285,7 +274,7 @@ impl<E: External> Reconciler<E> {
             wishes.extend(outlook.wishes());
         }
         wishes.extend(conditions);
-        self.publish(object, &News { wishes, removed, observation: Some(observation) }).await?;
+        self.publish(object, &News { wishes, removed, observation: Some(observation), handled: true }).await?;
         if let Some(refusal) = outlook.refusal {
             self.record(object, Severity::Warning, Phase::Update.reason(), &refusal.message).await;
         }
@@ -306,16 +295,23 @@ impl<E: External> Reconciler<E> {
         self.connector.connect(config).await.map_err(|error| Failure::new(Phase::Connect, error).wish(unknown()))
     }
 
-    /// Writes metadata that is not so yet.
-    async fn keep(&self, object: &mut E::Managed, changes: Metadata) -> Result<(), Failure> {
+    /// Brings the connection Secret up to date, if the object names one.
+    pub(crate) async fn expose(&self, object: &E::Managed, report: &Report<Observation<E>>) -> Result<(), Failure> {
+        self.secrets.publish(object, &report.details).await.at(Phase::Details)
+    }
+
+    /// Writes metadata that is not so yet. Of a finalizer that cannot be written there is no event.
+    pub(crate) async fn keep(&self, object: &mut E::Managed, changes: Metadata) -> Result<(), Failure> {
         if changes.is_empty() {
             return Ok(());
         }
-        let written = match changes.finalizer {
-            Some(_) => publish::metadata(&self.client, object, &changes).await,
-            None => publish::annotate(&self.client, object, &changes).await,
+        *object = match changes.finalizer {
+            Some(_) => {
+                let written = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish);
+                written.map_err(Failure::silently)?
+            }
+            None => publish::annotate(&self.client, object, &changes).await.at(Phase::Publish)?,
         };
-        *object = written.at(Phase::Publish)?;
         Ok(())
     }
 
@@ -345,12 +341,14 @@ impl<E: External> Reconciler<E> {
         } else {
             tracing::warn!(object = object.full_name(), %kind, message, "pass failed");
         }
-        self.record(object, Severity::Warning, failure.phase.reason(), &message).await;
+        if !failure.silent {
+            self.record(object, Severity::Warning, failure.phase.reason(), &message).await;
+        }
         let wishes = failure.wishes.iter().cloned().chain([Wish::sync_failed(message)]);
-        // Of what could not be made there is nothing more to tell, such as how far its image had come.
-        let mut removed = if failure.phase == Phase::Create { E::CONDITIONS.to_vec() } else { Vec::new() };
-        if failure.phase != Phase::Connect && says_unreachable(object) {
-            removed.push(Type::UpToDate);
+        let mut removed = failure.removed.clone();
+        if failure.phase == Phase::Create {
+            // Of what could not be made there is nothing more to tell, such as how far its image had come.
+            removed.extend(E::CONDITIONS);
         }
         if let Err(error) = self.publish(object, &News { removed, ..News::conditions(wishes) }).await {
             tracing::warn!(object = object.full_name(), error = error.message(), "cannot write status");
@@ -368,23 +366,26 @@ impl<E: External> Reconciler<E> {
     }
 }
 
+/// `status.atProvider` of a kind's objects.
+pub(crate) type Observation<E> = <<E as External>::Managed as Managed>::Observation;
+
 /// Where a pass takes place.
-struct Site<'a, E: External> {
+pub(crate) struct Site<'a, E: External> {
     host: &'a Arc<<E::Connector as Connect>::Host>,
-    placement: &'a Placement,
+    pub(crate) placement: &'a Placement,
     policies: Policies,
-    referents: &'a E::Referents,
+    pub(crate) referents: &'a E::Referents,
 }
 
 impl<E: External> Site<'_, E> {
-    fn pass<'b>(&'b self, object: &'b E::Managed) -> Pass<'b, E> {
+    pub(crate) fn pass<'b>(&'b self, object: &'b E::Managed) -> Pass<'b, E> {
         let Self { host, placement, policies, referents: _ } = *self;
         Pass { object, host, config: &placement.config, policies, creation: Creation::of(object) }
     }
 }
 
 /// What our metadata on the object should be, as far as it is not so yet.
-fn identity<K: Managed>(object: &K, placement: &Placement) -> Metadata {
+pub(crate) fn identity<K: Managed>(object: &K, placement: &Placement) -> Metadata {
     let mut changes = Metadata::default();
     changes.annotate(object, annotation::EXTERNAL_NAME, Some(object.external_name().to_owned()));
     changes.annotate(object, annotation::PLACEMENT, Some(placement.config.record()));
@@ -396,12 +397,6 @@ fn identity<K: Managed>(object: &K, placement: &Placement) -> Metadata {
         changes.finalizer = Some(true);
     }
     changes
-}
-
-/// Whether the status still says that the host is away.
-fn says_unreachable<K: Managed>(object: &K) -> bool {
-    let up_to_date = object.conditions().iter().find(|condition| condition.type_ == Type::UpToDate.as_str());
-    up_to_date.is_some_and(|condition| condition.reason == UNREACHABLE)
 }
 
 /// Whether the status says that the last attempt to make the object failed.
@@ -419,6 +414,7 @@ fn waiting(error: anyhow::Error) -> Failure {
 }
 
 fn barred(refusal: &Refusal) -> Failure {
-    let ready = Wish::new(Type::Ready, Status::False, refusal.reason).because(refusal.message.clone());
-    Failure::new(Phase::Observe, anyhow!(refusal.message.clone())).retry(Retry::Poll).wish(ready)
+    let wish = |type_| Wish::new(type_, Status::False, refusal.reason).because(refusal.message.clone());
+    let failure = Failure::new(Phase::Observe, anyhow!(refusal.message.clone())).retry(Retry::Poll);
+    failure.wish(wish(Type::Ready)).wish(wish(Type::UpToDate))
 }

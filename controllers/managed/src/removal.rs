@@ -59,7 +59,7 @@ impl<E: External> Reconciler<E> {
     pub(crate) async fn release(&self, object: &mut E::Managed) -> Result<Requeue, Failure> {
         let changes = Metadata { finalizer: Some(false), ..Metadata::default() };
         let written = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish);
-        written.map_err(|failure| failure.wish(Wish::deleting()))?;
+        written.map_err(|failure| failure.wish(Wish::deleting()).silently())?;
         Ok(self.let_go(object))
     }
 
@@ -73,6 +73,7 @@ impl<E: External> Reconciler<E> {
     pub fn forget(&self, object: &E::Managed) {
         self.external.forget(object);
         self.usages.forget(object.uid());
+        self.secrets.forget(object.uid());
         self.events.forget(object.uid());
         self.backoff.reset(&object.uid().to_owned());
     }

@@ -10,6 +10,8 @@ use apis::{
 use libvirt::{State, mirror::DomainEntry, xml::Element};
 use managed::external::{Pass, Report};
 
+use crate::details;
+
 use super::{Domains, Found, Surroundings, pending, power, render};
 
 impl Domains {
@@ -37,8 +39,9 @@ impl Domains {
             conditions.push(Wish::new(Type::GuestAgentConnected, status, reason));
         }
         let observation = observation(entry, found, pending);
+        let details = details::domain(pass.object, pass.host.uri(), &observation);
         let ready = ready(pass.object.spec.for_provider.run_strategy.unwrap_or_default(), entry, found);
-        Report { conditions, recheck: found.recheck, ..Report::of(observation, ready) }
+        Report { conditions, details, recheck: found.recheck, ..Report::of(observation, ready) }
     }
 
     fn pending(&self, pass: &Pass<'_, Self>, around: &Surroundings, found: &Found, entry: &DomainEntry) -> Vec<String> {

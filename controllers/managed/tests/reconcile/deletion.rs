@@ -94,15 +94,32 @@ async fn without_the_policy_delete_the_object_goes_and_the_thing_stays() {
 async fn a_finalizer_that_cannot_be_removed_is_tried_again() {
     let rig = Rig::deleted().await;
     rig.thing(Thing::Absent);
-    rig.server.fail("metadata: finalizers", 409);
+    rig.server.fail_times("metadata: finalizers", 409, 5);
     assert_eq!(rig.pass().await, Requeue::After(Duration::from_millis(200)));
-    assert_eq!(rig.log(), ["host: delete", "metadata: finalizers resourceVersion"]);
+    assert_eq!(rig.log().last().unwrap(), "metadata: finalizers resourceVersion");
     rig.server.fail("metadata: finalizers", 500);
     assert_eq!(rig.pass().await, seconds(1));
+    // The status tells it, and no event.
+    assert_eq!(rig.log(), ["host: delete", "metadata: finalizers resourceVersion", "status"]);
     assert_eq!(rig.conditions()[0], "Ready=False Deleting");
     assert_eq!(rig.finalizers(), [OURS]);
+    // A conflict with a writer that changed nothing of what a pass reads is over at once.
+    rig.server.fail("metadata: finalizers", 409);
     assert_eq!(rig.pass().await, Requeue::Never);
     assert_eq!(rig.object(), None);
+}
+
+#[tokio::test]
+async fn the_finalizer_of_an_orphan_that_cannot_be_removed_is_tried_again() {
+    let rig = Rig::deleted().await;
+    rig.policies(&["Observe"]);
+    rig.server.fail("metadata: finalizers", 500);
+    assert_eq!(rig.pass().await, seconds(1));
+    assert_eq!(rig.log(), ["metadata: finalizers resourceVersion", "status"]);
+    let failed = ["Ready=False Deleting", "Synced=False ReconcileError: cannot update managed resource: InternalError"];
+    assert_eq!(rig.conditions()[..2], failed);
+    assert_eq!(rig.pass().await, Requeue::Never);
+    assert_eq!((rig.object(), rig.fake.world().thing), (None, Thing::Settled));
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use apis::{
 };
 use managed::{
     creation::Creation,
-    external::{Connect, Deletion, Effect, External, Pass, Record, Refusal, Report, Retry, Standing},
+    external::{Connect, Deletion, Details, Effect, External, Pass, Record, Refusal, Report, Retry, Standing},
 };
 
 use crate::server::Log;
@@ -54,6 +54,10 @@ pub(crate) struct World {
     /// What a create that failed may have done.
     pub(crate) effect: Effect,
     pub(crate) forgotten: usize,
+    /// What the connection Secret of a thing that is there says.
+    pub(crate) details: Vec<(&'static str, &'static str)>,
+    /// What it says besides once something was made or changed.
+    pub(crate) born: Vec<(&'static str, &'static str)>,
 }
 
 /// The fake kind and connector: both see the same world.
@@ -98,6 +102,8 @@ impl Fake {
             leftover: false,
             effect: Effect::None,
             forgotten: 0,
+            details: Vec::new(),
+            born: Vec::new(),
         };
         Self { world: Arc::new(Mutex::new(world)), log }
     }
@@ -114,6 +120,8 @@ impl Fake {
         self.note(what);
         let mut world = self.world();
         world.thing = world.outcome.map_err(|error| anyhow!(error))?;
+        let born = std::mem::take(&mut world.born);
+        world.details.extend(born);
         Ok(world.thing)
     }
 }
@@ -203,13 +211,16 @@ impl External for Fake {
         deletion(&mut world.thing)
     }
 
-    fn report(&self, _: &Pass<'_, Self>, _: Option<&()>, found: &Thing) -> Report<PoolObservation> {
+    fn report(&self, pass: &Pass<'_, Self>, _: Option<&()>, found: &Thing) -> Report<PoolObservation> {
         let (ready, conditions) = match found {
             Thing::Underway => (Wish::creating(), vec![Wish::new(Type::Importing, Status::True, "Downloading")]),
             _ => (Wish::available(), Vec::new()),
         };
         let observation = PoolObservation { state: Some(format!("{found:?}")), ..PoolObservation::default() };
-        Report { conditions, complete: *found != Thing::Underway, ..Report::of(observation, ready) }
+        let is_shown = pass.object.spec.resource.write_connection_secret_to_ref.is_some() && *found != Thing::Absent;
+        let shown = if is_shown { self.world().details.clone() } else { Vec::new() };
+        let details = Details(shown.into_iter().map(|(key, value)| (key, value.into())).collect());
+        Report { conditions, details, complete: *found != Thing::Underway, ..Report::of(observation, ready) }
     }
 
     fn forget(&self, _: &Pool) {

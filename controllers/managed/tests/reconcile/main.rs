@@ -6,6 +6,8 @@
 mod deletion;
 mod fake;
 mod rig;
+mod rows;
+mod secret;
 mod server;
 mod trouble;
 mod upkeep;

@@ -6,6 +6,7 @@ use managed::{
     backoff::Backoff,
     events::Recorder,
     reconcile::{Outcome, Reconciler, Requeue},
+    secret::Secrets,
     usage::Usages,
 };
 use serde_json::{Value, json};
@@ -36,8 +37,10 @@ impl Rig {
             connector: Arc::new(fake.clone()),
             client: client.clone(),
             events: Recorder::new(client.clone(), "managed/pool".to_owned()),
-            usages: Arc::new(Usages::new(client)),
+            usages: Arc::new(Usages::new(client.clone())),
+            secrets: Secrets::new(client),
             backoff: Backoff::new(),
+            creation_grace: Duration::from_secs(30),
         };
         let rig = Self { server, fake, log, reconciler };
         rig.server.put(
@@ -69,8 +72,18 @@ impl Rig {
     /// An edit of the object by its user.
     pub(crate) fn edit(&self, change: impl FnOnce(&mut Value)) {
         let mut object = self.object().unwrap();
+        let (spec, deleted) = (object["spec"].clone(), object["metadata"]["deletionTimestamp"].clone());
         change(&mut object);
+        if (spec, deleted) != (object["spec"].clone(), object["metadata"]["deletionTimestamp"].clone()) {
+            object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_u64().unwrap() + 1);
+        }
         self.server.put(PATH, object);
+    }
+
+    /// The object was made long ago: what is absent now is not still to come.
+    pub(crate) fn age(&self) {
+        self.annotate("crossplane.io/external-create-succeeded", "2026-01-01T00:00:00Z");
+        self.annotate("crossplane.io/external-create-pending", "2026-01-01T00:00:00Z");
     }
 
     pub(crate) fn annotate(&self, key: &str, value: &str) {

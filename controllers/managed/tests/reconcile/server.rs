@@ -23,8 +23,8 @@ pub(crate) struct Server {
 struct State {
     objects: BTreeMap<String, Value>,
     version: u64,
-    /// The next write whose line in the log begins so is answered with this code.
-    failure: Option<(String, u16)>,
+    /// The next writes whose lines in the log begin so are answered with this code, so many of them.
+    failure: Option<(String, u16, usize)>,
 }
 
 impl Server {
@@ -56,7 +56,12 @@ impl Server {
 
     /// Lets the next write whose line in the log begins so fail with this code.
     pub(crate) fn fail(&self, line: &str, code: u16) {
-        self.state().failure = Some((line.to_owned(), code));
+        self.fail_times(line, code, 1);
+    }
+
+    /// The same for several writes.
+    pub(crate) fn fail_times(&self, line: &str, code: u16, times: usize) {
+        self.state().failure = Some((line.to_owned(), code, times));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -76,11 +81,18 @@ impl Server {
     fn serve(&self, method: &Method, path: &str, body: &Value) -> Result<(u16, Value), u16> {
         let mut state = self.state();
         if method == Method::GET {
+            if path.contains("/secrets/") {
+                self.log.lock().unwrap().push("GET secrets".to_owned());
+            }
             return state.objects.get(path).map(|object| (200, object.clone())).ok_or(404);
         }
         let line = describe(method, path, body);
         self.log.lock().unwrap().push(line.clone());
-        if let Some((_, code)) = state.failure.take_if(|(prefix, _)| line.starts_with(prefix.as_str())) {
+        if let Some((_, code, times)) = state.failure.as_mut().filter(|(prefix, ..)| line.starts_with(prefix.as_str()))
+        {
+            let code = *code;
+            *times -= 1;
+            state.failure.take_if(|(.., times)| *times == 0);
             return Err(code);
         }
         if method == Method::POST {

@@ -26,8 +26,8 @@ async fn a_create_is_recorded_before_it_is_made_and_its_success_before_its_statu
             "POST providerconfigusages",
             "metadata: external-create-pending external-name finalizers instance ownership provider-config resourceVersion",
             "host: create",
-            "event Normal CreatedExternalResource",
             "metadata: external-create-succeeded",
+            "event Normal CreatedExternalResource",
             "status",
         ]
     );
@@ -190,7 +190,7 @@ async fn a_paused_object_is_left_alone_until_it_is_not() {
         assert_eq!(rig.pass().await, Requeue::Never);
         assert_eq!(rig.log(), ["event Normal ReconciliationPaused", "status"]);
         assert!(rig.conditions()[1].starts_with("Synced=False ReconcilePaused: Reconciliation is paused"));
-        assert_eq!(rig.conditions()[0], READY);
+        assert_eq!([rig.conditions()[0].as_str(), &rig.conditions()[2]], [READY, "UpToDate=Unknown ReconcilePaused"]);
         rig.edit(|object| {
             object["spec"]["managementPolicies"] = json!(["*"]);
             object["metadata"]["annotations"]["crossplane.io/paused"] = json!("false");
@@ -212,9 +212,98 @@ async fn an_object_that_only_observes_says_that_there_is_nothing() {
 
     rig.thing(Thing::Foreign);
     assert_eq!(rig.pass().await, Requeue::Poll);
-    let foreign =
-        ["Ready=False ForeignObject: it is not ours", "Synced=False ReconcileError: observe failed: it is not ours"];
+    let foreign = [
+        "Ready=False ForeignObject: it is not ours",
+        "Synced=False ReconcileError: observe failed: it is not ours",
+        "UpToDate=False ForeignObject: it is not ours",
+    ];
     assert_eq!(rig.conditions(), foreign);
+
+    // Of what is not there any more it is not said that it is as wished.
+    rig.thing(Thing::Settled);
+    rig.pass().await;
+    assert_eq!(rig.conditions(), [READY, SYNCED, UP_TO_DATE]);
+    rig.thing(Thing::Absent);
+    rig.pass().await;
+    assert_eq!(rig.conditions(), [READY, absent]);
+}
+
+#[tokio::test]
+async fn what_is_absent_right_after_its_creation_is_waited_for() {
+    let rig = Rig::made().await;
+    let before = rig.conditions();
+    rig.thing(Thing::Absent);
+    for delay in [1, 2] {
+        assert_eq!(rig.pass().await, seconds(delay));
+    }
+    assert_eq!(rig.log(), ["event Normal PendingExternalResource"]);
+    assert_eq!(rig.conditions(), before);
+    rig.age();
+    assert_eq!(rig.pass().await, Requeue::Poll);
+    assert!(rig.log().contains(&"host: create".to_owned()));
+    // A deletion does not wait: there the look-up is sure.
+    let rig = Rig::deleted().await;
+    rig.thing(Thing::Absent);
+    assert_eq!(rig.pass().await, Requeue::Never);
+    assert_eq!(rig.object(), None);
+}
+
+#[tokio::test]
+async fn a_request_to_reconcile_a_paused_object_is_handled_when_it_is_not_paused_any_more() {
+    let rig = Rig::made().await;
+    rig.annotate("crossplane.io/paused", "true");
+    rig.annotate("crossplane.io/reconcile-requested-at", "monday");
+    rig.pass().await;
+    assert_eq!(rig.log(), ["event Normal ReconciliationPaused", "status"]);
+    assert_eq!(rig.object().unwrap()["status"]["lastHandledReconcileAt"], json!(null));
+    rig.annotate("crossplane.io/paused", "false");
+    rig.pass().await;
+    assert_eq!(rig.log(), ["event Normal ReconcileRequestHandled", "status"]);
+    assert_eq!(rig.object().unwrap()["status"]["lastHandledReconcileAt"], json!("monday"));
+}
+
+#[tokio::test]
+async fn a_paused_object_whose_host_is_away_after_the_pause_says_what_is_known_of_it() {
+    let rig = Rig::made().await;
+    rig.annotate("crossplane.io/paused", "true");
+    rig.pass().await;
+    rig.annotate("crossplane.io/paused", "false");
+    rig.fake.world().blind = true;
+    rig.pass().await;
+    assert_eq!(rig.conditions(), [READY, "Synced=False ReconcileError: observe failed: the host does not say"]);
+}
+
+#[tokio::test]
+async fn a_condition_that_somebody_else_wrote_meanwhile_stays() {
+    let rig = Rig::made().await;
+    let old = rig.object().unwrap();
+    let theirs =
+        json!({"type": "Audited", "status": "True", "reason": "Fine", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    rig.edit(|object| object["status"]["conditions"].as_array_mut().unwrap().push(theirs));
+    rig.thing(Thing::Refused);
+    // The pass still has the object as it was before.
+    assert_eq!(rig.pass_on(old).await, Requeue::Poll);
+    assert_eq!(rig.log(), ["status", "status", "event Warning CannotUpdateExternalResource"]);
+    assert_eq!(rig.conditions()[0], "Audited=True Fine");
+    assert_eq!(rig.conditions()[3], "UpToDate=False ShrinkRefused: it never shrinks");
+}
+
+#[tokio::test]
+async fn an_object_that_somebody_touches_all_the_time_is_made_and_finished_all_the_same() {
+    let rig = Rig::new();
+    for (write, left) in [("metadata: external-create-pending", 4), ("status", 4)] {
+        rig.server.fail_times(write, 409, left);
+        rig.pass().await;
+    }
+    assert_eq!(rig.log().iter().filter(|line| *line == "host: create").count(), 1);
+    assert_eq!(rig.conditions(), [READY, SYNCED, UP_TO_DATE]);
+
+    let rig = Rig::new();
+    let old = rig.object().unwrap();
+    rig.edit(|object| object["metadata"]["annotations"] = json!({"example.org/touched": "1"}));
+    assert_eq!(rig.pass_on(old).await, Requeue::Poll);
+    assert_eq!(rig.annotation("example.org/touched").as_deref(), Some("1"));
+    assert_eq!(rig.conditions(), [READY, SYNCED, UP_TO_DATE]);
 }
 
 #[tokio::test]

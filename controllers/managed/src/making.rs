@@ -1,0 +1,92 @@
+//! Making what is not there: the half of a pass that creates.
+
+use anyhow::Context;
+use apis::{Managed, condition::Wish};
+
+use crate::{
+    creation::{self, Creation},
+    events::Severity,
+    external::{Connect, Effect, External, Pass, Record, Report},
+    failure::{At, Failure, Phase},
+    outlook::Outlook,
+    publish::{self, Metadata},
+    reconcile::{Observation, Reconciler, Requeue, Site, identity},
+};
+
+/// What is said when the end of a create cannot be written down.
+const CRITICAL: &str = "cannot update critical annotations";
+
+impl<E: External> Reconciler<E> {
+    pub(crate) async fn create(
+        &self,
+        object: &mut E::Managed,
+        site: &Site<'_, E>,
+        outlook: Outlook,
+    ) -> Result<Requeue, Failure> {
+        // What an earlier attempt left is ours; what appears during this one is not.
+        let before = Creation::of(object);
+        let leftover = self.begin(object, site).await?;
+        tracing::info!(object = object.full_name(), host = %site.placement.config, "creating");
+        let pass = Pass { creation: before, ..site.pass(object) };
+        match self.external.create(&pass, site.referents).await {
+            Ok(found) => {
+                let report = self.external.report(&site.pass(object), Some(site.referents), &found);
+                self.note_down(object, &report).await?;
+                self.expose(object, &report).await.map_err(|failure| failure.wish(Wish::creating()))?;
+                let requested = "Successfully requested creation of external resource";
+                self.record(object, Severity::Normal, "CreatedExternalResource", requested).await;
+                self.settle(object, report, outlook).await
+            }
+            Err(error) => {
+                let ended = match self.connector.effect(&error) {
+                    Effect::None => before != Creation::Open || !leftover,
+                    Effect::Untried => before != Creation::Open,
+                    Effect::Unknown => false,
+                };
+                if ended {
+                    let mut failed = Metadata::default();
+                    creation::fail(object, &mut failed);
+                    self.persist(object, &failed).await?;
+                }
+                Err(Failure::new(Phase::Create, error).wish(Wish::creating()))
+            }
+        }
+    }
+
+    /// Writes down that a create begins, provided nobody else did since the object was read. Says whether an earlier attempt left something.
+    async fn begin(&self, object: &mut E::Managed, site: &Site<'_, E>) -> Result<bool, Failure> {
+        let mut changes = identity(object, site.placement);
+        let Record { annotations, leftover } =
+            self.external.record(&site.pass(object), site.referents).await.at(Phase::Create)?;
+        for (key, value) in annotations {
+            changes.annotate(object, key, value);
+        }
+        creation::begin(object, &mut changes);
+        let written = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish);
+        *object = written.map_err(|failure| failure.wish(Wish::creating()))?;
+        Ok(leftover)
+    }
+
+    /// Writes down what the object's annotations are to say by now: above all, that a create succeeded.
+    pub(crate) async fn note_down(
+        &self,
+        object: &mut E::Managed,
+        report: &Report<Observation<E>>,
+    ) -> Result<(), Failure> {
+        let mut kept = Metadata::default();
+        for (key, value) in &report.annotations {
+            kept.annotate(object, key, value.clone());
+        }
+        if report.complete && Creation::of(object).is_incomplete() {
+            creation::succeed(object, &mut kept);
+            return self.persist(object, &kept).await;
+        }
+        self.keep(object, kept).await.map_err(|failure| failure.wish(report.ready.clone()))
+    }
+
+    async fn persist(&self, object: &mut E::Managed, changes: &Metadata) -> Result<(), Failure> {
+        let written = publish::persist(&self.client, object, changes).await.context(CRITICAL).at(Phase::Publish);
+        *object = written.map_err(|failure| failure.wish(Wish::creating()))?;
+        Ok(())
+    }
+}
