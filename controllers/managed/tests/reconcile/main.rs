@@ -9,3 +9,4 @@ mod rig;
 mod server;
 mod trouble;
 mod upkeep;
+mod usages;
