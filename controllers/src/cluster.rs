@@ -82,7 +82,7 @@ pub struct Cluster {
     /// The configs of the cluster.
     pub cluster_configs: Store<ClusterProviderConfig>,
     /// Who uses which config.
-    pub users: Users,
+    pub users: Arc<Users>,
 }
 
 impl Cluster {

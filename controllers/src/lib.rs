@@ -31,5 +31,6 @@ pub mod provider_config;
 pub mod references;
 pub mod serve;
 pub mod storage;
+pub mod usages;
 pub mod users;
 pub mod volume;

@@ -25,6 +25,7 @@ use kube::{
     },
 };
 use libvirt::{Facts, HostState, Key, Kind};
+use managed::events::{Recorder, Severity};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use tokio::{
@@ -32,19 +33,33 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::{cluster::Cluster, hosts::Connector};
+use crate::{
+    cluster::Cluster,
+    hosts::Connector,
+    usages::{self, Sweep},
+};
 
 const FINALIZER: &str = "in-use.crossplane.io";
 /// How long changes are gathered before the configs are gone through.
 const GATHER: Duration = Duration::from_millis(50);
 /// How often they are gone through when nothing is heard.
 const REGULARLY: Duration = Duration::from_mins(1);
+/// How soon they are after a failure.
+const AFTER_FAILURE: Duration = Duration::from_secs(30);
+/// How soon they are while one waits for its last object: that objects go is not heard here.
+const WHILE_BLOCKED: Duration = Duration::from_secs(2);
+/// How long the writes of one config may take.
+const LIMIT: Duration = Duration::from_mins(2);
+/// What a config that is in use says while it is to be deleted.
+const BLOCKED: &str = "Blocking deletion while usages still exist";
 
 /// Keeps the status of all configs.
 pub struct Configs {
     client: Client,
     cluster: Arc<Cluster>,
     connector: Arc<Connector>,
+    /// For events on configs, and on those of the cluster.
+    events: [Recorder; 2],
     changes: mpsc::UnboundedSender<()>,
     /// The kinds that have been listed once. (A store's own waiting wakes one waiter only.)
     listed: watch::Sender<HashSet<String>>,
@@ -58,7 +73,8 @@ impl Configs {
         connector: Arc<Connector>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<()>) {
         let (changes, changed) = mpsc::unbounded_channel();
-        (Arc::new(Self { client, cluster, connector, changes, listed: watch::Sender::default() }), changed)
+        let events = [recorder::<ProviderConfig>(&client), recorder::<ClusterProviderConfig>(&client)];
+        (Arc::new(Self { client, cluster, connector, events, changes, listed: watch::Sender::default() }), changed)
     }
 
     /// Waits until configs of both kinds, and their usages, have been listed.
@@ -104,6 +120,7 @@ impl Configs {
         self.listed().await;
         let mut listeners: HashMap<Key, AbortHandle> = HashMap::new();
         let mut known: Vec<ConfigId> = Vec::new();
+        let mut sweep = Sweep::new(self.client.clone(), self.cluster.clone());
         loop {
             let configs = self.cluster.all_configs();
             if configs != known {
@@ -112,12 +129,11 @@ impl Configs {
                 known.clone_from(&configs);
             }
             self.attend(&configs, &mut listeners);
+            let mut soon = sweep.run().await.unwrap_or(REGULARLY);
             for config in &configs {
-                if let Err(error) = self.one(config).await {
-                    tracing::warn!(%config, error = format!("{error:#}"), "cannot write the config's status");
-                }
+                soon = soon.min(self.look_after(config).await);
             }
-            let _ = tokio::time::timeout(REGULARLY, changed.recv()).await;
+            let _ = tokio::time::timeout(soon, changed.recv()).await;
             tokio::time::sleep(GATHER).await;
             while changed.try_recv().is_ok() {}
         }
@@ -155,15 +171,27 @@ impl Configs {
         }
     }
 
-    async fn one(&self, id: &ConfigId) -> anyhow::Result<()> {
+    /// Keeps one config, and answers how soon that is to be done again.
+    async fn look_after(&self, config: &ConfigId) -> Duration {
+        let kept = tokio::time::timeout(LIMIT, self.one(config)).await;
+        match kept.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {} s", LIMIT.as_secs()))) {
+            Ok(soon) => soon,
+            Err(error) => {
+                tracing::warn!(%config, error = format!("{error:#}"), "cannot write the config's status");
+                AFTER_FAILURE
+            }
+        }
+    }
+
+    async fn one(&self, id: &ConfigId) -> anyhow::Result<Duration> {
         match id.kind {
             ConfigKind::ProviderConfig => {
-                let Some(config) = self.cluster.config(id) else { return Ok(()) };
+                let Some(config) = self.cluster.config(id) else { return Ok(REGULARLY) };
                 let api: Api<ProviderConfig> = Api::namespaced(self.client.clone(), &id.namespace);
                 self.keep(&api, &*config, config.status.as_ref(), id).await
             }
             ConfigKind::ClusterProviderConfig => {
-                let Some(config) = self.cluster.cluster_config(id) else { return Ok(()) };
+                let Some(config) = self.cluster.cluster_config(id) else { return Ok(REGULARLY) };
                 let api: Api<ClusterProviderConfig> = Api::all(self.client.clone());
                 self.keep(&api, &*config, config.status.as_ref(), id).await
             }
@@ -177,22 +205,23 @@ impl Configs {
         config: &K,
         status: Option<&ProviderConfigStatus>,
         id: &ConfigId,
-    ) -> anyhow::Result<()>
+    ) -> anyhow::Result<Duration>
     where
         K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
     {
-        let users = self.cluster.users.of(id);
+        let deleting = config.meta().deletion_timestamp.is_some();
+        let users = self.users(id, deleting);
+        let blocked = deleting && (users > 0 || !self.cluster.is_read());
         let finalizers: Vec<String> = config.finalizers().to_vec();
-        let (has, deleting) =
-            (finalizers.iter().any(|finalizer| finalizer == FINALIZER), config.meta().deletion_timestamp.is_some());
-        if has == deleting && (users == 0 || !deleting) {
+        let has = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
+        if has == deleting && !blocked {
             let mut wished: Vec<String> = finalizers.into_iter().filter(|finalizer| finalizer != FINALIZER).collect();
             wished.extend((!deleting).then(|| FINALIZER.to_owned()));
             let patch = json!({ "metadata": { "resourceVersion": config.resource_version(), "finalizers": wished } });
             return match api.patch(&id.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
                 // Somebody wrote first; the watch brings us back.
-                Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Ok(()),
-                written => Ok(written.map(drop)?),
+                Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Ok(REGULARLY),
+                written => Ok(written.map(|_| REGULARLY)?),
             };
         }
         let old = status.cloned().unwrap_or_default();
@@ -202,7 +231,23 @@ impl Configs {
                 json!({ "status": { "users": wished.users, "host": wished.host, "conditions": wished.conditions } });
             api.patch_status(&id.name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
         }
-        Ok(())
+        if deleting && users > 0 {
+            let [own, cluster] = &self.events;
+            let events = match id.kind {
+                ConfigKind::ProviderConfig => own,
+                ConfigKind::ClusterProviderConfig => cluster,
+            };
+            events.record_on(config, Severity::Warning, "UsageAccounting", BLOCKED).await;
+        }
+        Ok(if blocked { WHILE_BLOCKED } else { REGULARLY })
+    }
+
+    /// How many objects keep a config from going. An object without its usage may be one whose namespace goes.
+    fn users(&self, id: &ConfigId, deleting: bool) -> usize {
+        match usages::count(&self.cluster, id) {
+            0 if deleting => usages::held_objects(&self.cluster, id),
+            count => count,
+        }
     }
 
     fn status(
@@ -217,8 +262,7 @@ impl Configs {
         let mut conditions: Vec<Condition> = old.conditions.clone();
         condition::set(&mut conditions, &ready, generation, Timestamp::now());
         if meta.deletion_timestamp.is_some() && users > 0 {
-            let blocked = Wish::new(Type::Terminating, Status::True, "InUse")
-                .because("Blocking deletion while usages still exist");
+            let blocked = Wish::new(Type::Terminating, Status::True, "InUse").because(BLOCKED);
             condition::set(&mut conditions, &blocked, generation, Timestamp::now());
         }
         let host = facts.map(|facts| observation(&facts)).or_else(|| old.host.clone());
@@ -248,10 +292,13 @@ impl Configs {
 
 /// Takes out what nobody here reads.
 fn drop_unread<K: Resource>(object: &mut K) {
-    let meta = object.meta_mut();
-    meta.managed_fields = None;
-    meta.owner_references = None;
-    meta.labels = None;
+    object.meta_mut().managed_fields = None;
+}
+
+/// What writes events under the name of controller-runtime's controller of these configs.
+fn recorder<K: Resource<DynamicType = ()>>(client: &Client) -> Recorder {
+    let controller = format!("providerconfig/{}.{}", K::kind(&()).to_lowercase(), K::group(&()));
+    Recorder::new(client.clone(), controller)
 }
 
 fn observation(facts: &Facts) -> HostObservation {

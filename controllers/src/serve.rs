@@ -140,7 +140,7 @@ fn shelves() -> (Arc<Cluster>, Writers) {
         networks: shelf(networks.0),
         configs: configs.0,
         cluster_configs: cluster_configs.0,
-        users: Users::default(),
+        users: Arc::new(Users::default()),
     };
     let writers = Writers {
         domains: domains.1,
@@ -213,7 +213,7 @@ impl Kinds {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let Self { client, cluster, connector, key, args, .. } = &self;
-        let usages = Arc::new(Usages::new(client.clone()));
+        let usages = Arc::new(Usages::new(client.clone(), cluster.users.clone()));
         let waker = cluster.clone();
         let limits = fetch::Limits { stall: args.image_stall_timeout, ..fetch::Limits::default() };
         let imports = Arc::new(Imports::new(limits, move |owner| waker.wake_owner(owner)));

@@ -1,14 +1,13 @@
-//! Who uses which config: the names of the usages, which are all that is kept of them.
+//! Who uses which config: the names of the usages, which is all that is kept of most of them.
 
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use apis::{ProviderConfigUsage, placement::ConfigId};
 use kube::runtime::watcher::Event;
-
-type Names = HashMap<ConfigId, HashSet<Box<str>>>;
+use managed::usage::{self, Shown};
 
 /// The usages of all configs, as the watch last showed them.
 #[derive(Debug, Default)]
@@ -16,26 +15,48 @@ pub struct Users(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    names: Names,
+    table: Table,
     /// The list that is coming in; it counts only when it is whole.
-    listed: Names,
+    listed: Table,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    names: HashMap<ConfigId, HashMap<Box<str>, State>>,
+    /// The few that may be left by objects that are gone: those without a controller, and those that are held and being deleted.
+    odd: HashMap<Box<str>, Arc<ProviderConfigUsage>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// As it is to be.
+    Settled,
+    /// It has our finalizer, and is otherwise not as it is to be.
+    Held,
+    /// Anything else.
+    Loose,
 }
 
 impl Users {
     /// How many objects use a config.
     pub fn of(&self, config: &ConfigId) -> usize {
-        self.lock().names.get(config).map_or(0, HashSet::len)
+        self.lock().table.names.get(config).map_or(0, HashMap::len)
+    }
+
+    /// The usages that their objects may have left behind.
+    pub fn odd(&self) -> Vec<Arc<ProviderConfigUsage>> {
+        self.lock().table.odd.values().cloned().collect()
     }
 
     /// Takes in what the watch shows.
     pub fn apply(&self, event: &Event<ProviderConfigUsage>) {
-        let Known { names, listed } = &mut *self.lock();
+        let Known { table, listed } = &mut *self.lock();
         match event {
-            Event::Apply(usage) => put(names, usage),
-            Event::Delete(usage) => take(names, &name(usage)),
-            Event::Init => *listed = Names::new(),
-            Event::InitApply(usage) => put(listed, usage),
-            Event::InitDone => *names = std::mem::take(listed),
+            Event::Apply(usage) => table.put(usage),
+            Event::Delete(usage) => table.take(&name(usage)),
+            Event::Init => *listed = Table::default(),
+            Event::InitApply(usage) => listed.put(usage),
+            Event::InitDone => *table = std::mem::take(listed),
         }
     }
 
@@ -44,31 +65,64 @@ impl Users {
     }
 }
 
-fn put(names: &mut Names, usage: &ProviderConfigUsage) {
-    let name = name(usage);
-    // It may have named another config before.
-    take(names, &name);
-    let namespace = usage.metadata.namespace.as_deref().unwrap_or_default();
-    let config = ConfigId::resolve(&usage.spec.provider_config_ref, namespace);
-    names.entry(config).or_default().insert(name);
+impl Shown for Users {
+    fn is_settled(&self, config: &ConfigId, namespace: &str, uid: &str) -> bool {
+        let known = self.lock();
+        let state = known.table.names.get(config).and_then(|of| of.get(full_name(namespace, uid).as_ref()));
+        state == Some(&State::Settled)
+    }
+
+    fn is_held(&self, namespace: &str, uid: &str) -> bool {
+        let (known, name) = (self.lock(), full_name(namespace, uid));
+        known.table.names.values().any(|of| of.get(&name).is_some_and(|state| *state != State::Loose))
+    }
 }
 
-fn take(names: &mut Names, name: &str) {
-    names.retain(|_, of| {
-        of.remove(name);
-        !of.is_empty()
-    });
+impl Table {
+    fn put(&mut self, usage: &ProviderConfigUsage) {
+        let (config, name) = (config(usage), name(usage));
+        // It may have named another config before.
+        self.take(&name);
+        let held = usage::is_held(&usage.metadata);
+        let state = match held {
+            true if usage::is_settled(usage) => State::Settled,
+            true => State::Held,
+            false => State::Loose,
+        };
+        let leaving = held && usage.metadata.deletion_timestamp.is_some();
+        if leaving || !usage::has_controller(&usage.metadata) {
+            self.odd.insert(name.clone(), Arc::new(usage.clone()));
+        }
+        self.names.entry(config).or_default().insert(name, state);
+    }
+
+    fn take(&mut self, name: &str) {
+        self.odd.remove(name);
+        self.names.retain(|_, of| {
+            of.remove(name);
+            !of.is_empty()
+        });
+    }
+}
+
+/// The config that a usage is of.
+pub fn config(usage: &ProviderConfigUsage) -> ConfigId {
+    ConfigId::resolve(&usage.spec.provider_config_ref, usage.metadata.namespace.as_deref().unwrap_or_default())
 }
 
 fn name(usage: &ProviderConfigUsage) -> Box<str> {
     let meta = &usage.metadata;
-    let (namespace, name) = (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+    full_name(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+}
+
+fn full_name(namespace: &str, name: &str) -> Box<str> {
     format!("{namespace}/{name}").into()
 }
 
 #[cfg(test)]
 mod tests {
     use apis::managed::ConfigKind;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
     use serde_json::json;
 
     use super::*;
@@ -111,5 +165,56 @@ mod tests {
         assert_eq!(counts(&users), [1, 0]);
         users.apply(&Event::InitDone);
         assert_eq!(counts(&users), [0, 1]);
+    }
+
+    /// The same as it is written and kept.
+    fn settled() -> ProviderConfigUsage {
+        let mut settled = usage("1", "a");
+        let owner = json!([{"apiVersion": "v1", "kind": "Pool", "name": "p", "uid": "1", "controller": true}]);
+        let labels =
+            json!({"crossplane.io/provider-config": "a", "crossplane.io/provider-config-kind": "ProviderConfig"});
+        settled.metadata.owner_references = serde_json::from_value(owner).unwrap();
+        settled.metadata.labels = serde_json::from_value(labels).unwrap();
+        settled.metadata.finalizers = Some(vec![usage::FINALIZER.to_owned()]);
+        settled
+    }
+
+    /// Whether it is settled, whether it is held, and how many are odd.
+    fn shown(usage: ProviderConfigUsage) -> (bool, bool, usize) {
+        let users = Users::default();
+        let config = config(&usage);
+        users.apply(&Event::Apply(usage));
+        (users.is_settled(&config, "n", "1"), users.is_held("n", "1"), users.odd().len())
+    }
+
+    #[test]
+    fn a_usage_is_settled_as_it_is_written_and_odd_when_its_object_may_have_left_it() {
+        let changed = |change: fn(&mut ObjectMeta)| {
+            let mut usage = settled();
+            change(&mut usage.metadata);
+            shown(usage)
+        };
+        assert_eq!(shown(settled()), (true, true, 0));
+        assert_eq!(changed(|meta| meta.labels = None), (false, true, 0));
+        assert_eq!(changed(|meta| meta.finalizers = None), (false, false, 0));
+        assert_eq!(changed(|meta| meta.owner_references = None), (false, true, 1));
+        assert_eq!(changed(|meta| meta.owner_references.as_mut().unwrap()[0].uid = "2".to_owned()), (false, true, 0));
+        let mut leaving = settled();
+        leaving.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
+        assert_eq!(shown(leaving.clone()), (false, true, 1));
+        leaving.metadata.finalizers = Some(vec!["other".to_owned()]);
+        assert_eq!(shown(leaving), (false, false, 0));
+    }
+
+    #[test]
+    fn what_has_gone_or_was_mended_is_odd_no_more() {
+        let users = Users::default();
+        users.apply(&Event::Apply(usage("1", "a")));
+        assert_eq!(users.odd(), [Arc::new(usage("1", "a"))]);
+        users.apply(&Event::Apply(settled()));
+        assert_eq!(users.odd(), []);
+        users.apply(&Event::Apply(usage("1", "a")));
+        users.apply(&Event::Delete(usage("1", "a")));
+        assert_eq!((users.odd(), counts(&users)), (vec![], [0, 0]));
     }
 }

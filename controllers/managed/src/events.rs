@@ -1,7 +1,7 @@
 //! Events on objects, as core/v1: Crossplane grants its providers no rights on `events.k8s.io`, which kube's own recorder writes.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     hash::{DefaultHasher, Hash, Hasher},
     sync::Mutex,
     time::{Duration, Instant},
@@ -14,7 +14,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
 use kube::{
-    Api, Client,
+    Api, Client, Resource,
     api::{Patch, PatchParams, PostParams},
 };
 use serde_json::json;
@@ -59,13 +59,38 @@ impl Recorder {
 
     /// Writes an event on the object, or counts up the one that said the same. An event that cannot be written is logged and forgotten.
     pub async fn record<K: Managed>(&self, object: &K, severity: Severity, reason: &'static str, message: &str) {
-        let key = (object.uid().into(), digest(reason, message));
-        let api: Api<Event> =
-            Api::namespaced(self.client.clone(), object.meta().namespace.as_deref().unwrap_or_default());
+        let annotations = [("external-name".to_owned(), object.external_name().to_owned())].into();
+        self.write(&reference(object), Some(annotations), severity, (reason, message)).await;
+    }
+
+    /// The same on an object that is not managed. An event on an object of no namespace is written into the namespace `default`.
+    pub async fn record_on<K>(&self, object: &K, severity: Severity, reason: &'static str, message: &str)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        self.write(&reference(object), None, severity, (reason, message)).await;
+    }
+
+    async fn write(
+        &self,
+        object: &ObjectReference,
+        annotations: Option<BTreeMap<String, String>>,
+        severity: Severity,
+        (reason, message): (&'static str, &str),
+    ) {
+        let key = (object.uid.as_deref().unwrap_or_default().into(), digest(reason, message));
+        let namespace = object.namespace.as_deref().unwrap_or("default");
+        let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let written = match self.count(key) {
             Counted::Quiet => return,
             Counted::First(name) => {
-                let event = self.event(object, severity, (reason, message), name);
+                let metadata = ObjectMeta {
+                    name: Some(name),
+                    namespace: Some(namespace.to_owned()),
+                    annotations,
+                    ..ObjectMeta::default()
+                };
+                let event = self.event(object, metadata, severity, (reason, message));
                 api.create(&PostParams::default(), &event).await
             }
             Counted::Again(name, count) => {
@@ -74,7 +99,7 @@ impl Recorder {
             }
         };
         if let Err(error) = written {
-            tracing::debug!(object = object.full_name(), reason, %error, "cannot write event");
+            tracing::debug!(object = object.name, reason, %error, "cannot write event");
         }
     }
 
@@ -101,31 +126,17 @@ impl Recorder {
         Counted::First(name)
     }
 
-    fn event<K: Managed>(
+    fn event(
         &self,
-        object: &K,
+        object: &ObjectReference,
+        metadata: ObjectMeta,
         severity: Severity,
         (reason, message): (&str, &str),
-        name: String,
     ) -> Event {
-        let meta = object.meta();
         let now = Time(Timestamp::now());
         Event {
-            metadata: ObjectMeta {
-                name: Some(name),
-                namespace: meta.namespace.clone(),
-                annotations: Some([("external-name".to_owned(), object.external_name().to_owned())].into()),
-                ..ObjectMeta::default()
-            },
-            involved_object: ObjectReference {
-                api_version: Some(K::api_version(&()).into_owned()),
-                kind: Some(K::kind(&()).into_owned()),
-                name: meta.name.clone(),
-                namespace: meta.namespace.clone(),
-                uid: meta.uid.clone(),
-                resource_version: meta.resource_version.clone(),
-                ..ObjectReference::default()
-            },
+            metadata,
+            involved_object: object.clone(),
             type_: Some(match severity {
                 Severity::Normal => "Normal".to_owned(),
                 Severity::Warning => "Warning".to_owned(),
@@ -142,6 +153,19 @@ impl Recorder {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Recent>> {
         self.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
+    let meta = object.meta();
+    ObjectReference {
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
+        name: meta.name.clone(),
+        namespace: meta.namespace.clone(),
+        uid: meta.uid.clone(),
+        resource_version: meta.resource_version.clone(),
+        ..ObjectReference::default()
     }
 }
 

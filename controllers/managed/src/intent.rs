@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use crate::plan::Policies;
 
+/// Kubernetes' finalizer of a deletion in the foreground. It waits for the object's usage, and the usage waits for us.
+const FOREGROUND: &str = "foregroundDeletion";
+
 /// The first decision of a pass.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Intent {
@@ -53,7 +56,8 @@ impl Intent {
         if !policies.may_delete() {
             return Self::Orphan;
         }
-        if finalizers.len() > 1 { Self::WaitForOthers } else { Self::Delete(policies) }
+        let is_foreign = |finalizer: &String| finalizer != FINALIZER && finalizer != FOREGROUND;
+        if finalizers.iter().any(is_foreign) { Self::WaitForOthers } else { Self::Delete(policies) }
     }
 }
 

@@ -5,7 +5,8 @@
 //!   1 intent   pure   paused? deleting? policies                      intent
 //!   2 place    pure   which host                                      External::neighbours, Connect::place
 //!   3 track    kube   the config is in use                            usage
-//!   4 connect  cache  the host, or at once that it is away            Connect::connect
+//!   4 connect  cache  the host, or at once that it is away;           Connect::connect
+//!              kube   from then on the usage is held                  usage
 //!   5 resolve  cache  referents                                       External::resolve
 //!   6 find     mirror what the host has                               External::find
 //!   7 compare  pure   wishes against found; plan: the step            External::compare, plan

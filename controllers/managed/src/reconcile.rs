@@ -111,7 +111,10 @@ impl<E: External> Reconciler<E> {
                 Ok(Requeue::Never)
             }
             Intent::Invalid(message) => Err(Failure::new(Phase::Policies, anyhow!(message)).retry(Retry::Never)),
-            Intent::Gone => Ok(self.let_go(object)),
+            Intent::Gone => {
+                self.usages.let_go(object).await;
+                Ok(self.let_go(object))
+            }
             Intent::Orphan => self.release(object).await,
             Intent::WaitForOthers => Ok(Requeue::Backoff),
             Intent::Delete(policies) => self.remove(object, policies).await,
@@ -137,6 +140,7 @@ impl<E: External> Reconciler<E> {
         let placement = self.place(object)?;
         self.usages.track(object, &placement.config).await.at(Phase::Connect)?;
         let host = self.connect(&placement.config).await?;
+        self.usages.hold(object).await.at(Phase::Connect)?;
         let referents = self.external.resolve(object, &placement.config).await.map_err(waiting)?;
         let creation = Creation::of(object);
         let pass = Pass { object, host: &host, config: &placement.config, policies, creation };

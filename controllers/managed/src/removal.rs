@@ -60,6 +60,7 @@ impl<E: External> Reconciler<E> {
         let changes = Metadata { finalizer: Some(false), ..Metadata::default() };
         let written = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish);
         written.map_err(|failure| failure.wish(Wish::deleting()).silently())?;
+        self.usages.let_go(object).await;
         Ok(self.let_go(object))
     }
 

@@ -24,7 +24,8 @@ async fn the_finalizer_goes_only_when_a_look_up_said_absent() {
     assert_eq!(rig.conditions()[..2], ["Ready=False Deleting", "Synced=True ReconcileSuccess"]);
     assert_eq!(rig.finalizers(), [OURS]);
     assert_eq!(rig.pass().await, Requeue::Never);
-    assert_eq!(rig.log(), ["host: delete", "metadata: finalizers resourceVersion"]);
+    let done = ["host: delete", "metadata: finalizers resourceVersion", "PATCH providerconfigusages"];
+    assert_eq!(rig.log(), done);
     assert_eq!((rig.object(), rig.fake.world().forgotten), (None, 1));
 }
 
@@ -86,7 +87,7 @@ async fn without_the_policy_delete_the_object_goes_and_the_thing_stays() {
     rig.policies(&["Observe", "Create", "Update"]);
     rig.fake.world().away = true;
     assert_eq!(rig.pass().await, Requeue::Never);
-    assert_eq!(rig.log(), ["metadata: finalizers resourceVersion"]);
+    assert_eq!(rig.log(), ["metadata: finalizers resourceVersion", "PATCH providerconfigusages"]);
     assert_eq!((rig.object(), rig.fake.world().thing), (None, Thing::Settled));
 }
 

@@ -11,3 +11,4 @@ mod secret;
 mod server;
 mod trouble;
 mod upkeep;
+mod usages;

@@ -1,28 +1,51 @@
 //! One object, the server it is on, the host it is about, and a reconciler between them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use apis::placement::ConfigId;
 use managed::{
     backoff::Backoff,
     events::Recorder,
     reconcile::{Outcome, Reconciler, Requeue},
     secret::Secrets,
-    usage::Usages,
+    usage::{Shown, Usages},
 };
 use serde_json::{Value, json};
 
 use crate::{
-    fake::{Fake, Thing},
+    fake::{self, Fake, Thing},
     server::{Log, Server},
 };
 
 const PATH: &str = "/apis/libvirt.m.nourspeed.io/v1alpha1/namespaces/n/pools/p";
+
+/// Whether a watch has shown the object's usage, written and held.
+#[derive(Default)]
+pub(crate) struct Watched(pub(crate) AtomicBool);
+
+impl Shown for Watched {
+    fn is_settled(&self, config: &ConfigId, namespace: &str, uid: &str) -> bool {
+        *config == fake::config() && self.is_held(namespace, uid)
+    }
+
+    fn is_held(&self, namespace: &str, uid: &str) -> bool {
+        (namespace, uid) == ("n", "u") && self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// The rig. The object's last pass and everything before it can be asked about.
 pub(crate) struct Rig {
     pub(crate) server: Server,
     pub(crate) fake: Fake,
     pub(crate) log: Log,
+    /// What a watch has shown of usages: nothing yet.
+    pub(crate) shown: Arc<Watched>,
     reconciler: Reconciler<Fake>,
 }
 
@@ -31,18 +54,9 @@ impl Rig {
     pub(crate) fn new() -> Self {
         let log = Log::default();
         let (server, fake) = (Server::new(log.clone()), Fake::new(log.clone()));
-        let client = server.client();
-        let reconciler = Reconciler {
-            external: fake.clone(),
-            connector: Arc::new(fake.clone()),
-            client: client.clone(),
-            events: Recorder::new(client.clone(), "managed/pool".to_owned()),
-            usages: Arc::new(Usages::new(client.clone())),
-            secrets: Secrets::new(client),
-            backoff: Backoff::new(),
-            creation_grace: Duration::from_secs(30),
-        };
-        let rig = Self { server, fake, log, reconciler };
+        let shown = Arc::new(Watched::default());
+        let reconciler = reconciler(&server, &fake, &shown);
+        let rig = Self { server, fake, log, shown, reconciler };
         rig.server.put(
             PATH,
             json!({
@@ -67,6 +81,14 @@ impl Rig {
         let rig = Self::made().await;
         rig.edit(|object| object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z"));
         rig
+    }
+
+    /// The same with a reconciler that knows nothing yet, and a watch that has shown nothing.
+    pub(crate) fn restarted(self) -> Self {
+        let Self { server, fake, log, shown: _, reconciler: _ } = self;
+        let shown = Arc::new(Watched::default());
+        let reconciler = reconciler(&server, &fake, &shown);
+        Self { server, fake, log, shown, reconciler }
     }
 
     /// An edit of the object by its user.
@@ -149,6 +171,20 @@ impl Rig {
 
     pub(crate) fn thing(&self, thing: Thing) {
         self.fake.world().thing = thing;
+    }
+}
+
+fn reconciler(server: &Server, fake: &Fake, shown: &Arc<Watched>) -> Reconciler<Fake> {
+    let client = server.client();
+    Reconciler {
+        external: fake.clone(),
+        connector: Arc::new(fake.clone()),
+        client: client.clone(),
+        events: Recorder::new(client.clone(), "managed/pool".to_owned()),
+        usages: Arc::new(Usages::new(client.clone(), shown.clone())),
+        secrets: Secrets::new(client),
+        backoff: Backoff::new(),
+        creation_grace: Duration::from_secs(30),
     }
 }
 

@@ -68,6 +68,7 @@ async fn the_secret_is_there_before_the_thing_and_filled_when_it_is_made() {
         rig.log(),
         [
             "POST providerconfigusages",
+            "PATCH providerconfigusages",
             "GET secrets",
             "POST secrets",
             "metadata: external-create-pending external-name finalizers instance ownership provider-config resourceVersion",
@@ -157,7 +158,13 @@ async fn a_secret_of_somebody_else_is_left_alone_and_nothing_is_made() {
         assert_eq!(rig.pass().await, seconds(1));
         assert_eq!(
             rig.log(),
-            ["POST providerconfigusages", "GET secrets", "event Warning CannotPublishConnectionDetails", "status"]
+            [
+                "POST providerconfigusages",
+                "PATCH providerconfigusages",
+                "GET secrets",
+                "event Warning CannotPublishConnectionDetails",
+                "status"
+            ]
         );
         let refused = format!("Synced=False ReconcileError: cannot create or update connection secret: {why}");
         assert_eq!((rig.conditions(), rig.server.get(PATH)), (vec![refused], before));

@@ -54,6 +54,10 @@ impl Server {
         self.state().objects.get(path).cloned()
     }
 
+    pub(crate) fn remove(&self, path: &str) {
+        self.state().objects.remove(path);
+    }
+
     /// Lets the next write whose line in the log begins so fail with this code.
     pub(crate) fn fail(&self, line: &str, code: u16) {
         self.fail_times(line, code, 1);

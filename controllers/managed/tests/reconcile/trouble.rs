@@ -22,6 +22,7 @@ async fn a_create_that_fails_is_recorded_and_tried_again_after_1_2_and_4_seconds
         rig.log(),
         [
             "POST providerconfigusages",
+            "PATCH providerconfigusages",
             "metadata: external-create-pending external-name finalizers instance ownership provider-config resourceVersion",
             "host: create",
             "metadata: external-create-failed",
@@ -153,7 +154,15 @@ async fn an_object_without_a_place_or_a_referent_says_what_it_waits_for() {
     let rig = Rig::new();
     rig.fake.world().waits = Some("Pool q");
     assert_eq!(rig.pass().await, Requeue::Poll);
-    assert_eq!(rig.log(), ["POST providerconfigusages", "event Warning CannotResolveResourceReferences", "status"]);
+    assert_eq!(
+        rig.log(),
+        [
+            "POST providerconfigusages",
+            "PATCH providerconfigusages",
+            "event Warning CannotResolveResourceReferences",
+            "status"
+        ]
+    );
     assert_eq!(rig.conditions(), ["Synced=False ReconcileError: cannot resolve references: waiting for Pool q"]);
 }
 
@@ -171,7 +180,15 @@ async fn what_is_not_ours_is_neither_claimed_nor_touched() {
     let rig = Rig::new();
     rig.thing(Thing::Foreign);
     assert_eq!(rig.pass().await, Requeue::Poll);
-    assert_eq!(rig.log(), ["POST providerconfigusages", "event Warning CannotObserveExternalResource", "status"]);
+    assert_eq!(
+        rig.log(),
+        [
+            "POST providerconfigusages",
+            "PATCH providerconfigusages",
+            "event Warning CannotObserveExternalResource",
+            "status"
+        ]
+    );
     let foreign = [
         "Ready=False ForeignObject: it is not ours",
         "Synced=False ReconcileError: observe failed: it is not ours",
@@ -185,6 +202,7 @@ async fn what_is_not_ours_is_neither_claimed_nor_touched() {
 async fn a_conflict_at_any_write_of_a_create_is_tried_again_without_a_word() {
     let writes = [
         ("POST providerconfigusages", AGAIN),
+        ("PATCH providerconfigusages", AGAIN),
         ("metadata: external-create-pending", Requeue::Poll),
         ("metadata: external-create-succeeded", Requeue::Poll),
         ("status", Requeue::Poll),
@@ -264,7 +282,7 @@ async fn a_finalizer_that_cannot_be_added_is_told_by_the_status_alone() {
     rig.server.fail("metadata: external-name finalizers", 500);
     assert_eq!(rig.pass().await, seconds(1));
     let written = "metadata: external-name finalizers instance provider-config resourceVersion";
-    assert_eq!(rig.log(), ["POST providerconfigusages", written, "status"]);
+    assert_eq!(rig.log(), ["POST providerconfigusages", "PATCH providerconfigusages", written, "status"]);
     assert_eq!(rig.conditions(), ["Synced=False ReconcileError: cannot update managed resource: InternalError"]);
     assert_eq!(rig.pass().await, Requeue::Poll);
     assert_eq!(rig.finalizers(), ["finalizer.managedresource.crossplane.io"]);

@@ -24,6 +24,7 @@ async fn a_create_is_recorded_before_it_is_made_and_its_success_before_its_statu
         rig.log(),
         [
             "POST providerconfigusages",
+            "PATCH providerconfigusages",
             "metadata: external-create-pending external-name finalizers instance ownership provider-config resourceVersion",
             "host: create",
             "metadata: external-create-succeeded",
@@ -71,6 +72,7 @@ async fn what_is_there_already_as_wished_is_claimed_without_a_create() {
         rig.log(),
         [
             "POST providerconfigusages",
+            "PATCH providerconfigusages",
             "metadata: external-name finalizers instance provider-config resourceVersion",
             "status",
         ]
@@ -205,7 +207,15 @@ async fn an_object_that_only_observes_says_that_there_is_nothing() {
     let rig = Rig::new();
     rig.policies(&["Observe"]);
     assert_eq!(rig.pass().await, Requeue::Poll);
-    assert_eq!(rig.log(), ["POST providerconfigusages", "event Warning CannotObserveExternalResource", "status"]);
+    assert_eq!(
+        rig.log(),
+        [
+            "POST providerconfigusages",
+            "PATCH providerconfigusages",
+            "event Warning CannotObserveExternalResource",
+            "status"
+        ]
+    );
     let absent = "Synced=False ReconcileError: observe failed: external resource does not exist";
     assert_eq!(rig.conditions(), [absent]);
     assert_eq!(rig.finalizers(), [""; 0]);
