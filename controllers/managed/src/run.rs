@@ -115,7 +115,7 @@ impl<E: External> Runner<E> {
         let poll = poll_interval(&object, self.pace.poll);
         let delay = match requeue {
             Requeue::Never => None,
-            Requeue::Poll => Some(jitter(poll, seed(&object))),
+            Requeue::Poll => Some(jitter(poll, 10, seed(&object))),
             Requeue::After(delay) => Some(delay.min(poll)),
             // The reconciler has turned it into a delay already.
             Requeue::Backoff | Requeue::Held(_) => Some(poll),
