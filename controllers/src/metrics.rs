@@ -1,6 +1,10 @@
 //! Figures: Crossplane's and controller-runtime's names, and per host what libvirt costs.
 
-use std::{fmt::Write, sync::Arc, time::Duration};
+use std::{
+    fmt::Write,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use apis::{
     Managed,
@@ -17,6 +21,7 @@ use prometheus_client::{
     metrics::{
         counter::Counter,
         family::Family,
+        gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
     registry::Registry,
@@ -40,6 +45,11 @@ struct Controller {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Election {
+    name: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
     method: String,
     code: String,
@@ -51,21 +61,32 @@ pub struct Metrics {
     passes: Family<Pass, Counter>,
     seconds: Family<Controller, Histogram>,
     requests: Family<Request, Counter>,
+    leads: Family<Election, Gauge>,
+    /// How long the figures of objects are good for, and the last ones.
+    every: Duration,
+    objects: Mutex<Option<(Instant, String)>>,
 }
 
 impl Metrics {
-    /// Nothing counted yet.
-    pub fn new() -> Self {
+    /// Nothing counted yet. Objects will be counted anew when the last count is older than this.
+    pub fn new(every: Duration) -> Self {
         let passes = Family::<Pass, Counter>::default();
         let seconds = Family::<Controller, Histogram>::new_with_constructor(|| {
             Histogram::new(exponential_buckets(0.001, 4.0, 9))
         });
         let requests = Family::<Request, Counter>::default();
+        let leads = Family::<Election, Gauge>::default();
         let mut registry = Registry::default();
         registry.register("controller_runtime_reconcile", "Passes over objects", passes.clone());
         registry.register("controller_runtime_reconcile_time_seconds", "How long a pass took", seconds.clone());
         registry.register("rest_client_requests", "Requests to the Kubernetes API server", requests.clone());
-        Self { registry: Mutex::new(registry), passes, seconds, requests }
+        registry.register("leader_election_master_status", "Whether this process leads", leads.clone());
+        Self { registry: Mutex::new(registry), passes, seconds, requests, leads, every, objects: Mutex::default() }
+    }
+
+    /// Whether this process leads by this election.
+    pub fn leads(&self, name: &'static str, leads: bool) {
+        self.leads.get_or_create(&Election { name }).set(i64::from(leads));
     }
 
     /// Counts a pass.
@@ -82,16 +103,22 @@ impl Metrics {
         let registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // Writing to a string does not fail.
         let _ = encode(&mut counted, &registry);
-        let mut text = String::new();
-        objects(&mut text, cluster);
+        let mut text = self.objects(cluster);
+        queues(&mut text, cluster);
         hosts(&mut text, cluster, connector);
         text + &counted
     }
-}
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
+    /// What has to be counted object by object.
+    fn objects(&self, cluster: &Cluster) -> String {
+        let mut last = self.objects.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some((_, text)) = last.as_ref().filter(|(counted, _)| counted.elapsed() < self.every) {
+            return text.clone();
+        }
+        let mut text = String::new();
+        objects(&mut text, cluster);
+        *last = Some((Instant::now(), text.clone()));
+        text
     }
 }
 
@@ -141,26 +168,37 @@ fn objects(text: &mut String, cluster: &Cluster) {
             "The number of managed resources in Synced=True state",
         ),
     ];
-    let mut depth = Figure::new("workqueue_depth", "gauge", "How many objects wait for a pass");
-    kind(&mut figures, &mut depth, &cluster.domains);
-    kind(&mut figures, &mut depth, &cluster.volumes);
-    kind(&mut figures, &mut depth, &cluster.pools);
-    kind(&mut figures, &mut depth, &cluster.cloud_inits);
-    kind(&mut figures, &mut depth, &cluster.networks);
+    kind(&mut figures, &cluster.domains);
+    kind(&mut figures, &cluster.volumes);
+    kind(&mut figures, &cluster.pools);
+    kind(&mut figures, &cluster.cloud_inits);
+    kind(&mut figures, &cluster.networks);
     for figure in figures {
         figure.write(text);
     }
+}
+
+fn queues(text: &mut String, cluster: &Cluster) {
+    let mut depth = Figure::new("workqueue_depth", "gauge", "How many objects wait for a pass");
+    queue(&mut depth, &cluster.domains);
+    queue(&mut depth, &cluster.volumes);
+    queue(&mut depth, &cluster.pools);
+    queue(&mut depth, &cluster.cloud_inits);
+    queue(&mut depth, &cluster.networks);
     depth.write(text);
 }
 
-fn kind<K: Managed>(figures: &mut [Figure; 3], depth: &mut Figure, shelf: &Shelf<K>) {
+fn queue<K: Managed>(depth: &mut Figure, shelf: &Shelf<K>) {
+    depth.add(format!("name=\"{}\"", controller::<K>()), number(shelf.queue.depth()));
+}
+
+fn kind<K: Managed>(figures: &mut [Figure; 3], shelf: &Shelf<K>) {
     let gvk = format!("gvk=\"{}/{}, Kind={}\"", K::group(&()), K::version(&()), K::kind(&()));
     let objects = shelf.store.state();
     let with = |type_| objects.iter().filter(|object| condition::is_true(object.conditions(), type_)).count();
     for (figure, count) in figures.iter_mut().zip([objects.len(), with(Type::Ready), with(Type::Synced)]) {
         figure.add(gvk.clone(), number(count));
     }
-    depth.add(format!("name=\"{}\"", controller::<K>()), number(shelf.queue.depth()));
 }
 
 fn hosts(text: &mut String, cluster: &Cluster, connector: &Connector) {
