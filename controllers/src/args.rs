@@ -1,26 +1,51 @@
 //! The command line, as people and Crossplane's `DeploymentRuntimeConfigs` write it.
+//!
+//! Go providers read theirs with kingpin, so this one takes kingpin's forms as well (`--no-debug`, `--debug=true`), and each flag from
+//! the environment too: its own variable, or `PROVIDER_LIBVIRT_` with the flag's name. What stands on the command line counts first.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, time::Duration};
 
 use apis::{managed::ProviderConfigReference, placement::parse_record, quantity::parse_span};
-use clap::Parser;
+use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, builder::Resettable, error::ErrorKind};
+use managed::lease::Timing;
 
 /// Makes libvirt hosts declarable: Domain, Volume, Pool, CloudInit and Network objects become true on the hosts that `ProviderConfigs` name.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "provider-libvirt", version, max_term_width = 100)]
+#[command(name = "provider-libvirt", version, max_term_width = 100, args_override_self = true)]
 pub struct Args {
     /// Log every step of every pass
-    #[arg(short, long, env = "DEBUG")]
+    #[arg(short, long, env = "DEBUG", default_value = "false", value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     pub debug: bool,
-    /// How often each object and each host is looked at for changes that libvirt announces to nobody
-    #[arg(long, env = "POLL", default_value = "1m", value_parser = span, alias = "poll-interval")]
+    /// How often each object and each host is looked at for changes that libvirt announces to nobody. An object's own annotation crossplane.io/poll-interval counts for the object
+    #[arg(long, env = "POLL", default_value = "1m", value_parser = second_or_more, alias = "poll-interval")]
     pub poll: Duration,
+    /// No object is looked at more often than this, whatever its annotation and --poll say
+    #[arg(long, env = "MIN_POLL_INTERVAL", default_value = "1s", value_parser = second_or_more)]
+    pub min_poll_interval: Duration,
+    /// By how many per cent of it a poll is early or late at random, so that not all come at once
+    #[arg(long, env = "POLL_JITTER_PERCENTAGE", default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=50))]
+    pub poll_jitter_percentage: u8,
+    /// How often the figures of how many objects exist, are Ready and are Synced are counted anew
+    #[arg(long, env = "POLL_STATE_METRIC", default_value = "5s", value_parser = span)]
+    pub poll_state_metric: Duration,
     /// How often everything is gone through again, whatever the objects' own poll intervals
-    #[arg(short, long, env = "SYNC", default_value = "1h", value_parser = span)]
+    #[arg(short, long, env = "SYNC", default_value = "1h", value_parser = second_or_more)]
     pub sync: Duration,
-    /// How many objects of a kind are worked on at once
-    #[arg(long, env = "MAX_RECONCILE_RATE", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    /// How many passes over objects may begin in a second, all kinds together (ten seconds' worth at once after a rest), and how many objects of a kind are worked on at once
+    #[arg(long, env = "MAX_RECONCILE_RATE", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub max_reconcile_rate: u16,
+    /// Of several providers on one cluster, let one work: the holder of the Lease crossplane-leader-election-provider-libvirt. The others wait, and take over when it ends
+    #[arg(short, long, env = "LEADER_ELECTION", default_value = "true", value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub leader_election: bool,
+    /// How long others wait after the leader's last renewal
+    #[arg(long, env = "LEADER_ELECTION_LEASE_DURATION", default_value = "60s", value_parser = span, hide = true)]
+    pub leader_election_lease_duration: Duration,
+    /// How long the leader works on without a renewal
+    #[arg(long, env = "LEADER_ELECTION_RENEW_DEADLINE", default_value = "50s", value_parser = span, hide = true)]
+    pub leader_election_renew_deadline: Duration,
+    /// How often the lease is renewed, or asked for
+    #[arg(long, env = "LEADER_ELECTION_RETRY_PERIOD", default_value = "2s", value_parser = span, hide = true)]
+    pub leader_election_retry_period: Duration,
     /// The config of objects that name none: ProviderConfig/NAME or ClusterProviderConfig/NAME
     #[arg(long, env = "DEFAULT_PROVIDER_CONFIG", value_parser = parse_record)]
     pub default_provider_config: Option<ProviderConfigReference>,
@@ -33,50 +58,134 @@ pub struct Args {
     /// Where /healthz and /readyz are served
     #[arg(long, env = "HEALTH_PROBE_BIND_ADDRESS", default_value = ":8081", value_parser = address)]
     pub health_probe_bind_addr: SocketAddr,
-    /// The namespace of the provider itself, where the Secret provider-libvirt-ownership is kept. Default: that of the kubeconfig
+    /// The namespace of the provider itself, where the Secret provider-libvirt-ownership and the Lease are kept. Default: that of the kubeconfig
     #[arg(long, env = "POD_NAMESPACE")]
     pub namespace: Option<String>,
+    #[command(flatten)]
+    unused: Unused,
+}
+
+/// What runtime configs that several providers share give to all of them. Refusing it would keep this one from starting.
+#[derive(Clone, Debug, clap::Args)]
+struct Unused {
+    /// Management policies are always honoured
+    #[arg(long, env = "ENABLE_MANAGEMENT_POLICIES", value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set, hide = true)]
+    enable_management_policies: Option<bool>,
+    /// Change logs are not written
+    #[arg(long, env = "ENABLE_CHANGE_LOGS", value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set, hide = true)]
+    enable_changelogs: Option<bool>,
+    /// Change logs are not written
+    #[arg(long, env = "CHANGELOGS_SOCKET_PATH", hide = true)]
+    changelogs_socket_path: Option<String>,
+    /// Secrets are read by name and never kept
+    #[arg(long, env = "ENABLE_SECRET_CACHE", value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set, hide = true)]
+    enable_secret_cache: Option<bool>,
+}
+
+impl Args {
+    /// Reads a command line, its program first, and the environment.
+    ///
+    /// # Errors
+    /// With what is wrong and what would be right, or with the help that was asked for.
+    pub fn read(
+        line: impl IntoIterator<Item = OsString>,
+        environment: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, clap::Error> {
+        let declared = Self::command();
+        let mut line = line.into_iter();
+        let mut whole: Vec<OsString> = line.next().into_iter().collect();
+        whole.extend(declared.get_arguments().filter_map(|arg| from_environment(arg, &environment)));
+        whole.extend(line.map(|word| negated(&declared, &word).unwrap_or(word)));
+        let mut command = declared.mut_args(show_variables);
+        let mut matches = command.try_get_matches_from_mut(whole)?;
+        let args = Self::from_arg_matches_mut(&mut matches)?;
+        args.timing().check().map_err(|wrong| command.error(ErrorKind::ValueValidation, wrong))?;
+        Ok(args)
+    }
+
+    /// How patient a leader and its followers are.
+    pub fn timing(&self) -> Timing {
+        Timing {
+            lease: self.leader_election_lease_duration,
+            renew: self.leader_election_renew_deadline,
+            retry: self.leader_election_retry_period,
+        }
+    }
+
+    /// What was given and has no effect, each with why.
+    pub fn without_effect(&self) -> Vec<&'static str> {
+        let Unused { enable_management_policies, enable_changelogs, changelogs_socket_path, enable_secret_cache } =
+            &self.unused;
+        let all = [
+            (
+                enable_management_policies.is_some(),
+                "--enable-management-policies has no effect: management policies are always honoured",
+            ),
+            (enable_changelogs.is_some(), "--enable-changelogs has no effect: change logs are not written"),
+            (changelogs_socket_path.is_some(), "--changelogs-socket-path has no effect: change logs are not written"),
+            (
+                enable_secret_cache.is_some(),
+                "--enable-secret-cache has no effect: Secrets are read by name and never kept",
+            ),
+        ];
+        all.into_iter().filter(|(given, _)| *given).map(|(_, why)| why).collect()
+    }
+}
+
+/// The variables that a flag may come from, the first of those that are set counts.
+fn variables(arg: &Arg) -> impl Iterator<Item = String> {
+    let own = arg.get_long().map(|long| format!("PROVIDER_LIBVIRT_{}", long.to_uppercase().replace('-', "_")));
+    let common = arg.get_env().map(|name| name.to_string_lossy().into_owned());
+    own.into_iter().chain(common)
+}
+
+/// The flag as the environment has it, written as on a command line. An empty variable is none, as for kingpin.
+fn from_environment(arg: &Arg, environment: impl Fn(&str) -> Option<OsString>) -> Option<OsString> {
+    let value = variables(arg).filter_map(|name| environment(&name)).find(|value| !value.is_empty())?;
+    let mut word = OsString::from(format!("--{}=", arg.get_long()?));
+    word.push(value);
+    Some(word)
+}
+
+/// Variables are read by [`from_environment`]; to the command they are only words of its help.
+fn show_variables(arg: Arg) -> Arg {
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let Some(name) = arg.get_env().map(|name| name.to_string_lossy().into_owned()) else { return arg };
+    arg.help(format!("{help} [env: {name}]")).env(Resettable::Reset)
+}
+
+/// kingpin's other way to say `--debug=false`: `--no-debug`.
+fn negated(command: &Command, word: &OsString) -> Option<OsString> {
+    let name = word.to_str()?.strip_prefix("--no-")?;
+    let is_boolean =
+        |arg: &Arg| arg.get_long() == Some(name) && arg.get_num_args().is_some_and(|count| count.min_values() == 0);
+    command.get_arguments().any(is_boolean).then(|| format!("--{name}=false").into())
+}
+
+/// What Go's `strconv.ParseBool` takes.
+fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!("{text:?} is neither true nor false")),
+    }
 }
 
 fn span(text: &str) -> Result<Duration, String> {
+    at_least(Duration::from_millis(100), text)
+}
+
+fn second_or_more(text: &str) -> Result<Duration, String> {
+    at_least(Duration::from_secs(1), text)
+}
+
+fn at_least(least: Duration, text: &str) -> Result<Duration, String> {
     let span = parse_span(text).ok_or_else(|| format!("{text:?} is not a duration: write it like 30s, 1m30s or 1h"))?;
-    if span < Duration::from_millis(100) { Err("shorter than 100ms".to_owned()) } else { Ok(span) }
+    if span < least { Err(format!("shorter than {least:?}")) } else { Ok(span) }
 }
 
 /// An address as Go programs take it: `:8080` is every address.
 fn address(text: &str) -> Result<SocketAddr, String> {
     let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
     full.parse().map_err(|_| format!("{text:?} is not an address: write it like :8080 or 127.0.0.1:8080"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_flags_are_read_as_go_programs_write_them() {
-        let args = Args::try_parse_from([
-            "provider-libvirt",
-            "--poll=90s",
-            "--metrics-addr",
-            ":9090",
-            "--default-provider-config=ClusterProviderConfig/a",
-        ])
-        .unwrap();
-        assert_eq!(args.poll, Duration::from_secs(90));
-        assert_eq!(args.metrics_bind_address.to_string(), "0.0.0.0:9090");
-        assert_eq!(args.default_provider_config.unwrap().name, "a");
-    }
-
-    #[test]
-    fn a_wrong_value_is_refused_with_what_is_right() {
-        let error =
-            |args: &[&str]| Args::try_parse_from([&["provider-libvirt"], args].concat()).unwrap_err().to_string();
-        assert!(error(&["--poll=soon"]).contains("\"soon\" is not a duration: write it like 30s, 1m30s or 1h"));
-        assert!(
-            error(&["--metrics-addr=here"])
-                .contains("\"here\" is not an address: write it like :8080 or 127.0.0.1:8080")
-        );
-        assert!(error(&["--max-reconcile-rate=0"]).contains("0 is not in 1..=1000"));
-    }
 }

@@ -30,13 +30,18 @@ pub async fn load(client: &Client, namespace: &str) -> anyhow::Result<Key> {
 
 fn fresh() -> anyhow::Result<Secret> {
     let mut bytes = vec![0; Key::MIN_LEN];
-    let provider = rustls::crypto::ring::default_provider();
-    let random: &dyn SecureRandom = provider.secure_random;
-    random.fill(&mut bytes).map_err(|_| anyhow::anyhow!("the system has no random numbers"))?;
+    random(&mut bytes)?;
     Ok(Secret {
         metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
         data: Some([(FIELD.to_owned(), ByteString(bytes))].into()),
         immutable: Some(true),
         ..Secret::default()
     })
+}
+
+/// Fills with bytes that nobody can guess.
+pub(crate) fn random(bytes: &mut [u8]) -> anyhow::Result<()> {
+    let provider = rustls::crypto::ring::default_provider();
+    let random: &dyn SecureRandom = provider.secure_random;
+    random.fill(bytes).map_err(|_| anyhow::anyhow!("the system has no random numbers"))
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! serve ── one managed::Runner a kind ──▶ Domains, Volumes, Pools, CloudInits, Networks
-//!   │                                        │ render (pure) ▶ wishes ▶ libvirt::diff, overlay
+//!   │ (once it leads: leader)                │ render (pure) ▶ wishes ▶ libvirt::diff, overlay
 //!   ├── cluster: stores and queues ◀─────────┤ resolve: referents from the stores
 //!   ├── provider_config: usage, health       │
 //!   └── hosts: config ▶ libvirt::Host ◀──────┘ find (mirror), create, update, delete
@@ -21,6 +21,7 @@ pub mod domain;
 pub mod hosts;
 pub mod http;
 pub mod key;
+pub mod leader;
 pub mod mark;
 pub mod metrics;
 pub mod network;

@@ -2,13 +2,15 @@
 
 use std::{io::IsTerminal, process::ExitCode};
 
-use clap::Parser;
 use provider_libvirt::{args::Args, serve};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::read(std::env::args_os(), |name| std::env::var_os(name)).unwrap_or_else(|error| error.exit());
     log(args.debug);
+    for warning in args.without_effect() {
+        tracing::warn!("{warning}");
+    }
     let run = || {
         // One provider of cryptography in the whole process, chosen before anyone asks for it.
         let _ = rustls::crypto::ring::default_provider().install_default();

@@ -3,7 +3,10 @@
 mod lives;
 mod requests;
 
-use std::fmt::Write;
+use std::{
+    fmt::Write,
+    time::{Duration, Instant},
+};
 
 use apis::{
     Managed,
@@ -16,6 +19,7 @@ use prometheus_client::{
     metrics::{
         counter::Counter,
         family::Family,
+        gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
     registry::Registry,
@@ -46,6 +50,11 @@ struct Queue {
     name: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Election {
+    name: &'static str,
+}
+
 /// All figures of the process.
 pub struct Metrics {
     registry: Mutex<Registry>,
@@ -59,6 +68,10 @@ pub struct Metrics {
     /// The lives of objects.
     lives: Lives,
     workers: u16,
+    leads: Family<Election, Gauge>,
+    /// How long the figures of objects are good for, and the last ones.
+    every: Duration,
+    objects: Mutex<Option<(Instant, String)>>,
 }
 
 /// A histogram of durations for each set of labels, from a millisecond to a minute.
@@ -67,8 +80,9 @@ fn durations<S: Clone + std::hash::Hash + Eq>() -> Family<S, Histogram> {
 }
 
 impl Metrics {
-    /// Nothing counted yet. `workers` is how many objects of a kind are worked on at once.
-    pub fn new(workers: u16) -> Self {
+    /// Nothing counted yet. `workers` is how many objects of a kind are worked on at once; objects are counted anew when the last
+    /// count is older than `every`.
+    pub fn new(workers: u16, every: Duration) -> Self {
         let mut registry = Registry::default();
         let metrics = Self {
             results: Family::default(),
@@ -80,6 +94,9 @@ impl Metrics {
             requests: Requests::default(),
             lives: Lives::new(&mut registry),
             workers,
+            leads: Family::default(),
+            every,
+            objects: Mutex::default(),
             registry: Mutex::default(),
         };
         registry.register("controller_runtime_reconcile", "Passes over objects", metrics.results.clone());
@@ -91,7 +108,14 @@ impl Metrics {
         registry.register("workqueue_work_duration_seconds", "How long an object was worked on", metrics.work.clone());
         registry.register("workqueue_retries", "Passes that are tried again", metrics.retries.clone());
         registry.register("rest_client_requests", "Requests to the Kubernetes API server", metrics.requests.clone());
+        let leads = metrics.leads.clone();
+        registry.register("leader_election_master_status", "Whether this process leads", leads);
         Self { registry: Mutex::new(registry), ..metrics }
+    }
+
+    /// Whether this process leads by this election.
+    pub fn leads(&self, name: &'static str, leads: bool) {
+        self.leads.get_or_create(&Election { name }).set(i64::from(leads));
     }
 
     /// Counts a pass.
@@ -129,10 +153,22 @@ impl Metrics {
         let registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // Writing to a string does not fail.
         let _ = encode(&mut counted, &registry);
-        let mut text = String::new();
-        objects(&mut text, cluster, self.workers);
+        let mut text = self.objects(cluster);
+        queues(&mut text, cluster, self.workers);
         hosts(&mut text, cluster, connector);
         text + &counted
+    }
+
+    /// What has to be counted object by object.
+    fn objects(&self, cluster: &Cluster) -> String {
+        let mut last = self.objects.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some((_, text)) = last.as_ref().filter(|(counted, _)| counted.elapsed() < self.every) {
+            return text.clone();
+        }
+        let mut text = String::new();
+        objects(&mut text, cluster);
+        *last = Some((Instant::now(), text.clone()));
+        text
     }
 }
 
@@ -173,61 +209,66 @@ impl Figure {
     }
 }
 
-/// What is read off stores and queues, a line for each kind.
-struct Kinds {
-    objects: [Figure; 3],
-    queues: [Figure; 4],
-    workers: [Figure; 2],
-    most: u16,
-}
-
-fn objects(text: &mut String, cluster: &Cluster, most: u16) {
+fn objects(text: &mut String, cluster: &Cluster) {
     let gauge = |name, help| Figure::new(name, "gauge", help);
-    let mut kinds = Kinds {
-        objects: [
-            gauge("crossplane_managed_resource_exists", "The number of managed resources that exist"),
-            gauge("crossplane_managed_resource_ready", "The number of managed resources in Ready=True state"),
-            gauge("crossplane_managed_resource_synced", "The number of managed resources in Synced=True state"),
-        ],
-        queues: [
-            gauge("workqueue_depth", "How many objects wait for a pass"),
-            Figure::new("workqueue_adds", "counter", "How many times an object was queued"),
-            gauge("workqueue_unfinished_work_seconds", "How long the passes under way have taken, together"),
-            gauge("workqueue_longest_running_processor_seconds", "How long the longest pass under way has taken"),
-        ],
-        workers: [
-            gauge("controller_runtime_active_workers", "How many passes are under way"),
-            gauge("controller_runtime_max_concurrent_reconciles", "How many passes may be under way"),
-        ],
-        most,
-    };
-    kinds.add(&cluster.domains);
-    kinds.add(&cluster.volumes);
-    kinds.add(&cluster.pools);
-    kinds.add(&cluster.cloud_inits);
-    kinds.add(&cluster.networks);
-    let Kinds { objects, queues, workers, most: _ } = kinds;
-    for figure in objects.into_iter().chain(queues).chain(workers) {
+    let mut figures = [
+        gauge("crossplane_managed_resource_exists", "The number of managed resources that exist"),
+        gauge("crossplane_managed_resource_ready", "The number of managed resources in Ready=True state"),
+        gauge("crossplane_managed_resource_synced", "The number of managed resources in Synced=True state"),
+    ];
+    kind(&mut figures, &cluster.domains);
+    kind(&mut figures, &cluster.volumes);
+    kind(&mut figures, &cluster.pools);
+    kind(&mut figures, &cluster.cloud_inits);
+    kind(&mut figures, &cluster.networks);
+    for figure in figures {
         figure.write(text);
     }
 }
 
-impl Kinds {
-    fn add<K: Managed>(&mut self, shelf: &Shelf<K>) {
-        let gvk = format!("gvk=\"{}\"", gvk::<K>());
-        let objects = shelf.store.state();
-        let with = |type_| objects.iter().filter(|object| condition::is_true(object.conditions(), type_)).count();
-        for (figure, count) in self.objects.iter_mut().zip([objects.len(), with(Type::Ready), with(Type::Synced)]) {
-            figure.add(gvk.clone(), number(count));
-        }
-        let Load { depth, adds, active, unfinished, longest } = shelf.queue.load();
-        let values = [number(depth), big(adds), unfinished.as_secs_f64(), longest.as_secs_f64()];
-        for (figure, value) in self.queues.iter_mut().zip(values) {
-            figure.add(format!("name=\"{}\"", controller::<K>()), value);
-        }
-        for (figure, value) in self.workers.iter_mut().zip([number(active), f64::from(self.most)]) {
-            figure.add(format!("controller=\"{}\"", controller::<K>()), value);
-        }
+fn kind<K: Managed>(figures: &mut [Figure; 3], shelf: &Shelf<K>) {
+    let gvk = format!("gvk=\"{}\"", gvk::<K>());
+    let objects = shelf.store.state();
+    let with = |type_| objects.iter().filter(|object| condition::is_true(object.conditions(), type_)).count();
+    for (figure, count) in figures.iter_mut().zip([objects.len(), with(Type::Ready), with(Type::Synced)]) {
+        figure.add(gvk.clone(), number(count));
+    }
+}
+
+fn queues(text: &mut String, cluster: &Cluster, workers: u16) {
+    let gauge = |name, help| Figure::new(name, "gauge", help);
+    let mut figures = [
+        gauge("workqueue_depth", "How many objects wait for a pass"),
+        Figure::new("workqueue_adds", "counter", "How many times an object was queued"),
+        gauge("workqueue_unfinished_work_seconds", "How long the passes under way have taken, together"),
+        gauge("workqueue_longest_running_processor_seconds", "How long the longest pass under way has taken"),
+        gauge("controller_runtime_active_workers", "How many passes are under way"),
+        gauge("controller_runtime_max_concurrent_reconciles", "How many passes may be under way"),
+    ];
+    queue(&mut figures, &cluster.domains, workers);
+    queue(&mut figures, &cluster.volumes, workers);
+    queue(&mut figures, &cluster.pools, workers);
+    queue(&mut figures, &cluster.cloud_inits, workers);
+    queue(&mut figures, &cluster.networks, workers);
+    for figure in figures {
+        figure.write(text);
+    }
+}
+
+fn queue<K: Managed>(figures: &mut [Figure; 6], shelf: &Shelf<K>, workers: u16) {
+    let Load { depth, adds, active, unfinished, longest } = shelf.queue.load();
+    let (name, controller) =
+        (format!("name=\"{}\"", controller::<K>()), format!("controller=\"{}\"", controller::<K>()));
+    let values = [
+        (&name, number(depth)),
+        (&name, big(adds)),
+        (&name, unfinished.as_secs_f64()),
+        (&name, longest.as_secs_f64()),
+        (&controller, number(active)),
+        (&controller, f64::from(workers)),
+    ];
+    for (figure, (labels, value)) in figures.iter_mut().zip(values) {
+        figure.add(labels.clone(), value);
     }
 }
 

@@ -1,6 +1,10 @@
 //! The wiring: watches, kinds, hosts, metrics and health, from start to SIGTERM.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use apis::{
@@ -14,13 +18,18 @@ use managed::{
     backoff::Backoff,
     events::Recorder,
     external::External,
+    lease::{Lost, Term},
     queue::Queue,
+    rate::Bucket,
     reconcile::Reconciler,
     run::{Observer, Pace, Runner, watch},
     secret::Secrets,
     usage::Usages,
 };
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, JoinSet},
+};
 
 use crate::{
     args::Args,
@@ -29,6 +38,7 @@ use crate::{
     domain::Domains,
     hosts::Connector,
     http, key,
+    leader::Leadership,
     metrics::{Metrics, counted},
     network::Networks,
     observe::Watcher,
@@ -43,14 +53,14 @@ use crate::{
 const CREATION_GRACE: Duration = Duration::from_secs(30);
 
 /// Runs until SIGTERM or SIGINT, then finishes what is in hand.
+///
+/// Watches, figures and health are there from the start. Whatever writes or calls a host waits until this process leads.
 pub async fn serve(args: Args) -> anyhow::Result<()> {
-    let metrics = Arc::new(Metrics::new(args.max_reconcile_rate));
+    let metrics = Arc::new(Metrics::new(args.max_reconcile_rate, args.poll_state_metric));
     let config = kube::Config::infer().await.context("find the Kubernetes API server")?;
     let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let client = counted(config, &metrics)?;
-    let key = key::load(&client, &namespace)
-        .await
-        .with_context(|| format!("load the key of ownership records from namespace {namespace}"))?;
+    let mut leadership = Leadership::new(&args, &client, &namespace, &metrics)?;
 
     let (cluster, writers) = shelves();
     let connector = Arc::new(Connector::new(
@@ -64,7 +74,6 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     let watches = Watches { client: &client, cluster: &cluster, metrics: &metrics, configs: &configs };
     watches.start(writers, &mut background);
     background.spawn(forward_wakes(cluster.clone(), connector.clone()));
-    background.spawn(configs.clone().run(changed));
     background.spawn(http::serve(
         args.metrics_bind_address,
         http::metrics(metrics.clone(), cluster.clone(), connector.clone()),
@@ -72,18 +81,84 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     let ready = cluster.clone();
     background.spawn(http::serve(args.health_probe_bind_addr, http::health(move || ready.is_read())));
 
-    let kinds = Kinds { client, cluster: cluster.clone(), connector, metrics, key, args };
-    let workers = kinds.start(&configs).await;
-    tracing::info!("serving");
+    let rate = Arc::new(Bucket::new(args.max_reconcile_rate.into()));
+    let term = leadership.term();
+    let kinds = Kinds { client, cluster, connector, metrics, namespace, args, rate, term };
+    let mut stop = pin!(terminated());
+    let result = match follow(&mut leadership, changed, &mut background, stop.as_mut()).await {
+        Ok(Some(changed)) => {
+            background.spawn(configs.clone().run(changed));
+            tokio::select! {
+                lost = leadership.keep() => leave(&lost),
+                result = lead(kinds, &configs, &mut background, stop) => result,
+            }
+        }
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    background.shutdown().await;
+    leadership.give_up().await;
+    result
+}
+
+/// What has changed about configs, as [`Configs::run`] is told.
+type Changes = mpsc::UnboundedReceiver<()>;
+type Background = JoinSet<anyhow::Result<()>>;
+
+/// Waits until this process leads; None when it was asked to stop before.
+async fn follow(
+    leadership: &mut Leadership,
+    mut changed: Changes,
+    background: &mut Background,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<Option<Changes>> {
+    // Nobody acts on changes yet, and they must not pile up: the leader begins with all configs.
+    let discard = async {
+        while changed.recv().await.is_some() {}
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
-        () = terminated() => tracing::info!("asked to stop; finishing what is in hand"),
-        Some(ended) = background.join_next() => ended.context("a background task panicked")??,
+        () = leadership.gain() => {}
+        () = discard => {}
+        () = stop => return Ok(None),
+        Some(ended) = background.join_next() => return ended.context("a background task panicked")?.map(|()| None),
     }
+    Ok(Some(changed))
+}
+
+/// Works until it is asked to stop or something of the process ends, and then until every pass in hand has ended.
+async fn lead(
+    kinds: Kinds,
+    configs: &Configs,
+    background: &mut Background,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
+) -> anyhow::Result<()> {
+    let (cluster, rate) = (kinds.cluster.clone(), kinds.rate.clone());
+    let workers = tokio::select! {
+        workers = kinds.start(configs) => workers?,
+        () = stop.as_mut() => return Ok(()),
+        Some(ended) = background.join_next() => return ended.context("a background task panicked")?,
+    };
+    tracing::info!("serving");
+    let result = tokio::select! {
+        () = stop => {
+            tracing::info!("asked to stop; finishing what is in hand");
+            Ok(())
+        }
+        Some(ended) = background.join_next() => ended.context("a background task panicked")?,
+    };
     cluster.close();
+    rate.close();
     for worker in workers {
         worker.await.context("a kind's workers panicked")?;
     }
-    Ok(())
+    result
+}
+
+/// Ends the process where it stands: another may lead soon, and calls that are under way must not meet its calls.
+fn leave(lost: &Lost) -> anyhow::Result<()> {
+    tracing::error!("leader election lost: {lost}");
+    std::process::exit(1)
 }
 
 async fn terminated() {
@@ -200,19 +275,24 @@ struct Kinds {
     cluster: Arc<Cluster>,
     connector: Arc<Connector>,
     metrics: Arc<Metrics>,
-    key: crate::ownership::Key,
+    namespace: String,
     args: Args,
+    rate: Arc<Bucket>,
+    term: Arc<Term>,
 }
 
 impl Kinds {
     /// Starts all kinds, once everything has been listed: an object must not be placed while configs are still unknown.
-    async fn start(self, configs: &Configs) -> Vec<JoinHandle<()>> {
+    async fn start(self, configs: &Configs) -> anyhow::Result<Vec<JoinHandle<()>>> {
+        let Self { client, cluster, connector, args, namespace, .. } = &self;
+        let key = key::load(client, namespace)
+            .await
+            .with_context(|| format!("load the key of ownership records from namespace {namespace}"))?;
         configs.listed().await;
         // Who refers to what must be known before anything is deleted.
-        while !self.cluster.is_read() {
+        while !cluster.is_read() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let Self { client, cluster, connector, key, args, .. } = &self;
         let usages = Arc::new(Usages::new(client.clone(), cluster.users.clone()));
         let waker = cluster.clone();
         let limits = fetch::Limits { stall: args.image_stall_timeout, ..fetch::Limits::default() };
@@ -220,15 +300,15 @@ impl Kinds {
         let domains = Domains::new(cluster.clone(), connector.clone());
         let volumes = Volumes::new(cluster.clone(), connector.clone(), key.clone(), imports);
         let pools = Pools::new(cluster.clone(), connector.clone());
-        let cloud_inits = CloudInits::new(cluster.clone(), connector.clone(), client.clone(), key.clone());
+        let cloud_inits = CloudInits::new(cluster.clone(), connector.clone(), client.clone(), key);
         let networks = Networks::new(cluster.clone(), connector.clone());
-        vec![
+        Ok(vec![
             self.kind(domains, &cluster.domains, &usages),
             self.kind(volumes, &cluster.volumes, &usages),
             self.kind(pools, &cluster.pools, &usages),
             self.kind(cloud_inits, &cluster.cloud_inits, &usages),
             self.kind(networks, &cluster.networks, &usages),
-        ]
+        ])
     }
 
     fn kind<E>(&self, external: E, shelf: &Shelf<E::Managed>, usages: &Arc<Usages>) -> JoinHandle<()>
@@ -249,8 +329,15 @@ impl Kinds {
         let forgetful = reconciler.clone();
         // Nobody else sets it: each kind is started once.
         let _ = shelf.forget.set(Box::new(move |object| forgetful.forget(object)));
-        let pace =
-            Pace { poll: self.args.poll, sync: self.args.sync, workers: usize::from(self.args.max_reconcile_rate) };
+        let pace = Pace {
+            poll: self.args.poll,
+            least_poll: self.args.min_poll_interval,
+            jitter: self.args.poll_jitter_percentage,
+            sync: self.args.sync,
+            workers: usize::from(self.args.max_reconcile_rate),
+            rate: self.rate.clone(),
+            term: self.term.clone(),
+        };
         let observer = Arc::new(Watcher {
             cluster: self.cluster.clone(),
             metrics: self.metrics.clone(),

@@ -106,6 +106,14 @@ impl Process {
     /// When the process cannot be signalled or has not ended in time.
     pub fn terminate(&mut self, timeout: Duration) -> Result<ExitStatus> {
         signal(self.pid(), Signal::TERM)?;
+        self.await_end(timeout).context("send SIGTERM")
+    }
+
+    /// Waits up to `timeout` until it has ended by itself, for the exit status.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn await_end(&mut self, timeout: Duration) -> Result<ExitStatus> {
         let deadline = Instant::now() + timeout;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().context("read process state")? {
@@ -113,7 +121,7 @@ impl Process {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        bail!("{} still runs {} s after SIGTERM", self.name, timeout.as_secs_f32())
+        bail!("{} still runs after {} s", self.name, timeout.as_secs_f32())
     }
 }
 

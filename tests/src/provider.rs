@@ -16,6 +16,14 @@ use crate::{
     wait::eventually,
 };
 
+/// Leader election as in production, with a lease that does not hold up a test: after a SIGKILL the next provider waits it out.
+/// It is as long as it is because a busy machine may keep an API server from answering for a second or two.
+const ELECTION: [&str; 3] = [
+    "--leader-election-lease-duration=5s",
+    "--leader-election-renew-deadline=4s",
+    "--leader-election-retry-period=500ms",
+];
+
 /// A running provider; dropping it kills it.
 #[derive(Debug)]
 pub struct Provider {
@@ -27,18 +35,20 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// Starts it against the API server of `kubeconfig` with additional `args`; it is not ready yet.
+    /// Starts it against the API server of `kubeconfig` with additional `args`, which may say otherwise than the rig does;
+    /// it is not ready yet, and may wait for another provider to end.
     ///
     /// # Errors
     /// When the binary is missing or cannot be started.
     pub fn start(kubeconfig: &Path, args: &[&str]) -> Result<Self> {
         let scratch = Scratch::new("provider")?;
         let log = scratch.path().join("log");
-        let provider = Self::start_for(Lifetime::Owned, kubeconfig, args, &log)?;
+        let args = [&ELECTION, args].concat();
+        let provider = Self::start_for(Lifetime::Owned, kubeconfig, &args, &log)?;
         Ok(Self { _scratch: Some(scratch), ..provider })
     }
 
-    /// Like [`Self::start`], for a lifetime and with its log in a file of the caller's.
+    /// Like [`Self::start`], for a lifetime, with its log in a file of the caller's, and with the election of production.
     ///
     /// # Errors
     /// As there.
@@ -81,6 +91,14 @@ impl Provider {
     /// When it still runs after 30 seconds.
     pub fn term(mut self) -> Result<ExitStatus> {
         self.process.terminate(Duration::from_secs(30))
+    }
+
+    /// Waits until it has ended by itself, for the exit status.
+    ///
+    /// # Errors
+    /// When it has not within this time.
+    pub fn await_end(&mut self, timeout: Duration) -> Result<ExitStatus> {
+        self.process.await_end(timeout)
     }
 
     /// Its process id.

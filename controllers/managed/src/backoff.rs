@@ -64,12 +64,13 @@ impl<K: Hash + Eq + Clone> Default for Backoff<K> {
     }
 }
 
-/// Spreads a delay by up to ten per cent to either side, so that a thousand polls do not come at once. Never zero.
-pub fn jitter(delay: Duration, seed: u64) -> Duration {
+/// Spreads a delay by up to so many per cent to either side, so that a thousand polls do not come at once. Never zero.
+pub fn jitter(delay: Duration, percent: u8, seed: u64) -> Duration {
     // A multiplicative hash (Knuth) is random enough to spread timers and needs no generator.
     let spread =
         f64::from(u32::try_from(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32).unwrap_or(0)) / f64::from(u32::MAX);
-    delay.mul_f64(0.9 + 0.2 * spread).max(Duration::from_millis(1))
+    let most = f64::from(percent.min(100)) / 100.0;
+    delay.mul_f64(1.0 - most + 2.0 * most * spread).max(Duration::from_millis(1))
 }
 
 #[cfg(test)]
@@ -96,11 +97,15 @@ mod tests {
     }
 
     #[test]
-    fn jitter_stays_within_ten_per_cent_and_above_zero() {
-        for seed in 0..1000 {
-            let delay = jitter(Duration::from_mins(1), seed).as_secs_f64();
+    fn jitter_stays_within_its_per_cent_and_above_zero() {
+        let delays = |percent| (0..1000).map(move |seed| jitter(Duration::from_mins(1), percent, seed).as_secs_f64());
+        for delay in delays(10) {
             assert!((54.0..=66.0).contains(&delay), "{delay}");
         }
-        assert!(jitter(Duration::ZERO, 1) > Duration::ZERO);
+        assert!(delays(50).any(|delay| delay < 36.0) && delays(50).any(|delay| delay > 84.0), "it is used up");
+        assert!(delays(0).all(|delay| (delay - 60.0).abs() < 0.001));
+        for percent in [0, 10, 100] {
+            assert!(jitter(Duration::ZERO, percent, 1) > Duration::ZERO);
+        }
     }
 }

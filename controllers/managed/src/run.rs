@@ -29,7 +29,9 @@ use crate::{
     backoff::jitter,
     external::External,
     intent::poll_interval,
+    lease::Term,
     queue::{Queue, Taken, Urgency},
+    rate::Bucket,
     reconcile::{Outcome, Reconciler, Requeue},
 };
 
@@ -76,14 +78,29 @@ pub struct Passed {
 }
 
 /// How a kind is run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Pace {
     /// How often each object is looked at.
     pub poll: Duration,
+    /// No object is polled more often than this, whatever else is asked for.
+    pub least_poll: Duration,
+    /// By how many per cent a poll may be early or late.
+    pub jitter: u8,
     /// How often everything is queued, whatever the poll intervals of the objects.
     pub sync: Duration,
     /// How many objects of the kind are worked on at once.
     pub workers: usize,
+    /// How many passes may begin, over all kinds.
+    pub rate: Arc<Bucket>,
+    /// How long passes may begin.
+    pub term: Arc<Term>,
+}
+
+impl Pace {
+    /// A poll interval, a little longer or shorter, and never shorter than allowed.
+    fn spread(&self, poll: Duration, seed: u64) -> Duration {
+        jitter(poll, self.jitter, seed).max(self.least_poll)
+    }
 }
 
 /// One kind at work.
@@ -122,9 +139,16 @@ impl<E: External> Runner<E> {
     }
 
     async fn worker(self: Arc<Self>) {
-        while let Some(Taken { key, waited }) = self.queue.pop().await {
+        loop {
+            self.pace.rate.take().await;
+            let Some(Taken { key, waited }) = self.queue.pop().await else { return };
+            if !self.pace.term.holds() {
+                self.queue.done(&key);
+                return;
+            }
             // A defect that one object brings to light must not take the worker from all the others.
-            if AssertUnwindSafe(self.one(&key, waited)).catch_unwind().await.is_err() {
+            // A pass has its memory only while it lasts: most workers wait most of the time.
+            if AssertUnwindSafe(Box::pin(self.one(&key, waited))).catch_unwind().await.is_err() {
                 tracing::error!(object = %key, "a pass panicked; this is a defect of the provider, please report it");
                 self.queue.push_after(key.clone(), AFTER_PANIC);
             }
@@ -138,10 +162,10 @@ impl<E: External> Runner<E> {
         let first = object.conditions().iter().all(|condition| condition.type_ != Type::Synced.as_str());
         let Outcome { object, requeue, failed } = self.reconciler.reconcile(object).await;
         self.observer.passed(&object, &Passed { waited, took: begun.elapsed(), first, failed, requeue });
-        let poll = poll_interval(&object, self.pace.poll);
+        let poll = poll_interval(&object, self.pace.poll).max(self.pace.least_poll);
         let delay = match requeue {
             Requeue::Never => None,
-            Requeue::Poll => Some(jitter(poll, seed(&object))),
+            Requeue::Poll => Some(self.pace.spread(poll, seed(&object))),
             Requeue::After(delay) => Some(delay),
             // The reconciler has turned it into a delay already.
             Requeue::Backoff | Requeue::Held(_) => Some(poll),
@@ -355,4 +379,33 @@ fn seed<K: Managed>(object: &K) -> u64 {
     let mut hasher = DefaultHasher::new();
     (object.uid(), &object.meta().resource_version, Instant::now()).hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_poll_is_spread_and_never_sooner_than_allowed() {
+        let second = Duration::from_secs(1);
+        let pace = |least_poll, jitter| Pace {
+            poll: second,
+            least_poll,
+            jitter,
+            sync: second,
+            workers: 1,
+            rate: Arc::new(Bucket::new(1)),
+            term: Arc::new(Term::endless()),
+        };
+        let range = |pace: &Pace| {
+            let delays = (0..1000).map(|seed| pace.spread(10 * second, seed).as_secs_f64());
+            delays.fold((f64::MAX, f64::MIN), |(least, most), delay| (least.min(delay), most.max(delay)))
+        };
+        let (least, most) = range(&pace(second, 50));
+        assert!((5.0..5.1).contains(&least) && (14.9..=15.0).contains(&most), "{least} to {most}");
+        let (least, most) = range(&pace(10 * second, 50));
+        assert!((10.0..10.001).contains(&least) && (14.9..=15.0).contains(&most), "{least} to {most}");
+        let (least, most) = range(&pace(second, 0));
+        assert!((9.999..=most).contains(&least) && most < 10.001, "{least} to {most}");
+    }
 }
