@@ -20,6 +20,7 @@ pub mod domain;
 pub mod hosts;
 pub mod http;
 pub mod key;
+pub mod located;
 pub mod mark;
 pub mod metrics;
 pub mod network;
