@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     managed::{Managed, ResourceSpec, ResourceStatus},
+    quantity::Quantity,
     reference::{KeyReference, Reference},
 };
 
@@ -34,7 +35,9 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.pool) || has(self.forProvider.poolRef)").message("spec.forProvider needs pool or poolRef"),
-    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.userData)").message("spec.forProvider.userData is required unless managementPolicies only observe")
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.userData)").message("spec.forProvider.userData is required unless managementPolicies only observe"),
+    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.pool) || has(oldSelf.forProvider.pool)").message("pool cannot be changed: create a new CloudInit instead").field_path(".forProvider"),
+    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.poolRef) || has(oldSelf.forProvider.poolRef)").message("poolRef cannot be changed: create a new CloudInit instead").field_path(".forProvider")
 )]
 pub struct CloudInitSpec {
     /// What it should be.
@@ -49,8 +52,8 @@ pub struct CloudInitSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!(has(self.pool) && has(self.poolRef))").message("set pool or poolRef, not both"),
-    validation = Rule::new("has(self.pool) == has(oldSelf.pool) && (!has(self.pool) || self.pool == oldSelf.pool)").message("pool cannot be changed: create a new CloudInit instead"),
-    validation = Rule::new("has(self.poolRef) == has(oldSelf.poolRef) && (!has(self.poolRef) || self.poolRef == oldSelf.poolRef)").message("poolRef cannot be changed: create a new CloudInit instead")
+    validation = Rule::new("!has(oldSelf.pool) || (has(self.pool) && self.pool == oldSelf.pool)").message("pool cannot be changed: create a new CloudInit instead"),
+    validation = Rule::new("!has(oldSelf.poolRef) || (has(self.poolRef) && self.poolRef == oldSelf.poolRef)").message("poolRef cannot be changed: create a new CloudInit instead")
 )]
 pub struct CloudInitParameters {
     /// The name of the storage pool on the host, when no object stands for it.
@@ -121,7 +124,10 @@ pub struct CloudInitObservation {
     /// The path on the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// The instance-id in the seed.
+    /// The size of the volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Quantity>,
+    /// The instance-id in the seed; of an imported one unknown, because nobody looks into it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
 }

@@ -13,7 +13,8 @@ use crate::{
     volume::Format,
 };
 pub use observation::{
-    Address, ConsoleObservation, DiskObservation, DomainObservation, GraphicsObservation, InterfaceObservation,
+    Address, ConsoleObservation, CpuObservation, DiskObservation, DomainObservation, GraphicsObservation,
+    HostVolumeObservation, InterfaceObservation, OsObservation,
 };
 
 /// A virtual machine on a libvirt host.
@@ -43,7 +44,9 @@ pub use observation::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.memory)").message("spec.forProvider.memory is required unless managementPolicies only observe")
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.memory)").message("spec.forProvider.memory is required unless managementPolicies only observe"),
+    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.type) || has(oldSelf.forProvider.type)").message("type cannot be changed: a guest keeps its hypervisor; create a new Domain instead").field_path(".forProvider"),
+    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.os) || !has(oldSelf.forProvider.os) || !has(self.forProvider.os.arch) || has(oldSelf.forProvider.os.arch)").message("os.arch cannot be changed: create a new Domain instead").field_path(".forProvider.os")
 )]
 pub struct DomainSpec {
     /// What the virtual machine should be.
@@ -58,7 +61,7 @@ pub struct DomainSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.maxVcpus) || !has(self.vcpus) || self.vcpus <= self.maxVcpus").message("vcpus must not be larger than maxVcpus"),
-    validation = Rule::new("has(self.type) == has(oldSelf.type) && (!has(self.type) || self.type == oldSelf.type)").message("type cannot be changed: a guest keeps its hypervisor; create a new Domain instead")
+    validation = Rule::new("!has(oldSelf.type) || (has(self.type) && self.type == oldSelf.type)").message("type cannot be changed: a guest keeps its hypervisor; create a new Domain instead")
 )]
 pub struct DomainParameters {
     /// Kvm, Qemu (emulated) or Auto: Kvm where the host has it. Default Auto.
@@ -210,7 +213,7 @@ pub enum CpuMode {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!(has(self.initrdRef) || has(self.cmdline)) || has(self.kernelRef)").message("initrdRef and cmdline need kernelRef"),
-    validation = Rule::new("has(self.arch) == has(oldSelf.arch) && (!has(self.arch) || self.arch == oldSelf.arch)").message("os.arch cannot be changed: create a new Domain instead")
+    validation = Rule::new("!has(oldSelf.arch) || (has(self.arch) && self.arch == oldSelf.arch)").message("os.arch cannot be changed: create a new Domain instead")
 )]
 pub struct Os {
     /// The guest's architecture. Default: the host's.

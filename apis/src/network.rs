@@ -33,7 +33,8 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || (has(self.forProvider.mode) && self.forProvider.mode in ['Isolated', 'Bridge']) || (has(self.forProvider.ips) && self.forProvider.ips.size() > 0)").message("spec.forProvider.ips is required for mode Nat, which is the default, and Route: the host needs an address on the network")
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || (has(self.forProvider.mode) && self.forProvider.mode in ['Isolated', 'Bridge']) || (has(self.forProvider.ips) && self.forProvider.ips.size() > 0)").message("spec.forProvider.ips is required for mode Nat, which is the default, and Route: the host needs an address on the network"),
+    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.mode) || has(oldSelf.forProvider.mode)").message("mode cannot be changed: every guest on it would be cut off; create a new Network instead").field_path(".forProvider")
 )]
 pub struct NetworkSpec {
     /// What it should be.
@@ -49,7 +50,7 @@ pub struct NetworkSpec {
 #[x_kube(
     validation = Rule::new("!(has(self.mode) && self.mode == 'Bridge') || has(self.bridge)").message("mode: Bridge needs bridge: the name of a bridge that the host has"),
     validation = Rule::new("!(has(self.mode) && self.mode == 'Bridge') || !(has(self.ips) || has(self.domain))").message("mode: Bridge takes no ips and no domain: the bridge belongs to the host"),
-    validation = Rule::new("has(self.mode) == has(oldSelf.mode) && (!has(self.mode) || self.mode == oldSelf.mode)").message("mode cannot be changed: every guest on it would be cut off; create a new Network instead")
+    validation = Rule::new("!has(oldSelf.mode) || (has(self.mode) && self.mode == oldSelf.mode)").message("mode cannot be changed: every guest on it would be cut off; create a new Network instead")
 )]
 pub struct NetworkParameters {
     /// Nat, Route, Isolated or Bridge. Default Nat.
@@ -153,22 +154,79 @@ pub struct NetworkStatus {
     pub resource: ResourceStatus,
 }
 
-/// What the host shows.
+/// What the host shows. What also stands in `forProvider` has its name and type there, so that a spec can be written from it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkObservation {
     /// The UUID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// How it reaches the outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<NetworkMode>,
     /// The bridge on the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridge: Option<String>,
+    /// The DNS domain of its guests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// The addresses of the host on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ips: Vec<IpObservation>,
+    /// Whether the host starts it when it boots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autostart: Option<bool>,
     /// Whether it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<bool>,
     /// The fields that wait for the network's next start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending_changes: Vec<String>,
+}
+
+/// An address of the host on the network, and what it hands out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IpObservation {
+    /// The host's own address with the length of the prefix.
+    pub cidr: String,
+    /// What DHCP hands out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dhcp: Option<DhcpObservation>,
+}
+
+/// What DHCP hands out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DhcpObservation {
+    /// Ranges of addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<DhcpRangeObservation>,
+    /// Addresses for known guests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<DhcpHostObservation>,
+}
+
+/// A range of addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DhcpRangeObservation {
+    /// The first address.
+    pub start: String,
+    /// The last address.
+    pub end: String,
+}
+
+/// An address for a known guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DhcpHostObservation {
+    /// The name that the guest gets; where it gets none, one made of its MAC address.
+    pub name: String,
+    /// The guest's MAC address.
+    pub mac: String,
+    /// Its address.
+    pub ip: String,
 }
 
 impl Managed for Network {

@@ -34,7 +34,9 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || (has(self.forProvider.target) && has(self.forProvider.target.path))").message("spec.forProvider.target.path is required unless managementPolicies only observe")
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || (has(self.forProvider.target) && has(self.forProvider.target.path))").message("spec.forProvider.target.path is required unless managementPolicies only observe"),
+    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.type) || has(oldSelf.forProvider.type)").message("type cannot be changed: create a new Pool instead").field_path(".forProvider"),
+    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.target) || !has(oldSelf.forProvider.target) || !has(self.forProvider.target.path) || has(oldSelf.forProvider.target.path)").message("path cannot be changed: the volumes would stay behind; create a new Pool instead").field_path(".forProvider.target")
 )]
 pub struct PoolSpec {
     /// What it should be.
@@ -47,7 +49,7 @@ pub struct PoolSpec {
 /// What the pool should be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.type) == has(oldSelf.type) && (!has(self.type) || self.type == oldSelf.type)").message("type cannot be changed: create a new Pool instead"))]
+#[x_kube(validation = Rule::new("!has(oldSelf.type) || (has(self.type) && self.type == oldSelf.type)").message("type cannot be changed: create a new Pool instead"))]
 pub struct PoolParameters {
     /// The kind of storage. Default Dir: a directory of the host.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -75,7 +77,7 @@ pub enum PoolType {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.path) || !self.path.matches('(^|/)[.]{1,2}(/|$)|//|.+/$')").message("path must be plain: no //, no . or .. in it, no slash at its end"))]
-#[x_kube(validation = Rule::new("has(self.path) == has(oldSelf.path) && (!has(self.path) || self.path == oldSelf.path)").message("path cannot be changed: the volumes would stay behind; create a new Pool instead"))]
+#[x_kube(validation = Rule::new("!has(oldSelf.path) || (has(self.path) && self.path == oldSelf.path)").message("path cannot be changed: the volumes would stay behind; create a new Pool instead"))]
 pub struct PoolTarget {
     /// An absolute path.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,7 +118,7 @@ pub struct PoolStatus {
     pub resource: ResourceStatus,
 }
 
-/// What the host shows.
+/// What the host shows. What also stands in `forProvider` has its name and type there, so that a spec can be written from it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PoolObservation {
@@ -126,12 +128,51 @@ pub struct PoolObservation {
     /// Running or Inactive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
+    /// The kind of storage, where a spec can name it.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub type_: Option<PoolType>,
+    /// libvirt's word for the kind of storage, where a spec cannot name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_type: Option<String>,
+    /// Where its definition says it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetObservation>,
+    /// Whether the host starts it when it boots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autostart: Option<bool>,
     /// The path on the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// The size of the storage below it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Quantity>,
+}
+
+/// Where a pool is on the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetObservation {
+    /// The path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Owner and mode of the directory, as far as the definition says them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<PermissionsObservation>,
+}
+
+/// Owner and mode of a directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PermissionsObservation {
+    /// Octal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// The numeric user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<i64>,
+    /// The numeric group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<i64>,
 }
 
 impl Managed for Pool {

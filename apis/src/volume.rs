@@ -36,7 +36,12 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.pool) || has(self.forProvider.poolRef)").message("spec.forProvider needs pool or poolRef"),
-    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.capacity) || has(self.forProvider.source) || has(self.forProvider.backingStore)").message("spec.forProvider needs capacity, source or backingStore")
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.capacity) || has(self.forProvider.source) || has(self.forProvider.backingStore)").message("spec.forProvider needs capacity, source or backingStore"),
+    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.pool) || has(oldSelf.forProvider.pool)").message("pool cannot be changed: data would have to move; create a new Volume instead").field_path(".forProvider"),
+    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.poolRef) || has(oldSelf.forProvider.poolRef)").message("poolRef cannot be changed: data would have to move; create a new Volume instead").field_path(".forProvider"),
+    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.format) || has(oldSelf.forProvider.format)").message("format cannot be changed: data would have to be converted; create a new Volume instead").field_path(".forProvider"),
+    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.source) || has(oldSelf.forProvider.source)").message("source cannot be changed, because the volume may hold its image already: create a new Volume instead, or delete this one first if its import failed").field_path(".forProvider"),
+    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.backingStore) || has(oldSelf.forProvider.backingStore)").message("backingStore cannot be changed: the volume's data is a difference to it; create a new Volume instead").field_path(".forProvider")
 )]
 pub struct VolumeSpec {
     /// What it should be.
@@ -53,11 +58,11 @@ pub struct VolumeSpec {
     validation = Rule::new("!(has(self.pool) && has(self.poolRef))").message("set pool or poolRef, not both"),
     validation = Rule::new("!(has(self.source) && has(self.backingStore))").message("set source or backingStore, not both: an image brings its own content"),
     validation = Rule::new("!has(self.backingStore) || !has(self.format) || self.format == 'Qcow2'").message("a volume on a backingStore must have format: Qcow2"),
-    validation = Rule::new("has(self.pool) == has(oldSelf.pool) && (!has(self.pool) || self.pool == oldSelf.pool)").message("pool cannot be changed: data would have to move; create a new Volume instead"),
-    validation = Rule::new("has(self.poolRef) == has(oldSelf.poolRef) && (!has(self.poolRef) || self.poolRef == oldSelf.poolRef)").message("poolRef cannot be changed: data would have to move; create a new Volume instead"),
-    validation = Rule::new("has(self.format) == has(oldSelf.format) && (!has(self.format) || self.format == oldSelf.format)").message("format cannot be changed: data would have to be converted; create a new Volume instead"),
-    validation = Rule::new("has(self.source) == has(oldSelf.source) && (!has(self.source) || self.source == oldSelf.source)").message("source cannot be changed, because the volume may hold its image already: create a new Volume instead, or delete this one first if its import failed"),
-    validation = Rule::new("has(self.backingStore) == has(oldSelf.backingStore) && (!has(self.backingStore) || self.backingStore == oldSelf.backingStore)").message("backingStore cannot be changed: the volume's data is a difference to it; create a new Volume instead")
+    validation = Rule::new("!has(oldSelf.pool) || (has(self.pool) && self.pool == oldSelf.pool)").message("pool cannot be changed: data would have to move; create a new Volume instead"),
+    validation = Rule::new("!has(oldSelf.poolRef) || (has(self.poolRef) && self.poolRef == oldSelf.poolRef)").message("poolRef cannot be changed: data would have to move; create a new Volume instead"),
+    validation = Rule::new("!has(oldSelf.format) || (has(self.format) && self.format == oldSelf.format)").message("format cannot be changed: data would have to be converted; create a new Volume instead"),
+    validation = Rule::new("!has(oldSelf.source) || (has(self.source) && self.source == oldSelf.source)").message("source cannot be changed, because the volume may hold its image already: create a new Volume instead, or delete this one first if its import failed"),
+    validation = Rule::new("!has(oldSelf.backingStore) || (has(self.backingStore) && self.backingStore == oldSelf.backingStore)").message("backingStore cannot be changed: the volume's data is a difference to it; create a new Volume instead")
 )]
 pub struct VolumeParameters {
     /// The name of the storage pool on the host, when no object stands for it.
@@ -141,7 +146,7 @@ pub struct VolumeStatus {
     pub resource: ResourceStatus,
 }
 
-/// What the host shows.
+/// What the host shows. What also stands in `forProvider` has its name and type there, so that a spec can be written from it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VolumeObservation {
@@ -151,6 +156,9 @@ pub struct VolumeObservation {
     /// The name of the storage pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
+    /// The name in the pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// The path on the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
@@ -160,6 +168,17 @@ pub struct VolumeObservation {
     /// The format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
+    /// The file that it is a difference to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backing_store: Option<BackingObservation>,
+}
+
+/// The file below a volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackingObservation {
+    /// The path on the host; a spec names a Volume instead.
+    pub path: String,
 }
 
 impl Managed for Volume {

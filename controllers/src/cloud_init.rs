@@ -10,6 +10,7 @@ use apis::{
     cloud_init::{CloudInitObservation, Content},
     condition::{Type, Wish},
     placement::ConfigId,
+    quantity::Quantity,
     reference::KeyReference,
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -25,6 +26,7 @@ use crate::{
     cluster::{Asker, Cluster},
     details,
     hosts::{Connector, owner},
+    located::{Located, Wanted, only_observes},
     ownership::{Key, Record},
     storage::{self, PoolField},
 };
@@ -41,13 +43,18 @@ pub struct CloudInits {
     connector: Arc<Connector>,
     client: Client,
     key: Key,
+    located: Located,
 }
 
 /// What other objects had to tell: where the seed goes, and its content.
 pub struct Referents {
+    /// The name of the pool, empty where an object that only looks says none.
     pool: String,
-    seed: Seed,
+    /// The content, and the volume whose name tells it; none where others made it.
+    seed: Option<Seed>,
     volume: String,
+    /// Others made it, and it is only looked at.
+    theirs: Option<Wanted>,
 }
 
 /// What the host has of a `CloudInit`.
@@ -57,6 +64,8 @@ pub struct Found {
     instance_id: Option<String>,
     /// Volumes with earlier content that are there still.
     outdated: Vec<String>,
+    /// A volume of others that the object looked at until now.
+    looked_at: Option<String>,
 }
 
 /// There is nothing to change: other content is another volume.
@@ -71,7 +80,7 @@ impl fmt::Display for Change {
 impl CloudInits {
     /// The kind. `key` signs who owns which volume.
     pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>, client: Client, key: Key) -> Self {
-        Self { cluster, connector, client, key }
+        Self { cluster, connector, client, key, located: Located::default() }
     }
 
     /// The volumes that the object's signed records name, in this pool of this host.
@@ -142,7 +151,19 @@ impl CloudInits {
         let pool_uuid = pass.host.pool_uuid(&referents.pool);
         let mut outdated = self.ours(pass, pool_uuid.as_deref());
         outdated.retain(|volume| *volume != referents.volume);
-        Found { entry, pool_uuid, instance_id: instance_id(pass.object, &referents.seed), outdated }
+        let instance_id = referents.seed.as_ref().and_then(|seed| instance_id(pass.object, seed));
+        Found { entry, pool_uuid, instance_id, outdated, looked_at: None }
+    }
+
+    /// The volume of others that the object looked at until now, if it is there still. It is no seed of ours by any record, and making
+    /// one beside it is not what is asked for.
+    async fn looked_at(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Option<String>> {
+        let observed = pass.object.observation().and_then(|seen| seen.volume.clone());
+        let Some(volume) = observed.filter(|_| storage::records(pass.object, &self.key).is_empty()) else {
+            return Ok(None);
+        };
+        let entry = storage::look(pass.host, &owner(pass.object), &referents.pool, &volume).await?;
+        Ok(entry.description().map(|_| volume))
     }
 }
 
@@ -193,21 +214,38 @@ impl External for CloudInits {
     }
 
     async fn resolve(&self, object: &CloudInit, config: &ConfigId) -> anyhow::Result<Referents> {
-        let pool = pool_field(object).resolve(&self.cluster, &Asker::of(object, config))?;
+        let asker = Asker::of(object, config);
+        if only_observes(object) && storage::records(object, &self.key).is_empty() {
+            let pool = pool_field(object).resolve_if_set(&self.cluster, &asker)?;
+            let wanted = Wanted { pool: pool.clone(), name: object.external_name().to_owned(), seed: true };
+            let pool = pool.unwrap_or_default();
+            return Ok(Referents { pool, seed: None, volume: String::new(), theirs: Some(wanted) });
+        }
+        let pool = pool_field(object).resolve(&self.cluster, &asker)?;
         let seed = self.seed(object).await?;
         // The content may be a password; a plain digest in a name that others can read would let them test guesses.
         let volume = format!("{}-{}.iso", object.external_name(), self.key.name_of(&seed.digest()));
-        Ok(Referents { pool, seed, volume })
+        Ok(Referents { pool, seed: Some(seed), volume, theirs: None })
     }
 
     async fn find(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
+        if let Some(wanted) = &referents.theirs {
+            let entry = self.located.look(pass.host, pass.object, wanted.clone()).await?;
+            return Ok(self.found(pass, referents, entry));
+        }
         let entry = storage::look(pass.host, &owner(pass.object), &referents.pool, &referents.volume).await?;
-        Ok(self.found(pass, referents, entry))
+        let looked_at = self.looked_at(pass, referents).await?;
+        Ok(Found { looked_at, ..self.found(pass, referents, entry) })
     }
 
     fn compare(&self, pass: &Pass<'_, Self>, referents: &Referents, found: &Found) -> anyhow::Result<Standing<Change>> {
         let pool = &referents.pool;
+        let may_change = !pass.policies.only_observes();
+        if let Some(volume) = found.looked_at.as_ref().filter(|_| may_change) {
+            return Ok(Standing::Barred(storage::foreign_volume(volume, pool)));
+        }
         match &found.entry.presence {
+            Presence::Present(_) if !may_change => Ok(Standing::Settled),
             Presence::Present(_) if !self.ours(pass, found.pool_uuid.as_deref()).contains(&referents.volume) => {
                 Ok(Standing::Barred(storage::foreign_volume(&referents.volume, pool)))
             }
@@ -221,7 +259,7 @@ impl External for CloudInits {
     }
 
     async fn record(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<managed::external::Record> {
-        let Referents { pool, volume, seed: _ } = referents;
+        let Referents { pool, volume, seed: _, theirs: _ } = referents;
         let uuid = pass.host.pool_uuid(pool).with_context(|| format!("there is no pool {pool} on the host"))?;
         let mut volumes = self.ours(pass, Some(&uuid));
         let leftover = storage::read(pass.host, pool, volume).await?.description().is_some();
@@ -234,7 +272,7 @@ impl External for CloudInits {
     }
 
     async fn create(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
-        let image = referents.seed.image()?;
+        let image = referents.seed.as_ref().context("the seed is not known")?.image()?;
         storage::forget_ghost(pass.host, &referents.pool, &referents.volume).await?;
         let (pool, name, size) = (referents.pool.clone(), referents.volume.clone(), image.len());
         // The name tells the content and the record was there before, so a volume of that name that is left is ours.
@@ -294,9 +332,14 @@ impl External for CloudInits {
             pool: Some(found.entry.pool.clone()),
             volume: Some(found.entry.name.clone()),
             path: description.text_at("target/path").map(str::to_owned),
+            capacity: Some(Quantity::of_bytes(storage::bytes(description, "capacity"))),
             instance_id: found.instance_id.clone(),
         };
         let details = details::cloud_init(pass.object, &observation);
+        if pass.policies.only_observes() {
+            // A record would make it ours, and ours to delete.
+            return Report { details, ..Report::of(observation, Wish::available()) };
+        }
         let mut kept = found.outdated.clone();
         kept.extend(referents.map(|referents| referents.volume.clone()));
         let recheck = (!found.outdated.is_empty()).then_some(TIDY);
@@ -306,6 +349,7 @@ impl External for CloudInits {
     }
 
     fn forget(&self, object: &CloudInit) {
+        self.located.forget(object.uid());
         self.connector.unclaim(object);
     }
 }

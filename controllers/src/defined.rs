@@ -49,3 +49,12 @@ pub fn standing(differences: Vec<Difference>, present: Present, autostart: Optio
         (false, refusal) => Standing::Drifted(change, refusal),
     }
 }
+
+/// Where something that others made stands, that is only looked at: nothing is done about it, so nothing is refused.
+pub fn imported(differences: Vec<Difference>, present: bool, autostart: Option<bool>) -> Standing<Change> {
+    let autostart = autostart.filter(|wished| *wished != present);
+    if differences.is_empty() && autostart.is_none() {
+        return Standing::Settled;
+    }
+    Standing::Drifted(Change { differences, persist: false, autostart, start: false }, None)
+}

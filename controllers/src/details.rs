@@ -20,7 +20,7 @@ pub(crate) fn domain(object: &Domain, uri: &str, seen: &DomainObservation) -> De
             ("uri", Some(public(uri))),
             ("addresses", Some(addresses.join(",")).filter(|all| !all.is_empty())),
             ("endpoint", addresses.first().map(|first| (*first).to_owned())),
-            ("graphics", seen.graphics.first().map(graphics)),
+            ("graphics", seen.graphics.first().and_then(graphics)),
         ]
     })
 }
@@ -59,9 +59,11 @@ fn details<K: Managed, const N: usize>(
     Details(known.collect())
 }
 
-fn graphics(GraphicsObservation { type_, host, port }: &GraphicsObservation) -> String {
+/// Where a graphical console listens; nothing while the guest is off.
+fn graphics(GraphicsObservation { type_, listen: _, host, port }: &GraphicsObservation) -> Option<String> {
+    let (host, port) = (host.as_ref()?, port.as_ref()?);
     let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-    format!("{type_}://{host}:{port}")
+    Some(format!("{}://{host}:{port}", type_.to_lowercase()))
 }
 
 /// A URI without what is only for who connects by it: no user, no password, and of its parameters the socket alone.
@@ -114,7 +116,7 @@ mod tests {
         let running: DomainObservation = serde_json::from_value(json!({
             "id": "u",
             "addresses": [{"ip": "10.0.0.2", "mac": "a", "source": "Lease"}, {"ip": "fd00::2", "mac": "b", "source": "Lease"}],
-            "graphics": [{"type": "vnc", "host": "::1", "port": 5900}, {"type": "spice", "host": "0.0.0.0", "port": 5901}],
+            "graphics": [{"type": "Vnc", "host": "::1", "port": 5900}, {"type": "spice", "host": "0.0.0.0", "port": 5901}],
         }))
         .unwrap();
         let uri = "qemu+ssh://root@host/system";

@@ -2,6 +2,8 @@
 
 mod act;
 pub(crate) mod find;
+pub mod import;
+pub mod observed;
 mod pending;
 mod power;
 pub mod render;
@@ -35,6 +37,8 @@ pub struct Domains {
     rules: Arc<Rules>,
     /// When each guest was asked to shut down, and when each was first seen stopped, by UID.
     clocks: Mutex<HashMap<String, Clock>>,
+    /// Which volumes the disks of guests that others made are, by UID.
+    volumes: Mutex<HashMap<String, observed::Volumes>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,6 +67,10 @@ pub struct Found {
     power: Option<Power>,
     recheck: Option<Duration>,
     guest_agent: Option<bool>,
+    /// Others made it, and it is only looked at.
+    theirs: bool,
+    /// Which volumes its disks are, where others made it.
+    volumes: observed::Volumes,
 }
 
 /// What would make a domain as wished.
@@ -97,11 +105,21 @@ fn shown(difference: &Difference) -> String {
 impl Domains {
     /// The kind, with its rules ready.
     pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>) -> Self {
-        Self { cluster, connector, rules: Arc::new(rules::rules()), clocks: Mutex::default() }
+        Self {
+            cluster,
+            connector,
+            rules: Arc::new(rules::rules()),
+            clocks: Mutex::default(),
+            volumes: Mutex::default(),
+        }
     }
 
     fn clocks(&self) -> MutexGuard<'_, HashMap<String, Clock>> {
         self.clocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn volumes(&self) -> MutexGuard<'_, HashMap<String, observed::Volumes>> {
+        self.volumes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The differences of the definition, and what is refused among them.
@@ -112,8 +130,15 @@ impl Domains {
         found: &Found,
         entry: &DomainEntry,
     ) -> anyhow::Result<(Vec<Difference>, Option<Refusal>)> {
-        let Some(base) = &entry.inactive else { return Ok((Vec::new(), None)) };
         let around = found.complete(around);
+        if found.theirs {
+            // Nothing is done about it, so nothing is refused.
+            let Some(description) = entry.inactive.as_ref().or(entry.live.as_ref()) else {
+                return Ok((Vec::new(), None));
+            };
+            return Ok((import::differences(pass.object, &around, pass.host.facts(), &self.rules, description)?, None));
+        }
+        let Some(base) = &entry.inactive else { return Ok((Vec::new(), None)) };
         let wishes = render::render(pass.object, &around, pass.host.facts(), Some(base))?;
         let (applied, refused): (Vec<_>, Vec<_>) =
             diff(&wishes, base, &self.rules).into_iter().partition(Difference::is_applied);
@@ -174,7 +199,8 @@ impl External for Domains {
         let (differences, refusal) = self.differences(pass, around, found, entry)?;
         let parameters = &pass.object.spec.for_provider;
         let autostart = parameters.autostart.filter(|wished| entry.persistent && *wished != entry.autostart);
-        let change = Change { differences, persist: !entry.persistent, autostart, power: found.power };
+        let persist = !entry.persistent && !found.theirs;
+        let change = Change { differences, persist, autostart, power: found.power };
         let settled = change.differences.is_empty() && !change.persist && autostart.is_none() && change.power.is_none();
         Ok(match (settled, refusal) {
             (true, None) => Standing::Settled,
@@ -211,7 +237,9 @@ impl External for Domains {
     }
 
     fn forget(&self, object: &Domain) {
-        self.clocks().remove(object.metadata.uid.as_deref().unwrap_or_default());
+        let uid = object.metadata.uid.as_deref().unwrap_or_default();
+        self.clocks().remove(uid);
+        self.volumes().remove(uid);
         self.connector.unclaim(object);
     }
 }

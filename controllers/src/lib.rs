@@ -22,6 +22,7 @@ pub mod hosts;
 pub mod http;
 pub mod key;
 pub mod leader;
+pub mod located;
 pub mod mark;
 pub mod metrics;
 pub mod network;

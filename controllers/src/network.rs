@@ -1,5 +1,6 @@
 //! Networks: find, compare, create, update and delete virtual networks.
 
+pub mod observed;
 pub mod render;
 pub mod rules;
 
@@ -27,7 +28,7 @@ use managed::external::{Deletion, External, Pass, Record, Refusal, Report, Stand
 use crate::{
     applied,
     cluster::Cluster,
-    defined::{Change, Present, standing},
+    defined::{Change, Present, imported, standing},
     details,
     domain::find::foreign,
     hosts::{Connector, owner},
@@ -44,6 +45,8 @@ pub struct Networks {
 pub struct Found {
     entry: Option<Arc<NetworkEntry>>,
     obstacle: Option<Refusal>,
+    /// Others made it, and it is only looked at.
+    theirs: bool,
 }
 
 impl Networks {
@@ -53,10 +56,22 @@ impl Networks {
     }
 
     async fn read(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<NetworkEntry>> {
-        let uid = pass.object.uid().to_owned();
-        let entry = pass.host.short(&uid.clone(), move |host| host.read_network(&uid)).await?;
-        pass.host.mirror().replace_network(pass.object.uid(), entry.clone());
-        Ok(entry)
+        read(pass, pass.object.uid()).await
+    }
+
+    /// The network of this UID; where it is only looked at, else the one of that name, whoever made it.
+    async fn entry(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<Arc<NetworkEntry>>> {
+        let (mirror, uid, name) = (pass.host.mirror(), pass.object.uid(), pass.object.external_name());
+        let by_name = || mirror.network_by_name(name).map(|entry| entry.uuid.clone());
+        let ours = !pass.policies.only_observes() || mirror.network(uid).is_some();
+        let Some(uuid) = (if ours { Some(uid.to_owned()) } else { by_name() }) else {
+            mirror.claim(Claim::Network(name.to_owned()), &owner(pass.object));
+            return Ok(None);
+        };
+        if !mirror.claim(Claim::Network(uuid.clone()), &owner(pass.object)) && mirror.network(&uuid).is_some() {
+            read(pass, &uuid).await?;
+        }
+        Ok(mirror.network(&uuid))
     }
 
     async fn apply(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Found> {
@@ -65,8 +80,15 @@ impl Networks {
         pass.host.long(&uid, move |host| make_true(host, &object, &rules)).await?;
         let entry = self.read(pass).await?.map(Arc::new);
         pass.host.mirror().claim(Claim::Network(uid), &owner(pass.object));
-        Ok(Found { entry, obstacle: None })
+        Ok(Found { entry, obstacle: None, theirs: false })
     }
+}
+
+async fn read(pass: &Pass<'_, Networks>, uuid: &str) -> anyhow::Result<Option<NetworkEntry>> {
+    let of = uuid.to_owned();
+    let entry = pass.host.short(uuid, move |host| host.read_network(&of)).await?;
+    pass.host.mirror().replace_network(uuid, entry.clone());
+    Ok(entry)
 }
 
 fn wishes(object: &Network, create: bool) -> anyhow::Result<Wishes> {
@@ -193,14 +215,12 @@ impl External for Networks {
     }
 
     async fn find(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Found> {
-        let (mirror, uid) = (pass.host.mirror(), pass.object.uid());
-        if !mirror.claim(Claim::Network(uid.to_owned()), &owner(pass.object)) && mirror.network(uid).is_some() {
-            self.read(pass).await?;
-        }
-        let entry = mirror.network(uid);
-        let name = pass.object.external_name();
-        let other = if entry.is_none() { mirror.network_by_name(name) } else { None };
-        Ok(Found { entry, obstacle: other.map(|_| foreign("network", name, None, pass.object)) })
+        let entry = self.entry(pass).await?;
+        let (only_observes, name) = (pass.policies.only_observes(), pass.object.external_name());
+        let theirs = only_observes && entry.as_ref().is_some_and(|entry| entry.uuid != pass.object.uid());
+        let in_the_way = entry.is_none() && !only_observes && pass.host.mirror().network_by_name(name).is_some();
+        let obstacle = in_the_way.then(|| foreign("network", name, None, pass.object));
+        Ok(Found { entry, obstacle, theirs })
     }
 
     fn compare(&self, pass: &Pass<'_, Self>, (): &(), found: &Found) -> anyhow::Result<Standing<Change>> {
@@ -208,6 +228,9 @@ impl External for Networks {
             return Ok(Standing::Barred(obstacle.clone()));
         }
         let Some(entry) = &found.entry else { return Ok(Standing::Absent) };
+        if found.theirs {
+            return import(pass.object, entry, &self.rules);
+        }
         let differences = match &entry.inactive {
             Some(base) => diff(&wishes(pass.object, false)?, base, &self.rules),
             None => Vec::new(),
@@ -244,8 +267,8 @@ impl External for Networks {
         let Some(entry) = found.entry.as_deref() else {
             return Report::of(NetworkObservation::default(), Wish::creating());
         };
-        let shown = entry.live.as_ref().or(entry.inactive.as_ref());
-        let wishes = wishes(pass.object, false).ok();
+        // Of what others made nothing waits on our behalf, and nothing is written down as ours.
+        let wishes = wishes(pass.object, false).ok().filter(|_| !found.theirs);
         let pending_changes = match (&wishes, &entry.live) {
             (Some(wishes), Some(live)) => waiting(&diff(wishes, live, &self.rules)),
             (_, None) | (None, _) => Vec::new(),
@@ -259,15 +282,19 @@ impl External for Networks {
             conditions.push(Wish::new(Type::RestartRequired, Status::True, "ChangesPending").because(message));
         }
         let ready = if entry.active { Wish::available() } else { Wish::unavailable("the network is not active") };
+        let [definition, live] =
+            [&entry.inactive, &entry.live].map(|description| description.as_ref().map(|text| observed::named(text)));
         let observation = NetworkObservation {
             id: Some(entry.uuid.clone()),
-            bridge: shown.and_then(|shown| shown.attr_at("bridge@name")).map(str::to_owned),
             active: Some(entry.active),
+            autostart: entry.persistent.then_some(entry.autostart),
             pending_changes,
+            ..observed::observe(definition.as_ref(), live.as_ref())
         };
         let details = details::network(pass.object, &observation);
         let as_wished = wishes
             .as_ref()
+            .filter(|_| !pass.policies.only_observes())
             .zip(entry.inactive.as_ref())
             .filter(|(wishes, base)| diff(wishes, base, &self.rules).is_empty());
         let annotations = as_wished
@@ -280,6 +307,16 @@ impl External for Networks {
     fn forget(&self, object: &Network) {
         self.connector.unclaim(object);
     }
+}
+
+/// How a network that others made differs from what the spec says of it. That it runs is nothing that the spec says.
+fn import(object: &Network, entry: &NetworkEntry, rules: &Rules) -> anyhow::Result<Standing<Change>> {
+    let differences = match entry.inactive.as_ref().or(entry.live.as_ref()) {
+        Some(description) => diff(&render::render(object, false, &[])?, &observed::named(description), rules),
+        None => Vec::new(),
+    };
+    let autostart = object.parameters().autostart.filter(|_| entry.persistent);
+    Ok(imported(differences, entry.autostart, autostart))
 }
 
 /// The differences that only a start makes true.

@@ -1,5 +1,6 @@
 //! Pools: find, compare, create, update and delete storage pools.
 
+pub mod observed;
 pub mod render;
 pub mod rules;
 
@@ -12,7 +13,6 @@ use apis::{
     managed::annotation,
     placement::ConfigId,
     pool::PoolObservation,
-    quantity::Quantity,
 };
 use libvirt::{
     Claim, Connection,
@@ -31,7 +31,7 @@ use managed::{
 use crate::{
     applied,
     cluster::Cluster,
-    defined::{Change, Present, standing},
+    defined::{Change, Present, imported, standing},
     details,
     domain::find::foreign,
     hosts::{Connector, owner},
@@ -53,6 +53,8 @@ pub struct Found {
     entry: Option<Arc<PoolEntry>>,
     obstacle: Option<Refusal>,
     built: bool,
+    /// Others made it, and it is only looked at.
+    theirs: bool,
 }
 
 impl Pools {
@@ -62,10 +64,22 @@ impl Pools {
     }
 
     async fn read(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<PoolEntry>> {
-        let uid = pass.object.uid().to_owned();
-        let entry = pass.host.short(&uid.clone(), move |host| host.read_pool(&uid)).await?;
-        pass.host.mirror().replace_pool(pass.object.uid(), entry.clone());
-        Ok(entry)
+        read(pass, pass.object.uid()).await
+    }
+
+    /// The pool of this UID; where it is only looked at, else the one of that name, whoever made it.
+    async fn entry(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<Arc<PoolEntry>>> {
+        let (mirror, uid, name) = (pass.host.mirror(), pass.object.uid(), pass.object.external_name());
+        let by_name = || mirror.pool_by_name(name).map(|entry| entry.uuid.clone());
+        let ours = !pass.policies.only_observes() || mirror.pool(uid).is_some();
+        let Some(uuid) = (if ours { Some(uid.to_owned()) } else { by_name() }) else {
+            mirror.claim(Claim::Pool(name.to_owned()), &owner(pass.object));
+            return Ok(None);
+        };
+        if !mirror.claim(Claim::Pool(uuid.clone()), &owner(pass.object)) && mirror.pool(&uuid).is_some() {
+            read(pass, &uuid).await?;
+        }
+        Ok(mirror.pool(&uuid))
     }
 
     async fn apply(&self, pass: &Pass<'_, Self>, may_build: bool) -> anyhow::Result<Found> {
@@ -77,8 +91,15 @@ impl Pools {
             .await?;
         let entry = self.read(pass).await?.map(Arc::new);
         pass.host.mirror().claim(Claim::Pool(uid), &owner(pass.object));
-        Ok(Found { entry, obstacle: None, built })
+        Ok(Found { entry, obstacle: None, built, theirs: false })
     }
+}
+
+async fn read(pass: &Pass<'_, Pools>, uuid: &str) -> anyhow::Result<Option<PoolEntry>> {
+    let of = uuid.to_owned();
+    let entry = pass.host.short(uuid, move |host| host.read_pool(&of)).await?;
+    pass.host.mirror().replace_pool(uuid, entry.clone());
+    Ok(entry)
 }
 
 fn wishes(object: &Pool, create: bool) -> Wishes {
@@ -181,14 +202,12 @@ impl External for Pools {
     }
 
     async fn find(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Found> {
-        let (mirror, uid) = (pass.host.mirror(), pass.object.uid());
-        if !mirror.claim(Claim::Pool(uid.to_owned()), &owner(pass.object)) && mirror.pool(uid).is_some() {
-            self.read(pass).await?;
-        }
-        let entry = mirror.pool(uid);
-        let name = pass.object.external_name();
-        let other = if entry.is_none() { mirror.pool_by_name(name) } else { None };
-        Ok(Found { entry, obstacle: other.map(|_| foreign("pool", name, None, pass.object)), built: false })
+        let entry = self.entry(pass).await?;
+        let (only_observes, name) = (pass.policies.only_observes(), pass.object.external_name());
+        let theirs = only_observes && entry.as_ref().is_some_and(|entry| entry.uuid != pass.object.uid());
+        let in_the_way = entry.is_none() && !only_observes && pass.host.mirror().pool_by_name(name).is_some();
+        let obstacle = in_the_way.then(|| foreign("pool", name, None, pass.object));
+        Ok(Found { entry, obstacle, built: false, theirs })
     }
 
     fn compare(&self, pass: &Pass<'_, Self>, (): &(), found: &Found) -> anyhow::Result<Standing<Change>> {
@@ -196,6 +215,12 @@ impl External for Pools {
             return Ok(Standing::Barred(obstacle.clone()));
         }
         let Some(entry) = &found.entry else { return Ok(Standing::Absent) };
+        if found.theirs {
+            let wishes = render::render(pass.object, false, &[]);
+            let description = entry.inactive.as_ref().or(entry.live.as_ref());
+            let differences = description.map(|description| diff(&wishes, description, &self.rules));
+            return Ok(imported(differences.unwrap_or_default(), entry.autostart, pass.object.parameters().autostart));
+        }
         if pass.creation.is_incomplete() && !entry.active {
             // A creation that was cut short may have to build still.
             return Ok(Standing::Absent);
@@ -237,19 +262,17 @@ impl External for Pools {
         let Some(entry) = found.entry.as_deref() else {
             return Report::of(PoolObservation::default(), Wish::creating());
         };
-        let shown = entry.live.as_ref().or(entry.inactive.as_ref());
-        let capacity = shown
-            .and_then(|shown| shown.text_at("capacity"))
-            .and_then(|bytes| bytes.parse().ok())
-            .filter(|bytes| *bytes > 0);
         let observation = PoolObservation {
             id: Some(entry.uuid.clone()),
             state: Some(if entry.active { "Running" } else { "Inactive" }.to_owned()),
-            path: shown.and_then(|shown| shown.text_at("target/path")).map(str::to_owned),
-            capacity: capacity.map(Quantity::of_bytes),
+            autostart: Some(entry.autostart),
+            ..observed::observe(entry.inactive.as_deref(), entry.live.as_deref())
         };
         let details = details::pool(pass.object, &observation);
         let ready = if entry.active { Wish::available() } else { Wish::unavailable("the pool is not running") };
+        if pass.policies.only_observes() {
+            return Report { details, ..Report::of(observation, ready) };
+        }
         let wishes = wishes(pass.object, false);
         let as_wished = entry.inactive.as_ref().is_some_and(|base| diff(&wishes, base, &self.rules).is_empty());
         let mut annotations: Annotations =

@@ -34,6 +34,14 @@ pub struct PoolField<'a> {
 }
 
 impl PoolField<'_> {
+    /// The name of the pool on the host, where the object says one.
+    pub fn resolve_if_set(self, cluster: &Cluster, asker: &Asker<'_>) -> anyhow::Result<Option<String>> {
+        if self.plain.is_none() && self.reference.is_none() {
+            return Ok(None);
+        }
+        self.resolve(cluster, asker).map(Some)
+    }
+
     /// The name of the pool on the host, once its Pool is ready.
     pub fn resolve(self, cluster: &Cluster, asker: &Asker<'_>) -> anyhow::Result<String> {
         match (self.plain, self.reference) {

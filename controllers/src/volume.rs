@@ -14,7 +14,7 @@ use apis::{
     managed::annotation,
     placement::ConfigId,
     quantity::Quantity,
-    volume::{Format, VolumeObservation},
+    volume::{BackingObservation, Format, VolumeObservation},
 };
 use libvirt::{
     Connection, Running,
@@ -31,6 +31,7 @@ use crate::{
     details,
     domain::find::chain,
     hosts::{Connector, owner},
+    located::{Located, Wanted, only_observes},
     ownership::{Key, Record},
     storage::{self, PoolField},
 };
@@ -43,13 +44,17 @@ pub struct Volumes {
     connector: Arc<Connector>,
     key: Key,
     imports: Arc<Imports>,
+    located: Located,
 }
 
 /// What other objects had to tell.
 pub struct Referents {
+    /// The name of the pool, empty where an object that only looks says none.
     pool: String,
     /// The volume below.
     backing: Option<Below>,
+    /// Others made it, and it is only looked at.
+    theirs: Option<Wanted>,
 }
 
 /// What the host has of a Volume.
@@ -59,23 +64,31 @@ pub struct Found {
     import: Option<import::State>,
 }
 
-/// What would make a volume as wished: it only ever grows.
+/// What would make a volume as wished: it only ever grows. Of one that others made and that is only looked at: how it differs.
 #[derive(Debug)]
 pub struct Change {
     from: u64,
     to: u64,
+    /// The format that it has, and the wished one. Never changed.
+    format: Option<(Option<Format>, Format)>,
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "capacity: {}, wished {}", Quantity::of_bytes(self.from), Quantity::of_bytes(self.to))
+        let Self { from, to, format } = self;
+        let capacity = || format!("capacity: {}, wished {}", Quantity::of_bytes(*from), Quantity::of_bytes(*to));
+        let format = format.map(|(have, want)| {
+            format!("format: {}, wished {}", have.map_or("another", Format::as_libvirt), want.as_libvirt())
+        });
+        let parts: Vec<String> = (from != to).then(capacity).into_iter().chain(format).collect();
+        f.write_str(&parts.join("; "))
     }
 }
 
 impl Volumes {
     /// The kind. `key` signs who owns which volume.
     pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>, key: Key, imports: Arc<Imports>) -> Self {
-        Self { cluster, connector, key, imports }
+        Self { cluster, connector, key, imports, located: Located::default() }
     }
 
     fn is_ours(&self, pass: &Pass<'_, Self>, pool_uuid: Option<&str>) -> bool {
@@ -185,18 +198,29 @@ impl External for Volumes {
     async fn resolve(&self, object: &Volume, config: &ConfigId) -> anyhow::Result<Referents> {
         let asker = Asker::of(object, config);
         let parameters = object.parameters();
-        let pool = pool_field(object).resolve(&self.cluster, &asker)?;
-        let Some(backing) = &parameters.backing_store else { return Ok(Referents { pool, backing: None }) };
+        let theirs = only_observes(object) && storage::records(object, &self.key).is_empty();
+        let (pool, theirs) = if theirs {
+            let pool = pool_field(object).resolve_if_set(&self.cluster, &asker)?;
+            let wanted = Wanted { pool: pool.clone(), name: object.external_name().to_owned(), seed: false };
+            (pool.unwrap_or_default(), Some(wanted))
+        } else {
+            (pool_field(object).resolve(&self.cluster, &asker)?, None)
+        };
+        let Some(backing) = &parameters.backing_store else { return Ok(Referents { pool, backing: None, theirs }) };
         let below = ready(&self.cluster.volumes, &asker, &backing.volume_ref.name)?;
         let capacity = below.observation().and_then(|seen| seen.capacity.as_ref()?.bytes().ok()).unwrap_or_default();
         // The chain as a whole must be there, not just its first link.
         let chain = chain(&self.cluster, &asker, object)?;
         let (path, format) = chain.first().cloned().context("the backing volume has no path yet")?;
-        Ok(Referents { pool, backing: Some(Below { path, format, capacity }) })
+        Ok(Referents { pool, backing: Some(Below { path, format, capacity }), theirs })
     }
 
     async fn find(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
-        let entry = storage::look(pass.host, &owner(pass.object), &referents.pool, pass.object.external_name()).await?;
+        let Referents { pool, backing: _, theirs } = referents;
+        let entry = match theirs {
+            Some(wanted) => self.located.look(pass.host, pass.object, wanted.clone()).await?,
+            None => storage::look(pass.host, &owner(pass.object), pool, pass.object.external_name()).await?,
+        };
         Ok(self.found(pass, &referents.pool, entry))
     }
 
@@ -207,12 +231,16 @@ impl External for Volumes {
         }
         let description = match &found.entry.presence {
             Presence::Present(description) => description,
+            Presence::Absent if pass.policies.only_observes() => return Ok(Standing::Absent),
             Presence::Absent => return Ok(absent(pass)),
             Presence::PoolInactive => {
                 return Err(anyhow!("pool {} is not running, so nothing can be said of the volume", referents.pool));
             }
             Presence::PoolAbsent => return Err(anyhow!("there is no pool {} on the host", referents.pool)),
         };
+        if pass.policies.only_observes() {
+            return looked_at(pass.object, description);
+        }
         // What appeared after an attempt that failed is not its work, whatever record that attempt left.
         let failed = pass.creation == Creation::Failed && found.import.is_none();
         if failed || !self.is_ours(pass, found.pool_uuid.as_deref()) {
@@ -230,7 +258,7 @@ impl External for Volumes {
         let (from, to) = (storage::bytes(description, "capacity"), render::sectors(wished)?);
         Ok(match to.cmp(&from) {
             std::cmp::Ordering::Equal => Standing::Settled,
-            std::cmp::Ordering::Greater => Standing::Drifted(Change { from, to }, None),
+            std::cmp::Ordering::Greater => Standing::Drifted(Change { from, to, format: None }, None),
             std::cmp::Ordering::Less => Standing::Refused(shrink(wished, from)),
         })
     }
@@ -319,18 +347,23 @@ impl External for Volumes {
         let observation = VolumeObservation {
             id: description.text_at("key").map(str::to_owned),
             pool: Some(found.entry.pool.clone()),
+            name: Some(found.entry.name.clone()),
             path: description.text_at("target/path").map(str::to_owned),
             capacity: Some(Quantity::of_bytes(storage::bytes(description, "capacity"))),
             format: format(description),
+            backing_store: description
+                .text_at("backingStore/path")
+                .map(|path| BackingObservation { path: path.to_owned() }),
         };
         let details = details::volume(pass.object, &observation);
         // The leave to make a lost volume again is for once.
-        let annotations = vec![(annotation::RECREATE, None)];
+        let annotations = if pass.policies.only_observes() { Vec::new() } else { vec![(annotation::RECREATE, None)] };
         Report { annotations, details, ..Report::of(observation, Wish::available()) }
     }
 
     fn forget(&self, object: &Volume) {
         self.imports.forget(object.uid());
+        self.located.forget(object.uid());
         self.connector.unclaim(object);
     }
 }
@@ -356,6 +389,18 @@ fn absent(pass: &Pass<'_, Volumes>) -> Standing<Change> {
             pass.object.uid()
         ),
     })
+}
+
+/// How a volume that is only looked at differs from what the spec says of it: nothing is done about it, so nothing is refused.
+fn looked_at(object: &Volume, description: &Element) -> anyhow::Result<Standing<Change>> {
+    let (wished, from) = (object.parameters(), storage::bytes(description, "capacity"));
+    let capacity = wished.capacity.as_ref().map(Quantity::bytes).transpose();
+    let capacity = capacity.map_err(anyhow::Error::msg).context("capacity")?;
+    let to = capacity.filter(|capacity| capacity.next_multiple_of(512) != from).unwrap_or(from);
+    let have = format(description);
+    let format = wished.format.filter(|wished| Some(*wished) != have).map(|wished| (have, wished));
+    let settled = from == to && format.is_none();
+    Ok(if settled { Standing::Settled } else { Standing::Drifted(Change { from, to, format }, None) })
 }
 
 fn shrink(wished: &Quantity, from: u64) -> Refusal {

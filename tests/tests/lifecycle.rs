@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tests::{PATIENCE, Scenario, SharedStage, condition, eventually};
+use tests::{GuestFiles, PATIENCE, Scenario, SharedStage, condition, eventually};
 
 static STAGE: SharedStage = SharedStage::new("life", &["--poll=2s"]);
 
@@ -64,17 +64,26 @@ fn check_status(scenario: &Scenario<'_>, mac: &str) -> Result<()> {
     let seed = scenario.observed("cloudinit", scenario.name())?;
     let path = |volume: &str| scenario.observed("volume", volume).map(|seen| seen["path"].clone());
     seen.as_object_mut().map(|seen| seen.remove("addresses"));
-    let machine = seen.as_object_mut().and_then(|seen| seen.remove("machine")).unwrap_or_default();
+    let machine = seen["os"]["machine"].clone();
     assert!(machine.as_str().is_some_and(|machine| machine.starts_with("pc-q35-")), "{machine}");
     let log = format!("/var/log/libvirt/qemu/{}-serial.log", scenario.name());
     let wanted = json!({
         "id": domain["metadata"]["uid"], "state": "Running",
+        "type": "Qemu", "memory": domain["spec"]["forProvider"]["memory"], "vcpus": 1, "autostart": false,
+        "cpu": seen["cpu"],
+        "os": {
+            "arch": "x86_64", "machine": machine, "kernel": path("kernel")?, "initrd": path("initrd")?,
+            "cmdline": GuestFiles::COMMAND_LINE, "boot": ["Disk"],
+        },
         "disks": [
-            {"name": "root", "target": "vda", "path": path("root")?},
-            {"name": "cloud-init", "target": "sda", "path": seed["path"]},
+            {"name": "root", "target": "vda", "device": "Disk", "bus": "Virtio", "path": path("root")?},
+            {
+                "name": "cloud-init", "target": "sda", "device": "Cdrom", "bus": "Scsi", "readOnly": true,
+                "path": seed["path"],
+            },
         ],
-        "networkInterfaces": [{"name": "lan", "mac": mac, "source": scenario.name()}],
-        "consoles": [{"name": "serial", "log": log}],
+        "networkInterfaces": [{"name": "lan", "mac": mac, "network": scenario.name(), "model": "Virtio"}],
+        "consoles": [{"name": "serial", "log": true, "logFile": log}],
     });
     assert_eq!(seen, wanted);
     assert_eq!(seed["instanceId"], "one");

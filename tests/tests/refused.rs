@@ -89,6 +89,7 @@ fn what_cannot_change_is_refused_with_what_to_do_instead() -> Result<()> {
     // Nothing of this needs a host: the object waits for its pool.
     scenario.apply(&scenario.volume("v", "capacity: 1Mi, format: Raw"))?;
     scenario.apply(&manifest("Domain", "d", "memory: 1Gi, type: Qemu, disks: [{name: a, volumeRef: {name: v}}]"))?;
+    scenario.apply(&manifest("Domain", "e", "memory: 1Gi, disks: [{name: a, volumeRef: {name: v}}]"))?;
     let cases = [
         (
             scenario.volume("v", "capacity: 1Mi, format: Qcow2"),
@@ -97,6 +98,10 @@ fn what_cannot_change_is_refused_with_what_to_do_instead() -> Result<()> {
         (
             manifest("Volume", "v", "poolRef: {name: elsewhere}, capacity: 1Mi, format: Raw"),
             "spec.forProvider: Invalid value: poolRef cannot be changed: data would have to move; create a new Volume instead",
+        ),
+        (
+            manifest("Domain", "e", "memory: 1Gi, type: Kvm, disks: [{name: a, volumeRef: {name: v}}]"),
+            "spec.forProvider: Invalid value: type cannot be changed: a guest keeps its hypervisor; create a new Domain instead",
         ),
         (
             manifest("Domain", "d", "memory: 1Gi, type: Kvm, disks: [{name: a, volumeRef: {name: v}}]"),

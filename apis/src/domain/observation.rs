@@ -3,7 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the host shows.
+use super::{BootDevice, CpuMode, DiskBus, DiskDevice, DomainType, InterfaceModel, Rng};
+use crate::{quantity::Quantity, volume::Format};
+
+/// What the host shows. What also stands in `forProvider` has its name and type there, so that a spec can be written from it; what
+/// the spec has no word for is left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DomainObservation {
@@ -13,9 +17,30 @@ pub struct DomainObservation {
     /// The state, with libvirt's reason where it is not an ordinary one: `Running`, `Shutoff`, `Paused (I/O error)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// The versioned machine type.
+    /// The hypervisor: Kvm or Qemu.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub type_: Option<DomainType>,
+    /// The memory of its definition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub machine: Option<String>,
+    pub memory: Option<Quantity>,
+    /// How far memory can grow, where that is more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_memory: Option<Quantity>,
+    /// The number of virtual CPUs of its definition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vcpus: Option<i32>,
+    /// How far that can grow, where it is more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_vcpus: Option<i32>,
+    /// The CPU of its definition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<CpuObservation>,
+    /// The machine and what it boots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os: Option<OsObservation>,
+    /// Whether the host starts it when it boots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autostart: Option<bool>,
     /// The addresses that DHCP gave its interfaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<Address>,
@@ -28,12 +53,54 @@ pub struct DomainObservation {
     /// Its serial consoles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub consoles: Vec<ConsoleObservation>,
-    /// Its graphical consoles while it runs.
+    /// Its graphical consoles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub graphics: Vec<GraphicsObservation>,
+    /// Its random number generator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rng: Option<Rng>,
+    /// Whether it has a channel for the QEMU guest agent; left out where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest_agent: Option<bool>,
     /// The fields that wait for the guest's next boot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending_changes: Vec<String>,
+}
+
+/// The CPU that the guest sees.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CpuObservation {
+    /// libvirt's mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<CpuMode>,
+    /// The model, for mode Custom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+}
+
+/// The machine and what it boots.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OsObservation {
+    /// The architecture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arch: Option<String>,
+    /// The versioned machine type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// The path of a kernel that is booted directly; a spec names a Volume instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// The path of that kernel's initial ramdisk; a spec names a Volume instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initrd: Option<String>,
+    /// The command line of that kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cmdline: Option<String>,
+    /// What it boots from, first to last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub boot: Vec<BootDevice>,
 }
 
 /// An address of the guest.
@@ -55,50 +122,91 @@ pub struct Address {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DiskObservation {
-    /// The name of the disk in the spec, when it is ours.
+    /// The name of the disk in the spec, when it is ours; of an imported guest a name to use there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// libvirt's name of the device, such as vda.
     pub target: String,
+    /// Disk or Cdrom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DiskDevice>,
+    /// How it is attached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bus: Option<DiskBus>,
+    /// That the guest may only read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<bool>,
+    /// Its place in the boot order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_order: Option<i32>,
+    /// The volume that it is, of an imported guest and where an active pool has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<HostVolumeObservation>,
     /// The file or device that the guest writes to; after a snapshot by others this is the top of the chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+}
+
+/// A volume by its names on the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostVolumeObservation {
+    /// The name of the storage pool.
+    pub pool: String,
+    /// The name of the volume.
+    pub name: String,
+    /// The format that the guest's definition says.
+    pub format: Format,
 }
 
 /// An interface on the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InterfaceObservation {
-    /// The name of the interface in the spec, when it is ours.
+    /// The name of the interface in the spec, when it is ours; of an imported guest a name to use there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Its MAC address.
     pub mac: String,
-    /// The libvirt network or bridge that it is on.
+    /// The libvirt network that it is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
+    pub network: Option<String>,
+    /// The bridge that it is on, where it is on no libvirt network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<String>,
+    /// The card that the guest sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<InterfaceModel>,
 }
 
 /// A serial console on the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConsoleObservation {
-    /// The name of the console in the spec.
+    /// The name of the console in the spec; of an imported guest a name to use there.
     pub name: String,
-    /// The file on the host with what the guest printed.
+    /// That the host keeps what the guest prints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub log: Option<String>,
+    pub log: Option<bool>,
+    /// The file on the host in which it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_file: Option<String>,
 }
 
 /// A graphical console on the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GraphicsObservation {
-    /// The protocol.
+    /// The protocol: Vnc, or libvirt's word for one that a spec cannot name.
     #[serde(rename = "type")]
     pub type_: String,
-    /// The address it listens on.
-    pub host: String,
-    /// The port it listens on.
-    pub port: i32,
+    /// The address that it is told to listen on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
+    /// The address it listens on while the guest runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The port it listens on while the guest runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<i32>,
 }

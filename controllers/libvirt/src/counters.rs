@@ -52,6 +52,8 @@ pub enum Call {
     PoolInfo,
     VolumeList,
     VolumeLookup,
+    VolumeLookupByPath,
+    VolumePool,
     VolumeCreate,
     VolumePath,
     VolumeDescribe,
@@ -77,7 +79,7 @@ pub enum Call {
 const COUNT: usize = TABLE.len();
 
 /// Every call with libvirt's name for it, in the order of the enum.
-const TABLE: [(Call, &str); 65] = [
+const TABLE: [(Call, &str); 67] = [
     (Call::Open, "virConnectOpenAuth"),
     (Call::Capabilities, "virConnectGetCapabilities"),
     (Call::Hostname, "virConnectGetHostname"),
@@ -123,6 +125,8 @@ const TABLE: [(Call, &str); 65] = [
     (Call::PoolInfo, "virStoragePoolGetInfo"),
     (Call::VolumeList, "virStoragePoolListAllVolumes"),
     (Call::VolumeLookup, "virStorageVolLookupByName"),
+    (Call::VolumeLookupByPath, "virStorageVolLookupByPath"),
+    (Call::VolumePool, "virStoragePoolLookupByVolume"),
     (Call::VolumeCreate, "virStorageVolCreateXML"),
     (Call::VolumePath, "virStorageVolGetPath"),
     (Call::VolumeDescribe, "virStorageVolGetXMLDesc"),

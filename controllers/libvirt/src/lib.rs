@@ -50,5 +50,5 @@ pub use network::{Network, Section, UpdateCommand};
 pub use pool::{Listing, Pool, PoolInfo, VolumeName};
 pub use sys::Lease;
 pub use upload::{Upload, UploadRequest};
-pub use volume::{Volume, VolumeInfo};
+pub use volume::{Volume, VolumeId, VolumeInfo};
 pub use wakes::Wakes;

@@ -23,6 +23,28 @@ pub struct VolumeInfo {
     pub allocation: u64,
 }
 
+/// A volume by the names of its pool and its own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VolumeId {
+    /// The pool's name.
+    pub pool: String,
+    /// The volume's name.
+    pub name: String,
+}
+
+impl Connection {
+    /// Which volume of an active pool is this file or device, if any is.
+    pub fn volume_at(&self, path: &str) -> Result<Option<VolumeId>, Error> {
+        let found = self.counted(Call::VolumeLookupByPath, |connect| connect.lookup_storage_vol_by_path(path));
+        let Some(handle) = absent(found)? else { return Ok(None) };
+        let volume = Volume::new(handle, self);
+        let Some(pool) = absent(volume.counted(Call::VolumePool, StorageVol::lookup_storage_pool))? else {
+            return Ok(None);
+        };
+        Ok(Some(VolumeId { pool: Owned::new(pool).name()?, name: volume.name()? }))
+    }
+}
+
 impl<'c> Pool<'c> {
     /// Looks a volume up by name, among those the pool saw at its last refresh.
     pub fn find_volume(&self, name: &str) -> Result<Option<Volume<'c>>, Error> {

@@ -13,14 +13,19 @@ use apis::{
     reference::Reference,
     volume::Format,
 };
-use libvirt::{Claim, Lease, mirror::DomainEntry};
+use libvirt::{Claim, Connection, Lease, VolumeId, mirror::DomainEntry};
 use managed::{
     creation::was_created,
     external::{Pass, Refusal},
 };
 use std::sync::Arc;
 
-use super::{Clock, Domains, Found, Surroundings, power, render::Medium};
+use super::{
+    Clock, Domains, Found, Surroundings,
+    observed::{self, Volumes, path},
+    power,
+    render::Medium,
+};
 use crate::{
     cluster::{Asker, Cluster, ready},
     hosts::owner,
@@ -71,7 +76,7 @@ fn medium(cluster: &Cluster, asker: &Asker<'_>, disk: &Disk) -> anyhow::Result<O
     if let Some(Reference { name }) = &disk.volume_ref {
         let volume = ready(&cluster.volumes, asker, name)?;
         let backing = chain(cluster, asker, &volume)?;
-        return Ok(Some(Medium { path: path_of(&volume)?, format: format_of(&volume), backing }));
+        return Ok(Some(Medium { path: path_of(&volume)?, format: format_of(&volume)?, backing }));
     }
     // The path of a volume that no object stands for is asked of the host.
     Ok(disk.volume.as_ref().map(|volume| Medium { path: String::new(), format: volume.format, backing: Vec::new() }))
@@ -80,12 +85,12 @@ fn medium(cluster: &Cluster, asker: &Asker<'_>, disk: &Disk) -> anyhow::Result<O
 /// The volumes below a volume, top first.
 pub(crate) fn chain(cluster: &Cluster, asker: &Asker<'_>, volume: &Volume) -> anyhow::Result<Vec<(String, Format)>> {
     let mut below = Vec::new();
-    let mut next = volume.parameters().backing_store.as_ref().map(|backing| backing.volume_ref.name.clone());
+    let mut next = below_of(volume)?;
     while let Some(name) = next {
         anyhow::ensure!(below.len() < 16, "Volume {} stands on more than 16 others", volume.full_name());
         let volume = ready(&cluster.volumes, asker, &name)?;
-        below.push((path_of(&volume)?, format_of(&volume)));
-        next = volume.parameters().backing_store.as_ref().map(|backing| backing.volume_ref.name.clone());
+        below.push((path_of(&volume)?, format_of(&volume)?));
+        next = below_of(&volume)?;
     }
     Ok(below)
 }
@@ -97,25 +102,83 @@ fn path_of(volume: &Volume) -> anyhow::Result<String> {
         .with_context(|| format!("waiting for Volume {}: it has no path yet", volume.full_name()))
 }
 
-fn format_of(volume: &Volume) -> Format {
-    volume.parameters().format.unwrap_or_default()
+/// The Volume below. What a volume that others made stands on, an object must say: a guest would read holes there.
+fn below_of(volume: &Volume) -> anyhow::Result<Option<String>> {
+    let said = volume.parameters().backing_store.as_ref().map(|backing| backing.volume_ref.name.clone());
+    let seen = volume.observation().and_then(|seen| seen.backing_store.as_ref());
+    if let (None, Some(seen), false) = (&said, seen, was_created(volume)) {
+        bail!(
+            "waiting for Volume {}: it was not made by this provider and stands on {}; set its spec.forProvider.backingStore",
+            volume.full_name(),
+            seen.path
+        );
+    }
+    Ok(said)
+}
+
+/// The format of a volume, never guessed: others do not make them by our default.
+fn format_of(volume: &Volume) -> anyhow::Result<Format> {
+    let said = volume.parameters().format.or_else(|| was_created(volume).then(Format::default));
+    said.with_context(|| {
+        format!(
+            "waiting for Volume {}: it was not made by this provider; set its spec.forProvider.format",
+            volume.full_name()
+        )
+    })
 }
 
 impl Domains {
     /// What the mirror of the host has.
     pub(super) async fn look(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Found> {
-        let (mirror, owner) = (pass.host.mirror(), owner(pass.object));
-        let uid = pass.object.uid();
-        if !mirror.claim(Claim::Domain(uid.to_owned()), &owner) && mirror.domain(uid).is_some() {
-            // Claimed just now: read it here rather than in a second pass.
-            let uuid = uid.to_owned();
-            let entry = pass.host.short(uid, move |host| host.read_domain(&uuid)).await?;
-            mirror.replace_domain(uid, entry);
-        }
-        let entry = mirror.domain(uid);
-        let obstacle = if entry.is_some() { None } else { self.obstacle(pass).await? };
+        let entry = self.entry(pass).await?;
+        let may_make = !pass.policies.only_observes();
+        let obstacle = if entry.is_none() && may_make { self.obstacle(pass).await? } else { None };
         let media = self.host_media(pass).await?;
-        Ok(self.found(pass, entry, obstacle, media))
+        let mut found = self.found(pass, entry, obstacle, media);
+        if found.theirs {
+            found.volumes = self.volumes_of(pass, &found).await?;
+        }
+        Ok(found)
+    }
+
+    /// The domain of this UID; where it is only looked at, else the one of that name, whoever made it.
+    async fn entry(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<Arc<DomainEntry>>> {
+        let (mirror, uid, name) = (pass.host.mirror(), pass.object.uid(), pass.object.external_name());
+        let by_name = || mirror.domain_by_name(name).map(|entry| entry.uuid.clone());
+        let ours = !pass.policies.only_observes() || mirror.domain(uid).is_some();
+        let Some(uuid) = (if ours { Some(uid.to_owned()) } else { by_name() }) else {
+            mirror.claim(Claim::Domain(name.to_owned()), &owner(pass.object));
+            return Ok(None);
+        };
+        if !mirror.claim(Claim::Domain(uuid.clone()), &owner(pass.object)) && mirror.domain(&uuid).is_some() {
+            // Claimed just now: read it here rather than in a second pass.
+            let of = uuid.clone();
+            let entry = pass.host.short(&uuid, move |host| host.read_domain(&of)).await?;
+            mirror.replace_domain(&uuid, entry);
+        }
+        Ok(mirror.domain(&uuid))
+    }
+
+    /// Which volumes the files of a domain's disks are. The host is asked once for each; again for one that is in no pool, whose pool
+    /// may be started any time.
+    async fn volumes_of(&self, pass: &Pass<'_, Self>, found: &Found) -> anyhow::Result<Volumes> {
+        let description = found.entry.as_ref().and_then(|entry| entry.live.as_ref().or(entry.inactive.as_ref()));
+        let disks = description.map(|description| description.find_all("devices/disk")).unwrap_or_default();
+        let paths: Vec<String> = disks.into_iter().filter_map(path).map(str::to_owned).collect();
+        let is_there =
+            |volume: &VolumeId| pass.host.mirror().pool_by_name(&volume.pool).is_some_and(|pool| pool.active);
+        let mut volumes = self.volumes().get(pass.object.uid()).cloned().unwrap_or_default();
+        volumes.retain(|path, volume| paths.contains(path) && is_there(volume));
+        let unknown: Vec<String> = paths.into_iter().filter(|path| !volumes.contains_key(path)).collect();
+        if !unknown.is_empty() {
+            let look = move |host: &Connection| -> Result<Volumes, libvirt::Error> {
+                let volume = |path: String| host.volume_at(&path).map(|volume| volume.map(|volume| (path, volume)));
+                unknown.into_iter().filter_map(|path| volume(path).transpose()).collect()
+            };
+            volumes.extend(pass.host.short(pass.object.uid(), look).await.context("look up volumes of disks")?);
+        }
+        self.volumes().insert(pass.object.uid().to_owned(), volumes.clone());
+        Ok(volumes)
     }
 
     /// Puts together what was found, with what follows from it about power and leases.
@@ -137,12 +200,19 @@ impl Domains {
             power: None,
             recheck: None,
             guest_agent: None,
+            theirs: false,
+            volumes: Volumes::new(),
         };
         let Some(entry) = &found.entry else { return found };
-        let strategy = pass.object.parameters().run_strategy.unwrap_or_default();
-        let begun = pass.creation.is_incomplete() || !was_created(pass.object);
+        found.theirs = pass.policies.only_observes() && entry.uuid != pass.object.uid();
+        let strategy = strategy(pass.object, found.theirs);
+        let begun = !found.theirs && (pass.creation.is_incomplete() || !was_created(pass.object));
         let stopped_for = self.stopped_for(pass.object.uid(), entry);
         (found.power, found.recheck) = power::decide(strategy, begun, entry.state, stopped_for);
+        if found.theirs {
+            // Nothing is done when its time is over.
+            found.recheck = None;
+        }
         found.guest_agent = agent(entry);
         let hurry = self.lease_recheck(pass.object.uid(), &found);
         if hurry.is_some() {
@@ -240,6 +310,11 @@ impl Domains {
             };
             let path = entry.description().and_then(|description| description.text_at("target/path"));
             let Some(path) = path else {
+                if pass.policies.only_observes() {
+                    // Shown as what the disk should be and is not.
+                    media.push((disk.name.0.clone(), format!("volume {} in pool {}", volume.name, volume.pool)));
+                    continue;
+                }
                 bail!("disks {}: there is no volume {} in pool {} on the host", disk.name, volume.name, volume.pool)
             };
             media.push((disk.name.0.clone(), path.to_owned()));
@@ -299,10 +374,14 @@ fn hurry_leases(pass: &Pass<'_, Domains>, entry: &DomainEntry) {
 
 /// Whether the guest agent's channel is connected; None where there is no channel.
 fn agent(entry: &DomainEntry) -> Option<bool> {
-    let channels = entry.live.as_ref()?.find_all("devices/channel");
-    let channel =
-        channels.into_iter().find(|channel| channel.attr_at("target@name") == Some("org.qemu.guest_agent.0"))?;
+    let channel = observed::agent(entry.live.as_ref()?)?;
     Some(channel.attr_at("target@state") == Some("connected"))
+}
+
+/// When the guest is to run. One that others made and of which the spec says nothing is left to people.
+pub(super) fn strategy(object: &Domain, theirs: bool) -> RunStrategy {
+    let unset = if theirs { RunStrategy::Manual } else { RunStrategy::default() };
+    object.parameters().run_strategy.unwrap_or(unset)
 }
 
 /// The strategy under which nothing is started.

@@ -2,17 +2,19 @@
 
 use apis::{
     condition::{Status, Type, Wish},
-    domain::{
-        Address, ConsoleObservation, DiskObservation, DomainObservation, GraphicsObservation, InterfaceObservation,
-        RunStrategy,
-    },
+    domain::RunStrategy,
+    domain::{Address, DomainObservation, InterfaceObservation},
 };
-use libvirt::{State, mirror::DomainEntry, xml::Element};
+use libvirt::{
+    State,
+    mirror::{Described, DomainEntry},
+    xml::Element,
+};
 use managed::external::{Pass, Report};
 
 use crate::details;
 
-use super::{Domains, Found, Surroundings, pending, power, render};
+use super::{Domains, Found, Surroundings, find, import, observed, pending, power, render};
 
 impl Domains {
     /// Status from what was found.
@@ -25,6 +27,8 @@ impl Domains {
         let Some(entry) = found.entry.as_deref() else {
             return Report::of(DomainObservation::default(), Wish::creating());
         };
+        // Of what others made nothing waits on our behalf.
+        let around = around.filter(|_| !found.theirs);
         let pending = around.map(|around| self.pending(pass, around, found, entry)).unwrap_or_default();
         let mut conditions = Vec::new();
         if !pending.is_empty() {
@@ -40,7 +44,7 @@ impl Domains {
         }
         let observation = observation(entry, found, pending);
         let details = details::domain(pass.object, pass.host.uri(), &observation);
-        let ready = ready(pass.object.spec.for_provider.run_strategy.unwrap_or_default(), entry, found);
+        let ready = ready(find::strategy(pass.object, found.theirs), entry, found);
         Report { conditions, details, recheck: found.recheck, ..Report::of(observation, ready) }
     }
 
@@ -79,54 +83,16 @@ fn ready(strategy: RunStrategy, entry: &DomainEntry, found: &Found) -> Wish {
 }
 
 fn observation(entry: &DomainEntry, found: &Found, pending_changes: Vec<String>) -> DomainObservation {
-    let mut seen = DomainObservation {
-        id: Some(entry.uuid.clone()),
-        state: Some(power::shown(entry.state)),
-        pending_changes,
-        ..DomainObservation::default()
-    };
-    let Some(shown) = entry.live.as_ref().or(entry.inactive.as_ref()) else { return seen };
-    seen.machine = shown.attr_at("os/type@machine").map(str::to_owned);
-    seen.disks = shown.find_all("devices/disk").into_iter().filter_map(disk).collect();
-    seen.network_interfaces = shown.find_all("devices/interface").into_iter().filter_map(interface).collect();
-    seen.consoles = shown.find_all("devices/serial").into_iter().filter_map(console).collect();
-    if let Some(live) = &entry.live {
-        seen.graphics = live.find_all("devices/graphics").into_iter().filter_map(graphics).collect();
-        seen.addresses = addresses(found, &seen.network_interfaces);
-    }
+    let named =
+        |description: &Described| if found.theirs { import::named(description) } else { Element::clone(description) };
+    let (definition, live) = (entry.inactive.as_ref().map(named), entry.live.as_ref().map(named));
+    let mut seen = observed::observe(definition.as_ref(), live.as_ref(), &found.volumes);
+    seen.id = Some(entry.uuid.clone());
+    seen.state = Some(power::shown(entry.state));
+    seen.autostart = entry.persistent.then_some(entry.autostart);
+    seen.addresses = addresses(found, &seen.network_interfaces);
+    seen.pending_changes = pending_changes;
     seen
-}
-
-fn own_name(device: &Element, prefix: &str) -> Option<String> {
-    device.attr_at("alias@name")?.strip_prefix(prefix).map(str::to_owned)
-}
-
-fn disk(device: &Element) -> Option<DiskObservation> {
-    let name = own_name(device, render::DISK).or_else(|| own_name(device, render::SEED));
-    let path = device.attr_at("source@file").or_else(|| device.attr_at("source@dev")).map(str::to_owned);
-    Some(DiskObservation { name, target: device.attr_at("target@dev")?.to_owned(), path })
-}
-
-fn interface(device: &Element) -> Option<InterfaceObservation> {
-    let source = device.attr_at("source@network").or_else(|| device.attr_at("source@bridge")).map(str::to_owned);
-    Some(InterfaceObservation {
-        name: own_name(device, render::NIC),
-        mac: device.attr_at("mac@address")?.to_owned(),
-        source,
-    })
-}
-
-fn console(device: &Element) -> Option<ConsoleObservation> {
-    Some(ConsoleObservation {
-        name: own_name(device, render::SERIAL)?,
-        log: device.attr_at("log@file").map(str::to_owned),
-    })
-}
-
-fn graphics(device: &Element) -> Option<GraphicsObservation> {
-    let host = device.attr_at("listen@address").or_else(|| device.get("listen"))?.to_owned();
-    let port = device.get("port")?.parse().ok().filter(|port| *port > 0)?;
-    Some(GraphicsObservation { type_: device.get("type")?.to_owned(), host, port })
 }
 
 fn addresses(found: &Found, interfaces: &[InterfaceObservation]) -> Vec<Address> {

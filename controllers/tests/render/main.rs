@@ -5,6 +5,7 @@
 mod cases;
 mod changes;
 mod leaves;
+mod observed;
 mod unset;
 
 use std::fs;

@@ -115,6 +115,6 @@ fn residue_of(thing: &str) -> Vec<String> {
 
 /// The console log of a Domain, if it keeps one.
 pub(crate) fn console(object: &Value) -> Option<Console> {
-    let log = text(object, "/status/atProvider/consoles/0/log");
+    let log = text(object, "/status/atProvider/consoles/0/logFile");
     (title(object).starts_with("Domain/") && !log.is_empty()).then(|| Console::new(log.into()))
 }

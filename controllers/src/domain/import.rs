@@ -1,0 +1,112 @@
+//! A domain that others made, seen as if it were ours: pure. Nothing here is ever written to the host.
+//!
+//! ```text
+//! description ──named──▶ each device has the alias that our name for it gives ──▶ observe
+//!                  └─────spoken_of──▶ only those that the spec speaks of ──▶ diff with what is wished
+//! ```
+
+use std::collections::BTreeSet;
+
+use apis::{Domain, Managed};
+use libvirt::{
+    Facts,
+    diff::{Difference, diff},
+    rule::Rules,
+    xml::Element,
+};
+
+use super::{
+    observed::{agent, own_name},
+    render::{self, DISK, NIC, SEED, SERIAL, Surroundings},
+};
+
+const RNG: &str = "ua-rng-0";
+const AGENT: &str = "ua-channel-agent";
+
+/// The description with a name for each of its devices, and without anybody's mark. A disk is called like its target, an interface
+/// like its MAC address, a serial console like its port; what another object of ours named keeps that name.
+pub fn named(description: &Element) -> Element {
+    let agent = agent(description).cloned();
+    let mut named = description.clone();
+    named.retain(|child| child.name != "metadata");
+    let (mut serials, mut rngs) = (0, 0);
+    for device in named.elements_mut().filter(|child| child.name == "devices").flat_map(Element::elements_mut) {
+        let alias = match device.name.as_str() {
+            "disk" => own(device, DISK).or_else(|| Some(format!("{DISK}{}", device.attr_at("target@dev")?))),
+            "interface" => own(device, NIC).or_else(|| {
+                Some(format!("{NIC}{}", device.attr_at("mac@address")?.to_ascii_lowercase().replace(':', "-")))
+            }),
+            "serial" => {
+                let port = device.attr_at("target@port").map_or_else(|| serials.to_string(), str::to_owned);
+                serials += 1;
+                own(device, SERIAL).or_else(|| Some(format!("{SERIAL}serial{port}")))
+            }
+            "rng" => {
+                rngs += 1;
+                (rngs == 1).then(|| RNG.to_owned())
+            }
+            "channel" => agent.as_ref().filter(|agent| *agent == device).map(|_| AGENT.to_owned()),
+            _ => None,
+        };
+        device.retain(|child| child.name != "alias");
+        if let Some(alias) = alias {
+            device.push(Element::new("alias").attr("name", alias));
+        }
+    }
+    named
+}
+
+/// The alias that another object of ours gave a device.
+fn own(device: &Element, prefix: &str) -> Option<String> {
+    own_name(device, prefix).map(|name| format!("{prefix}{name}"))
+}
+
+/// The description with names for those devices only that the spec speaks of: the others are nobody's wish.
+fn spoken_of(object: &Domain, around: &Surroundings, named: &Element) -> Element {
+    let parameters = object.parameters();
+    let disks = parameters.disks.iter().flatten().map(|disk| format!("{DISK}{}", disk.name));
+    let nics = parameters.network_interfaces.iter().flatten().map(|nic| format!("{NIC}{}", nic.name));
+    let serials = parameters.consoles.iter().flatten().map(|console| format!("{SERIAL}{}", console.name));
+    let rng = parameters.rng.iter().map(|_| RNG.to_owned());
+    let agent = parameters.guest_agent.unwrap_or_default().then(|| AGENT.to_owned());
+    let known: BTreeSet<String> = disks.chain(nics).chain(serials).chain(rng).chain(agent).collect();
+    let mut description = named.clone();
+    let devices = description.elements_mut().filter(|child| child.name == "devices").flat_map(Element::elements_mut);
+    for device in devices {
+        let is_seed =
+            device.name == "disk" && around.seed.is_some() && super::observed::path(device) == around.seed.as_deref();
+        let is_known = device.attr_at("alias@name").is_some_and(|alias| known.contains(alias));
+        if is_known {
+            continue;
+        }
+        device.retain(|child| child.name != "alias");
+        if is_seed {
+            device.push(Element::new("alias").attr("name", format!("{SEED}cloud-init")));
+        }
+    }
+    description
+}
+
+/// How the domain differs from what the spec says of it.
+pub fn differences(
+    object: &Domain,
+    around: &Surroundings,
+    facts: &Facts,
+    rules: &Rules,
+    description: &Element,
+) -> anyhow::Result<Vec<Difference>> {
+    let base = spoken_of(object, around, &named(description));
+    let wishes = render::render(object, around, facts, Some(&base))?;
+    Ok(diff(&wishes, &base, rules).into_iter().filter(is_said).collect())
+}
+
+/// Whether the spec says it: the mark and a controller it has no word for, and what others leave to libvirt it does not mind.
+fn is_said(difference: &Difference) -> bool {
+    let path = difference.path.as_str();
+    // A drive without a driver is read as raw.
+    let default = path.ends_with("/driver@type") && difference.want.as_deref() == Some("raw");
+    let left_to_libvirt = default || path.ends_with("/backingStore") || path.ends_with("/driver@name");
+    !(path.starts_with("metadata/")
+        || path.starts_with("devices/controller")
+        || (left_to_libvirt && difference.have.is_none()))
+}

@@ -1,0 +1,94 @@
+//! What a description says of a network, in the words of the spec: pure.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use apis::network::{
+    DhcpHostObservation, DhcpObservation, DhcpRangeObservation, IpObservation, NetworkMode, NetworkObservation,
+};
+use libvirt::xml::Element;
+
+/// The description of a network that others made, written as we would write it: with its family, prefixes for netmasks, and a name for
+/// each guest that DHCP knows.
+pub fn named(description: &Element) -> Element {
+    let mut named = description.clone();
+    for ip in named.elements_mut().filter(|child| child.name == "ip") {
+        if ip.get("family").is_none() {
+            ip.set("family", "ipv4");
+        }
+        if let Some(prefix) = ip.get("netmask").and_then(prefix_of) {
+            ip.unset("netmask");
+            ip.set("prefix", prefix.to_string());
+        }
+        let hosts = ip.elements_mut().filter(|child| child.name == "dhcp").flat_map(Element::elements_mut);
+        for host in hosts.filter(|child| child.name == "host" && child.get("name").is_none()) {
+            if let Some(mac) = host.get("mac").map(|mac| mac.to_ascii_lowercase().replace(':', "-")) {
+                host.set("name", mac);
+            }
+        }
+    }
+    named
+}
+
+fn prefix_of(netmask: &str) -> Option<u32> {
+    let bits = u32::from(netmask.parse::<Ipv4Addr>().ok()?);
+    (bits.leading_ones() + bits.trailing_zeros() == 32).then_some(bits.leading_ones())
+}
+
+/// What a network's definition says, with the bridge that it has while it runs.
+pub fn observe(definition: Option<&Element>, live: Option<&Element>) -> NetworkObservation {
+    let bridge = live.or(definition).and_then(|shown| shown.attr_at("bridge@name")).map(str::to_owned);
+    let Some(definition) = definition.or(live) else { return NetworkObservation::default() };
+    NetworkObservation {
+        mode: mode(definition),
+        bridge,
+        domain: definition.attr_at("domain@name").map(str::to_owned),
+        ips: definition.named("ip").filter_map(ip).collect(),
+        ..NetworkObservation::default()
+    }
+}
+
+fn mode(definition: &Element) -> Option<NetworkMode> {
+    let Some(forward) = definition.find("forward") else { return Some(NetworkMode::Isolated) };
+    match forward.get("mode") {
+        None | Some("nat") => Some(NetworkMode::Nat),
+        Some("route") => Some(NetworkMode::Route),
+        // The same word with interfaces of the host is another thing: macvtap.
+        Some("bridge") if definition.find("bridge").is_some() => Some(NetworkMode::Bridge),
+        Some(_) => None,
+    }
+}
+
+fn ip(element: &Element) -> Option<IpObservation> {
+    let address = element.get("address")?;
+    let ranges = element.find_all("dhcp/range").into_iter().filter_map(range).collect();
+    let hosts = element.find_all("dhcp/host").into_iter().filter_map(host).collect();
+    let dhcp = element.find("dhcp").map(|_| DhcpObservation { ranges, hosts });
+    Some(IpObservation { cidr: format!("{address}/{}", prefix(element, address)?), dhcp })
+}
+
+/// The prefix as written, or what an address without one gets: for IPv4 that of its old class, for IPv6 64.
+fn prefix(element: &Element, address: &str) -> Option<u32> {
+    if let Some(prefix) = element.get("prefix") {
+        return prefix.parse().ok();
+    }
+    if let Some(netmask) = element.get("netmask") {
+        return prefix_of(netmask);
+    }
+    Some(match address.parse().ok()? {
+        IpAddr::V4(address) => match address.octets()[0] {
+            0..128 => 8,
+            128..192 => 16,
+            192..=255 => 24,
+        },
+        IpAddr::V6(_) => 64,
+    })
+}
+
+fn range(range: &Element) -> Option<DhcpRangeObservation> {
+    Some(DhcpRangeObservation { start: range.get("start")?.to_owned(), end: range.get("end")?.to_owned() })
+}
+
+fn host(host: &Element) -> Option<DhcpHostObservation> {
+    let get = |name| host.get(name).map(str::to_owned);
+    Some(DhcpHostObservation { name: get("name")?, mac: get("mac")?, ip: get("ip")? })
+}

@@ -1,0 +1,116 @@
+//! Descriptions become what the status shows: golden files beside the descriptions, and what others wrote differently.
+
+use libvirt::{VolumeId, diff::diff, xml::Element};
+use provider_libvirt::{domain, network, pool};
+use serde_json::{Value, json};
+
+use super::{
+    cases::{WISHED, cases, facts},
+    golden,
+};
+
+fn seen(kind: &str, description: &Element) -> Value {
+    let seen = match kind {
+        "domain" => {
+            serde_json::to_value(domain::observed::observe(Some(description), None, &domain::observed::Volumes::new()))
+        }
+        "network" => serde_json::to_value(network::observed::observe(Some(description), None)),
+        "pool" => serde_json::to_value(pool::observed::observe(Some(description), None)),
+        other => panic!("{other} has no description"),
+    };
+    seen.unwrap()
+}
+
+#[test]
+fn every_description_is_shown_as_the_file_beside_it_says() {
+    for case in WISHED.into_iter().flat_map(cases) {
+        let text = serde_json::to_string_pretty(&seen(case.kind, &case.create())).unwrap() + "\n";
+        golden(case.kind, &format!("{}.seen.json", case.name), &text);
+    }
+}
+
+/// A guest as virsh users write one.
+const THEIRS: &str = "<domain type='kvm'><name>x</name><memory unit='KiB'>2097152</memory>\
+    <currentMemory unit='KiB'>1048576</currentMemory><vcpu current='2'>4</vcpu>\
+    <metadata><pl:object xmlns:pl='https://libvirt.m.nourspeed.io/v1' kind='Domain' namespace='n' name='o' uid='u'><pl:path>vcpu</pl:path></pl:object></metadata>\
+    <os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type><boot dev='fd'/><boot dev='hd'/></os><devices>\
+    <disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='/pool/a'/><target dev='vda' bus='virtio'/><alias name='ua-mine'/></disk>\
+    <disk type='file' device='cdrom'><target dev='sda' bus='sata'/><readonly/></disk>\
+    <interface type='bridge'><mac address='52:54:00:AA:00:01'/><source bridge='br0'/><model type='igb'/></interface>\
+    <serial type='pty'><target port='1'/><alias name='ua-serial-log'/></serial>\
+    <graphics type='spice' port='5900'/></devices></domain>";
+
+#[test]
+fn what_others_made_gets_names_and_what_the_spec_has_no_word_for_is_left_out() {
+    let named = domain::import::named(&Element::parse(THEIRS).unwrap());
+    let volumes = [("/pool/a".to_owned(), VolumeId { pool: "p".to_owned(), name: "a".to_owned() })].into();
+    let seen = domain::observed::observe(Some(&named), None, &volumes);
+    let wanted = json!({
+        "type": "Kvm", "memory": "1Gi", "maxMemory": "2Gi", "vcpus": 2, "maxVcpus": 4,
+        "os": {"arch": "x86_64", "machine": "pc-q35-7.2", "boot": ["Disk"]},
+        "disks": [
+            {"name": "vda", "target": "vda", "device": "Disk", "bus": "Virtio", "path": "/pool/a",
+             "volume": {"pool": "p", "name": "a", "format": "Raw"}},
+            {"name": "sda", "target": "sda", "device": "Cdrom", "bus": "Sata", "readOnly": true},
+        ],
+        "networkInterfaces": [{"name": "52-54-00-aa-00-01", "mac": "52:54:00:AA:00:01", "bridge": "br0"}],
+        "consoles": [{"name": "log"}], "graphics": [{"type": "spice"}],
+    });
+    assert_eq!(serde_json::to_value(seen).unwrap(), wanted);
+}
+
+/// The differences of an object that says this of the guest above.
+fn differences(parameters: &Value) -> Vec<String> {
+    let object = json!({
+        "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Domain",
+        "metadata": {"namespace": "n", "name": "x", "uid": "another"}, "spec": {"forProvider": parameters},
+    });
+    let object: apis::Domain = serde_json::from_value(object).unwrap();
+    let medium =
+        domain::render::Medium { path: "/pool/a".to_owned(), format: apis::volume::Format::Raw, backing: vec![] };
+    let around = domain::Surroundings { media: [("vda".to_owned(), medium)].into(), ..domain::Surroundings::default() };
+    let theirs = Element::parse(THEIRS).unwrap();
+    let found = domain::import::differences(&object, &around, &facts(), &domain::rules::rules(), &theirs).unwrap();
+    found.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn an_import_differs_in_what_its_spec_says_otherwise_and_in_nothing_else() {
+    let disk = json!({"name": "vda", "volume": {"pool": "p", "name": "a", "format": "Raw"}});
+    let cases = [
+        (json!({}), vec![]),
+        (json!({"memory": "1Gi", "maxMemory": "2Gi", "vcpus": 2, "maxVcpus": 4, "disks": [disk]}), vec![]),
+        (json!({"disks": [{"name": "sda", "device": "Cdrom", "bus": "Sata"}]}), vec![]),
+        (json!({"networkInterfaces": [{"name": "52-54-00-aa-00-01", "bridge": "br0"}]}), vec![]),
+        (json!({"vcpus": 4}), vec!["vcpu@current: 2, wished absent"]),
+        (
+            json!({"networkInterfaces": [{"name": "52-54-00-aa-00-01", "network": "lan"}]}),
+            vec![
+                "devices/interface[ua-nic-52-54-00-aa-00-01]/source@network: absent, wished lan",
+                "devices/interface[ua-nic-52-54-00-aa-00-01]@type: bridge, wished network",
+            ],
+        ),
+        (json!({"rng": {}}), vec!["devices/rng[ua-rng-0]: absent, wished present"]),
+    ];
+    for (parameters, wanted) in cases {
+        assert_eq!(differences(&parameters), wanted, "{parameters}");
+    }
+}
+
+#[test]
+fn a_network_that_others_wrote_with_a_netmask_and_a_nameless_guest_can_be_said_in_a_spec() {
+    let theirs = "<network><name>x</name><forward/><ip address='10.0.0.1' netmask='255.255.252.0'><dhcp>\
+                  <host mac='52:54:00:AA:00:01' ip='10.0.0.9'/></dhcp></ip><ip address='10.1.0.1'/></network>";
+    let named = network::observed::named(&Element::parse(theirs).unwrap());
+    let seen = seen("network", &named);
+    let host = json!({"name": "52-54-00-aa-00-01", "mac": "52:54:00:AA:00:01", "ip": "10.0.0.9"});
+    let ips = json!([{"cidr": "10.0.0.1/22", "dhcp": {"hosts": [host]}}, {"cidr": "10.1.0.1/8"}]);
+    assert_eq!(seen, json!({"mode": "Nat", "ips": ips}));
+    let object = json!({
+        "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Network", "metadata": {"name": "x"},
+        "spec": {"forProvider": {"ips": [ips[0]]}},
+    });
+    let wishes = network::render::render(&serde_json::from_value(object).unwrap(), false, &[]).unwrap();
+    let left: Vec<String> = diff(&wishes, &named, &network::rules::rules()).iter().map(ToString::to_string).collect();
+    assert_eq!(left, ["ip[10.1.0.1,ipv4]: present, wished absent"]);
+}
