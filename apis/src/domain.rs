@@ -129,6 +129,7 @@ pub struct DomainParameters {
 
 /// The hypervisor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
 pub enum DomainType {
     /// Kvm where the host offers it, else Qemu.
     #[default]
@@ -141,6 +142,7 @@ pub enum DomainType {
 
 /// When the guest runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
 pub enum RunStrategy {
     /// A stopped guest is started again.
     #[default]
@@ -168,6 +170,7 @@ pub struct Shutdown {
 
 /// The way of asking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
 pub enum ShutdownMode {
     /// libvirt chooses: the agent if it is connected, else ACPI.
     #[default]
@@ -197,6 +200,7 @@ pub struct Cpu {
 
 /// libvirt's CPU modes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
 pub enum CpuMode {
     /// A named model.
     Custom,
@@ -242,6 +246,7 @@ pub struct Os {
 
 /// A class of boot devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
 pub enum BootDevice {
     /// Hard disks.
     Disk,
@@ -298,6 +303,7 @@ pub struct HostVolume {
 
 /// What a disk is to the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
 pub enum DiskDevice {
     /// A hard disk.
     #[default]
@@ -308,6 +314,7 @@ pub enum DiskDevice {
 
 /// How a disk is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
 pub enum DiskBus {
     /// virtio-blk.
     Virtio,
@@ -352,6 +359,7 @@ pub struct NetworkInterface {
 
 /// Network cards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
 pub enum InterfaceModel {
     /// virtio-net.
     #[default]
@@ -390,6 +398,7 @@ pub struct Graphics {
 
 /// Protocols of graphical consoles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
 pub enum GraphicsType {
     /// VNC, on a port that libvirt chooses.
     Vnc,
@@ -406,6 +415,7 @@ pub struct Rng {
 
 /// Sources of randomness on the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
 pub enum RngSource {
     /// /dev/urandom.
     #[default]

@@ -44,6 +44,7 @@ pub const FINALIZER: &str = "finalizer.managedresource.crossplane.io";
 
 /// What the provider may do with the external resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
 pub enum ManagementPolicy {
     /// Look at it.
     Observe,
@@ -76,6 +77,7 @@ impl ManagementPolicy {
 
 /// The kinds of configs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
 pub enum ConfigKind {
     /// Of the object's own namespace.
     ProviderConfig,

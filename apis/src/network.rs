@@ -76,6 +76,7 @@ pub struct NetworkParameters {
 
 /// How a network reaches the outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
 pub enum NetworkMode {
     /// Guests share the host's address.
     #[default]

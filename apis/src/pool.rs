@@ -67,6 +67,7 @@ pub struct PoolParameters {
 
 /// Kinds of storage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
 pub enum PoolType {
     /// A directory.
     #[default]

@@ -24,6 +24,11 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     .collect()
 }
 
+/// Takes the description off a type, which would stand in place of that of the field: what `kubectl explain` shows is the field's.
+pub(crate) fn undescribed(schema: &mut schemars::Schema) {
+    schema.remove("description");
+}
+
 fn clean(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         if let Some(schema) = version.schema.as_mut().and_then(|validation| validation.open_api_v3_schema.as_mut()) {

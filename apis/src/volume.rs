@@ -88,6 +88,7 @@ pub struct VolumeParameters {
 
 /// Formats of disk images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
 pub enum Format {
     /// Bytes as the guest sees them.
     Raw,

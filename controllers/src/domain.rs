@@ -1,6 +1,7 @@
 //! Domains: find, compare, create, update and delete virtual machines.
 
 mod act;
+mod exclusive;
 pub(crate) mod find;
 pub mod import;
 pub mod observed;

@@ -218,8 +218,9 @@ impl External for Networks {
         let entry = self.entry(pass).await?;
         let (only_observes, name) = (pass.policies.only_observes(), pass.object.external_name());
         let theirs = only_observes && entry.as_ref().is_some_and(|entry| entry.uuid != pass.object.uid());
-        let in_the_way = entry.is_none() && !only_observes && pass.host.mirror().network_by_name(name).is_some();
-        let obstacle = in_the_way.then(|| foreign("network", name, None, pass.object));
+        let other = pass.host.mirror().network_by_name(name).filter(|_| entry.is_none() && !only_observes);
+        let owner = other.as_ref().and_then(|other| self.cluster.owner_of(&other.uuid));
+        let obstacle = other.map(|_| foreign("network", name, owner.as_ref(), pass.object));
         Ok(Found { entry, obstacle, theirs })
     }
 

@@ -1,7 +1,10 @@
 //! Making what is not there: the half of a pass that creates.
 
 use anyhow::Context;
-use apis::{Managed, condition::Wish};
+use apis::{
+    Managed,
+    condition::{Type, Wish},
+};
 
 use crate::{
     creation::{self, Creation},
@@ -48,7 +51,7 @@ impl<E: External> Reconciler<E> {
                     creation::fail(object, &mut failed);
                     self.persist(object, &failed).await?;
                 }
-                Err(Failure::new(Phase::Create, error).wish(Wish::creating()))
+                Err(Failure::new(Phase::Create, error).wish(Wish::creating()).without(Type::UpToDate))
             }
         }
     }

@@ -204,7 +204,7 @@ impl<E: External> Reconciler<E> {
                 let text = change.to_string();
                 // What we define ourselves is an event too, which brings the object back at once.
                 match self.backoff.held(&object.uid().to_owned(), &text) {
-                    None => self.update(object, site, &change, outlook).await,
+                    None => self.update(object, site, &change, (report, outlook)).await,
                     Some(wait) => {
                         let outlook = outlook.not_yet("UpdateRequested", Some(text));
                         self.settle(object, report, outlook).await?;
@@ -232,15 +232,20 @@ impl<E: External> Reconciler<E> {
         object: &mut E::Managed,
         site: &Site<'_, E>,
         change: &E::Change,
-        outlook: Outlook,
+        (before, outlook): (Report<Observation<E>>, Outlook),
     ) -> Result<Requeue, Failure> {
         tracing::info!(object = object.full_name(), host = %site.placement.config, %change, "updating");
         let pass = site.pass(object);
         let updated = self.external.update(&pass, site.referents, change).await;
-        let found = updated.map_err(|error| {
-            let failed = Wish::new(Type::UpToDate, Status::False, "UpdateFailed").because(change.to_string());
-            Failure::new(Phase::Update, error).wish(failed)
-        })?;
+        let found = match updated {
+            Ok(found) => found,
+            Err(error) => {
+                // What could not be changed is still to be shown as it is.
+                self.show(object, before, Vec::new()).await?;
+                let failed = Wish::new(Type::UpToDate, Status::False, "UpdateFailed").because(change.to_string());
+                return Err(Failure::new(Phase::Update, error).wish(failed));
+            }
+        };
         let remains = self.external.compare(&pass, site.referents, &found).at(Phase::Observe)?;
         let report = self.external.report(&pass, Some(site.referents), &found);
         self.expose(object, &report).await?;
@@ -269,20 +274,29 @@ impl<E: External> Reconciler<E> {
         outlook: Outlook,
     ) -> Result<Requeue, Failure> {
         self.note_down(object, &report).await?;
-        let Report { observation, ready, conditions, annotations: _, details: _, complete, recheck } = report;
-        let missing = |type_: &&Type| conditions.iter().all(|wish| wish.type_ != **type_);
-        let removed = E::CONDITIONS.iter().filter(missing).copied().collect();
-        let mut wishes = vec![ready];
+        let (complete, recheck) = (report.complete, report.recheck);
+        let outlook = if complete { outlook } else { outlook.not_yet("UpdateRequested", None) };
         // A second try that is under way has not mended what the first one met: its sentence stays until there is a better one.
-        if complete || !says_create_failed(object) {
-            wishes.extend(outlook.wishes());
-        }
-        wishes.extend(conditions);
-        self.publish(object, &News { wishes, removed, observation: Some(observation), handled: true }).await?;
+        let said = if complete || !says_create_failed(object) { outlook.wishes().into() } else { Vec::new() };
+        self.show(object, report, said).await?;
         if let Some(refusal) = outlook.refusal {
             self.record(object, Severity::Warning, Phase::Update.reason(), &refusal.message).await;
         }
         Ok(recheck.map_or(Requeue::Poll, Requeue::After))
+    }
+
+    /// Publishes what the host shows, and what is said beside it.
+    async fn show(
+        &self,
+        object: &mut E::Managed,
+        report: Report<Observation<E>>,
+        said: Vec<Wish>,
+    ) -> Result<(), Failure> {
+        let Report { observation, ready, conditions, annotations: _, details: _, complete: _, recheck: _ } = report;
+        let missing = |type_: &&Type| conditions.iter().all(|wish| wish.type_ != **type_);
+        let removed = E::CONDITIONS.iter().filter(missing).copied().collect();
+        let wishes = [ready].into_iter().chain(said).chain(conditions).collect();
+        self.publish(object, &News { wishes, removed, observation: Some(observation), handled: true }).await
     }
 
     // ---- steps that taking away shares ----

@@ -21,7 +21,7 @@ use managed::{
 use std::sync::Arc;
 
 use super::{
-    Clock, Domains, Found, Surroundings,
+    Clock, Domains, Found, Surroundings, exclusive,
     observed::{self, Volumes, path},
     power,
     render::Medium,
@@ -41,7 +41,7 @@ pub(super) fn resolve(cluster: &Cluster, object: &Domain, config: &ConfigId) -> 
     let parameters = object.parameters();
     let mut around = Surroundings::default();
     for disk in parameters.disks.iter().flatten() {
-        if let Some(medium) = medium(cluster, &asker, disk)? {
+        if let Some(medium) = medium(cluster, &asker, object, disk)? {
             around.media.insert(disk.name.0.clone(), medium);
         }
     }
@@ -72,9 +72,10 @@ fn boot_file(cluster: &Cluster, asker: &Asker<'_>, reference: Option<&Reference>
     Ok(Some(path_of(&volume)?))
 }
 
-fn medium(cluster: &Cluster, asker: &Asker<'_>, disk: &Disk) -> anyhow::Result<Option<Medium>> {
+fn medium(cluster: &Cluster, asker: &Asker<'_>, object: &Domain, disk: &Disk) -> anyhow::Result<Option<Medium>> {
     if let Some(Reference { name }) = &disk.volume_ref {
         let volume = ready(&cluster.volumes, asker, name)?;
+        exclusive::check(cluster, object, disk, &volume)?;
         let backing = chain(cluster, asker, &volume)?;
         return Ok(Some(Medium { path: path_of(&volume)?, format: format_of(&volume)?, backing }));
     }

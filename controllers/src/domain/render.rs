@@ -162,6 +162,9 @@ fn hypervisor(wished: DomainType, facts: &Facts) -> anyhow::Result<&str> {
     Ok(chosen)
 }
 
+/// The least memory of a guest in KiB, which hypervisors round up to.
+const LEAST_MEMORY: u64 = 1024;
+
 fn memory_and_processors(wishes: &mut Wishes, parameters: &DomainParameters) -> anyhow::Result<()> {
     if let Some(memory) = &parameters.memory {
         let now = memory.kibibytes().map_err(anyhow::Error::msg).context("memory")?;
@@ -171,7 +174,7 @@ fn memory_and_processors(wishes: &mut Wishes, parameters: &DomainParameters) -> 
             .map_or(Ok(now), apis::quantity::Quantity::kibibytes)
             .map_err(anyhow::Error::msg)
             .context("maxMemory")?;
-        ensure!(now > 0, "memory must be more than nothing");
+        ensure!(now >= LEAST_MEMORY, "memory must be at least 1Mi: a number without a unit is in bytes");
         ensure!(now <= most, "memory must not be larger than maxMemory");
         wishes.set("memory", most.to_string());
         wishes.set("currentMemory", now.to_string());

@@ -121,7 +121,9 @@ async fn what_an_update_could_not_do_is_said_and_ready_stays() {
     rig.thing(Thing::Drifted);
     rig.fake.world().outcome = Err("not now");
     assert_eq!(rig.pass().await, seconds(1));
-    assert_eq!(rig.log(), ["host: update", "event Warning CannotUpdateExternalResource", "status"]);
+    // What the host shows is written also when it could not be changed.
+    assert_eq!(rig.log(), ["host: update", "status", "event Warning CannotUpdateExternalResource", "status"]);
+    assert_eq!(rig.object().unwrap()["status"]["atProvider"], json!({"state": "Drifted"}));
     let failed = [
         READY,
         "Synced=False ReconcileError: update failed: not now",

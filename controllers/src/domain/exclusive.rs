@@ -1,0 +1,101 @@
+//! One disk, one guest: two guests that write to one disk destroy it, and so does one that writes below another's overlay.
+
+use anyhow::bail;
+use apis::{
+    Domain, Managed, Volume,
+    domain::{Disk, DiskDevice},
+};
+use managed::creation::was_created;
+
+use crate::{cluster::Cluster, located::only_observes};
+
+/// Fails when a guest may not write to a volume because of what else uses it.
+pub(super) fn check(cluster: &Cluster, me: &Domain, disk: &Disk, volume: &Volume) -> anyhow::Result<()> {
+    let name = volume.metadata.name.as_deref().unwrap_or_default();
+    if !writes(disk) || only_observes(me) {
+        return Ok(());
+    }
+    let is_mine = |object: &Domain| object.metadata.namespace == me.metadata.namespace && object.uid() != me.uid();
+    let path = volume.observation().and_then(|seen| seen.path.as_deref()).unwrap_or_default();
+    let domains = cluster.domains.store.state();
+    let other = domains.iter().find(|other| is_mine(other) && has(other, name) && comes_first(other, me, path));
+    if let Some(other) = other {
+        bail!(
+            "Volume {name} is a disk of Domain {}: two guests that write to one disk destroy it. Give this one a volume of its own, or readOnly: true on both",
+            other.full_name()
+        );
+    }
+    if holds(me, path) {
+        return Ok(());
+    }
+    let stands_on = |above: &Volume| {
+        let below = above.parameters().backing_store.as_ref().map(|backing| backing.volume_ref.name.as_str());
+        above.metadata.namespace == me.metadata.namespace && below == Some(name)
+    };
+    let volumes = cluster.volumes.store.state();
+    if let Some(above) = volumes.iter().find(|above| stands_on(above)) {
+        bail!(
+            "Volume {name} has Volume {} standing on it, which a guest that writes to it would destroy. Give this guest a volume with backingStore {name}, or readOnly: true",
+            above.full_name()
+        );
+    }
+    Ok(())
+}
+
+fn writes(disk: &Disk) -> bool {
+    disk.device != Some(DiskDevice::Cdrom) && disk.read_only != Some(true)
+}
+
+/// Whether the guest writes to the Volume of this name.
+fn has(domain: &Domain, volume: &str) -> bool {
+    let names = |disk: &Disk| disk.volume_ref.as_ref().is_some_and(|reference| reference.name == volume);
+    domain.parameters().disks.iter().flatten().any(|disk| writes(disk) && names(disk))
+}
+
+/// Whether the guest has had the disk when it was last looked at.
+fn holds(domain: &Domain, path: &str) -> bool {
+    domain.observation().is_some_and(|seen| seen.disks.iter().any(|disk| disk.path.as_deref() == Some(path)))
+}
+
+/// Of two guests that want one disk, the one that has it comes first, then the one that was made, then the older one.
+fn comes_first(other: &Domain, me: &Domain, path: &str) -> bool {
+    let age = |domain: &Domain| {
+        let meta = &domain.metadata;
+        (meta.creation_timestamp.as_ref().map(|time| time.0), meta.name.clone())
+    };
+    let rank = |domain: &Domain| (!holds(domain, path), !was_created(domain), age(domain));
+    rank(other) < rank(me)
+}
+
+#[cfg(test)]
+mod tests {
+    use apis::managed::annotation::CREATE_SUCCEEDED;
+    use serde_json::json;
+
+    use super::*;
+
+    fn domain(name: &str, born: &str, made: bool, disk: Option<&str>) -> Domain {
+        let annotations = if made { json!({CREATE_SUCCEEDED: born}) } else { json!({}) };
+        let disks: Vec<_> = disk.into_iter().map(|path| json!({"target": "vda", "path": path})).collect();
+        serde_json::from_value(json!({
+            "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Domain",
+            "metadata": {"namespace": "n", "name": name, "creationTimestamp": born, "annotations": annotations},
+            "spec": {"forProvider": {}}, "status": {"atProvider": {"disks": disks}},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn who_has_a_disk_comes_first_then_who_was_made_then_who_is_older() {
+        let (early, late) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+        let table = [
+            (domain("b", late, true, Some("/v")), domain("a", early, true, None)),
+            (domain("b", late, true, None), domain("a", early, false, None)),
+            (domain("b", early, false, None), domain("a", late, false, None)),
+            (domain("a", early, true, Some("/v")), domain("b", early, true, Some("/v"))),
+        ];
+        for (first, second) in table {
+            assert!(comes_first(&first, &second, "/v") && !comes_first(&second, &first, "/v"), "{first:?} {second:?}");
+        }
+    }
+}
