@@ -68,6 +68,11 @@ fn a_server_that_fails_is_named_and_asked_less_and_less_and_the_image_comes_when
     for (name, ..) in &cases {
         images.serve(name, &good, Manners::Good);
     }
+    check_mended(&scenario, &sum)
+}
+
+/// Every image comes whole, and goes without a rest.
+fn check_mended(scenario: &Scenario<'_>, sum: &str) -> Result<()> {
     for (name, object) in
         scenario.await_all_ready(PATIENCE)?.into_iter().filter(|(name, _)| name.starts_with("Volume/"))
     {
