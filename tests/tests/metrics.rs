@@ -6,8 +6,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Result, ensure};
-use serde_json::json;
-use tests::{PATIENCE, Scenario, Stage, eventually};
+use tests::{PATIENCE, Scenario, Stage, eventually, manifest};
 
 const GVK: &str = "{gvk=\"libvirt.m.nourspeed.io/v1alpha1, Kind=Network\"}";
 const CONTROLLER: &str = "managed/network.libvirt.m.nourspeed.io";
@@ -73,7 +72,7 @@ fn the_life_of_an_object_is_counted_under_the_names_that_dashboards_know() -> Re
     );
 
     // What fails is an error and is tried again.
-    scenario.change("network", "figures", &json!({"bridge": "lo"}))?;
+    scenario.apply(&manifest("Network", "bad", "mode: Nat, ips: [{cidr: 10.11.12.1/99}]"))?;
     eventually(PATIENCE, || {
         let samples = stage.metrics()?;
         let errors = [result("error"), controller("reconcile_errors_total"), queue("retries_total")];
@@ -87,12 +86,13 @@ fn the_life_of_an_object_is_counted_under_the_names_that_dashboards_know() -> Re
 
 /// Nothing is kept of what is gone.
 fn check_forgotten(scenario: &Scenario<'_>) -> Result<()> {
-    scenario.delete(&["network/figures"])?;
-    scenario.await_gone(&["network/figures"])?;
+    let both = ["network/figures", "network/bad"];
+    scenario.delete(&both)?;
+    scenario.await_gone(&both)?;
     eventually(PATIENCE, || {
         let samples = scenario.stage().metrics()?;
-        ensure!(figure(&samples, &managed("deletion_seconds_count")) == 1.0, "its deletion is not counted");
-        ensure!(figure(&samples, &managed("exists")) == 0.0, "it is counted still");
+        ensure!(figure(&samples, &managed("deletion_seconds_count")) == 2.0, "their deletion is not counted");
+        ensure!(figure(&samples, &managed("exists")) == 0.0, "they are counted still");
         ensure!(!samples.keys().any(|name| name.contains("figures")), "a figure names it still");
         Ok(())
     })
