@@ -279,13 +279,29 @@ async fn a_server_that_stalls_is_given_up() {
     );
 }
 
-#[tokio::test]
-async fn a_slow_server_that_keeps_sending_is_not_given_up() {
-    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 120\r\n\r\n".to_vec();
-    let pieces: Vec<_> = std::iter::once(head).chain(std::iter::repeat_n(b"x".to_vec(), 120)).collect();
+/// What comes of an image of 120 pieces, sent one by one.
+async fn in_pieces(piece: &[u8]) -> Result<u64, String> {
+    let whole = piece.repeat(120);
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", whole.len()).into_bytes();
+    let pieces: Vec<_> = std::iter::once(head).chain(std::iter::repeat_n(piece.to_vec(), 120)).collect();
     let address = serve(Answer::Bytes(pieces)).await;
-    let outcome = outcome(&client(&["127.0.0.1"]), &source(&format!("http://{address}/"), &[b'x'; 120])).await;
-    assert_eq!(outcome.result.map(|fetched| fetched.bytes), Ok(120));
+    let outcome = outcome(&client(&["127.0.0.1"]), &source(&format!("http://{address}/"), &whole)).await;
+    let said = |error: FetchError| error.to_string().replace(&address.to_string(), "HOST");
+    outcome.result.map(|fetched| fetched.bytes).map_err(said)
+}
+
+#[tokio::test]
+async fn a_slow_server_that_keeps_sending_is_not_given_up_and_one_that_trickles_is() {
+    assert_eq!(in_pieces(&[b'x'; 256]).await, Ok(120 * 256));
+    assert_eq!(in_pieces(b"x").await, Err("GET http://HOST/: less than 1 KiB a second for 300ms".to_owned()));
+}
+
+#[tokio::test]
+async fn a_server_that_packs_what_it_sends_is_told_not_to() {
+    assert_eq!(
+        sentence(Answer::text("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc")).await,
+        "GET http://HOST/image: the server packs what it sends (Content-Encoding), and what arrives is not the image; have it sent as it is"
+    );
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ impl Import<'_, '_> {
     }
 
     /// The whole way of an import; `drift` is an edit and what is said of it, `managed` what full management needs beside.
-    fn goes(&self, drift: (Value, &str), managed: &Value, refusal: &str) -> Result<Value> {
+    fn goes(&self, drift: &(Value, &str), managed: &Value, refusal: &str) -> Result<Value> {
         let before = self.look()?;
         self.observe("shown", &json!({}))?;
         let shown = self.await_match("shown")?;
@@ -137,18 +137,10 @@ fn their_pool(scenario: &Scenario<'_>, name: &str) -> Result<String> {
     Ok(path)
 }
 
-#[test]
-fn a_domain_is_imported_stopped_and_running() -> Result<()> {
-    let scenario = STAGE.scenario("imports-domain")?;
-    let host = scenario.host();
-    let folder = their_pool(&scenario, "disks")?;
-    host.virsh(&["vol-create-as", "disks", "root", "8M", "--format", "qcow2"])?;
-    host.virsh_xml("net-define", "<network><name>lan</name><bridge name='virbr-dom'/></network>")?;
-    host.virsh(&["net-start", "lan"])?;
-    host.virsh_xml(
-        "define",
-        &format!(
-            "<domain type='qemu'><name>old.server_1</name><memory unit='MiB'>64</memory><currentMemory unit='MiB'>48</currentMemory>\
+/// A guest as somebody's virt-install left it, its disk in this folder.
+fn their_guest(folder: &str) -> String {
+    format!(
+        "<domain type='qemu'><name>old.server_1</name><memory unit='MiB'>64</memory><currentMemory unit='MiB'>48</currentMemory>\
              <vcpu current='1'>2</vcpu><os><type arch='x86_64' machine='q35'>hvm</type><boot dev='hd'/><boot dev='cdrom'/></os>\
              <features><acpi/></features><cpu mode='custom' match='exact'><model>qemu64</model></cpu><devices>\
              <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{folder}/root'/><target dev='vda' bus='virtio'/></disk>\
@@ -157,8 +149,45 @@ fn a_domain_is_imported_stopped_and_running() -> Result<()> {
              <serial type='pty'/><graphics type='vnc' port='-1' autoport='yes' listen='127.0.0.1'/>\
              <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>\
              <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng></devices></domain>"
-        ),
-    )?;
+    )
+}
+
+/// What that guest is shown as; the machine's version and the port are the host's.
+fn their_guest_seen(shown: &Value, folder: &str, running: bool) -> Value {
+    let (machine, port) = (shown["os"]["machine"].clone(), shown["graphics"][0]["port"].clone());
+    assert!(machine.as_str().unwrap_or_default().starts_with("pc-q35-"), "{machine}");
+    let mut graphics = json!({"type": "Vnc", "listen": "127.0.0.1"});
+    if running {
+        graphics["host"] = "127.0.0.1".into();
+        graphics["port"] = port;
+    }
+    json!({
+        "state": if running { "Running" } else { "Shutoff" },
+        "type": "Qemu", "memory": "48Mi", "maxMemory": "64Mi", "vcpus": 1, "maxVcpus": 2,
+        "cpu": {"mode": "Custom", "model": "qemu64"},
+        "os": {"arch": "x86_64", "machine": machine, "boot": ["Disk", "Cdrom"]}, "autostart": false,
+        "disks": [
+            {"name": "vda", "target": "vda", "device": "Disk", "bus": "Virtio", "path": format!("{folder}/root"),
+             "volume": {"pool": "disks", "name": "root", "format": "Qcow2"}},
+            {"name": "sda", "target": "sda", "device": "Cdrom", "bus": "Sata", "readOnly": true},
+        ],
+        "networkInterfaces": [
+            {"name": "52-54-00-11-22-33", "mac": "52:54:00:11:22:33", "network": "lan", "model": "E1000e"},
+        ],
+        "consoles": [{"name": "serial0"}], "graphics": [graphics],
+        "rng": {"source": "Urandom"}, "guestAgent": true,
+    })
+}
+
+#[test]
+fn a_domain_is_imported_stopped_and_running() -> Result<()> {
+    let scenario = STAGE.scenario("imports-domain")?;
+    let host = scenario.host();
+    let folder = their_pool(&scenario, "disks")?;
+    host.virsh(&["vol-create-as", "disks", "root", "8M", "--format", "qcow2"])?;
+    host.virsh_xml("net-define", "<network><name>lan</name><bridge name='virbr-dom'/></network>")?;
+    host.virsh(&["net-start", "lan"])?;
+    host.virsh_xml("define", &their_guest(&folder))?;
     let name = "old.server_1";
     let looks = vec![
         vec!["dumpxml", name],
@@ -181,30 +210,8 @@ fn a_domain_is_imported_stopped_and_running() -> Result<()> {
                 Ok(())
             })?;
         }
-        let shown = import.goes(drift.clone(), &json!({}), &refusal)?;
-        let (machine, port) = (shown["os"]["machine"].clone(), shown["graphics"][0]["port"].clone());
-        assert!(machine.as_str().unwrap_or_default().starts_with("pc-q35-"), "{machine}");
-        let mut graphics = json!({"type": "Vnc", "listen": "127.0.0.1"});
-        if running {
-            graphics["host"] = "127.0.0.1".into();
-            graphics["port"] = port;
-        }
-        let wanted = json!({
-            "state": if running { "Running" } else { "Shutoff" },
-            "type": "Qemu", "memory": "48Mi", "maxMemory": "64Mi", "vcpus": 1, "maxVcpus": 2,
-            "cpu": {"mode": "Custom", "model": "qemu64"},
-            "os": {"arch": "x86_64", "machine": machine, "boot": ["Disk", "Cdrom"]}, "autostart": false,
-            "disks": [
-                {"name": "vda", "target": "vda", "device": "Disk", "bus": "Virtio", "path": format!("{folder}/root"),
-                 "volume": {"pool": "disks", "name": "root", "format": "Qcow2"}},
-                {"name": "sda", "target": "sda", "device": "Cdrom", "bus": "Sata", "readOnly": true},
-            ],
-            "networkInterfaces": [
-                {"name": "52-54-00-11-22-33", "mac": "52:54:00:11:22:33", "network": "lan", "model": "E1000e"},
-            ],
-            "consoles": [{"name": "serial0"}], "graphics": [graphics],
-            "rng": {"source": "Urandom"}, "guestAgent": true,
-        });
+        let shown = import.goes(&drift, &json!({}), &refusal)?;
+        let wanted = their_guest_seen(&shown, &folder, running);
         assert_eq!(without(shown, &["id", "addresses"]), wanted);
     }
     host.virsh(&["destroy", name])?;
@@ -226,7 +233,7 @@ fn a_network_is_imported() -> Result<()> {
     let import = Import { scenario: &scenario, kind: "Network", external: "office", looks };
     host.virsh(&["net-start", "office"])?;
     let drift = (json!({"domain": "another.example"}), "domain@name: office.example, wished another.example");
-    let shown = import.goes(drift, &json!({}), &not_made_by_us("network", "office"))?;
+    let shown = import.goes(&drift, &json!({}), &not_made_by_us("network", "office"))?;
     let wanted = json!({
         "mode": "Nat", "bridge": "virbr-off", "domain": "office.example", "autostart": false, "active": true,
         "ips": [
@@ -262,7 +269,7 @@ fn a_pool_is_imported() -> Result<()> {
     let looks = vec![vec!["pool-dumpxml", "--inactive", "attic"], vec!["pool-info", "attic"]];
     let import = Import { scenario: &scenario, kind: "Pool", external: "attic", looks };
     let drift = (json!({"autostart": true}), "autostart: false, wished true");
-    let shown = import.goes(drift, &json!({}), &not_made_by_us("pool", "attic"))?;
+    let shown = import.goes(&drift, &json!({}), &not_made_by_us("pool", "attic"))?;
     // The mode that the folder was made with, and its owner: the user of the test.
     let permissions = json!({"mode": "0711", "owner": 0, "group": 0});
     let wanted = json!({
@@ -296,7 +303,7 @@ fn a_volume_is_imported_from_whatever_pool_it_is_in_by_name_or_path() -> Result<
             import.observe("by-path", &json!({}))?;
             assert_eq!(import.await_match("by-path")?, wanted);
         } else {
-            assert_eq!(import.goes(drift, &json!({}), &not_recorded("data.img", "shelf"))?, wanted);
+            assert_eq!(import.goes(&drift, &json!({}), &not_recorded("data.img", "shelf"))?, wanted);
         }
     }
     // Where two could be meant, none is taken.
@@ -360,7 +367,7 @@ fn a_seed_is_imported_and_its_content_is_not_read() -> Result<()> {
         let import = Import { scenario: &scenario, kind: "CloudInit", external, looks };
         // A seed has nothing that could differ: other content would be another volume.
         let drift = (json!({"userData": {"inline": "x"}}), "");
-        let shown = import.goes(drift, &json!({}), &not_recorded(volume, "seeds"))?;
+        let shown = import.goes(&drift, &json!({}), &not_recorded(volume, "seeds"))?;
         let path = format!("{folder}/{volume}");
         let wanted = json!({"id": path, "pool": "seeds", "volume": volume, "path": path, "capacity": "1Mi"});
         assert_eq!(shown, wanted);
