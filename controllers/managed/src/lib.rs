@@ -35,4 +35,5 @@ pub mod reconcile;
 mod removal;
 pub mod run;
 pub mod secret;
+mod setback;
 pub mod usage;

@@ -4,6 +4,8 @@ use anyhow::Context;
 use apis::{
     Managed,
     condition::{Type, Wish},
+    managed::{FINALIZER, annotation},
+    placement::Placement,
 };
 
 use crate::{
@@ -13,7 +15,7 @@ use crate::{
     failure::{At, Failure, Phase},
     outlook::Outlook,
     publish::{self, Metadata},
-    reconcile::{Observation, Reconciler, Requeue, Site, identity},
+    reconcile::{Observation, Reconciler, Requeue, Site},
 };
 
 /// What is said when the end of a create cannot be written down.
@@ -92,4 +94,19 @@ impl<E: External> Reconciler<E> {
         *object = written.map_err(|failure| failure.wish(Wish::creating()))?;
         Ok(())
     }
+}
+
+/// What our metadata on the object should be, as far as it is not so yet.
+pub(crate) fn identity<K: Managed>(object: &K, placement: &Placement) -> Metadata {
+    let mut changes = Metadata::default();
+    changes.annotate(object, annotation::EXTERNAL_NAME, Some(object.external_name().to_owned()));
+    changes.annotate(object, annotation::PLACEMENT, Some(placement.config.record()));
+    let labels = object.meta().labels.as_ref();
+    if labels.is_none_or(|labels| !labels.contains_key(annotation::INSTANCE_LABEL)) {
+        changes.labels.insert(annotation::INSTANCE_LABEL.to_owned(), placement.config.name.clone());
+    }
+    if !object.meta().finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER) {
+        changes.finalizer = Some(true);
+    }
+    changes
 }

@@ -6,11 +6,11 @@ use anyhow::anyhow;
 use apis::{
     Managed,
     condition::{Status, Type, Wish},
-    managed::{FINALIZER, annotation},
+    managed::annotation,
     placement::{ConfigId, Placement},
 };
 use jiff::Timestamp;
-use kube::{Client, Resource};
+use kube::Client;
 
 use crate::{
     backoff::Backoff,
@@ -19,6 +19,7 @@ use crate::{
     external::{Connect, External, Pass, Refusal, Report, Retry, Standing},
     failure::{At, Failure, Phase},
     intent::Intent,
+    making::identity,
     outlook::Outlook,
     plan::{Policies, Step, plan},
     publish::{self, Metadata, News},
@@ -344,41 +345,6 @@ impl<E: External> Reconciler<E> {
         Ok(())
     }
 
-    async fn fail(&self, object: &mut E::Managed, failure: &Failure) -> Requeue {
-        let key = object.uid().to_owned();
-        if failure.is_gone() {
-            return self.let_go(object);
-        }
-        if failure.is_conflict() {
-            return Requeue::After(Duration::from_millis(200));
-        }
-        let message = failure.message();
-        let kind = E::Managed::kind(&());
-        if failure.phase == Phase::Resolve {
-            tracing::debug!(object = object.full_name(), %kind, message, "waiting");
-        } else {
-            tracing::warn!(object = object.full_name(), %kind, message, "pass failed");
-        }
-        if !failure.silent {
-            self.record(object, Severity::Warning, failure.phase.reason(), &message).await;
-        }
-        let wishes = failure.wishes.iter().cloned().chain([Wish::sync_failed(message)]);
-        let mut removed = failure.removed.clone();
-        if failure.phase == Phase::Create {
-            // Of what could not be made there is nothing more to tell, such as how far its image had come.
-            removed.extend(E::CONDITIONS);
-        }
-        if let Err(error) = self.publish(object, &News { removed, ..News::conditions(wishes) }).await {
-            tracing::warn!(object = object.full_name(), error = error.message(), "cannot write status");
-        }
-        match failure.retry.unwrap_or_else(|| self.connector.retry(&failure.error)) {
-            Retry::Never => Requeue::Never,
-            Retry::Poll => Requeue::Poll,
-            Retry::Soon => Requeue::After(Duration::from_secs(2)),
-            Retry::Backoff => Requeue::After(self.backoff.failed(&key)),
-        }
-    }
-
     pub(crate) async fn record(&self, object: &E::Managed, severity: Severity, reason: &'static str, message: &str) {
         self.events.record(object, severity, reason, message).await;
     }
@@ -400,21 +366,6 @@ impl<E: External> Site<'_, E> {
         let Self { host, placement, policies, referents: _ } = *self;
         Pass { object, host, config: &placement.config, policies, creation: Creation::of(object) }
     }
-}
-
-/// What our metadata on the object should be, as far as it is not so yet.
-pub(crate) fn identity<K: Managed>(object: &K, placement: &Placement) -> Metadata {
-    let mut changes = Metadata::default();
-    changes.annotate(object, annotation::EXTERNAL_NAME, Some(object.external_name().to_owned()));
-    changes.annotate(object, annotation::PLACEMENT, Some(placement.config.record()));
-    let labels = object.meta().labels.as_ref();
-    if labels.is_none_or(|labels| !labels.contains_key(annotation::INSTANCE_LABEL)) {
-        changes.labels.insert(annotation::INSTANCE_LABEL.to_owned(), placement.config.name.clone());
-    }
-    if !object.meta().finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER) {
-        changes.finalizer = Some(true);
-    }
-    changes
 }
 
 /// Whether the status says that the last attempt to make the object failed.

@@ -1,0 +1,52 @@
+//! A pass that failed: what the object says of it, and when it is tried again.
+
+use std::time::Duration;
+
+use apis::{Managed, condition::Wish};
+use kube::Resource;
+
+use crate::{
+    events::Severity,
+    external::{Connect, External, Retry},
+    failure::{Failure, Phase},
+    publish::News,
+    reconcile::{Reconciler, Requeue},
+};
+
+impl<E: External> Reconciler<E> {
+    /// Tells it in status and event, and chooses when the object is due again.
+    pub(crate) async fn fail(&self, object: &mut E::Managed, failure: &Failure) -> Requeue {
+        let key = object.uid().to_owned();
+        if failure.is_gone() {
+            return self.let_go(object);
+        }
+        if failure.is_conflict() {
+            return Requeue::After(Duration::from_millis(200));
+        }
+        let message = failure.message();
+        let kind = E::Managed::kind(&());
+        if failure.phase == Phase::Resolve {
+            tracing::debug!(object = object.full_name(), %kind, message, "waiting");
+        } else {
+            tracing::warn!(object = object.full_name(), %kind, message, "pass failed");
+        }
+        if !failure.silent {
+            self.record(object, Severity::Warning, failure.phase.reason(), &message).await;
+        }
+        let wishes = failure.wishes.iter().cloned().chain([Wish::sync_failed(message)]);
+        let mut removed = failure.removed.clone();
+        if failure.phase == Phase::Create {
+            // Of what could not be made there is nothing more to tell, such as how far its image had come.
+            removed.extend(E::CONDITIONS);
+        }
+        if let Err(error) = self.publish(object, &News { removed, ..News::conditions(wishes) }).await {
+            tracing::warn!(object = object.full_name(), error = error.message(), "cannot write status");
+        }
+        match failure.retry.unwrap_or_else(|| self.connector.retry(&failure.error)) {
+            Retry::Never => Requeue::Never,
+            Retry::Poll => Requeue::Poll,
+            Retry::Soon => Requeue::After(Duration::from_secs(2)),
+            Retry::Backoff => Requeue::After(self.backoff.failed(&key)),
+        }
+    }
+}
