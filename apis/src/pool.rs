@@ -77,7 +77,7 @@ pub enum PoolType {
 /// Where a pool is on the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.path) || !self.path.matches('(^|/)[.]{1,2}(/|$)|//')").message("path must be plain: no // and no . or .. in it"))]
+#[x_kube(validation = Rule::new("!has(self.path) || !self.path.matches('(^|/)[.]{1,2}(/|$)')").message("path must not have . or .. in it"))]
 #[x_kube(validation = Rule::new("!has(oldSelf.path) || (has(self.path) && self.path == oldSelf.path)").message("path cannot be changed: the volumes would stay behind; create a new Pool instead"))]
 pub struct PoolTarget {
     /// An absolute path.
