@@ -128,7 +128,7 @@ impl Connect for Connector {
 
     fn retry(&self, error: &anyhow::Error) -> Retry {
         use libvirt::Kind::{Busy, Denied, Exists, Gone, Other, Rejected, Unreachable};
-        match error.chain().find_map(|cause| cause.downcast_ref::<libvirt::Error>()).map(|error| error.kind) {
+        match kind(error) {
             Some(Rejected | Denied) => Retry::Poll,
             Some(Busy | Gone) => Retry::Soon,
             Some(Exists | Other | Unreachable) | None => Retry::Backoff,
@@ -137,12 +137,17 @@ impl Connect for Connector {
 
     fn effect(&self, error: &anyhow::Error) -> Effect {
         use libvirt::Kind::{Busy, Denied, Exists, Gone, Other, Rejected, Unreachable};
-        match error.chain().find_map(|cause| cause.downcast_ref::<libvirt::Error>()).map(|error| error.kind) {
+        match kind(error) {
             Some(Unreachable) => Effect::Unknown,
             Some(Busy) => Effect::Untried,
             Some(Denied | Exists | Gone | Other | Rejected) | None => Effect::None,
         }
     }
+}
+
+/// What libvirt's part in an error is, if it has one.
+pub fn kind(error: &anyhow::Error) -> Option<libvirt::Kind> {
+    error.chain().find_map(|cause| cause.downcast_ref::<libvirt::Error>()).map(|error| error.kind)
 }
 
 /// A connected host whose mirror has read it.

@@ -17,7 +17,7 @@ use managed::external::{Annotations, Deletion, Refusal};
 
 use crate::{
     cluster::{Asker, Cluster, ready},
-    hosts::Site,
+    hosts::{Site, kind},
     ownership::{Key, Record},
 };
 
@@ -188,16 +188,12 @@ pub async fn delete(host: &Site, pool: &str, name: &str) -> anyhow::Result<Delet
     let (of, called) = (pool.to_owned(), name.to_owned());
     let deleted = host.alone(pool, move |host| remove(host, &of, &called)).await;
     match deleted {
-        Err(error) if is_busy(&error) => {
+        Err(error) if kind(&error) == Some(libvirt::Kind::Busy) => {
             let message = format!("the volume is deleted when nothing is written into pool {pool} any more");
             Ok(Deletion::Waiting(message, BUSY))
         }
         deleted => deleted,
     }
-}
-
-fn is_busy(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<libvirt::Error>().is_some_and(|error| error.kind == libvirt::Kind::Busy)
 }
 
 fn remove(host: &Connection, pool: &str, name: &str) -> anyhow::Result<Deletion> {

@@ -99,7 +99,8 @@ impl Volumes {
 
     /// Another object whose record names this volume. Both would be its owner, and one would delete the other's data.
     fn claimant(&self, pass: &Pass<'_, Self>, pool_uuid: &str, name: &str) -> Option<String> {
-        let text = |object: &Volume| object.annotation(annotation::OWNERSHIP).unwrap_or_default().to_owned();
+        let may_name =
+            |object: &Volume| object.annotation(annotation::OWNERSHIP).is_some_and(|text| text.contains(name));
         let named = |object: &Volume| {
             let records = storage::records(object, &self.key);
             records.iter().any(|record| record.is_of(object.uid(), pass.host.uuid(), pool_uuid, name))
@@ -107,7 +108,7 @@ impl Volumes {
         let others = self.cluster.volumes.store.state();
         let mut others = others.iter().filter(|other| other.uid() != pass.object.uid());
         // Signatures cost something; what does not even hold the name is not looked at.
-        others.find(|other| text(other).contains(name) && named(other)).map(|other| other.full_name())
+        others.find(|other| may_name(other) && named(other)).map(|other| other.full_name())
     }
 
     async fn read(&self, pass: &Pass<'_, Self>, pool: &str) -> anyhow::Result<Found> {

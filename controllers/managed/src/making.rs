@@ -63,9 +63,7 @@ impl<E: External> Reconciler<E> {
         let mut changes = identity(object, site.placement);
         let Record { annotations, leftover } =
             self.external.record(&site.pass(object), site.referents).await.at(Phase::Create)?;
-        for (key, value) in annotations {
-            changes.annotate(object, key, value);
-        }
+        changes.annotate_all(object, &annotations);
         creation::begin(object, &mut changes);
         let written = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish);
         *object = written.map_err(|failure| failure.wish(Wish::creating()))?;
@@ -79,9 +77,7 @@ impl<E: External> Reconciler<E> {
         report: &Report<Observation<E>>,
     ) -> Result<(), Failure> {
         let mut kept = Metadata::default();
-        for (key, value) in &report.annotations {
-            kept.annotate(object, key, value.clone());
-        }
+        kept.annotate_all(object, &report.annotations);
         if report.complete && Creation::of(object).is_incomplete() {
             creation::succeed(object, &mut kept);
             return self.persist(object, &kept).await;

@@ -17,6 +17,8 @@ use kube::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::external::Annotations;
+
 /// The name that the API server keeps of who wrote a field.
 pub const FIELD_MANAGER: &str = "provider-libvirt";
 
@@ -136,6 +138,13 @@ impl Metadata {
     pub fn annotate<K: Managed>(&mut self, object: &K, key: &str, value: Option<String>) {
         if object.annotation(key).map(str::to_owned) != value {
             self.annotations.insert(key.to_owned(), value);
+        }
+    }
+
+    /// Sets each of these, unless the object has it so already.
+    pub(crate) fn annotate_all<K: Managed>(&mut self, object: &K, annotations: &Annotations) {
+        for (key, value) in annotations {
+            self.annotate(object, key, value.clone());
         }
     }
 

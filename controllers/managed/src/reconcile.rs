@@ -163,11 +163,11 @@ impl<E: External> Reconciler<E> {
             self.keep(object, identity(object, &placement)).await?;
         }
         let may_tidy = policies.may_delete() && matches!(step, Step::Keep);
+        let requeue = self.act(object, &site, step, report).await?;
         if may_tidy {
-            let requeue = self.settle(object, report, Outlook::of(&placement)).await?;
-            return self.tidy(object, &site, &found).await.map(|()| requeue);
+            self.tidy(object, &site, &found).await?;
         }
-        self.act(object, &site, step, report).await
+        Ok(requeue)
     }
 
     /// Whether what is absent was made just now, and may only not be shown yet.
@@ -184,9 +184,7 @@ impl<E: External> Reconciler<E> {
     async fn tidy(&self, object: &mut E::Managed, site: &Site<'_, E>, found: &E::Found) -> Result<(), Failure> {
         let annotations = self.external.tidy(&site.pass(object), site.referents, found).await.at(Phase::Update)?;
         let mut kept = Metadata::default();
-        for (key, value) in annotations {
-            kept.annotate(object, key, value);
-        }
+        kept.annotate_all(object, &annotations);
         self.keep(object, kept).await
     }
 
