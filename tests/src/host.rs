@@ -197,13 +197,24 @@ impl Host {
         Ok(found)
     }
 
-    /// What the daemon has logged.
+    /// What the daemon has logged, and how often its service manager had to start it again.
     pub fn daemon_log(&self) -> String {
-        fs::read_to_string(self.path("log/libvirtd.log")).unwrap_or_default()
+        let read = |file: &str| fs::read_to_string(self.path("log").join(file)).unwrap_or_default();
+        read("libvirtd.log") + &read("service.log")
+    }
+
+    /// Makes the daemon crash (SIGSEGV), as it can by itself; its service manager starts it again.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn crash_daemon(&self) -> Result<()> {
+        signal(self.daemon()?, Signal::SEGV)
     }
 
     fn start_daemon(&self) -> Result<()> {
-        self.run("libvirtd", &["-d", "-p", "/run/libvirt/libvirtd.pid"])?;
+        let service =
+            format!("setsid {} </dev/null >/dev/null 2>&1 &", workspace().join("tests/host/daemon.sh").display());
+        self.run("bash", &["-c", &service])?;
         let answer = eventually(Duration::from_secs(20), || self.virsh(&["uri"]));
         answer.map(drop).with_context(|| format!("wait for libvirtd; its log:\n{}", self.daemon_log()))
     }

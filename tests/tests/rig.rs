@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
 
-use std::{fs, time::Duration};
+use std::{fs, thread::sleep, time::Duration};
 
 use anyhow::{Result, ensure};
-use tests::{ControlPlane, GuestFiles, Host, Namespace, Scratch, Seed, eventually, guest_files};
+use tests::{ControlPlane, GuestFiles, Host, Namespace, PATIENCE, Scratch, Seed, eventually, guest_files};
 
 const BOOT: Duration = Duration::from_mins(1);
 
@@ -64,6 +64,23 @@ fn a_daemon_can_be_frozen_killed_and_started_again() -> Result<()> {
     assert!(refused.contains("Connection refused"), "{refused}");
     host.restart_daemon()?;
     assert_eq!(host.virsh(&["uri"])?.trim(), host.uri());
+    Ok(())
+}
+
+#[test]
+fn a_daemon_that_crashes_is_started_again_by_its_service_manager_and_one_that_was_killed_is_not() -> Result<()> {
+    let host = Host::start("crash")?;
+    let before = host.pids("libvirtd")?;
+    host.crash_daemon()?;
+    eventually(PATIENCE, || {
+        let after = host.pids("libvirtd")?;
+        ensure!(after.len() == 1 && after != before, "{before:?} {after:?}");
+        host.virsh(&["uri"])
+    })?;
+    assert!(host.daemon_log().contains("libvirtd crashed with signal 11 and is started again"));
+    host.kill_daemon()?;
+    sleep(Duration::from_secs(1));
+    assert_eq!(host.pids("libvirtd")?, Vec::<u32>::new());
     Ok(())
 }
 
