@@ -13,6 +13,8 @@ use crate::{condition::Condition, managed::ProviderConfigReference, quantity::Sp
     version = "v1alpha1",
     kind = "ProviderConfig",
     validation = Rule::new("self.metadata.name.size() <= 63").message("the name must not be longer than 63 characters: objects carry it as a label"),
+    validation = Rule::new("has(self.spec.uri) != (has(self.spec.credentials) && self.spec.credentials.source == 'Secret')").message("set one of spec.uri and spec.credentials with a Secret"),
+    validation = Rule::new("!has(self.spec.credentials) || !has(self.spec.credentials.secretRef) || !has(self.spec.credentials.secretRef.namespace)").message("a ProviderConfig reads Secrets of its own namespace only: leave spec.credentials.secretRef.namespace out"),
     namespaced,
     status = "ProviderConfigStatus",
     derive = "PartialEq",
@@ -24,6 +26,7 @@ use crate::{condition::Condition, managed::ProviderConfigReference, quantity::Sp
     printcolumn(name = "HOST", type_ = "string", json_path = ".status.host.hostname"),
     printcolumn(name = "USERS", type_ = "integer", json_path = ".status.users"),
     printcolumn(name = "URI", type_ = "string", json_path = ".spec.uri", priority = "1"),
+    printcolumn(name = "SECRET-NAME", type_ = "string", json_path = ".spec.credentials.secretRef.name", priority = "1"),
     printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -40,6 +43,8 @@ pub struct ProviderConfigSpec {
     version = "v1alpha1",
     kind = "ClusterProviderConfig",
     validation = Rule::new("self.metadata.name.size() <= 63").message("the name must not be longer than 63 characters: objects carry it as a label"),
+    validation = Rule::new("has(self.spec.uri) != (has(self.spec.credentials) && self.spec.credentials.source == 'Secret')").message("set one of spec.uri and spec.credentials with a Secret"),
+    validation = Rule::new("!has(self.spec.credentials) || !has(self.spec.credentials.secretRef) || has(self.spec.credentials.secretRef.namespace)").message("a ClusterProviderConfig has no namespace: spec.credentials.secretRef.namespace is needed"),
     status = "ProviderConfigStatus",
     derive = "PartialEq",
     category = "crossplane",
@@ -50,6 +55,7 @@ pub struct ProviderConfigSpec {
     printcolumn(name = "HOST", type_ = "string", json_path = ".status.host.hostname"),
     printcolumn(name = "USERS", type_ = "integer", json_path = ".status.users"),
     printcolumn(name = "URI", type_ = "string", json_path = ".spec.uri", priority = "1"),
+    printcolumn(name = "SECRET-NAME", type_ = "string", json_path = ".spec.credentials.secretRef.name", priority = "1"),
     printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -63,9 +69,13 @@ pub struct ClusterProviderConfigSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HostSpec {
-    /// The libvirt connection: qemu:///system, qemu+unix:///system?socket=/path, or test:///path. No credentials in it.
+    /// The libvirt connection: qemu:///system, qemu+unix:///system?socket=/path, or test:///path. No credentials in it. Left out where a Secret holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 8, max = 1024), regex(pattern = r"^[a-z]+(\+[a-z0-9]+)?://[^@\s]*$"))]
-    pub uri: String,
+    pub uri: Option<String>,
+    /// A Secret that holds the libvirt connection, instead of uri. A change of it takes effect at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
     /// The UUID of the host that uri leads to, where that is another one than before: confirms that it is meant. Until then nothing is made, changed or deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[0-9A-Za-z-]+$"))]
@@ -76,6 +86,44 @@ pub struct HostSpec {
     /// What the objects on this host may reach.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
+}
+
+/// Where the connection of a host comes from, if not from its config.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(self.source == 'Secret') == has(self.secretRef)").message("source Secret needs secretRef, and source None has none"))]
+pub struct Credentials {
+    /// What holds it.
+    pub source: CredentialsSource,
+    /// The key of a Secret that holds a JSON object with the key uri, as in {"uri": "qemu:///system"}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretKey>,
+}
+
+/// What holds the connection of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
+pub enum CredentialsSource {
+    /// The config itself.
+    None,
+    /// A Secret.
+    Secret,
+}
+
+/// A key of a Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKey {
+    /// The name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The namespace of the Secret. A ProviderConfig reads Secrets of its own namespace only and leaves this out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+    /// The key in it.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
 }
 
 /// What the objects on a host may reach. Everything not listed is refused.

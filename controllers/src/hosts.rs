@@ -18,20 +18,31 @@ use libvirt::{
 };
 use managed::external::{Connect, Effect, Retry};
 
-use crate::cluster::Cluster;
+use crate::{cluster::Cluster, credentials::ConfigSecrets};
 
 /// All hosts, as the configs name them.
 pub struct Connector {
     cluster: Arc<Cluster>,
     hosts: Hosts,
+    secrets: ConfigSecrets,
     default: Option<ProviderConfigReference>,
     poll: Duration,
 }
 
 impl Connector {
     /// No host is connected before an object needs it.
-    pub fn new(cluster: Arc<Cluster>, hosts: Hosts, default: Option<ProviderConfigReference>, poll: Duration) -> Self {
-        Self { cluster, hosts, default, poll }
+    pub fn new(
+        cluster: Arc<Cluster>,
+        secrets: ConfigSecrets,
+        default: Option<ProviderConfigReference>,
+        poll: Duration,
+    ) -> Self {
+        Self { cluster, hosts: Hosts::new(), secrets, default, poll }
+    }
+
+    /// The Secrets that configs name.
+    pub fn secrets(&self) -> &ConfigSecrets {
+        &self.secrets
     }
 
     /// The hosts behind.
@@ -52,7 +63,7 @@ impl Connector {
             .cluster
             .host_spec(config)
             .with_context(|| format!("cannot get ProviderConfig: there is no {config}"))?;
-        let endpoint = Endpoint::parse(&spec.uri).with_context(|| format!("{config}: spec.uri"))?;
+        let endpoint = self.secrets.endpoint(config, &spec)?;
         let settings = settings(&spec, self.poll)?;
         // Whatever the connection depends on is in the key: an edited config is another host.
         Ok((Key(format!("{config} {} {settings:?}", endpoint.uri())), endpoint, settings))
@@ -77,6 +88,11 @@ impl Connector {
                 "{config} led to the host with UUID {before} before and leads to the one with UUID {now} now; nothing is made, changed or deleted there. Correct spec.uri, or confirm the new host with spec.acceptHost: {now}"
             )
         })
+    }
+
+    /// Why a config that is connected could not be connected anew, if so.
+    pub fn missing(&self, config: &ConfigId) -> Option<String> {
+        self.secrets.missing(config, &self.cluster.host_spec(config)?)
     }
 
     /// The configs other than this one whose hosts could hold the same guest: connected, or the reason why not.

@@ -124,6 +124,10 @@ impl Configs {
         loop {
             let configs = self.cluster.all_configs();
             if configs != known {
+                known
+                    .iter()
+                    .filter(|gone| !configs.contains(gone))
+                    .for_each(|gone| self.connector.secrets().hold(gone, None));
                 // Objects that waited for a config, or for one of several to be named, look again.
                 self.cluster.wake_users(None);
                 known.clone_from(&configs);
@@ -133,7 +137,11 @@ impl Configs {
             for config in &configs {
                 soon = soon.min(self.look_after(config).await);
             }
-            let _ = tokio::time::timeout(soon, changed.recv()).await;
+            tokio::select! {
+                _ = changed.recv() => {}
+                () = self.connector.secrets().changed() => {}
+                () = tokio::time::sleep(soon) => {}
+            }
             tokio::time::sleep(GATHER).await;
             while changed.try_recv().is_ok() {}
         }
@@ -143,6 +151,7 @@ impl Configs {
     fn attend(self: &Arc<Self>, configs: &[ConfigId], listeners: &mut HashMap<Key, AbortHandle>) {
         let mut in_use = HashSet::new();
         for config in configs {
+            self.connector.secrets().hold(config, self.cluster.host_spec(config).as_ref());
             let Ok((key, host)) = self.connector.host(config) else { continue };
             if !listeners.contains_key(&key) {
                 let task = tokio::spawn(self.clone().listen(config.clone(), host.state()));
@@ -277,9 +286,10 @@ impl Configs {
         };
         let state = host.state().borrow().clone();
         match state {
-            HostState::Up { facts } => match self.connector.mismatch(id, &facts) {
-                Some(mismatch) => (not("HostMismatch", mismatch), None),
-                None => (Wish::available(), Some(facts)),
+            HostState::Up { facts } => match (self.connector.mismatch(id, &facts), self.connector.missing(id)) {
+                (Some(mismatch), _) => (not("HostMismatch", mismatch), None),
+                (None, Some(missing)) => (not("CredentialsMissing", missing), Some(facts)),
+                (None, None) => (Wish::available(), Some(facts)),
             },
             HostState::Connecting => (not("Connecting", "the first connection is being made".to_owned()), None),
             HostState::Down { since: _, reason } => {

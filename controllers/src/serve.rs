@@ -35,6 +35,7 @@ use crate::{
     args::Args,
     cloud_init::CloudInits,
     cluster::{Cluster, Shelf},
+    credentials::ConfigSecrets,
     domain::Domains,
     hosts::Connector,
     http, key,
@@ -65,7 +66,7 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     let (cluster, writers) = shelves();
     let connector = Arc::new(Connector::new(
         cluster.clone(),
-        libvirt::Hosts::new(),
+        ConfigSecrets::new(client.clone()),
         args.default_provider_config.clone(),
         args.poll,
     ));

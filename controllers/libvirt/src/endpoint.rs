@@ -44,19 +44,31 @@ impl Endpoint {
     /// Checks a URI: `qemu:///system`, `qemu:///session`, the same with `+unix` and `?socket=/path`, `test:///default`,
     /// `test:///path` and `test+unix`.
     pub fn parse(uri: &str) -> Result<Self, Error> {
-        let (scheme, rest) = uri.split_once("://").ok_or_else(|| refused(uri, "it has no scheme such as qemu://"))?;
+        Self::check(uri).map_err(|why| Error::new(Kind::Rejected, format!("the URI {uri} cannot be used: {why}")))
+    }
+
+    /// The same for a URI that nobody is to see if it cannot be used: it may hold a password that somebody put there.
+    pub fn parse_secret(uri: &str) -> Result<Self, Error> {
+        Self::check(uri).map_err(|_| {
+            let cure = "write one such as qemu:///system or qemu+unix:///system?socket=/path";
+            Error::new(Kind::Rejected, format!("the URI cannot be used; {cure}"))
+        })
+    }
+
+    fn check(uri: &str) -> Result<Self, String> {
+        let (scheme, rest) = uri.split_once("://").ok_or("it has no scheme such as qemu://")?;
         let (driver, transport) = scheme.split_once('+').unwrap_or((scheme, ""));
-        check_driver(uri, driver)?;
-        check_transport(uri, transport)?;
+        check_driver(driver)?;
+        check_transport(transport)?;
         if rest.contains('#') || uri.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err(refused(uri, "it holds a fragment, white space or control characters"));
+            return Err("it holds a fragment, white space or control characters".to_owned());
         }
         let (location, query) = rest.split_once('?').unwrap_or((rest, ""));
         if !location.starts_with('/') {
-            return Err(refused(uri, "a local host has no name in the URI: write three slashes, as in qemu:///system"));
+            return Err("a local host has no name in the URI: write three slashes, as in qemu:///system".to_owned());
         }
-        check_path(uri, driver, location)?;
-        check_query(uri, transport, query)?;
+        check_path(driver, location)?;
+        check_query(transport, query)?;
         Ok(Self { uri: uri.to_owned(), in_process: scheme == "test" })
     }
 
@@ -71,52 +83,45 @@ impl Endpoint {
     }
 }
 
-fn refused(uri: &str, why: &str) -> Error {
-    Error::new(Kind::Rejected, format!("the URI {uri} cannot be used: {why}"))
-}
-
-fn check_driver(uri: &str, driver: &str) -> Result<(), Error> {
+fn check_driver(driver: &str) -> Result<(), String> {
     match driver {
         "qemu" | "test" => Ok(()),
-        other => Err(refused(uri, &format!("the driver {other} is not supported; use qemu"))),
+        other => Err(format!("the driver {other} is not supported; use qemu")),
     }
 }
 
-fn check_transport(uri: &str, transport: &str) -> Result<(), Error> {
+fn check_transport(transport: &str) -> Result<(), String> {
     match transport {
         "" | "unix" => Ok(()),
         "tls" | "tcp" | "ssh" | "libssh" | "libssh2" => {
-            Err(refused(uri, &format!("the transport {transport} is not supported yet; use qemu or qemu+unix")))
+            Err(format!("the transport {transport} is not supported yet; use qemu or qemu+unix"))
         }
-        other => Err(refused(uri, &format!("the transport {other} is not supported; use qemu or qemu+unix"))),
+        other => Err(format!("the transport {other} is not supported; use qemu or qemu+unix")),
     }
 }
 
-fn check_path(uri: &str, driver: &str, path: &str) -> Result<(), Error> {
+fn check_path(driver: &str, path: &str) -> Result<(), String> {
     if driver == "qemu" && path != "/system" && path != "/session" {
-        return Err(refused(uri, "its path is neither /system nor /session"));
+        return Err("its path is neither /system nor /session".to_owned());
     }
     if driver == "test" && path == "/" {
-        return Err(refused(uri, "its path is neither /default nor that of a file"));
+        return Err("its path is neither /default nor that of a file".to_owned());
     }
     Ok(())
 }
 
-fn check_query(uri: &str, transport: &str, query: &str) -> Result<(), Error> {
+fn check_query(transport: &str, query: &str) -> Result<(), String> {
     let mut seen = false;
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         if name != "socket" {
-            return Err(refused(uri, &format!("the parameter {name} is not allowed")));
+            return Err(format!("the parameter {name} is not allowed"));
         }
         if transport != "unix" {
-            return Err(refused(
-                uri,
-                "the parameter socket needs the transport unix, as in qemu+unix:///system?socket=…",
-            ));
+            return Err("the parameter socket needs the transport unix, as in qemu+unix:///system?socket=…".to_owned());
         }
         if !value.starts_with('/') || seen {
-            return Err(refused(uri, "the parameter socket is not one absolute path"));
+            return Err("the parameter socket is not one absolute path".to_owned());
         }
         seen = true;
     }
@@ -165,7 +170,10 @@ mod tests {
             ("qemu:///system#x", "it holds a fragment, white space or control characters"),
         ];
         for (uri, why) in cases {
-            assert_eq!(Endpoint::parse(uri), Err(refused(uri, why)));
+            let refused = Error::new(Kind::Rejected, format!("the URI {uri} cannot be used: {why}"));
+            assert_eq!(Endpoint::parse(uri), Err(refused));
+            let unseen = Endpoint::parse_secret(uri).unwrap_err().to_string();
+            assert!(!unseen.contains(uri), "{unseen}");
         }
     }
 }
