@@ -23,12 +23,14 @@ use libvirt::{
 use managed::external::{Annotations, Deletion, External, Pass, Report, Standing};
 
 use crate::{
-    cluster::{Asker, Cluster},
+    cluster::Cluster,
     details,
     hosts::{Connector, owner},
+    links::Asker,
     located::{Located, Wanted, only_observes},
     ownership::{Key, Record},
-    storage::{self, PoolField},
+    references::{self, Choices},
+    storage,
 };
 use seed::Seed;
 
@@ -53,6 +55,8 @@ pub struct Referents {
     /// The content, and the volume whose name tells it; none where others made it.
     seed: Option<Seed>,
     volume: String,
+    /// What selectors chose.
+    choices: Choices,
     /// Others made it, and it is only looked at.
     theirs: Option<Wanted>,
 }
@@ -173,11 +177,6 @@ fn instance_id(object: &CloudInit, seed: &Seed) -> Option<String> {
     if from_secret { None } else { seed::instance_id(&seed.meta_data) }
 }
 
-fn pool_field(object: &CloudInit) -> PoolField<'_> {
-    let parameters = object.parameters();
-    PoolField { plain: parameters.pool.as_deref(), reference: parameters.pool_ref.as_ref() }
-}
-
 /// Makes the volume for a seed of this size. What an attempt before left goes first.
 fn make(host: &Connection, pool: &str, name: &str, size: usize) -> anyhow::Result<()> {
     let found = host.find_pool_by_name(pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
@@ -214,18 +213,19 @@ impl External for CloudInits {
     }
 
     async fn resolve(&self, object: &CloudInit, config: &ConfigId) -> anyhow::Result<Referents> {
-        let asker = Asker::of(object, config);
+        let (asker, links) = (Asker::of(object, config), self.cluster.links(object));
+        let choices = links.choices();
+        let pool = storage::pool(&self.cluster, &asker, &links, object.parameters().pool.as_ref())?;
         if only_observes(object) && storage::records(object, &self.key).is_empty() {
-            let pool = pool_field(object).resolve_if_set(&self.cluster, &asker)?;
             let wanted = Wanted { pool: pool.clone(), name: object.external_name().to_owned(), seed: true };
             let pool = pool.unwrap_or_default();
-            return Ok(Referents { pool, seed: None, volume: String::new(), theirs: Some(wanted) });
+            return Ok(Referents { pool, seed: None, volume: String::new(), choices, theirs: Some(wanted) });
         }
-        let pool = pool_field(object).resolve(&self.cluster, &asker)?;
+        let pool = pool.context(storage::NO_POOL)?;
         let seed = self.seed(object).await?;
         // The content may be a password; a plain digest in a name that others can read would let them test guesses.
         let volume = format!("{}-{}.iso", object.external_name(), self.key.name_of(&seed.digest()));
-        Ok(Referents { pool, seed: Some(seed), volume, theirs: None })
+        Ok(Referents { pool, seed: Some(seed), volume, choices, theirs: None })
     }
 
     async fn find(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
@@ -259,7 +259,7 @@ impl External for CloudInits {
     }
 
     async fn record(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<managed::external::Record> {
-        let Referents { pool, volume, seed: _, theirs: _ } = referents;
+        let Referents { pool, volume, choices, seed: _, theirs: _ } = referents;
         let uuid = pass.host.pool_uuid(pool).with_context(|| format!("there is no pool {pool} on the host"))?;
         let mut volumes = self.ours(pass, Some(&uuid));
         let leftover = storage::read(pass.host, pool, volume).await?.description().is_some();
@@ -267,7 +267,8 @@ impl External for CloudInits {
             anyhow::ensure!(!leftover, "{}", storage::foreign_volume(volume, pool).message);
             volumes.push(volume.clone());
         }
-        let annotations = storage::record(pass.object, pass.host, &uuid, &volumes, &self.key);
+        let mut annotations = storage::record(pass.object, pass.host, &uuid, &volumes, &self.key);
+        annotations.push(references::record(choices));
         Ok(managed::external::Record { annotations, leftover })
     }
 
@@ -336,15 +337,21 @@ impl External for CloudInits {
             instance_id: found.instance_id.clone(),
         };
         let details = details::cloud_init(pass.object, &observation);
+        let chosen = referents.map(|referents| references::record(&referents.choices));
         if pass.policies.only_observes() {
             // A record would make it ours, and ours to delete.
-            return Report { details, ..Report::of(observation, Wish::available()) };
+            return Report {
+                annotations: chosen.into_iter().collect(),
+                details,
+                ..Report::of(observation, Wish::available())
+            };
         }
         let mut kept = found.outdated.clone();
         kept.extend(referents.map(|referents| referents.volume.clone()));
         let recheck = (!found.outdated.is_empty()).then_some(TIDY);
         let signed = |uuid: &String| storage::record(pass.object, pass.host, uuid, &kept, &self.key);
-        let annotations = found.pool_uuid.as_ref().map(signed).unwrap_or_default();
+        let mut annotations = found.pool_uuid.as_ref().map(signed).unwrap_or_default();
+        annotations.extend(chosen);
         Report { annotations, details, recheck, ..Report::of(observation, Wish::available()) }
     }
 
