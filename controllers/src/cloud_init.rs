@@ -7,14 +7,13 @@ use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 use anyhow::Context;
 use apis::{
     CloudInit, Managed,
-    cloud_init::{CloudInitObservation, Content},
+    cloud_init::{CloudInitObservation, CloudInitParameters, Content},
     condition::{Type, Wish},
     placement::ConfigId,
     quantity::Quantity,
     reference::KeyReference,
 };
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::{Api, Client};
+use kube::Client;
 use libvirt::{
     Connection, UploadRequest,
     mirror::{Presence, VolumeEntry},
@@ -26,10 +25,11 @@ use crate::{
     cluster::Cluster,
     details,
     hosts::{Connector, owner},
-    links::Asker,
+    links::{Asker, EMPTY},
     located::{Located, Wanted, only_observes},
     ownership::{Key, Record},
     references::{self, Choices},
+    sources::{Source, SourceKind, Sources},
     storage,
 };
 use seed::Seed;
@@ -43,7 +43,7 @@ const TIDY: Duration = Duration::from_secs(10);
 pub struct CloudInits {
     cluster: Arc<Cluster>,
     connector: Arc<Connector>,
-    client: Client,
+    sources: Sources,
     key: Key,
     located: Located,
 }
@@ -84,7 +84,9 @@ impl fmt::Display for Change {
 impl CloudInits {
     /// The kind. `key` signs who owns which volume.
     pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>, client: Client, key: Key) -> Self {
-        Self { cluster, connector, client, key, located: Located::default() }
+        let readers = cluster.clone();
+        let sources = Sources::new(client, move |namespace, name| readers.cloud_inits.wake(namespace, name));
+        Self { cluster, connector, sources, key, located: Located::default() }
     }
 
     /// The volumes that the object's signed records name, in this pool of this host.
@@ -94,60 +96,48 @@ impl CloudInits {
         records.map(|record| record.volume).collect()
     }
 
-    async fn content(&self, namespace: &str, field: &str, content: &Content) -> anyhow::Result<Vec<u8>> {
+    /// The bytes of one file. What it reads from is watched, so that a change of it wakes the object.
+    async fn content(&self, namespace: &str, content: &Content) -> anyhow::Result<Vec<u8>> {
         let Content { inline, secret_key_ref, config_map_key_ref } = content;
-        match (inline, secret_key_ref, config_map_key_ref) {
-            (Some(text), _, _) => Ok(text.clone().into_bytes()),
-            (None, Some(reference), _) => self.secret(namespace, reference).await.with_context(|| field.to_owned()),
-            (None, None, Some(reference)) => {
-                self.config_map(namespace, reference).await.with_context(|| field.to_owned())
-            }
-            (None, None, None) => anyhow::bail!("{field}: set one of inline, secretKeyRef and configMapKeyRef"),
-        }
-    }
-
-    async fn secret(&self, namespace: &str, KeyReference { name, key }: &KeyReference) -> anyhow::Result<Vec<u8>> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let secret = api
-            .get_opt(name)
-            .await?
-            .with_context(|| format!("waiting for Secret {name}: there is none in namespace {namespace}"))?;
-        let value = secret.data.and_then(|mut data| data.remove(key));
-        value.map(|value| value.0).with_context(|| format!("waiting for Secret {name}: it has no key {key}"))
-    }
-
-    async fn config_map(&self, namespace: &str, KeyReference { name, key }: &KeyReference) -> anyhow::Result<Vec<u8>> {
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        let map = api
-            .get_opt(name)
-            .await?
-            .with_context(|| format!("waiting for ConfigMap {name}: there is none in namespace {namespace}"))?;
-        let text = map.data.and_then(|mut data| data.remove(key)).map(String::into_bytes);
-        let value = text.or_else(|| map.binary_data?.remove(key).map(|bytes| bytes.0));
-        value.with_context(|| format!("waiting for ConfigMap {name}: it has no key {key}"))
+        let key = secret_key_ref.as_ref().or(config_map_key_ref.as_ref());
+        let (source, key) = match (inline, source(namespace, content), key) {
+            (Some(text), _, _) => return Ok(text.clone().into_bytes()),
+            (None, Some(source), Some(KeyReference { name: _, key })) => (source, key),
+            (None, _, _) => anyhow::bail!("set one of inline, secretKeyRef and configMapKeyRef"),
+        };
+        let Source { kind, name, .. } = &source;
+        let values = self.sources.values(&source).await?.with_context(|| {
+            format!(
+                "cannot get referenced resource: waiting for {kind:?} {name}: there is none in namespace {namespace}"
+            )
+        })?;
+        let value =
+            values.get(key).with_context(|| format!("{EMPTY}: waiting for {kind:?} {name}: it has no key {key}"))?;
+        Ok(value.to_vec())
     }
 
     async fn optional(
         &self,
         namespace: &str,
-        field: &str,
-        content: Option<&Content>,
+        (field, content): (&str, Option<&Content>),
     ) -> anyhow::Result<Option<Vec<u8>>> {
         match content {
-            Some(content) => self.content(namespace, field, content).await.map(Some),
+            Some(content) => self.content(namespace, content).await.map(Some).with_context(|| field.to_owned()),
             None => Ok(None),
         }
     }
 
     async fn seed(&self, object: &CloudInit) -> anyhow::Result<Seed> {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-        let parameters = object.parameters();
+        let files = files(object);
+        self.sources.hold(object, files.iter().filter_map(|(_, content)| source(namespace, (*content)?)).collect());
         let own = || seed::default_meta_data(object.uid(), object.metadata.name.as_deref().unwrap_or_default());
+        let [user_data, meta_data, network_config, vendor_data] = files;
         Ok(Seed {
-            user_data: self.optional(namespace, "userData", parameters.user_data.as_ref()).await?.unwrap_or_default(),
-            meta_data: self.optional(namespace, "metaData", parameters.meta_data.as_ref()).await?.unwrap_or_else(own),
-            network_config: self.optional(namespace, "networkConfig", parameters.network_config.as_ref()).await?,
-            vendor_data: self.optional(namespace, "vendorData", parameters.vendor_data.as_ref()).await?,
+            user_data: self.optional(namespace, user_data).await?.unwrap_or_default(),
+            meta_data: self.optional(namespace, meta_data).await?.unwrap_or_else(own),
+            network_config: self.optional(namespace, network_config).await?,
+            vendor_data: self.optional(namespace, vendor_data).await?,
         })
     }
 
@@ -169,6 +159,33 @@ impl CloudInits {
         let entry = storage::look(pass.host, &owner(pass.object), &referents.pool, &volume).await?;
         Ok(entry.description().map(|_| volume))
     }
+}
+
+/// The files of a seed by their fields.
+fn files(object: &CloudInit) -> [(&'static str, Option<&Content>); 4] {
+    let CloudInitParameters {
+        pool: _,
+        pool_ref: _,
+        pool_selector: _,
+        user_data,
+        meta_data,
+        network_config,
+        vendor_data,
+    } = object.parameters();
+    [
+        ("userData", user_data.as_ref()),
+        ("metaData", meta_data.as_ref()),
+        ("networkConfig", network_config.as_ref()),
+        ("vendorData", vendor_data.as_ref()),
+    ]
+}
+
+/// What a file is read from, unless it is inline.
+fn source(namespace: &str, content: &Content) -> Option<Source> {
+    let Content { inline: _, secret_key_ref, config_map_key_ref } = content;
+    let secret = secret_key_ref.as_ref().map(|reference| (SourceKind::Secret, reference));
+    let (kind, reference) = secret.or_else(|| Some((SourceKind::ConfigMap, config_map_key_ref.as_ref()?)))?;
+    Some(Source { kind, namespace: namespace.to_owned(), name: reference.name.clone() })
 }
 
 /// The instance-id of the guest, unless it stands in a Secret.
@@ -356,6 +373,7 @@ impl External for CloudInits {
     }
 
     fn forget(&self, object: &CloudInit) {
+        self.sources.forget(object);
         self.located.forget(object.uid());
         self.connector.unclaim(object);
     }

@@ -35,6 +35,7 @@ pub mod provider_config;
 pub mod references;
 pub mod select;
 pub mod serve;
+pub mod sources;
 pub mod storage;
 pub mod usages;
 pub mod users;

@@ -205,7 +205,7 @@ impl<'a> Asker<'a> {
 }
 
 /// What crossplane-runtime says of a referent that has nothing to tell.
-const EMPTY: &str = "referenced field was empty (referenced resource may not yet be ready)";
+pub const EMPTY: &str = "referenced field was empty (referenced resource may not yet be ready)";
 
 /// A referent that is there, on the same host, and Ready; else what is waited for.
 pub fn ready<K: Managed>(shelf: &Shelf<K>, asker: &Asker<'_>, referent: &Referent) -> Result<Arc<K>, Lack> {

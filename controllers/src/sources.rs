@@ -1,0 +1,255 @@
+//! The Secrets and `ConfigMaps` that objects read: each is watched by its name for as long as somebody reads it, so that a change is
+//! seen at once and nothing is asked for in a pass. Nobody else's are ever looked at.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::{self, Debug},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use apis::Managed;
+use futures::StreamExt;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::{ConfigMap, Secret},
+};
+use kube::{
+    Api, Client, Resource,
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event},
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::{sync::watch, task::AbortHandle};
+
+/// How long a pass waits for the API server to show what it reads for the first time.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The kinds of sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceKind {
+    /// A Secret.
+    Secret,
+    /// A `ConfigMap`.
+    ConfigMap,
+}
+
+/// Something that objects read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Source {
+    /// Its kind.
+    pub kind: SourceKind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// An object that reads, by its namespace and name.
+type Reader = (String, String);
+
+/// What a source holds. Its values may be passwords, so `Debug` shows the keys only.
+#[derive(PartialEq, Eq)]
+pub struct Values(BTreeMap<String, Vec<u8>>);
+
+impl Values {
+    /// The value of a key.
+    pub fn get(&self, key: &str) -> Option<&[u8]> {
+        self.0.get(key).map(Vec::as_slice)
+    }
+}
+
+impl Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// What is known of a source.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    /// The API server has not answered yet.
+    Nothing,
+    /// It did not let us look.
+    Failure(String),
+    /// It is there with these values, or is not there.
+    Content(Option<Arc<Values>>),
+}
+
+/// Everything that objects read.
+pub struct Sources {
+    client: Client,
+    wake: Arc<dyn Fn(&Reader) + Send + Sync>,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    watched: HashMap<Source, Watched>,
+    read: HashMap<Reader, BTreeSet<Source>>,
+}
+
+/// A source under watch; dropping it ends the watch.
+struct Watched {
+    seen: watch::Receiver<Seen>,
+    readers: Arc<Mutex<BTreeSet<Reader>>>,
+    task: AbortHandle,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Sources {
+    /// Nothing is watched yet. `wake` is told which object reads something that has changed.
+    pub fn new(client: Client, wake: impl Fn(&str, &str) + Send + Sync + 'static) -> Self {
+        Self { client, wake: Arc::new(move |(namespace, name)| wake(namespace, name)), table: Mutex::default() }
+    }
+
+    /// An object reads these sources from now on and no others.
+    pub fn hold<K: Managed>(&self, object: &K, wanted: BTreeSet<Source>) {
+        let reader = reader(object);
+        let mut table = lock(&self.table);
+        let before = table.read.get(&reader).cloned().unwrap_or_default();
+        if before == wanted {
+            return;
+        }
+        for source in before.difference(&wanted) {
+            table.drop_reader(source, &reader);
+        }
+        for source in wanted.difference(&before) {
+            let watched = table.watched.entry(source.clone()).or_insert_with(|| self.watch(source));
+            lock(&watched.readers).insert(reader.clone());
+        }
+        if wanted.is_empty() {
+            table.read.remove(&reader);
+        } else {
+            table.read.insert(reader, wanted);
+        }
+    }
+
+    /// An object is gone and reads nothing any more.
+    pub fn forget<K: Managed>(&self, object: &K) {
+        self.hold(object, BTreeSet::new());
+    }
+
+    /// What a source holds that somebody reads, from its watch; None where it is not there.
+    pub async fn values(&self, source: &Source) -> anyhow::Result<Option<Arc<Values>>> {
+        let seen = lock(&self.table).watched.get(source).map(|watched| watched.seen.clone());
+        let Some(mut seen) = seen else { anyhow::bail!("{:?} {} is not watched", source.kind, source.name) };
+        // As an error of the API server's it is asked about again: nobody wakes the object.
+        let failed = |why: &str| kube::Error::Service(format!("{:?} {}: {why}", source.kind, source.name).into());
+        let known = tokio::time::timeout(PATIENCE, seen.wait_for(|seen| *seen != Seen::Nothing)).await;
+        match known.ok().and_then(Result::ok).as_deref() {
+            Some(Seen::Content(values)) => Ok(values.clone()),
+            Some(Seen::Failure(why)) => Err(failed(why).into()),
+            Some(Seen::Nothing) | None => Err(failed("the API server does not answer").into()),
+        }
+    }
+
+    fn watch(&self, source: &Source) -> Watched {
+        let Source { kind, namespace, name } = source.clone();
+        let (tell, seen) = watch::channel(Seen::Nothing);
+        let readers = Arc::new(Mutex::new(BTreeSet::new()));
+        let teller = Teller { tell, readers: readers.clone(), wake: self.wake.clone() };
+        let task = match kind {
+            SourceKind::Secret => tokio::spawn(follow::<Secret>(self.client.clone(), namespace, name, teller)),
+            SourceKind::ConfigMap => tokio::spawn(follow::<ConfigMap>(self.client.clone(), namespace, name, teller)),
+        };
+        Watched { seen, readers, task: task.abort_handle() }
+    }
+}
+
+impl Table {
+    fn drop_reader(&mut self, source: &Source, reader: &Reader) {
+        let Some(watched) = self.watched.get(source) else { return };
+        let is_idle = {
+            let mut readers = lock(&watched.readers);
+            readers.remove(reader);
+            readers.is_empty()
+        };
+        if is_idle {
+            self.watched.remove(source);
+        }
+    }
+}
+
+fn reader<K: Managed>(object: &K) -> Reader {
+    let meta = object.meta();
+    (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells what is seen of a source to those who read it.
+struct Teller {
+    tell: watch::Sender<Seen>,
+    readers: Arc<Mutex<BTreeSet<Reader>>>,
+    wake: Arc<dyn Fn(&Reader) + Send + Sync>,
+}
+
+impl Teller {
+    fn tell(&self, now: Seen) {
+        let mut is_first = false;
+        let changed = self.tell.send_if_modified(|seen| {
+            is_first = *seen == Seen::Nothing;
+            // What is known counts until the watch is back.
+            let is_news = *seen != now && (is_first || matches!(now, Seen::Content(_)));
+            if is_news {
+                *seen = now;
+            }
+            is_news
+        });
+        // For the first answer a pass waits itself.
+        if changed && !is_first {
+            lock(&self.readers).iter().for_each(|reader| (self.wake)(reader));
+        }
+    }
+}
+
+/// A kind that holds values under keys.
+trait Holds:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static
+{
+    fn values(self) -> Values;
+}
+
+impl Holds for Secret {
+    fn values(self) -> Values {
+        Values(self.data.into_iter().flatten().map(|(key, value)| (key, value.0)).collect())
+    }
+}
+
+impl Holds for ConfigMap {
+    fn values(self) -> Values {
+        let texts = self.data.into_iter().flatten().map(|(key, text)| (key, text.into_bytes()));
+        let bytes = self.binary_data.into_iter().flatten().map(|(key, value)| (key, value.0));
+        Values(bytes.chain(texts).collect())
+    }
+}
+
+/// Watches one object for ever.
+async fn follow<K: Holds>(client: Client, namespace: String, name: String, teller: Teller) {
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let mut events = watcher::watcher(Api::<K>::namespaced(client, &namespace), config).default_backoff().boxed();
+    let mut listed = None;
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => listed = None,
+            Ok(Event::InitApply(object)) => listed = Some(Arc::new(object.values())),
+            Ok(Event::InitDone) => teller.tell(Seen::Content(listed.take())),
+            Ok(Event::Apply(object)) => teller.tell(Seen::Content(Some(Arc::new(object.values())))),
+            Ok(Event::Delete(_)) => teller.tell(Seen::Content(None)),
+            Err(error) => {
+                tracing::warn!(kind = %K::kind(&()), namespace, name, %error, "watch interrupted");
+                teller.tell(Seen::Failure(error.to_string()));
+            }
+        }
+    }
+}
