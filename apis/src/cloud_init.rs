@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     managed::{Managed, ResourceSpec, ResourceStatus},
     quantity::Quantity,
-    reference::{KeyReference, Reference},
+    reference::{KeyReference, Reference, Selector},
 };
 
 /// A NoCloud seed: what a guest is told at its first boot.
@@ -34,7 +34,7 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.pool) || has(self.forProvider.poolRef)").message("spec.forProvider needs pool or poolRef"),
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.pool) || has(self.forProvider.poolRef) || has(self.forProvider.poolSelector)").message("spec.forProvider needs pool, poolRef or poolSelector"),
     validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.userData)").message("spec.forProvider.userData is required unless managementPolicies only observe"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.pool) || has(oldSelf.forProvider.pool)").message("pool cannot be changed: create a new CloudInit instead").field_path(".forProvider"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.poolRef) || has(oldSelf.forProvider.poolRef)").message("poolRef cannot be changed: create a new CloudInit instead").field_path(".forProvider")
@@ -52,8 +52,10 @@ pub struct CloudInitSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!(has(self.pool) && has(self.poolRef))").message("set pool or poolRef, not both"),
+    validation = Rule::new("!(has(self.poolRef) && has(self.poolRef.policy) && has(self.poolRef.policy.resolution) && self.poolRef.policy.resolution == 'Optional') && !(has(self.poolSelector) && has(self.poolSelector.policy) && has(self.poolSelector.policy.resolution) && self.poolSelector.policy.resolution == 'Optional')").message("a pool cannot be Optional: without one there is no place for the seed"),
+    validation = Rule::new("!(has(self.pool) && has(self.poolSelector))").message("set pool or poolSelector, not both"),
     validation = Rule::new("!has(oldSelf.pool) || (has(self.pool) && self.pool == oldSelf.pool)").message("pool cannot be changed: create a new CloudInit instead"),
-    validation = Rule::new("!has(oldSelf.poolRef) || (has(self.poolRef) && self.poolRef == oldSelf.poolRef)").message("poolRef cannot be changed: create a new CloudInit instead")
+    validation = Rule::new("!has(oldSelf.poolRef) || (has(self.poolRef) && self.poolRef.name == oldSelf.poolRef.name && (has(self.poolRef.__namespace__) ? has(oldSelf.poolRef.__namespace__) && self.poolRef.__namespace__ == oldSelf.poolRef.__namespace__ : !has(oldSelf.poolRef.__namespace__)))").message("poolRef cannot be changed: create a new CloudInit instead")
 )]
 pub struct CloudInitParameters {
     /// The name of the storage pool on the host, when no object stands for it.
@@ -63,6 +65,9 @@ pub struct CloudInitParameters {
     /// The Pool that it is in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool_ref: Option<Reference>,
+    /// The Pool, by labels or owner. poolRef goes before it. What it chose counts for good once the seed is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_selector: Option<Selector>,
     /// The file user-data: cloud-config, a script, or anything else cloud-init reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_data: Option<Content>,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     managed::{Managed, ResourceSpec, ResourceStatus},
     quantity::{ItemName, Quantity, Span},
-    reference::Reference,
+    reference::{Reference, Selector},
     volume::Format,
 };
 pub use observation::{
@@ -109,6 +109,9 @@ pub struct DomainParameters {
     /// The CloudInit whose seed the guest gets as a CD-ROM. A changed seed is swapped in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cloud_init_ref: Option<Reference>,
+    /// The CloudInit, by labels or owner. cloudInitRef goes before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cloud_init_selector: Option<Selector>,
     /// Serial consoles.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -216,7 +219,7 @@ pub enum CpuMode {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!(has(self.initrdRef) || has(self.cmdline)) || has(self.kernelRef)").message("initrdRef and cmdline need kernelRef"),
+    validation = Rule::new("!(has(self.initrdRef) || has(self.initrdSelector) || has(self.cmdline)) || has(self.kernelRef) || has(self.kernelSelector)").message("initrdRef, initrdSelector and cmdline need kernelRef or kernelSelector"),
     validation = Rule::new("!has(oldSelf.arch) || (has(self.arch) && self.arch == oldSelf.arch)").message("os.arch cannot be changed: create a new Domain instead")
 )]
 pub struct Os {
@@ -231,9 +234,15 @@ pub struct Os {
     /// A Volume that holds a kernel to boot directly.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel_ref: Option<Reference>,
+    /// The Volume of the kernel, by labels or owner. kernelRef goes before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_selector: Option<Selector>,
     /// A Volume that holds the initial ramdisk of that kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initrd_ref: Option<Reference>,
+    /// The Volume of the initial ramdisk, by labels or owner. initrdRef goes before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initrd_selector: Option<Selector>,
     /// The command line of that kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048), regex(pattern = r"^[^\s\x00-\x1f]([^\x00-\x1f]*[^\s\x00-\x1f])?$"))]
@@ -261,7 +270,8 @@ pub enum BootDevice {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!(has(self.volumeRef) && has(self.volume))").message("set volumeRef or volume, not both"),
-    validation = Rule::new("has(self.volumeRef) || has(self.volume) || (has(self.device) && self.device == 'Cdrom')").message("a disk needs volumeRef or volume")
+    validation = Rule::new("!(has(self.volumeSelector) && has(self.volume))").message("set volumeSelector or volume, not both"),
+    validation = Rule::new("has(self.volumeRef) || has(self.volumeSelector) || has(self.volume) || (has(self.device) && self.device == 'Cdrom')").message("a disk needs volumeRef, volumeSelector or volume")
 )]
 pub struct Disk {
     /// The name of the disk in this list; its alias on the host.
@@ -269,6 +279,9 @@ pub struct Disk {
     /// The Volume that it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume_ref: Option<Reference>,
+    /// The Volume, by labels or owner. volumeRef goes before it. A disk that is no CD-ROM keeps its data whatever is chosen later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_selector: Option<Selector>,
     /// A volume on the host that no object stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<HostVolume>,
@@ -332,7 +345,7 @@ pub enum DiskBus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.networkRef), has(self.network), has(self.bridge)].filter(x, x).size() == 1").message("set exactly one of networkRef, network and bridge")
+    validation = Rule::new("[has(self.networkRef) || has(self.networkSelector), has(self.network), has(self.bridge)].filter(x, x).size() == 1").message("set exactly one of networkRef, networkSelector, network and bridge")
 )]
 pub struct NetworkInterface {
     /// The name of the interface in this list; its alias on the host. Its MAC address follows from it unless mac is set.
@@ -340,6 +353,9 @@ pub struct NetworkInterface {
     /// The Network that it is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_ref: Option<Reference>,
+    /// The Network, by labels or owner. networkRef goes before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_selector: Option<Selector>,
     /// A libvirt network on the host that no object stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^\s\x00-\x1f]([^\x00-\x1f]*[^\s\x00-\x1f])?$"))]

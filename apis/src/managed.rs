@@ -31,6 +31,8 @@ pub mod annotation {
     pub const OWNERSHIP: &str = "libvirt.nourspeed.io/ownership";
     /// The paths of the last apply, for kinds whose XML has no metadata.
     pub const APPLIED: &str = "libvirt.nourspeed.io/applied";
+    /// What selectors chose, as JSON: the field, and the name of the object chosen.
+    pub const REFERENCES: &str = "libvirt.nourspeed.io/references";
     /// The UID of the object, by which a user allows a lost volume to be made again.
     pub const RECREATE: &str = "libvirt.nourspeed.io/recreate";
     /// `"true"` takes over an existing object that is not ours.

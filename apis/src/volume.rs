@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     managed::{Managed, ResourceSpec, ResourceStatus},
     quantity::Quantity,
-    reference::Reference,
+    reference::{Reference, Selector},
 };
 
 /// A disk image in a storage pool of a libvirt host.
@@ -35,7 +35,7 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.pool) || has(self.forProvider.poolRef)").message("spec.forProvider needs pool or poolRef"),
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.pool) || has(self.forProvider.poolRef) || has(self.forProvider.poolSelector)").message("spec.forProvider needs pool, poolRef or poolSelector"),
     validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.capacity) || has(self.forProvider.source) || has(self.forProvider.backingStore)").message("spec.forProvider needs capacity, source or backingStore"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.pool) || has(oldSelf.forProvider.pool)").message("pool cannot be changed: data would have to move; create a new Volume instead").field_path(".forProvider"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.poolRef) || has(oldSelf.forProvider.poolRef)").message("poolRef cannot be changed: data would have to move; create a new Volume instead").field_path(".forProvider"),
@@ -56,13 +56,15 @@ pub struct VolumeSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!(has(self.pool) && has(self.poolRef))").message("set pool or poolRef, not both"),
+    validation = Rule::new("!(has(self.poolRef) && has(self.poolRef.policy) && has(self.poolRef.policy.resolution) && self.poolRef.policy.resolution == 'Optional') && !(has(self.poolSelector) && has(self.poolSelector.policy) && has(self.poolSelector.policy.resolution) && self.poolSelector.policy.resolution == 'Optional')").message("a pool cannot be Optional: without one there is no place for the volume"),
+    validation = Rule::new("!(has(self.pool) && has(self.poolSelector))").message("set pool or poolSelector, not both"),
     validation = Rule::new("!(has(self.source) && has(self.backingStore))").message("set source or backingStore, not both: an image brings its own content"),
     validation = Rule::new("!has(self.backingStore) || !has(self.format) || self.format == 'Qcow2'").message("a volume on a backingStore must have format: Qcow2"),
     validation = Rule::new("!has(oldSelf.pool) || (has(self.pool) && self.pool == oldSelf.pool)").message("pool cannot be changed: data would have to move; create a new Volume instead"),
-    validation = Rule::new("!has(oldSelf.poolRef) || (has(self.poolRef) && self.poolRef == oldSelf.poolRef)").message("poolRef cannot be changed: data would have to move; create a new Volume instead"),
+    validation = Rule::new("!has(oldSelf.poolRef) || (has(self.poolRef) && self.poolRef.name == oldSelf.poolRef.name && (has(self.poolRef.__namespace__) ? has(oldSelf.poolRef.__namespace__) && self.poolRef.__namespace__ == oldSelf.poolRef.__namespace__ : !has(oldSelf.poolRef.__namespace__)))").message("poolRef cannot be changed: data would have to move; create a new Volume instead"),
     validation = Rule::new("!has(oldSelf.format) || (has(self.format) && self.format == oldSelf.format)").message("format cannot be changed: data would have to be converted; create a new Volume instead"),
     validation = Rule::new("!has(oldSelf.source) || (has(self.source) && self.source == oldSelf.source)").message("source cannot be changed, because the volume may hold its image already: create a new Volume instead, or delete this one first if its import failed"),
-    validation = Rule::new("!has(oldSelf.backingStore) || (has(self.backingStore) && self.backingStore == oldSelf.backingStore)").message("backingStore cannot be changed: the volume's data is a difference to it; create a new Volume instead")
+    validation = Rule::new("!has(oldSelf.backingStore) || (has(self.backingStore) && (has(self.backingStore.volumeRef) ? has(oldSelf.backingStore.volumeRef) && (self.backingStore.volumeRef.name == oldSelf.backingStore.volumeRef.name && (has(self.backingStore.volumeRef.__namespace__) ? has(oldSelf.backingStore.volumeRef.__namespace__) && self.backingStore.volumeRef.__namespace__ == oldSelf.backingStore.volumeRef.__namespace__ : !has(oldSelf.backingStore.volumeRef.__namespace__))) : !has(oldSelf.backingStore.volumeRef)))").message("backingStore cannot be changed: the volume's data is a difference to it; create a new Volume instead")
 )]
 pub struct VolumeParameters {
     /// The name of the storage pool on the host, when no object stands for it.
@@ -72,6 +74,9 @@ pub struct VolumeParameters {
     /// The Pool that it is in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool_ref: Option<Reference>,
+    /// The Pool, by labels or owner. poolRef goes before it. What it chose counts for good once the volume is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_selector: Option<Selector>,
     /// The size that the guest sees. It can grow, also while a guest uses it, and never shrinks. Default: that of the image or backing volume.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Quantity>,
@@ -108,11 +113,19 @@ impl Format {
 }
 
 /// The volume below.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.volumeRef) || has(self.volumeSelector)").message("set volumeRef or volumeSelector"),
+    validation = Rule::new("!(has(self.volumeRef) && has(self.volumeRef.policy) && has(self.volumeRef.policy.resolution) && self.volumeRef.policy.resolution == 'Optional') && !(has(self.volumeSelector) && has(self.volumeSelector.policy) && has(self.volumeSelector.policy.resolution) && self.volumeSelector.policy.resolution == 'Optional')").message("a volume below cannot be Optional: the volume's data is a difference to it")
+)]
 pub struct BackingStore {
     /// The Volume below.
-    pub volume_ref: Reference,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_ref: Option<Reference>,
+    /// The Volume below, by labels or owner. volumeRef goes before it. What it chose counts for good once this volume is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_selector: Option<Selector>,
 }
 
 /// Where the first content comes from.

@@ -48,6 +48,9 @@ fn unbounded(schema: &serde_json::Value, path: &str, found: &mut Vec<String>) {
     let has = |key: &str| !schema[key].is_null();
     match schema["type"].as_str() {
         Some("string") if !has("maxLength") && !has("enum") => found.push(format!("{path}: no maxLength")),
+        Some("object") if has("additionalProperties") && !has("maxProperties") => {
+            found.push(format!("{path}: no maxProperties"));
+        }
         Some("array") if !has("maxItems") => found.push(format!("{path}: no maxItems")),
         Some("integer") if !has("minimum") || !has("maximum") => found.push(format!("{path}: no range")),
         _ => {}
@@ -59,6 +62,9 @@ fn unbounded(schema: &serde_json::Value, path: &str, found: &mut Vec<String>) {
     }
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         unbounded(property, &format!("{path}.{name}"), found);
+    }
+    if has("additionalProperties") {
+        unbounded(&schema["additionalProperties"], &format!("{path}.*"), found);
     }
     if has("items") {
         unbounded(&schema["items"], &format!("{path}[]"), found);

@@ -7,14 +7,13 @@ use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 use anyhow::Context;
 use apis::{
     CloudInit, Managed,
-    cloud_init::{CloudInitObservation, Content},
+    cloud_init::{CloudInitObservation, CloudInitParameters, Content},
     condition::{Type, Wish},
     placement::ConfigId,
     quantity::Quantity,
     reference::KeyReference,
 };
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::{Api, Client};
+use kube::Client;
 use libvirt::{
     Connection, UploadRequest,
     mirror::{Presence, VolumeEntry},
@@ -23,12 +22,15 @@ use libvirt::{
 use managed::external::{Annotations, Deletion, External, Pass, Report, Standing};
 
 use crate::{
-    cluster::{Asker, Cluster},
+    cluster::Cluster,
     details,
     hosts::{Connector, owner},
+    links::{Asker, EMPTY},
     located::{Located, Wanted, only_observes},
     ownership::{Key, Record},
-    storage::{self, PoolField},
+    references::{self, Choices},
+    sources::{First, Source, SourceKind, Sources},
+    storage,
 };
 use seed::Seed;
 
@@ -41,7 +43,8 @@ const TIDY: Duration = Duration::from_secs(10);
 pub struct CloudInits {
     cluster: Arc<Cluster>,
     connector: Arc<Connector>,
-    client: Client,
+    /// By the namespace and name of the object that reads.
+    sources: Sources<(String, String)>,
     key: Key,
     located: Located,
 }
@@ -53,6 +56,8 @@ pub struct Referents {
     /// The content, and the volume whose name tells it; none where others made it.
     seed: Option<Seed>,
     volume: String,
+    /// What selectors chose.
+    choices: Choices,
     /// Others made it, and it is only looked at.
     theirs: Option<Wanted>,
 }
@@ -80,7 +85,11 @@ impl fmt::Display for Change {
 impl CloudInits {
     /// The kind. `key` signs who owns which volume.
     pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>, client: Client, key: Key) -> Self {
-        Self { cluster, connector, client, key, located: Located::default() }
+        let readers = cluster.clone();
+        let sources = Sources::new(client, First::Awaited, move |(namespace, name): &(String, String)| {
+            readers.cloud_inits.wake(namespace, name);
+        });
+        Self { cluster, connector, sources, key, located: Located::default() }
     }
 
     /// The volumes that the object's signed records name, in this pool of this host.
@@ -90,60 +99,48 @@ impl CloudInits {
         records.map(|record| record.volume).collect()
     }
 
-    async fn content(&self, namespace: &str, field: &str, content: &Content) -> anyhow::Result<Vec<u8>> {
+    /// The bytes of one file. What it reads from is watched, so that a change of it wakes the object.
+    async fn content(&self, namespace: &str, content: &Content) -> anyhow::Result<Vec<u8>> {
         let Content { inline, secret_key_ref, config_map_key_ref } = content;
-        match (inline, secret_key_ref, config_map_key_ref) {
-            (Some(text), _, _) => Ok(text.clone().into_bytes()),
-            (None, Some(reference), _) => self.secret(namespace, reference).await.with_context(|| field.to_owned()),
-            (None, None, Some(reference)) => {
-                self.config_map(namespace, reference).await.with_context(|| field.to_owned())
-            }
-            (None, None, None) => anyhow::bail!("{field}: set one of inline, secretKeyRef and configMapKeyRef"),
-        }
-    }
-
-    async fn secret(&self, namespace: &str, KeyReference { name, key }: &KeyReference) -> anyhow::Result<Vec<u8>> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let secret = api
-            .get_opt(name)
-            .await?
-            .with_context(|| format!("waiting for Secret {name}: there is none in namespace {namespace}"))?;
-        let value = secret.data.and_then(|mut data| data.remove(key));
-        value.map(|value| value.0).with_context(|| format!("waiting for Secret {name}: it has no key {key}"))
-    }
-
-    async fn config_map(&self, namespace: &str, KeyReference { name, key }: &KeyReference) -> anyhow::Result<Vec<u8>> {
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        let map = api
-            .get_opt(name)
-            .await?
-            .with_context(|| format!("waiting for ConfigMap {name}: there is none in namespace {namespace}"))?;
-        let text = map.data.and_then(|mut data| data.remove(key)).map(String::into_bytes);
-        let value = text.or_else(|| map.binary_data?.remove(key).map(|bytes| bytes.0));
-        value.with_context(|| format!("waiting for ConfigMap {name}: it has no key {key}"))
+        let key = secret_key_ref.as_ref().or(config_map_key_ref.as_ref());
+        let (source, key) = match (inline, source(namespace, content), key) {
+            (Some(text), _, _) => return Ok(text.clone().into_bytes()),
+            (None, Some(source), Some(KeyReference { name: _, key })) => (source, key),
+            (None, _, _) => anyhow::bail!("set one of inline, secretKeyRef and configMapKeyRef"),
+        };
+        let Source { kind, name, .. } = &source;
+        let values = self.sources.values(&source).await?.with_context(|| {
+            format!(
+                "cannot get referenced resource: waiting for {kind:?} {name}: there is none in namespace {namespace}"
+            )
+        })?;
+        let value =
+            values.get(key).with_context(|| format!("{EMPTY}: waiting for {kind:?} {name}: it has no key {key}"))?;
+        Ok(value.to_vec())
     }
 
     async fn optional(
         &self,
         namespace: &str,
-        field: &str,
-        content: Option<&Content>,
+        (field, content): (&str, Option<&Content>),
     ) -> anyhow::Result<Option<Vec<u8>>> {
         match content {
-            Some(content) => self.content(namespace, field, content).await.map(Some),
+            Some(content) => self.content(namespace, content).await.map(Some).with_context(|| field.to_owned()),
             None => Ok(None),
         }
     }
 
     async fn seed(&self, object: &CloudInit) -> anyhow::Result<Seed> {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-        let parameters = object.parameters();
+        let files = files(object);
+        self.sources.hold(&reader(object), files.iter().filter_map(|(_, content)| source(namespace, (*content)?)).collect());
         let own = || seed::default_meta_data(object.uid(), object.metadata.name.as_deref().unwrap_or_default());
+        let [user_data, meta_data, network_config, vendor_data] = files;
         Ok(Seed {
-            user_data: self.optional(namespace, "userData", parameters.user_data.as_ref()).await?.unwrap_or_default(),
-            meta_data: self.optional(namespace, "metaData", parameters.meta_data.as_ref()).await?.unwrap_or_else(own),
-            network_config: self.optional(namespace, "networkConfig", parameters.network_config.as_ref()).await?,
-            vendor_data: self.optional(namespace, "vendorData", parameters.vendor_data.as_ref()).await?,
+            user_data: self.optional(namespace, user_data).await?.unwrap_or_default(),
+            meta_data: self.optional(namespace, meta_data).await?.unwrap_or_else(own),
+            network_config: self.optional(namespace, network_config).await?,
+            vendor_data: self.optional(namespace, vendor_data).await?,
         })
     }
 
@@ -167,15 +164,43 @@ impl CloudInits {
     }
 }
 
+/// The files of a seed by their fields.
+fn files(object: &CloudInit) -> [(&'static str, Option<&Content>); 4] {
+    let CloudInitParameters {
+        pool: _,
+        pool_ref: _,
+        pool_selector: _,
+        user_data,
+        meta_data,
+        network_config,
+        vendor_data,
+    } = object.parameters();
+    [
+        ("userData", user_data.as_ref()),
+        ("metaData", meta_data.as_ref()),
+        ("networkConfig", network_config.as_ref()),
+        ("vendorData", vendor_data.as_ref()),
+    ]
+}
+
+/// An object, as those who read are told apart.
+fn reader(object: &CloudInit) -> (String, String) {
+    let ObjectMeta { namespace, name, .. } = object.meta();
+    (namespace.clone().unwrap_or_default(), name.clone().unwrap_or_default())
+}
+
+/// What a file is read from, unless it is inline.
+fn source(namespace: &str, content: &Content) -> Option<Source> {
+    let Content { inline: _, secret_key_ref, config_map_key_ref } = content;
+    let secret = secret_key_ref.as_ref().map(|reference| (SourceKind::Secret, reference));
+    let (kind, reference) = secret.or_else(|| Some((SourceKind::ConfigMap, config_map_key_ref.as_ref()?)))?;
+    Some(Source { kind, namespace: namespace.to_owned(), name: reference.name.clone() })
+}
+
 /// The instance-id of the guest, unless it stands in a Secret.
 fn instance_id(object: &CloudInit, seed: &Seed) -> Option<String> {
     let from_secret = object.parameters().meta_data.as_ref().is_some_and(|content| content.secret_key_ref.is_some());
     if from_secret { None } else { seed::instance_id(&seed.meta_data) }
-}
-
-fn pool_field(object: &CloudInit) -> PoolField<'_> {
-    let parameters = object.parameters();
-    PoolField { plain: parameters.pool.as_deref(), reference: parameters.pool_ref.as_ref() }
 }
 
 /// Makes the volume for a seed of this size. What an attempt before left goes first.
@@ -214,18 +239,19 @@ impl External for CloudInits {
     }
 
     async fn resolve(&self, object: &CloudInit, config: &ConfigId) -> anyhow::Result<Referents> {
-        let asker = Asker::of(object, config);
+        let (asker, links) = (Asker::of(object, config), self.cluster.links(object));
+        let choices = links.choices();
+        let pool = storage::pool(&self.cluster, &asker, &links, object.parameters().pool.as_ref())?;
         if only_observes(object) && storage::records(object, &self.key).is_empty() {
-            let pool = pool_field(object).resolve_if_set(&self.cluster, &asker)?;
             let wanted = Wanted { pool: pool.clone(), name: object.external_name().to_owned(), seed: true };
             let pool = pool.unwrap_or_default();
-            return Ok(Referents { pool, seed: None, volume: String::new(), theirs: Some(wanted) });
+            return Ok(Referents { pool, seed: None, volume: String::new(), choices, theirs: Some(wanted) });
         }
-        let pool = pool_field(object).resolve(&self.cluster, &asker)?;
+        let pool = pool.context(storage::NO_POOL)?;
         let seed = self.seed(object).await?;
         // The content may be a password; a plain digest in a name that others can read would let them test guesses.
         let volume = format!("{}-{}.iso", object.external_name(), self.key.name_of(&seed.digest()));
-        Ok(Referents { pool, seed: Some(seed), volume, theirs: None })
+        Ok(Referents { pool, seed: Some(seed), volume, choices, theirs: None })
     }
 
     async fn find(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
@@ -259,7 +285,7 @@ impl External for CloudInits {
     }
 
     async fn record(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<managed::external::Record> {
-        let Referents { pool, volume, seed: _, theirs: _ } = referents;
+        let Referents { pool, volume, choices, seed: _, theirs: _ } = referents;
         let uuid = pass.host.pool_uuid(pool).with_context(|| format!("there is no pool {pool} on the host"))?;
         let mut volumes = self.ours(pass, Some(&uuid));
         let leftover = storage::read(pass.host, pool, volume).await?.description().is_some();
@@ -267,7 +293,8 @@ impl External for CloudInits {
             anyhow::ensure!(!leftover, "{}", storage::foreign_volume(volume, pool).message);
             volumes.push(volume.clone());
         }
-        let annotations = storage::record(pass.object, pass.host, &uuid, &volumes, &self.key);
+        let mut annotations = storage::record(pass.object, pass.host, &uuid, &volumes, &self.key);
+        annotations.push(references::record(choices));
         Ok(managed::external::Record { annotations, leftover })
     }
 
@@ -336,19 +363,26 @@ impl External for CloudInits {
             instance_id: found.instance_id.clone(),
         };
         let details = details::cloud_init(pass.object, &observation);
+        let chosen = referents.map(|referents| references::record(&referents.choices));
         if pass.policies.only_observes() {
             // A record would make it ours, and ours to delete.
-            return Report { details, ..Report::of(observation, Wish::available()) };
+            return Report {
+                annotations: chosen.into_iter().collect(),
+                details,
+                ..Report::of(observation, Wish::available())
+            };
         }
         let mut kept = found.outdated.clone();
         kept.extend(referents.map(|referents| referents.volume.clone()));
         let recheck = (!found.outdated.is_empty()).then_some(TIDY);
         let signed = |uuid: &String| storage::record(pass.object, pass.host, uuid, &kept, &self.key);
-        let annotations = found.pool_uuid.as_ref().map(signed).unwrap_or_default();
+        let mut annotations = found.pool_uuid.as_ref().map(signed).unwrap_or_default();
+        annotations.extend(chosen);
         Report { annotations, details, recheck, ..Report::of(observation, Wish::available()) }
     }
 
     fn forget(&self, object: &CloudInit) {
+        self.sources.forget(&reader(object));
         self.located.forget(object.uid());
         self.connector.unclaim(object);
     }

@@ -17,13 +17,14 @@ use kube::{
     runtime::reflector::{ObjectRef, Store},
 };
 use managed::{
-    creation::was_created,
     external::Refusal,
     queue::Urgency,
     run::{KindQueue, key},
 };
 
 use crate::{
+    index::{Index, Referrer, ReferrerKind},
+    links::selects,
     mark::Owner,
     references::{Referent, ReferentKind, Refers},
     users::Users,
@@ -84,6 +85,8 @@ pub struct Cluster {
     pub cluster_configs: Store<ClusterProviderConfig>,
     /// Who uses which config.
     pub users: Arc<Users>,
+    /// Who refers to what.
+    pub index: Index,
 }
 
 impl Cluster {
@@ -101,32 +104,48 @@ impl Cluster {
         }
     }
 
-    /// Wakes what refers to this object.
-    pub fn wake_referrers(&self, kind: ReferentKind, namespace: &str, name: &str) {
-        let referent = Referent { kind, name: name.to_owned() };
-        self.domains.wake_where(|object| refers(object, namespace, &referent));
-        self.volumes.wake_where(|object| refers(object, namespace, &referent));
-        self.cloud_inits.wake_where(|object| refers(object, namespace, &referent));
+    /// Wakes what refers to this object, or may choose it by now.
+    pub fn wake_referrers<K: Refers>(&self, object: &K) {
+        let Some(referent) = object.as_referent() else { return };
+        for referrer in self.index.referrers(&referent) {
+            self.wake_referrer(&referrer);
+        }
+        for referrer in self.index.open() {
+            if self.selects(&referrer, object) {
+                self.wake_referrer(&referrer);
+            }
+        }
     }
 
-    /// An object that refers to this one, as messages name it.
-    fn referrer(&self, namespace: &str, referent: &Referent) -> Option<String> {
-        let named = |kind: &str, name: String| format!("{kind} {name}");
-        let domain = self
-            .domains
-            .find(|object| refers(object, namespace, referent))
-            .map(|object| named("Domain", object.full_name()));
-        let volume = || {
-            self.volumes
-                .find(|object| refers(object, namespace, referent))
-                .map(|object| named("Volume", object.full_name()))
-        };
-        let seed = || {
-            self.cloud_inits
-                .find(|object| refers(object, namespace, referent))
-                .map(|object| named("CloudInit", object.full_name()))
-        };
-        domain.or_else(volume).or_else(seed)
+    fn wake_referrer(&self, Referrer { kind, namespace, name }: &Referrer) {
+        match kind {
+            ReferrerKind::Domain => self.domains.wake(namespace, name),
+            ReferrerKind::Volume => self.volumes.wake(namespace, name),
+            ReferrerKind::CloudInit => self.cloud_inits.wake(namespace, name),
+        }
+    }
+
+    /// Whether a selector of an object matches another one.
+    fn selects<R: Refers>(&self, Referrer { kind, namespace, name }: &Referrer, other: &R) -> bool {
+        match kind {
+            ReferrerKind::Domain => self.domains.get(namespace, name).is_some_and(|object| selects(&*object, other)),
+            ReferrerKind::Volume => self.volumes.get(namespace, name).is_some_and(|object| selects(&*object, other)),
+            ReferrerKind::CloudInit => {
+                self.cloud_inits.get(namespace, name).is_some_and(|object| selects(&*object, other))
+            }
+        }
+    }
+
+    /// Who refers to an object of this kind, or may be about to: its selectors match, and nothing is settled of its choice.
+    pub fn users_of<R: Refers>(&self, object: &R, kind: ReferrerKind) -> Vec<Arc<Referrer>> {
+        let Some(referent) = object.as_referent() else { return Vec::new() };
+        let mut users = self.index.referrers(&referent);
+        let unsettled = self.index.unsettled().into_iter();
+        users.extend(unsettled.filter(|referrer| referrer.kind == kind && self.selects(referrer, object)));
+        users.retain(|referrer| referrer.kind == kind);
+        users.sort();
+        users.dedup();
+        users
     }
 
     /// The Pool or Network that is, by its UID, what has this UUID on a host; as marks name owners.
@@ -136,26 +155,36 @@ impl Cluster {
     }
 
     /// Why an object is not deleted yet: another object refers to it.
-    pub fn in_use<K: Managed + Refers>(&self, what: &str, object: &K) -> Option<Refusal> {
-        let meta = object.meta();
-        let referent = Referent { kind: K::AS_REFERENT?, name: meta.name.clone().unwrap_or_default() };
-        let user = self.referrer(meta.namespace.as_deref().unwrap_or_default(), &referent)?;
-        Some(Refusal { reason: "InUse", message: format!("{what} is used by {user}; it is deleted after it") })
+    pub fn in_use<K: Refers>(&self, what: &str, object: &K) -> Option<Refusal> {
+        let users = self.index.referrers(&object.as_referent()?);
+        let Referrer { kind, namespace, name } = &**users.first()?;
+        let message = format!("{what} is used by {kind:?} {namespace}/{name}; it is deleted after it");
+        Some(Refusal { reason: "InUse", message })
     }
 
-    /// The configs of the objects that this one refers to, as far as they are placed.
-    pub fn hosts_of_referents<K: Managed + Refers>(&self, object: &K) -> Vec<ConfigId> {
-        let namespace = object.meta().namespace.as_deref().unwrap_or_default();
-        object.referents().iter().filter_map(|referent| self.host_of(namespace, referent)).collect()
+    /// The configs of the objects that this one refers to, as far as they are placed and it may use them.
+    pub fn hosts_of_referents<K: Refers>(&self, object: &K) -> Vec<ConfigId> {
+        let own = object.meta().namespace.as_deref().unwrap_or_default();
+        let may_use = |config: &ConfigId| config.namespace == own || config.kind == ConfigKind::ClusterProviderConfig;
+        self.links(object).referents().filter_map(|referent| self.host_of(&referent)).filter(may_use).collect()
     }
 
-    /// Wakes one referent: what it waited for may have gone.
-    pub fn wake_referent(&self, namespace: &str, referent: &Referent) {
-        match referent.kind {
-            ReferentKind::Volume => self.volumes.wake(namespace, &referent.name),
-            ReferentKind::Pool => self.pools.wake(namespace, &referent.name),
-            ReferentKind::CloudInit => self.cloud_inits.wake(namespace, &referent.name),
-            ReferentKind::Network => self.networks.wake(namespace, &referent.name),
+    /// An object does not refer to this one any more: it may have waited for that, and so may others that refer to it.
+    pub fn released(&self, referent: &Referent) {
+        let Referent { kind, namespace, name } = referent;
+        match kind {
+            ReferentKind::Volume => self.volumes.wake(namespace, name),
+            ReferentKind::Pool => self.pools.wake(namespace, name),
+            ReferentKind::CloudInit => self.cloud_inits.wake(namespace, name),
+            ReferentKind::Network => self.networks.wake(namespace, name),
+        }
+        let waits = |domain: &Domain| !condition::is_true(domain.conditions(), Type::Synced);
+        for referrer in self.index.referrers(referent) {
+            let Referrer { kind, namespace, name } = &*referrer;
+            let is_guest = *kind == ReferrerKind::Domain;
+            if is_guest && self.domains.get(namespace, name).is_some_and(|domain| waits(&domain)) {
+                self.domains.wake(namespace, name);
+            }
         }
     }
 
@@ -233,9 +262,8 @@ impl Cluster {
     }
 
     /// The host that a referent is on, once it is placed.
-    fn host_of(&self, namespace: &str, referent: &Referent) -> Option<ConfigId> {
-        let name = &referent.name;
-        match referent.kind {
+    fn host_of(&self, Referent { kind, namespace, name }: &Referent) -> Option<ConfigId> {
+        match kind {
             ReferentKind::Volume => placed(&*self.volumes.get(namespace, name)?),
             ReferentKind::Pool => placed(&*self.pools.get(namespace, name)?),
             ReferentKind::CloudInit => placed(&*self.cloud_inits.get(namespace, name)?),
@@ -253,10 +281,6 @@ fn id<K: Resource<DynamicType = ()>>(config: &K, kind: ConfigKind) -> ConfigId {
     }
 }
 
-fn refers<K: Managed + Refers>(object: &K, namespace: &str, referent: &Referent) -> bool {
-    object.meta().namespace.as_deref() == Some(namespace) && object.referents().contains(referent)
-}
-
 /// The host that an object's record names.
 pub fn placed<K: Managed>(object: &K) -> Option<ConfigId> {
     let record = parse_record(object.annotation(annotation::PLACEMENT)?).ok()?;
@@ -266,53 +290,4 @@ pub fn placed<K: Managed>(object: &K) -> Option<ConfigId> {
 fn uses<K: Managed>(object: &K, config: Option<&ConfigId>) -> bool {
     let on = placed(object);
     on.is_none() || config.is_none() || on.as_ref() == config
-}
-
-/// Who asks for a referent.
-#[derive(Clone, Debug)]
-pub struct Asker<'a> {
-    /// The word for its kind in messages.
-    pub word: String,
-    /// Its namespace, which is the referent's as well.
-    pub namespace: &'a str,
-    /// The config of its host, which must be the referent's as well.
-    pub config: &'a ConfigId,
-    /// Whether it is on the host already. It is kept true there also while a referent waits to be deleted after it.
-    pub made: bool,
-}
-
-impl<'a> Asker<'a> {
-    /// An object on its host.
-    pub fn of<K: Managed>(object: &'a K, config: &'a ConfigId) -> Self {
-        let namespace = object.meta().namespace.as_deref().unwrap_or_default();
-        Self { word: K::kind(&()).to_lowercase(), namespace, config, made: was_created(object) }
-    }
-}
-
-/// A referent that is there, on the same host, and Ready; else an error that says what is waited for.
-pub fn ready<K: Managed>(shelf: &Shelf<K>, asker: &Asker<'_>, name: &str) -> anyhow::Result<Arc<K>> {
-    let Asker { word, namespace, config, made } = asker;
-    let kind = K::kind(&());
-    let Some(object) = shelf.get(namespace, name) else {
-        anyhow::bail!("waiting for {kind} {name}: there is none in namespace {namespace}")
-    };
-    if let Some(host) = placed(&*object).filter(|host| host != *config) {
-        anyhow::bail!(
-            "{} {name} uses providerConfig {}, but {word} uses providerConfig {}. Resources must use the same libvirt instance",
-            kind.to_lowercase(),
-            shown(&host, config),
-            shown(config, &host)
-        );
-    }
-    if object.meta().deletion_timestamp.is_some() {
-        anyhow::ensure!(*made && object.observation().is_some(), "waiting for {kind} {name}: it is being deleted");
-        return Ok(object);
-    }
-    anyhow::ensure!(condition::is_true(object.conditions(), Type::Ready), "waiting for {kind} {name}: it is not Ready");
-    Ok(object)
-}
-
-/// A config by its name, or by all that tells it apart where the names are the same.
-fn shown(config: &ConfigId, other: &ConfigId) -> String {
-    if config.name == other.name { config.to_string() } else { config.name.clone() }
 }

@@ -9,6 +9,7 @@ mod pending;
 mod power;
 pub mod render;
 mod report;
+pub(crate) mod resolve;
 pub mod rules;
 
 use std::{
@@ -27,7 +28,7 @@ use libvirt::{
 };
 use managed::external::{Deletion, External, Pass, Record, Refusal, Report, Standing};
 
-use crate::{cluster::Cluster, hosts::Connector};
+use crate::{cluster::Cluster, hosts::Connector, references};
 pub use power::Power;
 pub use render::Surroundings;
 
@@ -185,7 +186,7 @@ impl External for Domains {
     }
 
     async fn resolve(&self, object: &Domain, config: &ConfigId) -> anyhow::Result<Surroundings> {
-        find::resolve(&self.cluster, object, config)
+        resolve::resolve(&self.cluster, object, config)
     }
 
     async fn find(&self, pass: &Pass<'_, Self>, _: &Surroundings) -> anyhow::Result<Found> {
@@ -213,7 +214,7 @@ impl External for Domains {
     async fn record(&self, pass: &Pass<'_, Self>, around: &Surroundings) -> anyhow::Result<Record> {
         // What cannot be described is said before anything is written down.
         render::render(pass.object, around, pass.host.facts(), None)?;
-        Ok(Record::default())
+        Ok(Record { annotations: vec![references::record(&around.choices)], ..Record::default() })
     }
 
     async fn create(&self, pass: &Pass<'_, Self>, around: &Surroundings) -> anyhow::Result<Found> {

@@ -26,14 +26,12 @@ pub struct Watcher<K: Managed> {
     pub forget: Forget<K>,
 }
 
-impl<K: Managed + Refers> Observer<K> for Watcher<K> {
+impl<K: Refers> Observer<K> for Watcher<K> {
     fn changed(&self, object: &K) {
-        let meta = object.meta();
-        let (namespace, name) =
-            (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
-        if let Some(kind) = K::AS_REFERENT {
-            self.cluster.wake_referrers(kind, namespace, name);
+        for referent in self.cluster.index.put(object) {
+            self.cluster.released(&referent);
         }
+        self.cluster.wake_referrers(object);
     }
 
     fn gone(&self, object: &K) {
@@ -41,12 +39,11 @@ impl<K: Managed + Refers> Observer<K> for Watcher<K> {
         if let Some(forget) = self.forget.get() {
             forget(object);
         }
-        self.changed(object);
         // What it referred to may have waited to be deleted until now.
-        let namespace = object.meta().namespace.as_deref().unwrap_or_default();
-        for referent in object.referents() {
-            self.cluster.wake_referent(namespace, &referent);
+        for referent in self.cluster.index.take(object) {
+            self.cluster.released(&referent);
         }
+        self.cluster.wake_referrers(object);
     }
 
     fn listed(&self) {

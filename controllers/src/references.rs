@@ -1,9 +1,23 @@
 //! Which objects an object refers to: what it waits for, whose changes wake it, and whose host it follows.
+//!
+//! ```text
+//! spec ──wants──▶ fields that name an object ──links──▶ the object each of them means ──ready──▶ the object itself
+//!                                                by name, by an earlier choice (recorded), or by a new one (select)
+//! ```
 
-use apis::{CloudInit, Domain, Managed, Network, Pool, Volume, reference::Reference};
+use std::{borrow::Cow, collections::BTreeMap};
+
+use apis::{
+    CloudInit, Domain, Managed, Network, Pool, Volume,
+    managed::annotation,
+    reference::{Policy, Reference, Resolve, Selector},
+};
+use managed::creation::was_created;
+
+use crate::index::ReferrerKind;
 
 /// The kinds that can be referred to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ReferentKind {
     /// A Volume.
     Volume,
@@ -15,79 +29,323 @@ pub enum ReferentKind {
     Network,
 }
 
-/// An object of the same namespace that is referred to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl ReferentKind {
+    /// The kind's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Volume => "Volume",
+            Self::Pool => "Pool",
+            Self::CloudInit => "CloudInit",
+            Self::Network => "Network",
+        }
+    }
+}
+
+/// An object that is referred to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Referent {
     /// Its kind.
     pub kind: ReferentKind,
+    /// Its namespace.
+    pub namespace: String,
     /// Its name.
     pub name: String,
 }
 
-/// Says what it refers to.
-pub trait Refers {
-    /// The kind by which others refer to objects of this kind, if any do.
-    const AS_REFERENT: Option<ReferentKind>;
-    /// Everything it refers to.
-    fn referents(&self) -> Vec<Referent>;
+/// A field that names an object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Want<'a> {
+    /// The field, as the annotation and messages call it: `disks[root].volume`.
+    pub path: Cow<'static, str>,
+    /// The kind of the object.
+    pub kind: ReferentKind,
+    /// How it names it.
+    pub by: By<'a>,
+    /// Whether what was chosen counts for good once the object with the field was made: data does not move.
+    pub for_good: bool,
 }
 
-fn one(kind: ReferentKind, reference: Option<&Reference>) -> Option<Referent> {
-    reference.map(|reference| Referent { kind, name: reference.name.clone() })
+/// How a field names an object.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum By<'a> {
+    /// By its name.
+    Name(&'a Reference),
+    /// By its labels or owner.
+    Labels(&'a Selector),
+}
+
+impl<'a> Want<'a> {
+    /// The field, if it is set. A reference goes before a selector.
+    fn of(
+        kind: ReferentKind,
+        path: impl Into<Cow<'static, str>>,
+        reference: Option<&'a Reference>,
+        selector: Option<&'a Selector>,
+    ) -> Option<Self> {
+        let by = reference.map(By::Name).or_else(|| selector.map(By::Labels))?;
+        Some(Self { path: path.into(), kind, by, for_good: false })
+    }
+
+    fn for_good(self) -> Self {
+        Self { for_good: true, ..self }
+    }
+
+    /// The policy of the field.
+    pub fn policy(&self) -> Option<&'a Policy> {
+        match self.by {
+            By::Name(reference) => reference.policy.as_ref(),
+            By::Labels(selector) => selector.policy.as_ref(),
+        }
+    }
+
+    /// The namespace of the object that the field names.
+    pub fn namespace<'b>(&self, own: &'b str) -> &'b str
+    where
+        'a: 'b,
+    {
+        let said = match self.by {
+            By::Name(reference) => reference.namespace.as_deref(),
+            By::Labels(selector) => selector.namespace.as_deref(),
+        };
+        said.unwrap_or(own)
+    }
+
+    /// Whether its selector chooses whenever the object is looked at.
+    pub fn is_chosen_anew(&self) -> bool {
+        Policy::resolve_of(self.policy()) == Resolve::Always
+    }
+}
+
+/// The path of the field that names the Volume of a disk.
+pub fn disk_path(disk: &str) -> String {
+    format!("disks[{disk}].volume")
+}
+
+/// The path of the field that names the Network of an interface.
+pub fn interface_path(interface: &str) -> String {
+    format!("networkInterfaces[{interface}].network")
+}
+
+/// The path of the field that names the pool of a Volume or `CloudInit`.
+pub const POOL: &str = "pool";
+/// The path of the field that names the Volume below.
+pub const BACKING: &str = "backingStore.volume";
+/// The path of the field that names the seed.
+pub const CLOUD_INIT: &str = "cloudInit";
+/// The path of the field that names the kernel.
+pub const KERNEL: &str = "os.kernel";
+/// The path of the field that names the initial ramdisk.
+pub const INITRD: &str = "os.initrd";
+
+/// What selectors of an object chose, by the paths of their fields.
+pub type Choices = BTreeMap<String, String>;
+
+/// What the annotation of an object says of earlier choices. What cannot be read was not written by us and counts as nothing.
+pub fn recorded<K: Managed>(object: &K) -> Choices {
+    let text = object.annotation(annotation::REFERENCES);
+    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+/// The annotation that keeps these choices; none where there are none.
+pub fn record(choices: &Choices) -> (&'static str, Option<String>) {
+    let text = (!choices.is_empty()).then(|| serde_json::to_string(choices).unwrap_or_default());
+    (annotation::REFERENCES, text)
+}
+
+/// Whether something of the object is on a host, or was about to be.
+pub fn is_made<K: Managed>(object: &K) -> bool {
+    was_created(object) || object.annotation(annotation::OWNERSHIP).is_some()
+}
+
+/// What an object refers to, as far as it says so itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// The objects that it names, or chose earlier.
+    pub referents: Vec<Referent>,
+    /// It has selectors that may choose anew.
+    pub open: bool,
+    /// Of one of them nothing is settled: no choice is written down, or nothing was made of it.
+    pub unsettled: bool,
+}
+
+/// Says what it refers to.
+pub trait Refers: Managed {
+    /// The kind by which others refer to objects of this kind, if any do.
+    const AS_REFERENT: Option<ReferentKind>;
+    /// The kind by which it is known as one that refers to others, if it does.
+    const AS_REFERRER: Option<ReferrerKind>;
+
+    /// Every field that is set and names an object.
+    fn wants(&self) -> Vec<Want<'_>>;
+
+    /// What it refers to without a look at other objects.
+    fn said(&self) -> Said {
+        let wants = self.wants();
+        let own = self.meta().namespace.as_deref().unwrap_or_default();
+        let chooses = wants.iter().any(|want| matches!(want.by, By::Labels(_)));
+        let recorded = if chooses { recorded(self) } else { Choices::new() };
+        let made = chooses && is_made(self);
+        let mut said = Said::default();
+        for want in &wants {
+            let chosen = recorded.get(want.path.as_ref());
+            let name = match want.by {
+                By::Name(reference) => Some(&reference.name),
+                By::Labels(_) => {
+                    let anew = want.is_chosen_anew() && !(want.for_good && made);
+                    said.open |= chosen.is_none() || anew;
+                    said.unsettled |= chosen.is_none() || (anew && !made);
+                    chosen
+                }
+            };
+            let referent = |name: &String| Referent {
+                kind: want.kind,
+                namespace: want.namespace(own).to_owned(),
+                name: name.clone(),
+            };
+            said.referents.extend(name.map(referent));
+        }
+        said
+    }
+
+    /// The object as others refer to it.
+    fn as_referent(&self) -> Option<Referent> {
+        let meta = self.meta();
+        let (namespace, name) = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
+        Self::AS_REFERENT.map(|kind| Referent { kind, namespace, name })
+    }
 }
 
 impl Refers for Domain {
     const AS_REFERENT: Option<ReferentKind> = None;
+    const AS_REFERRER: Option<ReferrerKind> = Some(ReferrerKind::Domain);
 
-    fn referents(&self) -> Vec<Referent> {
+    fn wants(&self) -> Vec<Want<'_>> {
         let parameters = self.parameters();
-        let disks =
-            parameters.disks.iter().flatten().filter_map(|disk| one(ReferentKind::Volume, disk.volume_ref.as_ref()));
-        let nics = parameters
-            .network_interfaces
-            .iter()
-            .flatten()
-            .filter_map(|nic| one(ReferentKind::Network, nic.network_ref.as_ref()));
-        let os = parameters.os.as_ref();
-        let boot = [os.and_then(|os| os.kernel_ref.as_ref()), os.and_then(|os| os.initrd_ref.as_ref())];
-        let boot = boot.into_iter().filter_map(|reference| one(ReferentKind::Volume, reference));
-        disks.chain(boot).chain(one(ReferentKind::CloudInit, parameters.cloud_init_ref.as_ref())).chain(nics).collect()
+        let disks = parameters.disks.iter().flatten().filter_map(|disk| {
+            Want::of(
+                ReferentKind::Volume,
+                disk_path(&disk.name.0),
+                disk.volume_ref.as_ref(),
+                disk.volume_selector.as_ref(),
+            )
+        });
+        let nics = parameters.network_interfaces.iter().flatten().filter_map(|nic| {
+            Want::of(
+                ReferentKind::Network,
+                interface_path(&nic.name.0),
+                nic.network_ref.as_ref(),
+                nic.network_selector.as_ref(),
+            )
+        });
+        let boot = parameters.os.iter().flat_map(|os| {
+            let file = |path, reference, selector| Want::of(ReferentKind::Volume, path, reference, selector);
+            [
+                file(KERNEL, os.kernel_ref.as_ref(), os.kernel_selector.as_ref()),
+                file(INITRD, os.initrd_ref.as_ref(), os.initrd_selector.as_ref()),
+            ]
+        });
+        let seed = Want::of(
+            ReferentKind::CloudInit,
+            CLOUD_INIT,
+            parameters.cloud_init_ref.as_ref(),
+            parameters.cloud_init_selector.as_ref(),
+        );
+        disks.chain(boot.flatten()).chain(seed).chain(nics).collect()
     }
 }
 
 impl Refers for Volume {
     const AS_REFERENT: Option<ReferentKind> = Some(ReferentKind::Volume);
+    const AS_REFERRER: Option<ReferrerKind> = Some(ReferrerKind::Volume);
 
-    fn referents(&self) -> Vec<Referent> {
+    fn wants(&self) -> Vec<Want<'_>> {
         let parameters = self.parameters();
-        let backing = parameters.backing_store.as_ref().map(|backing| &backing.volume_ref);
-        one(ReferentKind::Pool, parameters.pool_ref.as_ref())
-            .into_iter()
-            .chain(one(ReferentKind::Volume, backing))
-            .collect()
+        let pool = Want::of(ReferentKind::Pool, POOL, parameters.pool_ref.as_ref(), parameters.pool_selector.as_ref());
+        let below = parameters.backing_store.as_ref().and_then(|below| {
+            Want::of(ReferentKind::Volume, BACKING, below.volume_ref.as_ref(), below.volume_selector.as_ref())
+        });
+        pool.into_iter().chain(below).map(Want::for_good).collect()
     }
 }
 
 impl Refers for CloudInit {
     const AS_REFERENT: Option<ReferentKind> = Some(ReferentKind::CloudInit);
+    const AS_REFERRER: Option<ReferrerKind> = Some(ReferrerKind::CloudInit);
 
-    fn referents(&self) -> Vec<Referent> {
-        one(ReferentKind::Pool, self.parameters().pool_ref.as_ref()).into_iter().collect()
+    fn wants(&self) -> Vec<Want<'_>> {
+        let parameters = self.parameters();
+        let pool = Want::of(ReferentKind::Pool, POOL, parameters.pool_ref.as_ref(), parameters.pool_selector.as_ref());
+        pool.into_iter().map(Want::for_good).collect()
     }
 }
 
 impl Refers for Pool {
     const AS_REFERENT: Option<ReferentKind> = Some(ReferentKind::Pool);
+    const AS_REFERRER: Option<ReferrerKind> = None;
 
-    fn referents(&self) -> Vec<Referent> {
+    fn wants(&self) -> Vec<Want<'_>> {
         Vec::new()
     }
 }
 
 impl Refers for Network {
     const AS_REFERENT: Option<ReferentKind> = Some(ReferentKind::Network);
+    const AS_REFERRER: Option<ReferrerKind> = None;
 
-    fn referents(&self) -> Vec<Referent> {
+    fn wants(&self) -> Vec<Want<'_>> {
         Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn domain(annotations: &Value, disk: &Value) -> Domain {
+        serde_json::from_value(json!({
+            "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Domain",
+            "metadata": {"namespace": "n", "name": "d", "annotations": annotations},
+            "spec": {"forProvider": {"disks": [disk]}},
+        }))
+        .unwrap()
+    }
+
+    fn said(annotations: &Value, disk: &Value) -> (Vec<String>, bool) {
+        let Said { referents, open, unsettled: _ } = domain(annotations, disk).said();
+        let shown = |of: &Referent| format!("{} {}/{}", of.kind.as_str(), of.namespace, of.name);
+        (referents.iter().map(shown).collect(), open)
+    }
+
+    #[test]
+    fn an_object_refers_to_what_it_names_and_to_what_it_chose() {
+        let labels = json!({"matchLabels": {"a": "b"}});
+        let always = json!({"matchLabels": {"a": "b"}, "namespace": "m", "policy": {"resolve": "Always"}});
+        let chose = json!({annotation::REFERENCES: "{\"disks[root].volume\":\"v\"}"});
+        let named = |to: &Value| json!({"name": "root", "volumeRef": to, "volumeSelector": always});
+        let selected = |by: &Value| json!({"name": "root", "volumeSelector": by});
+        let table = [
+            (json!({}), named(&json!({"name": "x"})), vec!["Volume n/x"], false),
+            (chose.clone(), named(&json!({"name": "x", "namespace": "m"})), vec!["Volume m/x"], false),
+            (json!({}), selected(&labels), vec![], true),
+            (json!({annotation::REFERENCES: "nonsense"}), selected(&labels), vec![], true),
+            (chose.clone(), selected(&labels), vec!["Volume n/v"], false),
+            (chose.clone(), selected(&always), vec!["Volume m/v"], true),
+            (chose, json!({"name": "other", "volumeSelector": labels}), vec![], true),
+        ];
+        for (annotations, disk, referents, open) in table {
+            let referents = referents.into_iter().map(str::to_owned).collect();
+            assert_eq!(said(&annotations, &disk), (referents, open), "{annotations} {disk}");
+        }
+    }
+
+    #[test]
+    fn the_record_of_choices_is_read_back_and_goes_with_the_last_of_them() {
+        let choices = Choices::from([("disks[root].volume".to_owned(), "v".to_owned())]);
+        let (key, value) = record(&choices);
+        let object = domain(&json!({key: value.clone()}), &json!({"name": "root"}));
+        assert_eq!((value.as_deref(), recorded(&object)), (Some("{\"disks[root].volume\":\"v\"}"), choices));
+        assert_eq!(record(&Choices::new()), (annotation::REFERENCES, None));
     }
 }

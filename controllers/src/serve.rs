@@ -38,7 +38,9 @@ use crate::{
     credentials::ConfigSecrets,
     domain::Domains,
     hosts::Connector,
-    http, key,
+    http,
+    index::Index,
+    key,
     leader::Leadership,
     metrics::{Metrics, counted},
     network::Networks,
@@ -217,6 +219,7 @@ fn shelves() -> (Arc<Cluster>, Writers) {
         configs: configs.0,
         cluster_configs: cluster_configs.0,
         users: Arc::new(Users::default()),
+        index: Index::default(),
     };
     let writers = Writers {
         domains: domains.1,
@@ -256,7 +259,7 @@ impl Watches<'_> {
         tasks.spawn(Arc::clone(configs).watch(api, move |event| users.users.apply(event)));
     }
 
-    fn kind<K: Managed + Refers>(&self, writer: Writer<K>, shelf: &Shelf<K>, tasks: &mut JoinSet<anyhow::Result<()>>) {
+    fn kind<K: Refers>(&self, writer: Writer<K>, shelf: &Shelf<K>, tasks: &mut JoinSet<anyhow::Result<()>>) {
         let Self { client, cluster, metrics, configs: _ } = self;
         let listed = shelf.listed.clone();
         let forget = shelf.forget.clone();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use apis::{Managed, managed::annotation, reference::Reference};
+use apis::{Managed, managed::annotation};
 use libvirt::{
     Claim, Connection, DiskSource,
     mirror::{Presence, VolumeEntry},
@@ -16,44 +16,32 @@ use libvirt::{
 use managed::external::{Annotations, Deletion, Refusal};
 
 use crate::{
-    cluster::{Asker, Cluster, ready},
+    cluster::Cluster,
     hosts::{Site, kind},
+    links::{Asker, Links},
     ownership::{Key, Record},
+    references::POOL,
 };
 
 /// How soon a deletion is tried again that waits for a pool to be at rest.
 const BUSY: Duration = Duration::from_secs(2);
 
-/// The pool of a volume or seed, by name or by reference.
-#[derive(Clone, Copy, Debug)]
-pub struct PoolField<'a> {
-    /// The name on the host.
-    pub plain: Option<&'a str>,
-    /// The Pool.
-    pub reference: Option<&'a Reference>,
+/// The name of the pool of a volume or seed on the host, once its Pool is ready; none where the object says none.
+pub fn pool(
+    cluster: &Cluster,
+    asker: &Asker<'_>,
+    links: &Links,
+    plain: Option<&String>,
+) -> anyhow::Result<Option<String>> {
+    if let Some(name) = plain {
+        return Ok(Some(name.clone()));
+    }
+    let pool = links.find(&cluster.pools, asker, POOL)?;
+    Ok(pool.map(|pool| pool.external_name().to_owned()))
 }
 
-impl PoolField<'_> {
-    /// The name of the pool on the host, where the object says one.
-    pub fn resolve_if_set(self, cluster: &Cluster, asker: &Asker<'_>) -> anyhow::Result<Option<String>> {
-        if self.plain.is_none() && self.reference.is_none() {
-            return Ok(None);
-        }
-        self.resolve(cluster, asker).map(Some)
-    }
-
-    /// The name of the pool on the host, once its Pool is ready.
-    pub fn resolve(self, cluster: &Cluster, asker: &Asker<'_>) -> anyhow::Result<String> {
-        match (self.plain, self.reference) {
-            (Some(name), _) => Ok(name.to_owned()),
-            (None, Some(reference)) => {
-                let pool = ready(&cluster.pools, asker, &reference.name)?;
-                Ok(pool.external_name().to_owned())
-            }
-            (None, None) => anyhow::bail!("set pool or poolRef"),
-        }
-    }
-}
+/// What is said of a volume or seed that is to be made and says no pool.
+pub const NO_POOL: &str = "set pool, poolRef or poolSelector";
 
 /// A volume from the mirror, read now if the mirror does not have it yet.
 pub async fn look(host: &Site, owner: &str, pool: &str, name: &str) -> anyhow::Result<Arc<VolumeEntry>> {

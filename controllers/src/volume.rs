@@ -27,13 +27,15 @@ use managed::{
 };
 
 use crate::{
-    cluster::{Asker, Cluster, ready},
+    cluster::Cluster,
     details,
-    domain::find::chain,
+    domain::resolve::chain,
     hosts::{Connector, owner},
+    links::Asker,
     located::{Located, Wanted, only_observes},
     ownership::{Key, Record},
-    storage::{self, PoolField},
+    references::{self, BACKING, Choices},
+    storage,
 };
 pub use import::Imports;
 use render::Below;
@@ -53,6 +55,8 @@ pub struct Referents {
     pool: String,
     /// The volume below.
     backing: Option<Below>,
+    /// What selectors chose.
+    choices: Choices,
     /// Others made it, and it is only looked at.
     theirs: Option<Wanted>,
 }
@@ -119,11 +123,6 @@ impl Volumes {
     fn found(&self, pass: &Pass<'_, Self>, pool: &str, entry: Arc<VolumeEntry>) -> Found {
         Found { entry, pool_uuid: pass.host.pool_uuid(pool), import: self.imports.state(pass.object.uid()) }
     }
-}
-
-fn pool_field(object: &Volume) -> PoolField<'_> {
-    let parameters = object.parameters();
-    PoolField { plain: parameters.pool.as_deref(), reference: parameters.pool_ref.as_ref() }
 }
 
 /// Makes a blank or overlay volume, unless a creation that was cut short made it already.
@@ -197,27 +196,28 @@ impl External for Volumes {
     }
 
     async fn resolve(&self, object: &Volume, config: &ConfigId) -> anyhow::Result<Referents> {
-        let asker = Asker::of(object, config);
-        let parameters = object.parameters();
+        let (asker, links) = (Asker::of(object, config), self.cluster.links(object));
+        let choices = links.choices();
+        let pool = storage::pool(&self.cluster, &asker, &links, object.parameters().pool.as_ref())?;
         let theirs = only_observes(object) && storage::records(object, &self.key).is_empty();
         let (pool, theirs) = if theirs {
-            let pool = pool_field(object).resolve_if_set(&self.cluster, &asker)?;
             let wanted = Wanted { pool: pool.clone(), name: object.external_name().to_owned(), seed: false };
             (pool.unwrap_or_default(), Some(wanted))
         } else {
-            (pool_field(object).resolve(&self.cluster, &asker)?, None)
+            (pool.context(storage::NO_POOL)?, None)
         };
-        let Some(backing) = &parameters.backing_store else { return Ok(Referents { pool, backing: None, theirs }) };
-        let below = ready(&self.cluster.volumes, &asker, &backing.volume_ref.name)?;
+        let Some(below) = links.find(&self.cluster.volumes, &asker, BACKING)? else {
+            return Ok(Referents { pool, backing: None, choices, theirs });
+        };
         let capacity = below.observation().and_then(|seen| seen.capacity.as_ref()?.bytes().ok()).unwrap_or_default();
         // The chain as a whole must be there, not just its first link.
         let chain = chain(&self.cluster, &asker, object)?;
         let (path, format) = chain.first().cloned().context("the backing volume has no path yet")?;
-        Ok(Referents { pool, backing: Some(Below { path, format, capacity }), theirs })
+        Ok(Referents { pool, backing: Some(Below { path, format, capacity }), choices, theirs })
     }
 
     async fn find(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
-        let Referents { pool, backing: _, theirs } = referents;
+        let Referents { pool, backing: _, choices: _, theirs } = referents;
         let entry = match theirs {
             Some(wanted) => self.located.look(pass.host, pass.object, wanted.clone()).await?,
             None => storage::look(pass.host, &owner(pass.object), pool, pass.object.external_name()).await?,
@@ -282,7 +282,8 @@ impl External for Volumes {
                 referents.pool
             );
         }
-        let annotations = storage::record(pass.object, pass.host, &pool, &[name.to_owned()], &self.key);
+        let mut annotations = storage::record(pass.object, pass.host, &pool, &[name.to_owned()], &self.key);
+        annotations.push(references::record(&referents.choices));
         Ok(managed::external::Record { annotations, leftover })
     }
 
@@ -332,7 +333,7 @@ impl External for Volumes {
         storage::take_away(pass.host, storage::records(pass.object, &self.key)).await
     }
 
-    fn report(&self, pass: &Pass<'_, Self>, _: Option<&Referents>, found: &Found) -> Report<VolumeObservation> {
+    fn report(&self, pass: &Pass<'_, Self>, referents: Option<&Referents>, found: &Found) -> Report<VolumeObservation> {
         let mut conditions = Vec::new();
         if let Some(import) = found.import.as_ref().filter(|import| import.has_begun()) {
             conditions.push(Wish::new(Type::Importing, Status::True, "Downloading").because(import.to_string()));
@@ -358,7 +359,9 @@ impl External for Volumes {
         };
         let details = details::volume(pass.object, &observation);
         // The leave to make a lost volume again is for once.
-        let annotations = if pass.policies.only_observes() { Vec::new() } else { vec![(annotation::RECREATE, None)] };
+        let mut annotations =
+            if pass.policies.only_observes() { Vec::new() } else { vec![(annotation::RECREATE, None)] };
+        annotations.extend(referents.map(|referents| references::record(&referents.choices)));
         Report { annotations, details, ..Report::of(observation, Wish::available()) }
     }
 

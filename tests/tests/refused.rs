@@ -49,11 +49,11 @@ fn the_api_server_refuses_bad_input_with_a_sentence_that_helps() -> Result<()> {
         ),
         (
             domain("memory: 1Gi, networkInterfaces: [{name: a, network: lan, bridge: br0}]"),
-            "spec.forProvider.networkInterfaces[0]: Invalid value: set exactly one of networkRef, network and bridge",
+            "spec.forProvider.networkInterfaces[0]: Invalid value: set exactly one of networkRef, networkSelector, network and bridge",
         ),
         (
             domain("memory: 1Gi, os: {cmdline: quiet}"),
-            "spec.forProvider.os: Invalid value: initrdRef and cmdline need kernelRef",
+            "spec.forProvider.os: Invalid value: initrdRef, initrdSelector and cmdline need kernelRef or kernelSelector",
         ),
         (
             domain("memory: 1Gi, runStrategy: Sometimes"),
@@ -62,6 +62,54 @@ fn the_api_server_refuses_bad_input_with_a_sentence_that_helps() -> Result<()> {
         (
             manifest("Network", "bad", "mode: Bridge"),
             "spec.forProvider: Invalid value: mode: Bridge needs bridge: the name of a bridge that the host has",
+        ),
+    ];
+    for (yaml, wanted) in cases {
+        assert_eq!(refusal(&scenario, &yaml)?, wanted, "{yaml}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_reference_that_could_mean_nothing_is_refused_with_what_it_needs() -> Result<()> {
+    let scenario = STAGE.scenario("unmeant")?;
+    let volume = |parameters: &str| scenario.volume("bad", parameters);
+    let domain = |parameters: &str| manifest("Domain", "bad", parameters);
+    let cases = [
+        (
+            domain("memory: 1Gi, disks: [{name: a, volumeSelector: {matchLabels: {}}}]"),
+            "spec.forProvider.disks[0].volumeSelector: Invalid value: a selector needs matchLabels or matchControllerRef: true",
+        ),
+        (
+            domain("memory: 1Gi, disks: [{name: a}]"),
+            "spec.forProvider.disks[0]: Invalid value: a disk needs volumeRef, volumeSelector or volume",
+        ),
+        (
+            manifest(
+                "Volume",
+                "bad",
+                "capacity: 1Mi, poolSelector: {matchControllerRef: true, policy: {resolution: Optional}}",
+            ),
+            "spec.forProvider: Invalid value: a pool cannot be Optional: without one there is no place for the volume",
+        ),
+        (
+            volume("backingStore: {volumeRef: {name: a, policy: {resolution: Optional}}}"),
+            "spec.forProvider.backingStore: Invalid value: a volume below cannot be Optional: the volume's data is a difference to it",
+        ),
+        (
+            manifest("CloudInit", "bad", "userData: {inline: a}"),
+            "spec: Invalid value: spec.forProvider needs pool, poolRef or poolSelector",
+        ),
+        (
+            volume("capacity: 1Mi, pool: a, poolSelector: {matchControllerRef: true}")
+                .replace("poolRef: {name: unmeant}, ", ""),
+            "spec.forProvider: Invalid value: set pool or poolSelector, not both",
+        ),
+        (
+            domain(
+                "memory: 1Gi, disks: [{name: a, volume: {pool: a, name: a, format: Raw}, volumeSelector: {matchControllerRef: true}}]",
+            ),
+            "spec.forProvider.disks[0]: Invalid value: set volumeSelector or volume, not both",
         ),
     ];
     for (yaml, wanted) in cases {
@@ -100,6 +148,10 @@ fn what_cannot_change_is_refused_with_what_to_do_instead() -> Result<()> {
             "spec.forProvider: Invalid value: poolRef cannot be changed: data would have to move; create a new Volume instead",
         ),
         (
+            manifest("Volume", "v", "poolRef: {name: fixed, namespace: other}, capacity: 1Mi, format: Raw"),
+            "spec.forProvider: Invalid value: poolRef cannot be changed: data would have to move; create a new Volume instead",
+        ),
+        (
             manifest("Domain", "e", "memory: 1Gi, type: Kvm, disks: [{name: a, volumeRef: {name: v}}]"),
             "spec.forProvider: Invalid value: type cannot be changed: a guest keeps its hypervisor; create a new Domain instead",
         ),
@@ -111,5 +163,7 @@ fn what_cannot_change_is_refused_with_what_to_do_instead() -> Result<()> {
     for (yaml, wanted) in cases {
         assert_eq!(refusal(&scenario, &yaml)?, wanted, "{yaml}");
     }
-    Ok(())
+    // How the pool is looked for may change; which one it is may not.
+    let policy = "poolRef: {name: fixed, policy: {resolve: Always}}, capacity: 1Mi, format: Raw";
+    scenario.apply(&manifest("Volume", "v", policy)).map(drop)
 }

@@ -7,37 +7,38 @@ use apis::{
 };
 use managed::creation::was_created;
 
-use crate::{cluster::Cluster, located::only_observes};
+use crate::{
+    cluster::Cluster,
+    index::ReferrerKind,
+    located::only_observes,
+    references::{BACKING, Referent, Refers, disk_path},
+};
 
 /// Fails when a guest may not write to a volume because of what else uses it.
 pub(super) fn check(cluster: &Cluster, me: &Domain, disk: &Disk, volume: &Volume) -> anyhow::Result<()> {
     let name = volume.metadata.name.as_deref().unwrap_or_default();
-    if !writes(disk) || only_observes(me) {
-        return Ok(());
-    }
-    let is_mine = |object: &Domain| object.metadata.namespace == me.metadata.namespace && object.uid() != me.uid();
+    let Some(referent) = volume.as_referent().filter(|_| writes(disk) && !only_observes(me)) else { return Ok(()) };
     let path = volume.observation().and_then(|seen| seen.path.as_deref()).unwrap_or_default();
-    let domains = cluster.domains.store.state();
-    let other = domains.iter().find(|other| is_mine(other) && has(other, name) && comes_first(other, me, path));
-    if let Some(other) = other {
-        bail!(
-            "Volume {name} is a disk of Domain {}: two guests that write to one disk destroy it. Give this one a volume of its own, or readOnly: true on both",
-            other.full_name()
-        );
+    for user in cluster.users_of(volume, ReferrerKind::Domain) {
+        let Some(other) = cluster.domains.get(&user.namespace, &user.name) else { continue };
+        if other.uid() != me.uid() && has(cluster, &other, &referent) && comes_first(&other, me, path) {
+            bail!(
+                "Volume {name} is a disk of Domain {}: two guests that write to one disk destroy it. Give this one a volume of its own, or readOnly: true on both",
+                other.full_name()
+            );
+        }
     }
     if holds(me, path) {
         return Ok(());
     }
-    let stands_on = |above: &Volume| {
-        let below = above.parameters().backing_store.as_ref().map(|backing| backing.volume_ref.name.as_str());
-        above.metadata.namespace == me.metadata.namespace && below == Some(name)
-    };
-    let volumes = cluster.volumes.store.state();
-    if let Some(above) = volumes.iter().find(|above| stands_on(above)) {
-        bail!(
-            "Volume {name} has Volume {} standing on it, which a guest that writes to it would destroy. Give this guest a volume with backingStore {name}, or readOnly: true",
-            above.full_name()
-        );
+    for user in cluster.users_of(volume, ReferrerKind::Volume) {
+        let Some(above) = cluster.volumes.get(&user.namespace, &user.name) else { continue };
+        if cluster.links(&*above).leads_to(BACKING, &referent) {
+            bail!(
+                "Volume {name} has Volume {} standing on it, which a guest that writes to it would destroy. Give this guest a volume with backingStore {name}, or readOnly: true",
+                above.full_name()
+            );
+        }
     }
     Ok(())
 }
@@ -46,10 +47,11 @@ fn writes(disk: &Disk) -> bool {
     disk.device != Some(DiskDevice::Cdrom) && disk.read_only != Some(true)
 }
 
-/// Whether the guest writes to the Volume of this name.
-fn has(domain: &Domain, volume: &str) -> bool {
-    let names = |disk: &Disk| disk.volume_ref.as_ref().is_some_and(|reference| reference.name == volume);
-    domain.parameters().disks.iter().flatten().any(|disk| writes(disk) && names(disk))
+/// Whether the guest writes to this Volume.
+fn has(cluster: &Cluster, domain: &Domain, volume: &Referent) -> bool {
+    let links = cluster.links(domain);
+    let leads = |disk: &Disk| links.leads_to(&disk_path(&disk.name.0), volume);
+    domain.parameters().disks.iter().flatten().any(|disk| writes(disk) && leads(disk))
 }
 
 /// Whether the guest has had the disk when it was last looked at.
@@ -61,7 +63,7 @@ fn holds(domain: &Domain, path: &str) -> bool {
 fn comes_first(other: &Domain, me: &Domain, path: &str) -> bool {
     let age = |domain: &Domain| {
         let meta = &domain.metadata;
-        (meta.creation_timestamp.as_ref().map(|time| time.0), meta.name.clone())
+        (meta.creation_timestamp.as_ref().map(|time| time.0), meta.namespace.clone(), meta.name.clone())
     };
     let rank = |domain: &Domain| (!holds(domain, path), !was_created(domain), age(domain));
     rank(other) < rank(me)

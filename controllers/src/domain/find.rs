@@ -1,4 +1,4 @@
-//! What other objects and the host have of a Domain.
+//! What the host has of a Domain.
 
 use std::{
     collections::BTreeMap,
@@ -6,13 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use apis::{
-    Domain, Managed, Volume,
-    domain::{Disk, RunStrategy},
-    placement::ConfigId,
-    reference::Reference,
-    volume::Format,
-};
+use apis::{Domain, Managed, domain::RunStrategy};
 use libvirt::{Claim, Connection, Lease, VolumeId, mirror::DomainEntry};
 use managed::{
     creation::was_created,
@@ -21,112 +15,14 @@ use managed::{
 use std::sync::Arc;
 
 use super::{
-    Clock, Domains, Found, Surroundings, exclusive,
+    Clock, Domains, Found,
     observed::{self, Volumes, path},
     power,
-    render::Medium,
 };
-use crate::{
-    cluster::{Asker, Cluster, ready},
-    hosts::owner,
-    mark,
-};
+use crate::{hosts::owner, mark};
 
 /// How long after its start a guest's address is asked for more often than at each poll.
 const LEASE_HURRY: Duration = Duration::from_mins(5);
-
-/// Reads the referents. What is missing or not Ready is waited for.
-pub(super) fn resolve(cluster: &Cluster, object: &Domain, config: &ConfigId) -> anyhow::Result<Surroundings> {
-    let asker = Asker::of(object, config);
-    let parameters = object.parameters();
-    let mut around = Surroundings::default();
-    for disk in parameters.disks.iter().flatten() {
-        if let Some(medium) = medium(cluster, &asker, object, disk)? {
-            around.media.insert(disk.name.0.clone(), medium);
-        }
-    }
-    for nic in parameters.network_interfaces.iter().flatten() {
-        if let Some(Reference { name }) = &nic.network_ref {
-            let network = ready(&cluster.networks, &asker, name)?;
-            around.networks.insert(nic.name.0.clone(), network.external_name().to_owned());
-        }
-    }
-    if let Some(Reference { name }) = &parameters.cloud_init_ref {
-        let seed = ready(&cluster.cloud_inits, &asker, name)?;
-        around.seed = Some(
-            seed.observation()
-                .and_then(|seen| seen.path.clone())
-                .with_context(|| format!("waiting for CloudInit {name}: it has no path yet"))?,
-        );
-    }
-    if let Some(os) = &parameters.os {
-        around.kernel = boot_file(cluster, &asker, os.kernel_ref.as_ref())?;
-        around.initrd = boot_file(cluster, &asker, os.initrd_ref.as_ref())?;
-    }
-    Ok(around)
-}
-
-fn boot_file(cluster: &Cluster, asker: &Asker<'_>, reference: Option<&Reference>) -> anyhow::Result<Option<String>> {
-    let Some(Reference { name }) = reference else { return Ok(None) };
-    let volume = ready(&cluster.volumes, asker, name)?;
-    Ok(Some(path_of(&volume)?))
-}
-
-fn medium(cluster: &Cluster, asker: &Asker<'_>, object: &Domain, disk: &Disk) -> anyhow::Result<Option<Medium>> {
-    if let Some(Reference { name }) = &disk.volume_ref {
-        let volume = ready(&cluster.volumes, asker, name)?;
-        exclusive::check(cluster, object, disk, &volume)?;
-        let backing = chain(cluster, asker, &volume)?;
-        return Ok(Some(Medium { path: path_of(&volume)?, format: format_of(&volume)?, backing }));
-    }
-    // The path of a volume that no object stands for is asked of the host.
-    Ok(disk.volume.as_ref().map(|volume| Medium { path: String::new(), format: volume.format, backing: Vec::new() }))
-}
-
-/// The volumes below a volume, top first.
-pub(crate) fn chain(cluster: &Cluster, asker: &Asker<'_>, volume: &Volume) -> anyhow::Result<Vec<(String, Format)>> {
-    let mut below = Vec::new();
-    let mut next = below_of(volume)?;
-    while let Some(name) = next {
-        anyhow::ensure!(below.len() < 16, "Volume {} stands on more than 16 others", volume.full_name());
-        let volume = ready(&cluster.volumes, asker, &name)?;
-        below.push((path_of(&volume)?, format_of(&volume)?));
-        next = below_of(&volume)?;
-    }
-    Ok(below)
-}
-
-fn path_of(volume: &Volume) -> anyhow::Result<String> {
-    volume
-        .observation()
-        .and_then(|seen| seen.path.clone())
-        .with_context(|| format!("waiting for Volume {}: it has no path yet", volume.full_name()))
-}
-
-/// The Volume below. What a volume that others made stands on, an object must say: a guest would read holes there.
-fn below_of(volume: &Volume) -> anyhow::Result<Option<String>> {
-    let said = volume.parameters().backing_store.as_ref().map(|backing| backing.volume_ref.name.clone());
-    let seen = volume.observation().and_then(|seen| seen.backing_store.as_ref());
-    if let (None, Some(seen), false) = (&said, seen, was_created(volume)) {
-        bail!(
-            "waiting for Volume {}: it was not made by this provider and stands on {}; set its spec.forProvider.backingStore",
-            volume.full_name(),
-            seen.path
-        );
-    }
-    Ok(said)
-}
-
-/// The format of a volume, never guessed: others do not make them by our default.
-fn format_of(volume: &Volume) -> anyhow::Result<Format> {
-    let said = volume.parameters().format.or_else(|| was_created(volume).then(Format::default));
-    said.with_context(|| {
-        format!(
-            "waiting for Volume {}: it was not made by this provider; set its spec.forProvider.format",
-            volume.full_name()
-        )
-    })
-}
 
 impl Domains {
     /// What the mirror of the host has.

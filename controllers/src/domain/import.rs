@@ -64,8 +64,18 @@ fn own(device: &Element, prefix: &str) -> Option<String> {
 /// The description with names for those devices only that the spec speaks of: the others are nobody's wish.
 fn spoken_of(object: &Domain, around: &Surroundings, named: &Element) -> Element {
     let parameters = object.parameters();
-    let disks = parameters.disks.iter().flatten().map(|disk| format!("{DISK}{}", disk.name));
-    let nics = parameters.network_interfaces.iter().flatten().map(|nic| format!("{NIC}{}", nic.name));
+    let disks = parameters
+        .disks
+        .iter()
+        .flatten()
+        .filter(|disk| around.has_disk(disk))
+        .map(|disk| format!("{DISK}{}", disk.name));
+    let nics = parameters
+        .network_interfaces
+        .iter()
+        .flatten()
+        .filter(|nic| around.has_interface(nic))
+        .map(|nic| format!("{NIC}{}", nic.name));
     let serials = parameters.consoles.iter().flatten().map(|console| format!("{SERIAL}{}", console.name));
     let rng = parameters.rng.iter().map(|_| RNG.to_owned());
     let agent = parameters.guest_agent.unwrap_or_default().then(|| AGENT.to_owned());

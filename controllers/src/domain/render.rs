@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use apis::{
     Domain, Managed,
     domain::{
-        BootDevice, Console, Cpu, CpuMode, DomainParameters, DomainType, Graphics, GraphicsType, InterfaceModel,
+        BootDevice, Console, Cpu, CpuMode, Disk, DomainParameters, DomainType, Graphics, GraphicsType, InterfaceModel,
         NetworkInterface, Os, Rng, RngSource,
     },
     volume::Format,
@@ -22,7 +22,10 @@ use libvirt::{
     xml::Element,
 };
 
-use crate::mark;
+use crate::{
+    mark,
+    references::{self, Choices},
+};
 
 /// The data of a disk: the file that the guest writes, and what is below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,20 @@ pub struct Surroundings {
     pub kernel: Option<String>,
     /// The initial ramdisk.
     pub initrd: Option<String>,
+    /// The fields whose object is not there and need not be: nothing is made of them.
+    pub left_out: BTreeSet<String>,
+    /// What selectors chose.
+    pub choices: Choices,
+}
+
+impl Surroundings {
+    pub(super) fn has_disk(&self, disk: &Disk) -> bool {
+        self.left_out.is_empty() || !self.left_out.contains(&references::disk_path(&disk.name.0))
+    }
+
+    pub(super) fn has_interface(&self, nic: &NetworkInterface) -> bool {
+        self.left_out.is_empty() || !self.left_out.contains(&references::interface_path(&nic.name.0))
+    }
 }
 
 /// The alias prefixes of our devices, by class.
@@ -81,7 +98,7 @@ pub fn render(object: &Domain, around: &Surroundings, facts: &Facts, base: Optio
     if base.is_none() {
         identity(&mut wishes, object, facts)?;
     }
-    new_interfaces(&mut wishes, object, base);
+    new_interfaces(&mut wishes, object, around, base);
     wishes.replace("metadata/pl:object", mark::element(object, &owned));
     Ok(wishes)
 }
@@ -207,17 +224,19 @@ fn processor_model(wishes: &mut Wishes, cpu: &Cpu) {
 
 fn boot(wishes: &mut Wishes, parameters: &DomainParameters, around: &Surroundings) {
     let Some(os) = &parameters.os else { return };
-    let Os { arch: _, machine, kernel_ref: _, initrd_ref: _, cmdline, boot } = os;
+    let Os { arch: _, machine, kernel_ref: _, kernel_selector: _, initrd_ref: _, initrd_selector: _, cmdline, boot } =
+        os;
+    let has_kernel = !around.left_out.contains(references::KERNEL);
     if let Some(machine) = machine {
         wishes.set("os/type@machine", machine.as_str());
     }
     if let Some(kernel) = &around.kernel {
         wishes.set("os/kernel", kernel.as_str());
     }
-    if let Some(initrd) = &around.initrd {
+    if let Some(initrd) = around.initrd.as_ref().filter(|_| has_kernel) {
         wishes.set("os/initrd", initrd.as_str());
     }
-    if let Some(cmdline) = cmdline {
+    if let Some(cmdline) = cmdline.as_ref().filter(|_| has_kernel) {
         wishes.set("os/cmdline", cmdline.as_str());
     }
     if let Some(devices) = boot {
@@ -237,20 +256,16 @@ fn boot(wishes: &mut Wishes, parameters: &DomainParameters, around: &Surrounding
 
 fn interfaces(wishes: &mut Wishes, object: &Domain, around: &Surroundings) -> anyhow::Result<()> {
     wishes.own("devices/interface", NIC);
-    for nic in object.parameters().network_interfaces.as_deref().unwrap_or_default() {
-        let NetworkInterface { name, network_ref, network, bridge, mac, model } = nic;
+    let nics = object.parameters().network_interfaces.iter().flatten();
+    for nic in nics.filter(|nic| around.has_interface(nic)) {
+        let NetworkInterface { name, network_ref: _, network_selector: _, network, bridge, mac, model } = nic;
         let alias = format!("{NIC}{name}");
         let mut part = Part::new();
-        match (network_ref, network, bridge) {
-            (Some(reference), _, _) => {
-                let network = around.networks.get(&name.0);
-                let network = network.with_context(|| format!("Network {} is not resolved", reference.name))?;
-                part = part.with("@type", "network").with("source@network", network.as_str());
-            }
-            (None, Some(network), _) => part = part.with("@type", "network").with("source@network", network.as_str()),
-            (None, None, Some(bridge)) => part = part.with("@type", "bridge").with("source@bridge", bridge.as_str()),
-            (None, None, None) => {
-                anyhow::bail!("networkInterfaces {name}: set one of networkRef, network and bridge")
+        match (around.networks.get(&name.0).or(network.as_ref()), bridge) {
+            (Some(network), _) => part = part.with("@type", "network").with("source@network", network.as_str()),
+            (None, Some(bridge)) => part = part.with("@type", "bridge").with("source@bridge", bridge.as_str()),
+            (None, None) => {
+                anyhow::bail!("networkInterfaces {name}: set one of networkRef, networkSelector, network and bridge")
             }
         }
         if let Some(mac) = mac {
@@ -265,10 +280,11 @@ fn interfaces(wishes: &mut Wishes, object: &Domain, around: &Surroundings) -> an
 }
 
 /// MAC address and model of interfaces that the host does not have yet; both are kept ever after.
-fn new_interfaces(wishes: &mut Wishes, object: &Domain, base: Option<&Element>) {
+fn new_interfaces(wishes: &mut Wishes, object: &Domain, around: &Surroundings, base: Option<&Element>) {
     let devices = base.map(|base| base.find_all("devices/interface")).unwrap_or_default();
     let present: BTreeSet<&str> = devices.into_iter().filter_map(|nic| nic.attr_at("alias@name")).collect();
-    for NetworkInterface { name, mac, model, .. } in object.parameters().network_interfaces.iter().flatten() {
+    let nics = object.parameters().network_interfaces.iter().flatten();
+    for NetworkInterface { name, mac, model, .. } in nics.filter(|nic| around.has_interface(nic)) {
         let alias = format!("{NIC}{name}");
         if present.contains(alias.as_str()) {
             continue;

@@ -1,6 +1,7 @@
 //! What the status says of a domain.
 
 use apis::{
+    Domain, Managed,
     condition::{Status, Type, Wish},
     domain::RunStrategy,
     domain::{Address, DomainObservation, InterfaceObservation},
@@ -12,7 +13,10 @@ use libvirt::{
 };
 use managed::external::{Pass, Report};
 
-use crate::details;
+use crate::{
+    details,
+    references::{self, Choices},
+};
 
 use super::{Domains, Found, Surroundings, find, import, observed, pending, power, render};
 
@@ -27,6 +31,8 @@ impl Domains {
         let Some(entry) = found.entry.as_deref() else {
             return Report::of(DomainObservation::default(), Wish::creating());
         };
+        let chosen = around.map(|around| references::record(&choices(pass.object, around, entry)));
+        let annotations = chosen.into_iter().collect();
         // Of what others made nothing waits on our behalf.
         let around = around.filter(|_| !found.theirs);
         let pending = around.map(|around| self.pending(pass, around, found, entry)).unwrap_or_default();
@@ -45,7 +51,7 @@ impl Domains {
         let observation = observation(entry, found, pending);
         let details = details::domain(pass.object, pass.host.uri(), &observation);
         let ready = ready(find::strategy(pass.object, found.theirs), entry, found);
-        Report { conditions, details, recheck: found.recheck, ..Report::of(observation, ready) }
+        Report { conditions, annotations, details, recheck: found.recheck, ..Report::of(observation, ready) }
     }
 
     fn pending(&self, pass: &Pass<'_, Self>, around: &Surroundings, found: &Found, entry: &DomainEntry) -> Vec<String> {
@@ -55,6 +61,29 @@ impl Domains {
             .map(|wishes| pending::pending(wishes, live, &self.rules))
             .unwrap_or_default()
     }
+}
+
+/// What selectors chose, as it is written down. A guest keeps the data of its disks; what it has not got is not its, and what it has stays
+/// in use, whatever a selector chooses by now.
+fn choices(object: &Domain, around: &Surroundings, entry: &DomainEntry) -> Choices {
+    let mut choices = around.choices.clone();
+    for (path, before) in references::recorded(object) {
+        let Some(disk) =
+            object.parameters().disks.iter().flatten().find(|disk| references::disk_path(&disk.name.0) == path)
+        else {
+            continue;
+        };
+        let alias = format!("{}{}", render::DISK, disk.name);
+        let medium = around.media.get(&disk.name.0).map(|medium| medium.path.as_str());
+        let devices =
+            [&entry.live, &entry.inactive].into_iter().flatten().flat_map(|shown| shown.find_all("devices/disk"));
+        let has_another =
+            |device: &Element| device.attr_at("alias@name") == Some(&alias) && observed::path(device) != medium;
+        if devices.into_iter().any(has_another) {
+            choices.insert(path, before);
+        }
+    }
+    choices
 }
 
 fn restart_message(pending: &[String], hindrances: &[String]) -> String {

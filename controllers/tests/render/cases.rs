@@ -147,19 +147,25 @@ impl Case {
     fn surroundings(&self) -> Surroundings {
         let Around { media, networks, seed, kernel, initrd, below: _ } = self.around.clone();
         let spec = &self.object["spec"]["forProvider"];
+        let refers =
+            |of: &Value, field: &str| ["Ref", "Selector"].iter().any(|by| !of[format!("{field}{by}")].is_null());
         let names = |list: &str, fields: &[&str]| -> Vec<String> {
             let items = spec[list].as_array().into_iter().flatten();
             let refers = items.filter(|item| fields.iter().any(|field| !item[*field].is_null()));
             refers.map(|item| item["name"].as_str().unwrap().to_owned()).collect()
         };
-        let (disks, nics) = (names("disks", &["volumeRef", "volume"]), names("networkInterfaces", &["networkRef"]));
+        let (disks, nics) = (
+            names("disks", &["volumeRef", "volumeSelector", "volume"]),
+            names("networkInterfaces", &["networkRef", "networkSelector"]),
+        );
         let medium = |(name, Data { path, format, backing })| (name, Medium { path, format, backing });
         Surroundings {
             media: media.into_iter().filter(|(name, _)| disks.contains(name)).map(medium).collect(),
             networks: networks.into_iter().filter(|(name, _)| nics.contains(name)).collect(),
-            seed: seed.filter(|_| !spec["cloudInitRef"].is_null()),
-            kernel: kernel.filter(|_| !spec["os"]["kernelRef"].is_null()),
-            initrd: initrd.filter(|_| !spec["os"]["initrdRef"].is_null()),
+            seed: seed.filter(|_| refers(spec, "cloudInit")),
+            kernel: kernel.filter(|_| refers(&spec["os"], "kernel")),
+            initrd: initrd.filter(|_| refers(&spec["os"], "initrd")),
+            ..Surroundings::default()
         }
     }
 }
@@ -179,7 +185,7 @@ pub(crate) fn facts() -> Facts {
 
 /// What cannot be taken out of an example, because the API server refuses it with this sentence.
 pub(crate) const REFUSED: [(&str, &str, &str, &str); 3] = [
-    ("domain", "full", "disks/2/device", "a disk needs volumeRef or volume"),
+    ("domain", "full", "disks/2/device", "a disk needs volumeRef, volumeSelector or volume"),
     ("network", "nat", "ips", "spec.forProvider.ips is required for mode Nat"),
     ("network", "route", "ips", "spec.forProvider.ips is required for mode Nat"),
 ];

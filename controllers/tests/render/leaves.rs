@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use apis::{CloudInit, Domain, Volume};
+use apis::{Domain, Volume};
 use libvirt::xml::Element;
 use provider_libvirt::references::Refers;
 use serde_json::Value;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::cases::{Case, case};
 
 /// How a leaf's effect is shown.
+#[derive(Clone, Copy)]
 enum Shown {
     /// Setting this value at this place of this example changes the description.
     Described(&'static str, &'static str, &'static str),
@@ -32,7 +33,6 @@ const AUTOSTART: Shown = Test("tests/tests/drift.rs", "autostart_flipped_by_hand
 #[rustfmt::skip]
 const DOMAIN: &[(&str, Shown)] = &[
     ("autostart", AUTOSTART),
-    ("cloudInitRef.name", Referent("full", "cloudInitRef/name", "\"other\"")),
     ("consoles[].log", Described("full", "consoles/1/log", "true")),
     ("consoles[].name", Described("full", "consoles/1/name", "\"other\"")),
     ("cpu.mode", Described("host-model", "cpu/mode", "\"Maximum\"")),
@@ -45,7 +45,6 @@ const DOMAIN: &[(&str, Shown)] = &[
     ("disks[].volume.format", Test(FIELDS, PLAIN, "format: Raw}")),
     ("disks[].volume.name", Test(FIELDS, PLAIN, "volume: {pool: pool, name: theirs")),
     ("disks[].volume.pool", Test(FIELDS, PLAIN, "volume: {pool: pool, name: theirs")),
-    ("disks[].volumeRef.name", Referent("full", "disks/0/volumeRef/name", "\"other\"")),
     ("graphics[].listen", Described("full", "graphics/0/listen", "\"::1\"")),
     ("graphics[].type", Described("minimal", "graphics", "[{\"type\": \"Vnc\"}]")),
     ("guestAgent", Described("full", "guestAgent", "false")),
@@ -57,12 +56,9 @@ const DOMAIN: &[(&str, Shown)] = &[
     ("networkInterfaces[].model", Described("full", "networkInterfaces/0/model", "\"E1000\"")),
     ("networkInterfaces[].name", Described("full", "networkInterfaces/1/name", "\"other\"")),
     ("networkInterfaces[].network", Described("full", "networkInterfaces/1/network", "\"other\"")),
-    ("networkInterfaces[].networkRef.name", Referent("full", "networkInterfaces/0/networkRef/name", "\"other\"")),
     ("os.arch", Described("full", "os/arch", "\"aarch64\"")),
     ("os.boot[]", Described("kernel", "os/boot/0", "\"Cdrom\"")),
     ("os.cmdline", Described("kernel", "os/cmdline", "\"quiet\"")),
-    ("os.initrdRef.name", Referent("kernel", "os/initrdRef/name", "\"other\"")),
-    ("os.kernelRef.name", Referent("kernel", "os/kernelRef/name", "\"other\"")),
     ("os.machine", Described("full", "os/machine", "\"pc\"")),
     ("rng.source", Described("full", "rng/source", "\"Urandom\"")),
     ("runStrategy", Test(LIFE, GROWN, "Halted")),
@@ -75,11 +71,9 @@ const DOMAIN: &[(&str, Shown)] = &[
 
 #[rustfmt::skip]
 const VOLUME: &[(&str, Shown)] = &[
-    ("backingStore.volumeRef.name", Referent("overlay", "backingStore/volumeRef/name", "\"other\"")),
     ("capacity", Described("larger", "capacity", "\"4G\"")),
     ("format", Described("blank", "format", "\"Qcow2\"")),
     ("pool", Test(FIELDS, PLAIN, "pool: pool, capacity")),
-    ("poolRef.name", Referent("blank", "poolRef/name", "\"other\"")),
     ("source.http.checksum", Test("controllers/tests/fetch.rs", "a_wrong_checksum_is_said_and_the_last_chunk_kept_back", "checksum")),
     ("source.http.url", Test("controllers/tests/fetch.rs", "an_image_comes_whole_in_chunks_of_one_size", "url")),
 ];
@@ -110,12 +104,82 @@ const NETWORK: &[(&str, Shown)] = &[
     ("mode", Described("nat", "mode", "\"Route\"")),
 ];
 
+/// Each reference and selector of the Domain, and where an example has it.
+const LINKS_OF_DOMAIN: [(&str, &str, &str); 10] = [
+    ("cloudInitRef", "full", "cloudInitRef"),
+    ("cloudInitSelector", "selected", "cloudInitSelector"),
+    ("disks[].volumeRef", "full", "disks/0/volumeRef"),
+    ("disks[].volumeSelector", "selected", "disks/0/volumeSelector"),
+    ("networkInterfaces[].networkRef", "full", "networkInterfaces/0/networkRef"),
+    ("networkInterfaces[].networkSelector", "selected", "networkInterfaces/0/networkSelector"),
+    ("os.initrdRef", "kernel", "os/initrdRef"),
+    ("os.initrdSelector", "selected", "os/initrdSelector"),
+    ("os.kernelRef", "kernel", "os/kernelRef"),
+    ("os.kernelSelector", "selected", "os/kernelSelector"),
+];
+
+/// The same of the Volume.
+const LINKS_OF_VOLUME: [(&str, &str, &str); 4] = [
+    ("backingStore.volumeRef", "overlay", "backingStore/volumeRef"),
+    ("backingStore.volumeSelector", "selected", "backingStore/volumeSelector"),
+    ("poolRef", "blank", "poolRef"),
+    ("poolSelector", "selected", "poolSelector"),
+];
+
+/// The leaves of a reference and of a selector, each with a value that no example has.
+const NAMED: [(&str, &str); 4] = [
+    ("name", "\"other\""),
+    ("namespace", "\"other\""),
+    ("policy.resolution", "{\"resolution\": \"Optional\"}"),
+    ("policy.resolve", "{\"resolve\": \"Always\"}"),
+];
+const CHOSEN: [(&str, &str); 5] =
+    [("matchControllerRef", "true"), ("matchLabels", "{\"other\": \"other\"}"), NAMED[1], NAMED[2], NAMED[3]];
+
+/// A line for every leaf of these references and selectors. What each means is shown by the tests of the links.
+fn links(fields: &[(&'static str, &'static str, &'static str)]) -> Vec<(String, Shown)> {
+    let mut lines = Vec::new();
+    for (field, example, place) in fields {
+        let leaves = if field.ends_with("Ref") { &NAMED[..] } else { &CHOSEN };
+        for (leaf, value) in leaves {
+            let place = format!("{place}/{}", leaf.split('.').next().unwrap());
+            lines.push((format!("{field}.{leaf}"), Referent(example, place.leak(), value)));
+        }
+    }
+    lines
+}
+
+const SELECTORS: &str = "tests/tests/selectors.rs";
+const REFUSALS: &str = "tests/tests/refused.rs";
+const REFUSED: &str = "a_reference_that_could_mean_nothing_is_refused_with_what_it_needs";
+const LINKS: &str = "controllers/tests/links.rs";
+const POLICIES: &str = "a_selector_chooses_when_its_policy_says";
+const FOUND: &str = "objects_of_one_owner_find_each_other_and_leave_those_of_another_alone";
+const ELSEWHERE: &str = "objects_of_another_namespace_are_found_and_kept_while_they_are_used";
+
 /// A `CloudInit`'s files are alike.
 fn cloud_init() -> Vec<(String, Shown)> {
     let mut table = vec![
         ("pool".to_owned(), Test(FIELDS, SEEDS, "\"pool: pool\"")),
         ("poolRef.name".to_owned(), Test(FIELDS, SEEDS, "poolRef: {name: pool}")),
+        ("poolRef.namespace".to_owned(), Test(SELECTORS, ELSEWHERE, "poolRef: {{name: base, namespace: {other}}}")),
+        (
+            "poolSelector.matchControllerRef".to_owned(),
+            Test(SELECTORS, FOUND, "poolSelector: {matchControllerRef: true}"),
+        ),
+        (
+            "poolSelector.matchLabels".to_owned(),
+            Test(SELECTORS, ELSEWHERE, "poolSelector: {{matchLabels: {{store: fast}}, namespace: {other}}}"),
+        ),
+        (
+            "poolSelector.namespace".to_owned(),
+            Test(SELECTORS, ELSEWHERE, "poolSelector: {{matchLabels: {{store: fast}}, namespace: {other}}}"),
+        ),
     ];
+    for field in ["poolRef", "poolSelector"] {
+        table.push((format!("{field}.policy.resolve"), Test(LINKS, POLICIES, "for good")));
+        table.push((format!("{field}.policy.resolution"), Test(REFUSALS, REFUSED, "a pool cannot be Optional")));
+    }
     for file in ["userData", "metaData", "networkConfig", "vendorData"] {
         for source in ["secretKeyRef", "configMapKeyRef"] {
             table.push((format!("{file}.{source}.name"), Test(FIELDS, SEEDS, file)));
@@ -128,16 +192,17 @@ fn cloud_init() -> Vec<(String, Shown)> {
 
 #[test]
 fn every_leaf_of_every_kind_has_an_effect() {
-    let table = |entries: &'static [(&'static str, Shown)]| -> Vec<(String, &'static Shown)> {
-        entries.iter().map(|(leaf, shown)| ((*leaf).to_owned(), shown)).collect()
+    let table = |entries: &[(&'static str, Shown)], fields| -> Vec<(String, Shown)> {
+        let own = entries.iter().map(|(leaf, shown)| ((*leaf).to_owned(), *shown));
+        own.chain(links(fields)).collect()
     };
-    for (kind, plain, entries) in [
-        ("Domain", "domain", DOMAIN),
-        ("Volume", "volume", VOLUME),
-        ("Pool", "pool", POOL),
-        ("Network", "network", NETWORK),
+    for (kind, plain, entries, fields) in [
+        ("Domain", "domain", DOMAIN, &LINKS_OF_DOMAIN[..]),
+        ("Volume", "volume", VOLUME, &LINKS_OF_VOLUME),
+        ("Pool", "pool", POOL, &[]),
+        ("Network", "network", NETWORK, &[]),
     ] {
-        let table = table(entries);
+        let table = table(entries, fields);
         assert_eq!(leaves(kind), table.iter().map(|(leaf, _)| leaf.clone()).collect(), "the leaves of {kind}");
         for (leaf, shown) in &table {
             check(plain, leaf, shown);
@@ -179,12 +244,12 @@ fn check(kind: &'static str, leaf: &str, shown: &Shown) {
         }
         Referent(example, place, value) => {
             let (before, after) = pair(kind, leaf, example, place, value);
-            let referents = |case: &Case| match kind {
-                "domain" => case.object::<Domain>().referents(),
-                "volume" => case.object::<Volume>().referents(),
-                _ => case.object::<CloudInit>().referents(),
+            let wants = |case: &Case| match kind {
+                "domain" => format!("{:?}", case.object::<Domain>().wants()),
+                "volume" => format!("{:?}", case.object::<Volume>().wants()),
+                _ => panic!("no example of {kind}"),
             };
-            assert_ne!(referents(&before), referents(&after), "{kind} {leaf} refers to the same");
+            assert_ne!(wants(&before), wants(&after), "{kind} {leaf} refers to the same");
         }
         Test(file, test, word) => {
             let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(file);

@@ -22,10 +22,10 @@ pub(super) fn disks(
     base: Option<&Element>,
 ) -> anyhow::Result<()> {
     let mut targets = Targets::of(base);
-    let disks = parameters.disks.as_deref().unwrap_or_default();
+    let disks: Vec<&Disk> = parameters.disks.iter().flatten().filter(|disk| around.has_disk(disk)).collect();
     wishes.own("devices/disk", DISK);
     wishes.own("devices/disk", SEED);
-    for disk in disks {
+    for disk in &disks {
         let alias = format!("{DISK}{}", disk.name);
         wishes.item("devices/disk", &alias, disk_part(disk, &alias, around, &mut targets)?);
     }

@@ -1,0 +1,124 @@
+//! What other objects have to tell about a Domain.
+
+use anyhow::{Context, bail};
+use apis::{Domain, Managed, Volume, domain::Disk, placement::ConfigId, volume::Format};
+use managed::creation::was_created;
+
+use super::{Surroundings, exclusive, render::Medium};
+use crate::{
+    cluster::Cluster,
+    links::{Asker, Links, ready},
+    references::{self, BACKING, Referent},
+};
+
+/// Reads the referents. What is missing or not Ready is waited for, unless its field may do without it.
+pub(super) fn resolve(cluster: &Cluster, object: &Domain, config: &ConfigId) -> anyhow::Result<Surroundings> {
+    let (asker, links) = (Asker::of(object, config), cluster.links(object));
+    let parameters = object.parameters();
+    let mut around = Surroundings { choices: links.choices(), ..Surroundings::default() };
+    for disk in parameters.disks.iter().flatten() {
+        match medium(cluster, &asker, &links, object, disk)? {
+            Some(medium) => drop(around.media.insert(disk.name.0.clone(), medium)),
+            None => around.leave_out(&links, references::disk_path(&disk.name.0)),
+        }
+    }
+    for nic in parameters.network_interfaces.iter().flatten() {
+        let path = references::interface_path(&nic.name.0);
+        match links.find(&cluster.networks, &asker, &path)? {
+            Some(network) => drop(around.networks.insert(nic.name.0.clone(), network.external_name().to_owned())),
+            None => around.leave_out(&links, path),
+        }
+    }
+    if let Some(seed) = links.find(&cluster.cloud_inits, &asker, references::CLOUD_INIT)? {
+        let path = seed.observation().and_then(|seen| seen.path.clone());
+        let path = path.with_context(|| format!("waiting for CloudInit {}: it has no path yet", seed.full_name()))?;
+        around.seed = Some(path);
+    }
+    around.kernel = boot_file(cluster, &asker, &links, references::KERNEL)?;
+    around.initrd = boot_file(cluster, &asker, &links, references::INITRD)?;
+    if around.kernel.is_none() {
+        around.leave_out(&links, references::KERNEL.to_owned());
+    }
+    Ok(around)
+}
+
+impl Surroundings {
+    /// Nothing is made of a field whose object is not there and need not be.
+    fn leave_out(&mut self, links: &Links, path: String) {
+        if links.is_set(&path) {
+            self.left_out.insert(path);
+        }
+    }
+}
+
+fn boot_file(cluster: &Cluster, asker: &Asker<'_>, links: &Links, path: &str) -> anyhow::Result<Option<String>> {
+    let volume = links.find(&cluster.volumes, asker, path)?;
+    volume.map(|volume| path_of(&volume)).transpose()
+}
+
+fn medium(
+    cluster: &Cluster,
+    asker: &Asker<'_>,
+    links: &Links,
+    object: &Domain,
+    disk: &Disk,
+) -> anyhow::Result<Option<Medium>> {
+    if let Some(volume) = links.find(&cluster.volumes, asker, &references::disk_path(&disk.name.0))? {
+        exclusive::check(cluster, object, disk, &volume)?;
+        let backing = chain(cluster, asker, &volume)?;
+        return Ok(Some(Medium { path: path_of(&volume)?, format: format_of(&volume)?, backing }));
+    }
+    // The path of a volume that no object stands for is asked of the host.
+    Ok(disk.volume.as_ref().map(|volume| Medium { path: String::new(), format: volume.format, backing: Vec::new() }))
+}
+
+/// The volumes below a volume, top first.
+pub(crate) fn chain(cluster: &Cluster, asker: &Asker<'_>, volume: &Volume) -> anyhow::Result<Vec<(String, Format)>> {
+    let mut below = Vec::new();
+    let mut next = below_of(cluster, volume)?;
+    while let Some(referent) = next {
+        anyhow::ensure!(below.len() < 16, "Volume {} stands on more than 16 others", volume.full_name());
+        let volume = ready(&cluster.volumes, asker, &referent)?;
+        below.push((path_of(&volume)?, format_of(&volume)?));
+        next = below_of(cluster, &volume)?;
+    }
+    Ok(below)
+}
+
+fn path_of(volume: &Volume) -> anyhow::Result<String> {
+    volume
+        .observation()
+        .and_then(|seen| seen.path.clone())
+        .with_context(|| format!("waiting for Volume {}: it has no path yet", volume.full_name()))
+}
+
+/// The Volume below. What a volume that others made stands on, an object must say: a guest would read holes there.
+fn below_of(cluster: &Cluster, volume: &Volume) -> anyhow::Result<Option<Referent>> {
+    let links = cluster.links(volume);
+    let said = links.referent(BACKING);
+    anyhow::ensure!(
+        said.is_some() || !links.is_set(BACKING),
+        "waiting for Volume {}: it is not known what it stands on",
+        volume.full_name()
+    );
+    let seen = volume.observation().and_then(|seen| seen.backing_store.as_ref());
+    if let (None, Some(seen), false) = (&said, seen, was_created(volume)) {
+        bail!(
+            "waiting for Volume {}: it was not made by this provider and stands on {}; set its spec.forProvider.backingStore",
+            volume.full_name(),
+            seen.path
+        );
+    }
+    Ok(said)
+}
+
+/// The format of a volume, never guessed: others do not make them by our default.
+fn format_of(volume: &Volume) -> anyhow::Result<Format> {
+    let said = volume.parameters().format.or_else(|| was_created(volume).then(Format::default));
+    said.with_context(|| {
+        format!(
+            "waiting for Volume {}: it was not made by this provider; set its spec.forProvider.format",
+            volume.full_name()
+        )
+    })
+}

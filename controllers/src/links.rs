@@ -1,0 +1,247 @@
+//! From the fields of an object that name others to the objects themselves.
+
+use std::{borrow::Cow, collections::BTreeMap, error::Error, fmt, sync::Arc};
+
+use apis::{
+    Managed,
+    condition::{self, Type},
+    placement::ConfigId,
+    reference::{Policy, Selector},
+};
+use managed::creation::was_created;
+
+use crate::{
+    cluster::{Cluster, Shelf, placed},
+    references::{By, Choices, Referent, ReferentKind, Refers, Want, is_made, recorded},
+    select,
+};
+
+/// What the fields of an object lead to.
+#[derive(Debug, Default)]
+pub struct Links(BTreeMap<Cow<'static, str>, Link>);
+
+/// What a field leads to.
+#[derive(Debug)]
+struct Link {
+    kind: ReferentKind,
+    namespace: String,
+    /// None where a selector matches nothing.
+    name: Option<String>,
+    /// What a selector chose earlier.
+    before: Option<String>,
+    /// The selector, in words.
+    selector: Option<String>,
+    optional: bool,
+}
+
+impl Link {
+    fn referent(&self) -> Option<Referent> {
+        let (kind, namespace) = (self.kind, self.namespace.clone());
+        self.name.clone().map(|name| Referent { kind, namespace, name })
+    }
+}
+
+impl Cluster {
+    /// What the fields of an object lead to, without a look at what is there by name.
+    pub fn links<K: Refers>(&self, object: &K) -> Links {
+        let wants = object.wants();
+        let own = object.meta().namespace.as_deref().unwrap_or_default();
+        let chooses = wants.iter().any(|want| matches!(want.by, By::Labels(_)));
+        let mut before = if chooses { recorded(object) } else { Choices::new() };
+        let mut links = BTreeMap::new();
+        for want in wants {
+            let (namespace, before) = (want.namespace(own), before.remove(want.path.as_ref()));
+            let (name, selector) = match want.by {
+                By::Name(reference) => (Some(reference.name.clone()), None),
+                By::Labels(selector) => {
+                    let name = self.choice(object, &want, selector, before.as_deref());
+                    (name, Some(select::shown(selector)))
+                }
+            };
+            let optional = Policy::is_optional(want.policy());
+            let link = Link { kind: want.kind, namespace: namespace.to_owned(), name, before, selector, optional };
+            links.insert(want.path, link);
+        }
+        Links(links)
+    }
+
+    /// What a selector chose before, for as long as it counts; else what it chooses now.
+    fn choice<K: Refers>(
+        &self,
+        object: &K,
+        want: &Want<'_>,
+        selector: &Selector,
+        before: Option<&str>,
+    ) -> Option<String> {
+        let namespace = want.namespace(object.meta().namespace.as_deref().unwrap_or_default());
+        let counts = |name: &str| {
+            let for_good = want.for_good && is_made(object);
+            for_good || (!want.is_chosen_anew() && self.has(want.kind, namespace, name))
+        };
+        if let Some(name) = before.filter(|name| counts(name)) {
+            return Some(name.to_owned());
+        }
+        match want.kind {
+            ReferentKind::Volume => chosen(&self.volumes, object, selector, namespace),
+            ReferentKind::Pool => chosen(&self.pools, object, selector, namespace),
+            ReferentKind::CloudInit => chosen(&self.cloud_inits, object, selector, namespace),
+            ReferentKind::Network => chosen(&self.networks, object, selector, namespace),
+        }
+    }
+
+    fn has(&self, kind: ReferentKind, namespace: &str, name: &str) -> bool {
+        match kind {
+            ReferentKind::Volume => self.volumes.get(namespace, name).is_some(),
+            ReferentKind::Pool => self.pools.get(namespace, name).is_some(),
+            ReferentKind::CloudInit => self.cloud_inits.get(namespace, name).is_some(),
+            ReferentKind::Network => self.networks.get(namespace, name).is_some(),
+        }
+    }
+}
+
+fn chosen<K: Refers, R: Managed>(shelf: &Shelf<R>, object: &K, selector: &Selector, namespace: &str) -> Option<String> {
+    let all = shelf.store.state();
+    let others = all.iter().filter(|other| other.uid() != object.uid());
+    let candidates = others.map(|other| other.meta()).filter(|meta| meta.namespace.as_deref() == Some(namespace));
+    select::choose(selector, select::controller(object.meta()), candidates).map(str::to_owned)
+}
+
+/// Whether an open selector of an object matches this one.
+pub fn selects<K: Refers, R: Refers>(object: &K, other: &R) -> bool {
+    let (meta, own) = (other.meta(), object.meta().namespace.as_deref().unwrap_or_default());
+    object.wants().iter().any(|want| match want.by {
+        By::Name(_) => false,
+        By::Labels(selector) => {
+            R::AS_REFERENT == Some(want.kind)
+                && meta.namespace.as_deref() == Some(want.namespace(own))
+                && select::matches(selector, select::controller(object.meta()), meta)
+        }
+    })
+}
+
+impl Links {
+    /// Whether a field is set.
+    pub fn is_set(&self, path: &str) -> bool {
+        self.0.contains_key(path)
+    }
+
+    /// What a field leads to; none where it is not set or matches nothing.
+    pub fn referent(&self, path: &str) -> Option<Referent> {
+        self.0.get(path)?.referent()
+    }
+
+    /// Everything the object refers to.
+    pub fn referents(&self) -> impl Iterator<Item = Referent> {
+        self.0.values().filter_map(Link::referent)
+    }
+
+    /// Whether a field leads to this object, now or by what it chose earlier.
+    pub fn leads_to(&self, path: &str, referent: &Referent) -> bool {
+        let Some(link) = self.0.get(path) else { return false };
+        let is_it = |name: &Option<String>| name.as_ref() == Some(&referent.name);
+        link.kind == referent.kind && link.namespace == referent.namespace && (is_it(&link.name) || is_it(&link.before))
+    }
+
+    /// What selectors chose.
+    pub fn choices(&self) -> Choices {
+        let chosen = self.0.iter().filter(|(_, link)| link.selector.is_some());
+        chosen.filter_map(|(path, link)| Some((path.to_string(), link.name.clone()?))).collect()
+    }
+
+    /// The object that a field leads to, once it is ready. None where the field is not set, or may do without an object that is not there.
+    pub fn find<K: Managed>(&self, shelf: &Shelf<K>, asker: &Asker<'_>, path: &str) -> Result<Option<Arc<K>>, Lack> {
+        let Some(link) = self.0.get(path) else { return Ok(None) };
+        let found = match (link.referent(), &link.selector) {
+            (Some(referent), _) => ready(shelf, asker, &referent),
+            (None, selector) => Err(Lack::Absent(format!(
+                "no resources matched selector: {path} waits for a {} in namespace {} with {}",
+                link.kind.as_str(),
+                link.namespace,
+                selector.as_deref().unwrap_or_default()
+            ))),
+        };
+        match found {
+            Err(Lack::Absent(_)) if link.optional => Ok(None),
+            found => found.map(Some),
+        }
+    }
+}
+
+/// Why an object cannot be used that another one refers to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// It is not there, or has nothing to tell yet. A field that may do without it does.
+    Absent(String),
+    /// It is there, and is waited for.
+    Unfit(String),
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent(why) | Self::Unfit(why) => f.write_str(why),
+        }
+    }
+}
+
+impl Error for Lack {}
+
+/// Who asks for a referent.
+#[derive(Clone, Debug)]
+pub struct Asker<'a> {
+    /// The word for its kind in messages.
+    pub word: String,
+    /// The config of its host, which must be the referent's as well.
+    pub config: &'a ConfigId,
+    /// Whether it is on the host already. It is kept true there also while a referent waits to be deleted after it.
+    pub made: bool,
+}
+
+impl<'a> Asker<'a> {
+    /// An object on its host.
+    pub fn of<K: Managed>(object: &K, config: &'a ConfigId) -> Self {
+        Self { word: K::kind(&()).to_lowercase(), config, made: was_created(object) }
+    }
+}
+
+/// What crossplane-runtime says of a referent that has nothing to tell.
+pub const EMPTY: &str = "referenced field was empty (referenced resource may not yet be ready)";
+
+/// A referent that is there, on the same host, and Ready; else what is waited for.
+pub fn ready<K: Managed>(shelf: &Shelf<K>, asker: &Asker<'_>, referent: &Referent) -> Result<Arc<K>, Lack> {
+    let Asker { word, config, made } = asker;
+    let Referent { kind, namespace, name } = referent;
+    let kind = kind.as_str();
+    let Some(object) = shelf.get(namespace, name) else {
+        return Err(Lack::Absent(format!(
+            "cannot get referenced resource: waiting for {kind} {name}: there is none in namespace {namespace}"
+        )));
+    };
+    if let Some(host) = placed(&*object).filter(|host| host != *config) {
+        return Err(Lack::Unfit(format!(
+            "{} {name} uses providerConfig {}, but {word} uses providerConfig {}. Resources must use the same libvirt instance",
+            kind.to_lowercase(),
+            shown(&host, config),
+            shown(config, &host)
+        )));
+    }
+    let tells = object.observation().is_some_and(|seen| *seen != K::Observation::default());
+    if object.meta().deletion_timestamp.is_some() {
+        return if *made && tells {
+            Ok(object)
+        } else {
+            Err(Lack::Absent(format!("waiting for {kind} {name}: it is being deleted")))
+        };
+    }
+    if condition::is_true(object.conditions(), Type::Ready) {
+        return Ok(object);
+    }
+    // What has been there and is not Ready at the moment is not taken for absent: a guest would lose its disk.
+    let waiting = format!("waiting for {kind} {name}: it is not Ready");
+    Err(if tells { Lack::Unfit(waiting) } else { Lack::Absent(format!("{EMPTY}: {waiting}")) })
+}
+
+/// A config by its name, or by all that tells it apart where the names are the same.
+fn shown(config: &ConfigId, other: &ConfigId) -> String {
+    if config.name == other.name { config.to_string() } else { config.name.clone() }
+}

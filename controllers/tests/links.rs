@@ -1,0 +1,252 @@
+//! From fields to the objects they mean: what is chosen, what is waited for, and who uses what.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
+
+use std::sync::Arc;
+
+use apis::{
+    Domain, Managed, Volume,
+    managed::{
+        ConfigKind,
+        annotation::{CREATE_SUCCEEDED, PLACEMENT, REFERENCES},
+    },
+    placement::ConfigId,
+};
+use kube::runtime::{
+    reflector::{self, store::Writer},
+    watcher::Event,
+};
+use managed::queue::Queue;
+use provider_libvirt::{
+    cluster::{Cluster, Shelf},
+    index::{Index, ReferrerKind},
+    links::{Asker, Lack},
+    references::{POOL, Refers, disk_path},
+    users::Users,
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// A cluster as the watches would show it.
+struct World {
+    cluster: Cluster,
+    domains: Writer<Domain>,
+    volumes: Writer<Volume>,
+    pools: Writer<apis::Pool>,
+}
+
+fn shelf<K: Managed>() -> (Shelf<K>, Writer<K>) {
+    let (store, writer) = reflector::store();
+    (Shelf { store, queue: Arc::new(Queue::new()), listed: Arc::default(), forget: Arc::default() }, writer)
+}
+
+fn object<K: DeserializeOwned>(kind: &str, name: &str, metadata: &Value, parameters: &Value, ready: bool) -> K {
+    let mut metadata = metadata.clone();
+    metadata["name"] = name.into();
+    metadata["uid"] = format!("{kind}-{name}").into();
+    if metadata["namespace"].is_null() {
+        metadata["namespace"] = "n".into();
+    }
+    let condition = json!({"type": "Ready", "status": if ready { "True" } else { "False" }, "reason": "Available",
+        "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    serde_json::from_value(json!({
+        "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": kind, "metadata": metadata,
+        "spec": {"forProvider": parameters}, "status": {"conditions": [condition]},
+    }))
+    .unwrap()
+}
+
+fn metadata(namespace: &str, labels: &Value, annotations: &Value) -> Value {
+    json!({"namespace": namespace, "labels": labels, "annotations": annotations})
+}
+
+impl World {
+    fn new() -> Self {
+        let (domains, volumes, pools) = (shelf(), shelf(), shelf());
+        let cluster = Cluster {
+            domains: domains.0,
+            volumes: volumes.0,
+            pools: pools.0,
+            cloud_inits: shelf().0,
+            networks: shelf().0,
+            configs: reflector::store().0,
+            cluster_configs: reflector::store().0,
+            users: Arc::new(Users::default()),
+            index: Index::default(),
+        };
+        let world = Self { cluster, domains: domains.1, volumes: volumes.1, pools: pools.1 };
+        world.with_volumes_and_pools()
+    }
+
+    /// Two of a kind with the same label, and one in another namespace; `gone` was there once.
+    fn with_volumes_and_pools(mut self) -> Self {
+        let web = json!({"app": "web"});
+        for (namespace, name) in [("n", "a"), ("n", "b"), ("other", "c")] {
+            let metadata = metadata(namespace, &web, &json!({}));
+            self.volume(&object("Volume", name, &metadata, &json!({}), true));
+            let pool = object("Pool", name, &metadata, &json!({}), true);
+            self.pools.apply_watcher_event(&Event::Apply(pool));
+        }
+        self.volume(&object("Volume", "plain", &json!({}), &json!({}), true));
+        self
+    }
+
+    fn volume(&mut self, volume: &Volume) {
+        self.volumes.apply_watcher_event(&Event::Apply(volume.clone()));
+        self.cluster.index.put(volume);
+    }
+
+    fn domain(&mut self, domain: &Domain) {
+        self.domains.apply_watcher_event(&Event::Apply(domain.clone()));
+        self.cluster.index.put(domain);
+    }
+}
+
+fn config(name: &str) -> ConfigId {
+    ConfigId { kind: ConfigKind::ClusterProviderConfig, namespace: String::new(), name: name.to_owned() }
+}
+
+/// A Domain whose one disk is chosen by this selector.
+fn guest(name: &str, annotations: &Value, selector: &Value) -> Domain {
+    let parameters = json!({"disks": [{"name": "root", "volumeSelector": selector}]});
+    object("Domain", name, &metadata("n", &json!({}), annotations), &parameters, false)
+}
+
+#[test]
+fn a_selector_chooses_when_its_policy_says() {
+    let world = World::new();
+    let chose = |name: &str| json!({REFERENCES: json!({disk_path("root"): name, POOL: name}).to_string()});
+    let made = |name: &str| json!({REFERENCES: chose(name)[REFERENCES], CREATE_SUCCEEDED: "2026-01-01T00:00:00Z"});
+    let web = |resolve: &str| json!({"matchLabels": {"app": "web"}, "policy": {"resolve": resolve}});
+    let (once, always) = (web("IfNotPresent"), web("Always"));
+    let table = [
+        ("the first by name", json!({}), &once, "a", "a"),
+        ("a choice stays", chose("b"), &once, "b", "b"),
+        ("one that is gone does not", chose("gone"), &once, "a", "a"),
+        ("one is chosen anew", chose("b"), &always, "a", "a"),
+        ("where data lies is chosen for good", made("b"), &always, "a", "b"),
+        ("also when it is gone", made("gone"), &once, "a", "gone"),
+        ("what is no choice of ours counts as none", json!({REFERENCES: "[]"}), &once, "a", "a"),
+    ];
+    for (what, annotations, selector, of_a_disk, of_a_pool) in table {
+        let domain = guest("d", &annotations, selector);
+        let path = disk_path("root");
+        let chosen = world.cluster.links(&domain).choices().remove(&path);
+        assert_eq!(chosen.as_deref(), Some(of_a_disk), "a disk: {what}");
+        let metadata = metadata("n", &json!({}), &annotations);
+        let volume: Volume = object("Volume", "v", &metadata, &json!({"poolSelector": selector}), false);
+        let chosen = world.cluster.links(&volume).choices().remove(POOL);
+        assert_eq!(chosen.as_deref(), Some(of_a_pool), "a pool: {what}");
+    }
+}
+
+#[test]
+fn a_selector_looks_into_its_namespace_and_never_at_the_object_itself() {
+    let mut world = World::new();
+    let elsewhere = json!({"matchLabels": {"app": "web"}, "namespace": "other"});
+    let referent = world.cluster.links(&guest("d", &json!({}), &elsewhere)).referent(&disk_path("root")).unwrap();
+    assert_eq!((referent.namespace.as_str(), referent.name.as_str()), ("other", "c"));
+    let labels = json!({"base": "yes"});
+    let parameters = json!({"backingStore": {"volumeSelector": {"matchLabels": labels}}});
+    let volume: Volume = object("Volume", "v", &metadata("n", &labels, &json!({})), &parameters, false);
+    world.volume(&volume);
+    assert_eq!(world.cluster.links(&volume).referents().next(), None);
+}
+
+/// What comes of a Domain's disk that names its Volume so.
+fn found(world: &World, disk: &Value, made: bool) -> Result<Option<String>, Lack> {
+    let mut disk = disk.clone();
+    disk["name"] = "root".into();
+    let annotations = if made { json!({CREATE_SUCCEEDED: "2026-01-01T00:00:00Z"}) } else { json!({}) };
+    let metadata = metadata("n", &json!({}), &annotations);
+    let domain: Domain = object("Domain", "d", &metadata, &json!({"disks": [disk]}), false);
+    let config = config("one");
+    let asker = Asker::of(&domain, &config);
+    let found = world.cluster.links(&domain).find(&world.cluster.volumes, &asker, &disk_path("root"))?;
+    Ok(found.map(|volume| volume.full_name()))
+}
+
+#[test]
+fn what_is_not_there_is_waited_for_in_the_words_of_the_contract_unless_it_is_optional() {
+    let mut world = World::new();
+    let volume = |name: &str, seen: &Value, metadata: Value| -> Volume {
+        let mut volume: Volume = object("Volume", name, &metadata, &json!({}), false);
+        volume.status.as_mut().unwrap().at_provider = serde_json::from_value(seen.clone()).unwrap();
+        volume
+    };
+    let (path, leaving) = (json!({"path": "/p"}), json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}));
+    world.volume(&volume("blank", &json!({}), json!({})));
+    world.volume(&volume("paused", &path, json!({})));
+    world.volume(&volume("leaving", &path, leaving));
+    world.volume(&volume("away", &path, json!({"annotations": {PLACEMENT: "ClusterProviderConfig/two"}})));
+    let absent = |why: &str| Err(Lack::Absent(why.to_owned()));
+    let unfit = |why: &str| Err(Lack::Unfit(why.to_owned()));
+    let named = |name: &str| json!({"volumeRef": {"name": name}});
+    let empty = "referenced field was empty (referenced resource may not yet be ready): waiting for Volume blank: it is not Ready";
+    let missing = "cannot get referenced resource: waiting for Volume gone: there is none in namespace n";
+    let none =
+        "no resources matched selector: disks[root].volume waits for a Volume in namespace n with the labels app=db";
+    let away = "volume away uses providerConfig two, but domain uses providerConfig one. Resources must use the same libvirt instance";
+    let table = [
+        (named("a"), false, Ok(Some("n/a".to_owned())), false),
+        (json!({"volumeRef": {"name": "c", "namespace": "other"}}), false, Ok(Some("other/c".to_owned())), false),
+        (named("gone"), true, absent(missing), true),
+        (named("blank"), true, absent(empty), true),
+        (named("paused"), true, unfit("waiting for Volume paused: it is not Ready"), false),
+        (named("leaving"), false, absent("waiting for Volume leaving: it is being deleted"), true),
+        (named("leaving"), true, Ok(Some("n/leaving".to_owned())), false),
+        (named("away"), true, unfit(away), false),
+        (json!({"volumeSelector": {"matchLabels": {"app": "db"}}}), true, absent(none), true),
+        (json!({"device": "Cdrom"}), true, Ok(None), false),
+    ];
+    for (mut disk, made, expected, may_be_left_out) in table {
+        assert_eq!(found(&world, &disk, made), expected, "{disk}");
+        for field in ["volumeRef", "volumeSelector"] {
+            if let Some(field) = disk.get_mut(field) {
+                field["policy"] = json!({"resolution": "Optional"});
+            }
+        }
+        let expected = if may_be_left_out { Ok(None) } else { expected };
+        assert_eq!(found(&world, &disk, made), expected, "{disk}");
+    }
+}
+
+#[test]
+fn whose_choice_is_not_settled_may_be_about_to_use_what_it_matches() {
+    let mut world = World::new();
+    let web = json!({"matchLabels": {"app": "web"}});
+    let chose = json!({REFERENCES: json!({disk_path("root"): "b"}).to_string()});
+    world.domain(&guest("new", &json!({}), &web));
+    world.domain(&guest("settled", &chose, &web));
+    world.domain(&guest("elsewhere", &json!({}), &json!({"matchLabels": {"app": "db"}})));
+    let users = |name: &str| -> Vec<String> {
+        let volume = world.cluster.volumes.get("n", name).unwrap();
+        let users = world.cluster.users_of(&*volume, ReferrerKind::Domain);
+        users.iter().map(|user| user.name.clone()).collect()
+    };
+    assert_eq!(
+        (users("a"), users("b"), users("plain")),
+        (vec!["new".to_owned()], vec!["new".to_owned(), "settled".to_owned()], vec![])
+    );
+    let in_use = |name: &str| world.cluster.in_use("the volume", &*world.cluster.volumes.get("n", name).unwrap());
+    assert_eq!(in_use("a"), None);
+    assert_eq!(in_use("b").unwrap().message, "the volume is used by Domain n/settled; it is deleted after it");
+}
+
+#[test]
+fn an_object_follows_the_hosts_of_its_referents_that_it_may_use() {
+    let mut world = World::new();
+    let on = |kind: &str| json!({PLACEMENT: format!("{kind}/x")});
+    world.volume(&object("Volume", "own", &metadata("n", &json!({}), &on("ProviderConfig")), &json!({}), true));
+    world.volume(&object("Volume", "theirs", &metadata("m", &json!({}), &on("ProviderConfig")), &json!({}), true));
+    world.volume(&object("Volume", "all", &metadata("m", &json!({}), &on("ClusterProviderConfig")), &json!({}), true));
+    let hosts = |reference: Value| -> Vec<String> {
+        let parameters = json!({"disks": [{"name": "root", "volumeRef": reference}]});
+        let domain: Domain = object("Domain", "d", &json!({}), &parameters, false);
+        assert_eq!(domain.said().referents.len(), 1);
+        world.cluster.hosts_of_referents(&domain).iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(hosts(json!({"name": "own"})), ["ProviderConfig n/x"]);
+    assert_eq!(hosts(json!({"name": "theirs", "namespace": "m"})), [""; 0]);
+    assert_eq!(hosts(json!({"name": "all", "namespace": "m"})), ["ClusterProviderConfig x"]);
+}
