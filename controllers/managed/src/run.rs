@@ -30,6 +30,7 @@ use crate::{
     external::External,
     intent::poll_interval,
     lease::Term,
+    plan::Verdict,
     queue::{Queue, Taken, Urgency},
     rate::Bucket,
     reconcile::{Outcome, Reconciler, Requeue},
@@ -73,6 +74,8 @@ pub struct Passed {
     pub first: bool,
     /// Whether it failed.
     pub failed: bool,
+    /// What it found.
+    pub verdict: Verdict,
     /// When the object is due again.
     pub requeue: Requeue,
 }
@@ -160,8 +163,9 @@ impl<E: External> Runner<E> {
         let Some(object) = self.latest(key) else { return };
         let begun = Instant::now();
         let first = object.conditions().iter().all(|condition| condition.type_ != Type::Synced.as_str());
-        let Outcome { object, requeue, failed } = self.reconciler.reconcile(object).await;
-        self.observer.passed(&object, &Passed { waited, took: begun.elapsed(), first, failed, requeue });
+        let Outcome { object, requeue, failed, verdict } = self.reconciler.reconcile(object).await;
+        let pass = Passed { waited, took: begun.elapsed(), first, failed, verdict, requeue };
+        self.observer.passed(&object, &pass);
         let poll = poll_interval(&object, self.pace.poll).max(self.pace.least_poll);
         let delay = match requeue {
             Requeue::Never => None,
