@@ -84,3 +84,37 @@ pub(crate) fn own_poll<K: Managed>(object: &K) -> Option<Duration> {
     let own = object.annotation(annotation::POLL_INTERVAL).and_then(parse_span).filter(|span| !span.is_zero());
     own.map(|span| span.max(Duration::from_secs(1)))
 }
+
+#[cfg(test)]
+mod tests {
+    use apis::Pool;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_object_is_polled_as_its_annotation_says_if_that_is_a_duration_and_a_second_at_least() {
+        let interval = |text: &str| {
+            let pool: Pool = serde_json::from_value(json!({
+                "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Pool",
+                "metadata": {"name": "p", "annotations": {"crossplane.io/poll-interval": text}},
+                "spec": {"forProvider": {"target": {"path": "/p"}}},
+            }))
+            .unwrap();
+            poll_interval(&pool, Duration::from_mins(1)).as_millis()
+        };
+        for (text, milliseconds) in [
+            ("1h30m", 5_400_000),
+            ("90s", 90_000),
+            ("1500ms", 1500),
+            ("10ms", 1000),
+            ("0", 60_000),
+            ("0s", 60_000),
+            ("-5s", 60_000),
+            ("often", 60_000),
+            ("", 60_000),
+        ] {
+            assert_eq!(interval(text), milliseconds, "{text}");
+        }
+    }
+}

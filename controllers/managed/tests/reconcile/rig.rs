@@ -84,6 +84,11 @@ impl Rig {
         rig
     }
 
+    /// The reconciler alone.
+    pub(crate) fn into_reconciler(self) -> Reconciler<Fake> {
+        self.reconciler
+    }
+
     /// The same with a reconciler that does not honour management policies.
     pub(crate) fn without_policies(mut self) -> Self {
         self.reconciler.policies = Feature::Off;
