@@ -37,6 +37,9 @@ pub struct Args {
     /// Of several providers on one cluster, let one work: the holder of the Lease crossplane-leader-election-provider-libvirt. The others wait, and take over when it ends
     #[arg(short, long, env = "LEADER_ELECTION", default_value = "true", value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     pub leader_election: bool,
+    /// Honour spec.managementPolicies. If false, everything is done with every object, an object that says anything but the default is refused, and an empty list does not pause
+    #[arg(long, env = "ENABLE_MANAGEMENT_POLICIES", default_value = "true", value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub enable_management_policies: bool,
     /// How long others wait after the leader's last renewal
     #[arg(long, env = "LEADER_ELECTION_LEASE_DURATION", default_value = "60s", value_parser = span, hide = true)]
     pub leader_election_lease_duration: Duration,
@@ -68,9 +71,6 @@ pub struct Args {
 /// What runtime configs that several providers share give to all of them. Refusing it would keep this one from starting.
 #[derive(Clone, Debug, clap::Args)]
 struct Unused {
-    /// Management policies are always honoured
-    #[arg(long, env = "ENABLE_MANAGEMENT_POLICIES", value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set, hide = true)]
-    enable_management_policies: Option<bool>,
     /// Change logs are not written
     #[arg(long, env = "ENABLE_CHANGE_LOGS", value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set, hide = true)]
     enable_changelogs: Option<bool>,
@@ -114,13 +114,8 @@ impl Args {
 
     /// What was given and has no effect, each with why.
     pub fn without_effect(&self) -> Vec<&'static str> {
-        let Unused { enable_management_policies, enable_changelogs, changelogs_socket_path, enable_secret_cache } =
-            &self.unused;
+        let Unused { enable_changelogs, changelogs_socket_path, enable_secret_cache } = &self.unused;
         let all = [
-            (
-                enable_management_policies.is_some(),
-                "--enable-management-policies has no effect: management policies are always honoured",
-            ),
             (enable_changelogs.is_some(), "--enable-changelogs has no effect: change logs are not written"),
             (changelogs_socket_path.is_some(), "--changelogs-socket-path has no effect: change logs are not written"),
             (

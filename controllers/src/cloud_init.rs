@@ -13,6 +13,7 @@ use apis::{
     quantity::Quantity,
     reference::KeyReference,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use libvirt::{
     Connection, UploadRequest,

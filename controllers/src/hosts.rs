@@ -16,7 +16,7 @@ use apis::{
 use libvirt::{
     Connection, Endpoint, Error, Facts, Host, Hosts, Key, LaneKind, Mirror, Settings, Upload, UploadRequest,
 };
-use managed::external::{Connect, Effect, Retry};
+use managed::external::{Connect, Effect, NoConfig, Retry};
 
 use crate::{cluster::Cluster, credentials::ConfigSecrets};
 
@@ -59,10 +59,7 @@ impl Connector {
 
     /// The key and endpoint of a config.
     pub fn endpoint(&self, config: &ConfigId) -> anyhow::Result<(Key, Endpoint, Settings)> {
-        let spec = self
-            .cluster
-            .host_spec(config)
-            .with_context(|| format!("cannot get ProviderConfig: there is no {config}"))?;
+        let spec = self.cluster.host_spec(config).ok_or_else(|| NoConfig(config.clone()))?;
         let endpoint = self.secrets.endpoint(config, &spec)?;
         let settings = settings(&spec, self.poll)?;
         // Whatever the connection depends on is in the key: an edited config is another host.
@@ -140,6 +137,10 @@ impl Connect for Connector {
         let site = Site { host, facts };
         site.synced().await.with_context(|| config.to_string())?;
         Ok(Arc::new(site))
+    }
+
+    fn renew<K: Managed>(&self, host: &Site, object: &K) {
+        host.mirror().refresh_of(&owner(object));
     }
 
     fn retry(&self, error: &anyhow::Error) -> Retry {

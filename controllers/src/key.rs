@@ -2,7 +2,8 @@
 
 use anyhow::Context;
 use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use kube::{Api, Client, api::PostParams};
+use kube::{Api, Client};
+use managed::publish::post_by_us;
 use rustls::crypto::SecureRandom;
 
 use crate::ownership::Key;
@@ -15,7 +16,7 @@ pub async fn load(client: &Client, namespace: &str) -> anyhow::Result<Key> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let secret = match api.get_opt(NAME).await.context("read Secret provider-libvirt-ownership")? {
         Some(secret) => secret,
-        None => match api.create(&PostParams::default(), &fresh()?).await {
+        None => match api.create(&post_by_us(), &fresh()?).await {
             Err(kube::Error::Api(status)) if status.is_already_exists() => api.get(NAME).await?,
             created => created.context("create Secret provider-libvirt-ownership")?,
         },

@@ -18,14 +18,17 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{Patch, PatchParams},
+    api::Patch,
     runtime::{
         WatchStreamExt,
         watcher::{self, Event},
     },
 };
 use libvirt::{Facts, HostState, Key, Kind};
-use managed::events::{Recorder, Severity};
+use managed::{
+    events::{Recorder, Severity},
+    publish::patch_by_us,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use tokio::{
@@ -227,7 +230,7 @@ impl Configs {
             let mut wished: Vec<String> = finalizers.into_iter().filter(|finalizer| finalizer != FINALIZER).collect();
             wished.extend((!deleting).then(|| FINALIZER.to_owned()));
             let patch = json!({ "metadata": { "resourceVersion": config.resource_version(), "finalizers": wished } });
-            return match api.patch(&id.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+            return match api.patch(&id.name, &patch_by_us(), &Patch::Merge(&patch)).await {
                 // Somebody wrote first; the watch brings us back.
                 Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Ok(REGULARLY),
                 written => Ok(written.map(|_| REGULARLY)?),
@@ -238,7 +241,7 @@ impl Configs {
         if wished != old {
             let patch =
                 json!({ "status": { "users": wished.users, "host": wished.host, "conditions": wished.conditions } });
-            api.patch_status(&id.name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+            api.patch_status(&id.name, &patch_by_us(), &Patch::Merge(&patch)).await?;
         }
         if deleting && users > 0 {
             let [own, cluster] = &self.events;

@@ -18,6 +18,7 @@ use managed::{
     backoff::Backoff,
     events::Recorder,
     external::External,
+    intent::Feature,
     lease::{Lost, Term},
     queue::Queue,
     rate::Bucket,
@@ -86,7 +87,8 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
 
     let rate = Arc::new(Bucket::new(args.max_reconcile_rate.into()));
     let term = leadership.term();
-    let kinds = Kinds { client, cluster, connector, metrics, namespace, args, rate, term };
+    let imports = imports(&args, &cluster, &term);
+    let kinds = Kinds { client, cluster, connector, metrics, namespace, args, rate, term, imports };
     let mut stop = pin!(terminated());
     let result = match follow(&mut leadership, changed, &mut background, stop.as_mut()).await {
         Ok(Some(changed)) => {
@@ -136,7 +138,7 @@ async fn lead(
     background: &mut Background,
     mut stop: Pin<&mut impl Future<Output = ()>>,
 ) -> anyhow::Result<()> {
-    let (cluster, rate) = (kinds.cluster.clone(), kinds.rate.clone());
+    let (cluster, rate, imports) = (kinds.cluster.clone(), kinds.rate.clone(), kinds.imports.clone());
     let workers = tokio::select! {
         workers = kinds.start(configs) => workers?,
         () = stop.as_mut() => return Ok(()),
@@ -155,6 +157,8 @@ async fn lead(
     for worker in workers {
         worker.await.context("a kind's workers panicked")?;
     }
+    // The lease is handed over after this.
+    imports.end().await;
     result
 }
 
@@ -175,6 +179,12 @@ async fn terminated() {
         }
         Err(_) => drop(interrupt.await),
     }
+}
+
+fn imports(args: &Args, cluster: &Arc<Cluster>, term: &Arc<Term>) -> Arc<Imports> {
+    let waker = cluster.clone();
+    let limits = fetch::Limits { stall: args.image_stall_timeout, ..fetch::Limits::default() };
+    Arc::new(Imports::new(limits, term.clone(), move |owner| waker.wake_owner(owner)))
 }
 
 /// Hands the wake-ups of all hosts to the queues of the kinds.
@@ -283,12 +293,13 @@ struct Kinds {
     args: Args,
     rate: Arc<Bucket>,
     term: Arc<Term>,
+    imports: Arc<Imports>,
 }
 
 impl Kinds {
     /// Starts all kinds, once everything has been listed: an object must not be placed while configs are still unknown.
     async fn start(self, configs: &Configs) -> anyhow::Result<Vec<JoinHandle<()>>> {
-        let Self { client, cluster, connector, args, namespace, .. } = &self;
+        let Self { client, cluster, connector, namespace, .. } = &self;
         let key = key::load(client, namespace)
             .await
             .with_context(|| format!("load the key of ownership records from namespace {namespace}"))?;
@@ -298,11 +309,8 @@ impl Kinds {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let usages = Arc::new(Usages::new(client.clone(), cluster.users.clone()));
-        let waker = cluster.clone();
-        let limits = fetch::Limits { stall: args.image_stall_timeout, ..fetch::Limits::default() };
-        let imports = Arc::new(Imports::new(limits, move |owner| waker.wake_owner(owner)));
         let domains = Domains::new(cluster.clone(), connector.clone());
-        let volumes = Volumes::new(cluster.clone(), connector.clone(), key.clone(), imports);
+        let volumes = Volumes::new(cluster.clone(), connector.clone(), key.clone(), self.imports.clone());
         let pools = Pools::new(cluster.clone(), connector.clone());
         let cloud_inits = CloudInits::new(cluster.clone(), connector.clone(), client.clone(), key);
         let networks = Networks::new(cluster.clone(), connector.clone());
@@ -329,6 +337,7 @@ impl Kinds {
             secrets: Secrets::new(self.client.clone()),
             backoff: Backoff::new(),
             creation_grace: CREATION_GRACE,
+            policies: if self.args.enable_management_policies { Feature::On } else { Feature::Off },
         });
         let forgetful = reconciler.clone();
         // Nobody else sets it: each kind is started once.

@@ -21,7 +21,7 @@ fn refusal(words: &[&str]) -> String {
 type Show = fn(&Args) -> String;
 
 /// Flag, variable, what it is when nobody says anything, another value, what it comes to.
-const FLAGS: [(&str, &str, &str, &str, Show); 17] = [
+const FLAGS: [(&str, &str, &str, &str, Show); 18] = [
     ("debug", "DEBUG", "false", "true", |args| args.debug.to_string()),
     ("poll", "POLL", "60s", "90s", |args| format!("{:?}", args.poll)),
     ("min-poll-interval", "MIN_POLL_INTERVAL", "1s", "20s", |args| format!("{:?}", args.min_poll_interval)),
@@ -30,6 +30,9 @@ const FLAGS: [(&str, &str, &str, &str, Show); 17] = [
     ("sync", "SYNC", "3600s", "120s", |args| format!("{:?}", args.sync)),
     ("max-reconcile-rate", "MAX_RECONCILE_RATE", "100", "7", |args| args.max_reconcile_rate.to_string()),
     ("leader-election", "LEADER_ELECTION", "true", "false", |args| args.leader_election.to_string()),
+    ("enable-management-policies", "ENABLE_MANAGEMENT_POLICIES", "true", "false", |args| {
+        args.enable_management_policies.to_string()
+    }),
     ("leader-election-lease-duration", "LEADER_ELECTION_LEASE_DURATION", "60s", "90s", |args| {
         format!("{:?}", args.timing().lease)
     }),
@@ -61,7 +64,7 @@ const FLAGS: [(&str, &str, &str, &str, Show); 17] = [
 const BOOLEANS: [(&str, &str, Show); 5] = [
     ("debug", "DEBUG", |args| args.debug.to_string()),
     ("leader-election", "LEADER_ELECTION", |args| args.leader_election.to_string()),
-    ("enable-management-policies", "ENABLE_MANAGEMENT_POLICIES", |args| unused(args, "management policies")),
+    ("enable-management-policies", "ENABLE_MANAGEMENT_POLICIES", |args| args.enable_management_policies.to_string()),
     ("enable-changelogs", "ENABLE_CHANGE_LOGS", |args| unused(args, "change logs")),
     ("enable-secret-cache", "ENABLE_SECRET_CACHE", |args| unused(args, "Secrets")),
 ];
@@ -82,7 +85,7 @@ fn every_flag_has_its_default_and_is_read_in_every_form() {
             assert_eq!(show(&read(&[], &[(name, value)]).unwrap()), value, "{name}={value}");
             assert_eq!(show(&read(&[], &[(name, "")]).unwrap()), default, "{name} is empty");
         }
-        if !["debug", "leader-election"].contains(&flag) {
+        if !["debug", "leader-election", "enable-management-policies"].contains(&flag) {
             let apart = [format!("--{flag}"), value.to_owned()];
             assert_eq!(show(&read(&[&apart[0], &apart[1]], &[]).unwrap()), value, "{apart:?}");
         }
@@ -129,16 +132,10 @@ fn the_command_line_counts_before_the_environment_and_the_own_variable_before_th
 #[test]
 fn what_has_no_effect_is_taken_and_said() {
     assert_eq!(read(&[], &[]).unwrap().without_effect(), Vec::<&str>::new());
-    let shared = [
-        "--enable-management-policies",
-        "--no-enable-changelogs",
-        "--changelogs-socket-path=/a",
-        "--enable-secret-cache=false",
-    ];
+    let shared = ["--no-enable-changelogs", "--changelogs-socket-path=/a", "--enable-secret-cache=false"];
     assert_eq!(
         read(&shared, &[]).unwrap().without_effect(),
         [
-            "--enable-management-policies has no effect: management policies are always honoured",
             "--enable-changelogs has no effect: change logs are not written",
             "--changelogs-socket-path has no effect: change logs are not written",
             "--enable-secret-cache has no effect: Secrets are read by name and never kept",
@@ -182,5 +179,5 @@ fn the_help_names_every_flag_that_has_an_effect_with_its_variable() {
         );
         assert_eq!(help.contains(&format!("[env: {variable}]")), !hidden, "{variable}: {help}");
     }
-    assert!(!help.contains("enable-"), "{help}");
+    assert!(!help.contains("changelogs") && !help.contains("secret-cache"), "{help}");
 }

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
-use tests::{PATIENCE, Provider, Scenario, Stage, eventually, manifest, signal};
+use tests::{Manners, PATIENCE, Provider, Scenario, Stage, eventually, manifest, run, signal};
 
 const LEASE: &str = "crossplane-leader-election-provider-libvirt";
 const ARGS: [&str; 1] = ["--poll=2s"];
@@ -117,6 +117,62 @@ fn a_leader_that_was_stopped_past_its_lease_does_nothing_when_it_goes_on() -> Re
     await_repair(&scenario, "p0").with_context(|| second.log())?;
     assert_eq!(stage.host().everything()?.len(), 5);
     Ok(())
+}
+
+#[test]
+fn an_image_on_its_way_is_given_up_before_the_lease_is_handed_over() -> Result<()> {
+    let stage = Stage::start("handed", &ARGS)?;
+    let scenario = stage.scenario("handed")?;
+    await_leading(|| stage.metrics()).with_context(|| stage.log())?;
+    let sum = begin_import(&scenario)?;
+    let second = start(&stage)?;
+    let first = stage.end_provider()?;
+    assert_eq!(first.term()?.code(), Some(0));
+    assert_eq!(scenario.host().volumes(scenario.name())?, Vec::<String>::new(), "a part of the image is left");
+    check_imported(&scenario, &second, &sum)
+}
+
+#[test]
+fn a_leader_that_was_stopped_past_its_lease_writes_no_more_of_an_image() -> Result<()> {
+    let stage = Stage::start("dreams", &ARGS)?;
+    let scenario = stage.scenario("dreams")?;
+    await_leading(|| stage.metrics()).with_context(|| stage.log())?;
+    let sum = begin_import(&scenario)?;
+    let second = start(&stage)?;
+    let mut first = stage.end_provider()?;
+    signal(first.pid(), Signal::STOP)?;
+    await_leading(|| second.metrics()).with_context(|| second.log())?;
+    let before = scenario.host().volumes(scenario.name())?;
+    signal(first.pid(), Signal::CONT)?;
+    assert_eq!(first.await_end(PATIENCE)?.code(), Some(1));
+    assert_eq!(before, ["image"]);
+    check_imported(&scenario, &second, &sum)
+}
+
+/// Starts a slow import and waits until a part of it is on the host; answers the checksum.
+fn begin_import(scenario: &Scenario<'_>) -> Result<String> {
+    let file = scenario.host().path("image");
+    std::fs::write(&file, (0..4_u32 << 20).map(|at| u8::try_from(at % 251).unwrap()).collect::<Vec<_>>())?;
+    let source = scenario.stage().image(&file, Manners::Slow(700_000))?;
+    scenario.apply(&(scenario.pool() + &scenario.volume("image", &format!("format: Raw, {source}"))))?;
+    eventually(PATIENCE, || {
+        ensure!(scenario.host().volumes(scenario.name())? == ["image"], "no part of the image is there");
+        Ok(())
+    })?;
+    sha256(&file.display().to_string())
+}
+
+/// Waits until the image is whole, made by this provider.
+fn check_imported(scenario: &Scenario<'_>, provider: &Provider, sum: &str) -> Result<()> {
+    scenario.await_all_ready(2 * PATIENCE).with_context(|| provider.log())?;
+    assert_eq!(sha256(&format!("{}/image", scenario.folder()))?, sum);
+    assert_eq!(scenario.stage().images().requests("image"), 2);
+    Ok(())
+}
+
+fn sha256(file: &str) -> Result<String> {
+    let sum = run("sha256sum", &[file])?;
+    Ok(sum.split(' ').next().context("read the checksum")?.to_owned())
 }
 
 #[test]

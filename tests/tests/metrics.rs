@@ -71,6 +71,8 @@ fn the_life_of_an_object_is_counted_under_the_names_that_dashboards_know() -> Re
         "no request is counted"
     );
 
+    check_drift(&scenario)?;
+
     // What fails is an error and is tried again.
     scenario.apply(&manifest("Network", "bad", "mode: Nat, ips: [{cidr: 10.11.12.1/99}]"))?;
     eventually(PATIENCE, || {
@@ -82,6 +84,30 @@ fn the_life_of_an_object_is_counted_under_the_names_that_dashboards_know() -> Re
     })?;
 
     check_forgotten(&scenario)
+}
+
+/// What its user changes is no drift; what the host changed is one when it is mended.
+fn check_drift(scenario: &Scenario<'_>) -> Result<()> {
+    let drifts = || Ok::<_, anyhow::Error>(figure(&scenario.stage().metrics()?, &managed("drift_seconds_count")));
+    let autostart = |wanted: &str| {
+        scenario.await_host(wanted, |scenario| {
+            let info = scenario.host().virsh(&["net-info", "figures"])?;
+            Ok(info.lines().find_map(|line| line.strip_prefix("Autostart:")).unwrap_or_default().to_owned())
+        })
+    };
+    scenario.change("network", "figures", &serde_json::json!({"autostart": true}))?;
+    autostart("yes")?;
+    scenario.await_condition("network/figures", "UpToDate", ("True", "ObserveMatched", ""))?;
+    assert_eq!(drifts()?, 0.0);
+    scenario.host().virsh(&["net-autostart", "figures", "--disable"])?;
+    autostart("yes")?;
+    eventually(PATIENCE, || {
+        ensure!(drifts()? == 1.0, "no drift is counted");
+        Ok(())
+    })?;
+    let sum = figure(&scenario.stage().metrics()?, &managed("drift_seconds_sum"));
+    assert!(sum > 0.0 && sum < PATIENCE.as_secs_f64(), "{sum}");
+    Ok(())
 }
 
 /// Nothing is kept of what is gone.

@@ -88,6 +88,14 @@ impl Mirror {
         self.tell(Note::Refresh(claim));
     }
 
+    /// The same for everything that an owner has claimed.
+    pub fn refresh_of(&self, owner: &str) {
+        let claims = lock(&self.tables).claims.of_owner(owner);
+        for claim in claims {
+            self.refresh(claim);
+        }
+    }
+
     /// Whether everything has been read once over the present connection. Until then "not there" means "not known".
     pub fn synced(&self) -> bool {
         lock(&self.tables).synced

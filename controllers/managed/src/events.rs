@@ -1,10 +1,10 @@
 //! Events on objects, as core/v1: Crossplane grants its providers no rights on `events.k8s.io`, which kube's own recorder writes.
 
+mod correlation;
+
 use std::{
-    collections::{BTreeMap, HashMap},
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Mutex,
-    time::{Duration, Instant},
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use apis::Managed;
@@ -13,16 +13,19 @@ use k8s_openapi::{
     api::core::v1::{Event, EventSource, ObjectReference},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
-use kube::{
-    Api, Client, Resource,
-    api::{Patch, PatchParams, PostParams},
-};
+use kube::{Api, Client, Resource, api::Patch};
 use serde_json::json;
+use tokio::time::Instant;
 
-/// How long an event that repeats is counted up instead of written anew.
-const AGGREGATE: Duration = Duration::from_mins(10);
-/// At most one write of the same event in this time: an object that fails every second must not fill etcd.
-const QUIET: Duration = Duration::from_secs(30);
+use crate::publish::{patch_by_us, post_by_us};
+use correlation::{Correlation, Said, Writing};
+
+/// How many characters of a message are told.
+const LONGEST: usize = 1024;
+/// What the message of an event begins with that stands for many.
+const COMBINED: &str = "(combined from similar events): ";
+/// The longest name of an object in Kubernetes.
+const LONGEST_NAME: usize = 253;
 
 /// Normal or Warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,34 +36,23 @@ pub enum Severity {
     Warning,
 }
 
-/// Writes events of one controller.
+/// Writes events of one controller, as few as client-go would.
 pub struct Recorder {
     client: Client,
     component: String,
-    recent: Mutex<HashMap<Key, Recent>>,
-}
-
-/// The object's UID, and a digest of what was said: there may be one of each object at a time, so they are kept small.
-type Key = (Box<str>, u64);
-
-struct Recent {
-    /// The end of the event's name; the UID is the begin.
-    serial: i128,
-    count: i32,
-    first: Instant,
-    written: Instant,
+    lately: Mutex<Correlation>,
 }
 
 impl Recorder {
     /// A recorder that signs as `component`.
     pub fn new(client: Client, component: String) -> Self {
-        Self { client, component, recent: Mutex::new(HashMap::new()) }
+        Self { client, component, lately: Mutex::default() }
     }
 
     /// Writes an event on the object, or counts up the one that said the same. An event that cannot be written is logged and forgotten.
     pub async fn record<K: Managed>(&self, object: &K, severity: Severity, reason: &'static str, message: &str) {
         let annotations = [("external-name".to_owned(), object.external_name().to_owned())].into();
-        self.write(&reference(object), Some(annotations), severity, (reason, message)).await;
+        self.write(&reference(object), Some(annotations), Said { severity, reason, message }).await;
     }
 
     /// The same on an object that is not managed. An event on an object of no namespace is written into the namespace `default`.
@@ -68,91 +60,69 @@ impl Recorder {
     where
         K: Resource<DynamicType = ()>,
     {
-        self.write(&reference(object), None, severity, (reason, message)).await;
+        self.write(&reference(object), None, Said { severity, reason, message }).await;
     }
 
-    async fn write(
-        &self,
-        object: &ObjectReference,
-        annotations: Option<BTreeMap<String, String>>,
-        severity: Severity,
-        (reason, message): (&'static str, &str),
-    ) {
-        let key = (object.uid.as_deref().unwrap_or_default().into(), digest(reason, message));
-        let namespace = object.namespace.as_deref().unwrap_or("default");
-        let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        let written = match self.count(key) {
-            Counted::Quiet => return,
-            Counted::First(name) => {
-                let metadata = ObjectMeta {
-                    name: Some(name),
-                    namespace: Some(namespace.to_owned()),
-                    annotations,
-                    ..ObjectMeta::default()
-                };
-                let event = self.event(object, metadata, severity, (reason, message));
-                api.create(&PostParams::default(), &event).await
-            }
-            Counted::Again(name, count) => {
-                let patch = json!({ "count": count, "lastTimestamp": Time(Timestamp::now()) });
-                api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await
-            }
-        };
-        if let Err(error) = written {
-            tracing::debug!(object = object.name, reason, %error, "cannot write event");
+    async fn write(&self, object: &ObjectReference, annotations: Option<BTreeMap<String, String>>, said: Said<'_>) {
+        let uid = object.uid.as_deref().unwrap_or_default();
+        let Some(writing) = self.lately().judge(uid, said, Instant::now()) else { return };
+        let mut event = self.event(object, said, writing);
+        event.metadata.annotations = annotations;
+        if let Err(error) = self.send(&event, writing).await {
+            tracing::debug!(object = object.name, reason = said.reason, %error, "cannot write event");
         }
+    }
+
+    async fn send(&self, event: &Event, writing: Writing) -> kube::Result<()> {
+        let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+        let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        if writing.again {
+            let mut patch = json!({ "count": event.count, "lastTimestamp": event.last_timestamp });
+            if writing.combined {
+                patch["message"] = json!(event.message);
+            }
+            let name = event.metadata.name.as_deref().unwrap_or_default();
+            match api.patch(name, &patch_by_us(), &Patch::Merge(&patch)).await {
+                // The API server keeps events for an hour.
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                patched => return patched.map(drop),
+            }
+        }
+        api.create(&post_by_us(), event).await.map(drop)
     }
 
     /// Forgets what was said about an object.
     pub fn forget(&self, uid: &str) {
-        self.lock().retain(|(of, _), _| **of != *uid);
+        self.lately().forget(uid);
     }
 
-    fn count(&self, key: Key) -> Counted {
-        let now = Instant::now();
-        let mut recent = self.lock();
-        recent.retain(|_, event| now.duration_since(event.first) < AGGREGATE);
-        if let Some(event) = recent.get_mut(&key) {
-            event.count += 1;
-            if now.duration_since(event.written) < QUIET {
-                return Counted::Quiet;
-            }
-            event.written = now;
-            return Counted::Again(name(&key, event.serial), event.count);
-        }
-        let serial = Timestamp::now().as_nanosecond();
-        let name = name(&key, serial);
-        recent.insert(key, Recent { serial, count: 1, first: now, written: now });
-        Counted::First(name)
-    }
-
-    fn event(
-        &self,
-        object: &ObjectReference,
-        metadata: ObjectMeta,
-        severity: Severity,
-        (reason, message): (&str, &str),
-    ) -> Event {
-        let now = Time(Timestamp::now());
+    fn event(&self, object: &ObjectReference, said: Said<'_>, writing: Writing) -> Event {
+        let Said { severity, reason, message } = said;
+        let begin = if writing.combined { COMBINED } else { "" };
+        let first = Timestamp::from_nanosecond(writing.serial).unwrap_or_else(|_| Timestamp::now());
         Event {
-            metadata,
+            metadata: ObjectMeta {
+                name: Some(name(object, writing.serial)),
+                namespace: Some(object.namespace.clone().unwrap_or_else(|| "default".to_owned())),
+                ..ObjectMeta::default()
+            },
             involved_object: object.clone(),
             type_: Some(match severity {
                 Severity::Normal => "Normal".to_owned(),
                 Severity::Warning => "Warning".to_owned(),
             }),
             reason: Some(reason.to_owned()),
-            message: Some(message.chars().take(1024).collect()),
+            message: Some(begin.chars().chain(message.chars()).take(LONGEST).collect()),
             source: Some(EventSource { component: Some(self.component.clone()), host: None }),
-            first_timestamp: Some(now.clone()),
-            last_timestamp: Some(now),
-            count: Some(1),
+            first_timestamp: Some(Time(first)),
+            last_timestamp: Some(Time(Timestamp::now())),
+            count: Some(writing.count),
             ..Event::default()
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Recent>> {
-        self.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lately(&self) -> MutexGuard<'_, Correlation> {
+        self.lately.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -169,18 +139,10 @@ fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
     }
 }
 
-fn digest(reason: &str, message: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (reason, message).hash(&mut hasher);
-    hasher.finish()
-}
-
-fn name((uid, _): &Key, serial: i128) -> String {
-    format!("{uid}.{serial:x}")
-}
-
-enum Counted {
-    First(String),
-    Again(String, i32),
-    Quiet,
+/// As client-go names events: the object's name and a time; of an object whose name is too long for that, its UID and a time.
+fn name(object: &ObjectReference, serial: i128) -> String {
+    let time = format!("{serial:x}");
+    let fits = |name: &&str| name.len() + 1 + time.len() <= LONGEST_NAME;
+    let of = object.name.as_deref().filter(fits).or(object.uid.as_deref()).unwrap_or_default();
+    format!("{of}.{time}")
 }

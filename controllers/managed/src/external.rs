@@ -25,11 +25,26 @@ pub trait Connect: Send + Sync + 'static {
     fn place<K: Managed>(&self, object: &K, referents: Vec<ConfigId>) -> Result<Placement, String>;
     /// The host of a config; fails at once while it is known to be away.
     fn connect(&self, config: &ConfigId) -> impl Future<Output = anyhow::Result<Arc<Self::Host>>> + Send;
+    /// Somebody wants the object looked at sooner than the host is as a whole: what is known of it is to be read anew, and the object woken
+    /// if it is not so any more.
+    fn renew<K: Managed>(&self, host: &Self::Host, object: &K);
     /// When to try again after this error.
     fn retry(&self, error: &anyhow::Error) -> Retry;
     /// What a create that ended with this error may have done.
     fn effect(&self, error: &anyhow::Error) -> Effect;
 }
+
+/// There is no config of this name.
+#[derive(Debug)]
+pub struct NoConfig(pub ConfigId);
+
+impl Display for NoConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot get ProviderConfig: there is no {}", self.0)
+    }
+}
+
+impl std::error::Error for NoConfig {}
 
 /// When to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

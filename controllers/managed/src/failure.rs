@@ -30,7 +30,8 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// The reason of the event.
+    /// The reason of the event. Two of crossplane-runtime's never come: connections are shared and not closed after a pass
+    /// (`CannotDisconnectFromProvider`), and a connection Secret goes with its object by itself (`CannotUnpublishConnectionDetails`).
     pub fn reason(self) -> &'static str {
         match self {
             Self::Policies => "CannotUseInvalidManagementPolicy",

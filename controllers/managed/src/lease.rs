@@ -15,10 +15,10 @@ use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
-use kube::{Api, api::PostParams};
+use kube::Api;
 use tokio::time::{Instant, timeout};
 
-use crate::backoff::jitter;
+use crate::{backoff::jitter, publish::post_by_us};
 
 /// How long handing over the lease may hold up the end of the process.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -69,7 +69,8 @@ impl Term {
         Self(Mutex::new(Until::Ever))
     }
 
-    fn over() -> Self {
+    /// Another leads, or nobody does yet.
+    pub fn over() -> Self {
         Self(Mutex::new(Until::Over))
     }
 
@@ -202,7 +203,7 @@ impl Election {
         let Some(mut lease) = self.api.get_opt(&self.name).await? else {
             let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
             let lease = Lease { metadata, spec: Some(self.claim(None)) };
-            let written = self.api.create(&PostParams::default(), &lease).await;
+            let written = self.api.create(&post_by_us(), &lease).await;
             return self.written(begun, written);
         };
         let found = lease.spec.take().unwrap_or_default();
@@ -212,7 +213,7 @@ impl Election {
         }
         lease.spec = Some(self.claim(Some(&found)));
         // It carries the version that was read: of two that take it at once, one does.
-        let written = self.api.replace(&self.name, &PostParams::default(), &lease).await;
+        let written = self.api.replace(&self.name, &post_by_us(), &lease).await;
         self.written(begun, written)
     }
 
@@ -274,7 +275,7 @@ impl Election {
         spec.lease_duration_seconds = Some(1);
         spec.acquire_time = Some(now.clone());
         spec.renew_time = Some(now);
-        self.api.replace(&self.name, &PostParams::default(), &lease).await?;
+        self.api.replace(&self.name, &post_by_us(), &lease).await?;
         tracing::info!(lease = self.name, identity = self.identity, "released the lease");
         Ok(())
     }

@@ -13,24 +13,38 @@ pub struct Policies {
 }
 
 impl Policies {
+    /// Everything may be done.
+    pub const FULL: Self = Self { create: true, update: true, delete: true };
+
     /// The sets that Crossplane supports (crossplane-runtime `pkg/reconciler/managed/policies.go`); every other is refused.
     /// The empty set means paused and is answered before this.
     pub fn check(set: &[ManagementPolicy]) -> Result<Self, String> {
         use ManagementPolicy::{All, Create, Delete, LateInitialize, Observe, Update};
         let has = |policy: ManagementPolicy| set.contains(&policy);
         if has(All) && set.iter().all(|policy| *policy == All) {
-            return Ok(Self { create: true, update: true, delete: true });
+            return Ok(Self::FULL);
         }
         let (create, update, delete, late) = (has(Create), has(Update), has(Delete), has(LateInitialize));
         let unsupported = [(false, true, true, false), (false, true, true, true), (false, false, true, true)];
         if has(All) || !has(Observe) || unsupported.contains(&(create, update, delete, late)) {
-            let names: Vec<&str> = set.iter().map(|policy| policy.as_str()).collect();
             return Err(format!(
-                "`spec.managementPolicies` is set to a value([{}]) which is not supported. Check docs for supported policies",
-                names.join(" ")
+                "`spec.managementPolicies` is set to a value({}) which is not supported. Check docs for supported policies",
+                names(set)
             ));
         }
         Ok(Self { create, update, delete })
+    }
+
+    /// The same for a provider that does not honour policies: everything may be done, and the user is told that what else they say is
+    /// not heard.
+    pub fn unheard(set: &[ManagementPolicy]) -> Result<Self, String> {
+        if set.iter().all(|policy| *policy == ManagementPolicy::All) {
+            return Ok(Self::FULL);
+        }
+        Err(format!(
+            "`spec.managementPolicies` is set to a non-default value but the feature is not enabled: {}",
+            names(set)
+        ))
     }
 
     /// Whether the external resource is only looked at: it may be anybody's.
@@ -42,6 +56,12 @@ impl Policies {
     pub fn may_delete(self) -> bool {
         self.delete
     }
+}
+
+/// Policies as Go programs print them.
+fn names(set: &[ManagementPolicy]) -> String {
+    let names: Vec<&str> = set.iter().map(|policy| policy.as_str()).collect();
+    format!("[{}]", names.join(" "))
 }
 
 /// The step of one pass over an object that is not being deleted.
@@ -63,6 +83,30 @@ pub enum Step<C> {
     Bar(Refusal),
     /// Work goes on by itself.
     Wait,
+}
+
+/// What a pass found the host to be, as the figure of drifts counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// As wished.
+    Unchanged,
+    /// Otherwise than wished, and it was mended.
+    Mended,
+    /// Anything else.
+    Other,
+}
+
+impl<C> Step<C> {
+    /// What the host is found to be once the step is done.
+    pub(crate) fn verdict(&self) -> Verdict {
+        match self {
+            Self::Keep => Verdict::Unchanged,
+            Self::Update(..) => Verdict::Mended,
+            Self::Create | Self::Tolerate(_) | Self::Missing | Self::Refuse(_) | Self::Bar(_) | Self::Wait => {
+                Verdict::Other
+            }
+        }
+    }
 }
 
 /// Chooses the step.
@@ -102,6 +146,16 @@ mod tests {
         }
         assert!(Policies::check(&[All]).is_ok());
         assert!(Policies::check(&[All, Observe]).is_err());
+    }
+
+    #[test]
+    fn policies_that_are_not_heard_are_refused_unless_they_are_the_default() {
+        for set in [&[][..], &[All]] {
+            assert_eq!(Policies::unheard(set), Ok(Policies::FULL));
+        }
+        let refusal =
+            "`spec.managementPolicies` is set to a non-default value but the feature is not enabled: [Observe Delete]";
+        assert_eq!(Policies::unheard(&[Observe, Delete]), Err(refusal.to_owned()));
     }
 
     fn sorted(name: &str) -> String {

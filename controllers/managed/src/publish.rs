@@ -13,7 +13,7 @@ use apis::{
 use jiff::Timestamp;
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams},
+    api::{Patch, PatchParams, PostParams},
 };
 use serde_json::{Map, Value, json};
 
@@ -63,7 +63,7 @@ pub async fn status<K: Managed>(client: &Client, object: &K, news: &News<K::Obse
         if !patch["status"]["conditions"].is_null() {
             patch["metadata"] = json!({ "resourceVersion": present.meta().resource_version });
         }
-        match api.patch_status(name(object), &by_us(), &Patch::Merge(&patch)).await {
+        match api.patch_status(name(object), &patch_by_us(), &Patch::Merge(&patch)).await {
             Err(error) if is_conflict(&error) => {
                 let Some(pause) = pauses.next() else { return Err(error) };
                 tokio::time::sleep(pause).await;
@@ -237,11 +237,17 @@ fn annotations_and_labels(changes: &Metadata) -> Map<String, Value> {
 
 async fn patch_metadata<K: Managed>(client: &Client, object: &K, metadata: Map<String, Value>) -> kube::Result<K> {
     let patch = json!({ "metadata": metadata });
-    api(client, object).patch(name(object), &by_us(), &Patch::Merge(&patch)).await
+    api(client, object).patch(name(object), &patch_by_us(), &Patch::Merge(&patch)).await
 }
 
-fn by_us() -> PatchParams {
+/// How everything is patched: signed.
+pub fn patch_by_us() -> PatchParams {
     PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+/// How everything is made: signed.
+pub fn post_by_us() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
 }
 
 fn is_conflict(error: &kube::Error) -> bool {

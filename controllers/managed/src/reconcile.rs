@@ -18,10 +18,10 @@ use crate::{
     events::{Recorder, Severity},
     external::{Connect, External, Pass, Refusal, Report, Retry, Standing},
     failure::{At, Failure, Phase},
-    intent::Intent,
+    intent::{Feature, Intent, own_poll},
     making::identity,
     outlook::Outlook,
-    plan::{Policies, Step, plan},
+    plan::{Policies, Step, Verdict, plan},
     publish::{self, Metadata, News},
     secret::Secrets,
     usage::Usages,
@@ -48,6 +48,8 @@ pub struct Reconciler<E: External> {
     pub backoff: Backoff<String>,
     /// How long after a creation what is not there is waited for before it is made again.
     pub creation_grace: Duration,
+    /// Whether management policies are honoured.
+    pub policies: Feature,
 }
 
 /// When the object is due again.
@@ -73,37 +75,42 @@ pub struct Outcome<K> {
     pub requeue: Requeue,
     /// Whether the pass failed.
     pub failed: bool,
+    /// What it found.
+    pub verdict: Verdict,
 }
 
 impl<E: External> Reconciler<E> {
     /// One pass. It never fails as a whole: what goes wrong is in the status and in the outcome.
     pub async fn reconcile(&self, mut object: E::Managed) -> Outcome<E::Managed> {
-        match self.pass(&mut object).await {
-            Ok(Requeue::Backoff) => {
-                let requeue = Requeue::After(self.backoff.failed(&object.uid().to_owned()));
-                Outcome { object, requeue, failed: false }
-            }
-            Ok(Requeue::Held(delay)) => Outcome { object, requeue: Requeue::After(delay), failed: false },
-            Ok(requeue) => {
-                // What is still being made may fail yet, and then the delay is to be longer than the last.
-                if !Creation::of(&object).is_incomplete() {
-                    self.backoff.reset(&object.uid().to_owned());
-                }
-                Outcome { object, requeue, failed: false }
-            }
+        let (requeue, verdict) = match self.pass(&mut object).await {
+            Ok(passed) => passed,
             Err(failure) => {
                 let requeue = self.fail(&mut object, &failure).await;
-                Outcome { object, requeue, failed: true }
+                return Outcome { object, requeue, failed: true, verdict: Verdict::Other };
             }
-        }
+        };
+        let uid = object.uid().to_owned();
+        let (requeue, verdict) = match requeue {
+            Requeue::Backoff => (Requeue::After(self.backoff.failed(&uid)), verdict),
+            // Whatever was tried, it has not helped.
+            Requeue::Held(delay) => (Requeue::After(delay), Verdict::Other),
+            Requeue::Never | Requeue::Poll | Requeue::After(_) => {
+                // What is still being made may fail yet, and then the delay is to be longer than the last.
+                if !Creation::of(&object).is_incomplete() {
+                    self.backoff.reset(&uid);
+                }
+                (requeue, verdict)
+            }
+        };
+        Outcome { object, requeue, failed: false, verdict }
     }
 
-    async fn pass(&self, object: &mut E::Managed) -> Result<Requeue, Failure> {
-        let intent = Intent::of(object);
+    async fn pass(&self, object: &mut E::Managed) -> Result<(Requeue, Verdict), Failure> {
+        let intent = Intent::of(object, self.policies);
         if !matches!(intent, Intent::Paused(_)) {
             self.acknowledge_request(object).await;
         }
-        match intent {
+        let requeue = match intent {
             Intent::Paused(message) => {
                 self.record(object, Severity::Normal, "ReconciliationPaused", message).await;
                 let unknown = Wish::new(Type::UpToDate, Status::Unknown, "ReconcilePaused");
@@ -119,14 +126,13 @@ impl<E: External> Reconciler<E> {
             Intent::Orphan => self.release(object).await,
             Intent::WaitForOthers => Ok(Requeue::Backoff),
             Intent::Delete(policies) => self.remove(object, policies).await,
-            Intent::Maintain(policies) => self.maintain(object, policies).await,
-        }
+            Intent::Maintain(policies) => return self.maintain(object, policies).await,
+        };
+        Ok((requeue?, Verdict::Other))
     }
 
     async fn acknowledge_request(&self, object: &E::Managed) {
-        let handled = object.resource_status().and_then(|status| status.last_handled_reconcile_at.as_deref());
-        let asked = object.annotation(annotation::RECONCILE_REQUESTED);
-        if asked.is_some() && asked != handled {
+        if is_requested(object) {
             self.secrets.forget(object.uid());
             self.record(object, Severity::Normal, "ReconcileRequestHandled", "Handling the reconcile request").await;
         }
@@ -134,7 +140,7 @@ impl<E: External> Reconciler<E> {
 
     // ---- keeping it true ----
 
-    async fn maintain(&self, object: &mut E::Managed, policies: Policies) -> Result<Requeue, Failure> {
+    async fn maintain(&self, object: &mut E::Managed, policies: Policies) -> Result<(Requeue, Verdict), Failure> {
         if let Some(fault) = object.external_name_fault() {
             return Err(Failure::new(Phase::Initialize, anyhow!(fault)).retry(Retry::Never));
         }
@@ -142,6 +148,9 @@ impl<E: External> Reconciler<E> {
         self.usages.track(object, &placement.config).await.at(Phase::Connect)?;
         let host = self.connect(&placement.config).await?;
         self.usages.hold(object).await.at(Phase::Connect)?;
+        if is_requested(object) || own_poll(object).is_some() {
+            self.connector.renew(&host, object);
+        }
         let referents = self.external.resolve(object, &placement.config).await.map_err(waiting)?;
         let creation = Creation::of(object);
         let pass = Pass { object, host: &host, config: &placement.config, policies, creation };
@@ -152,8 +161,9 @@ impl<E: External> Reconciler<E> {
         if self.is_settling(object, &step, policies) {
             let waiting = "Waiting for external resource existence to be confirmed";
             self.record(object, Severity::Normal, "PendingExternalResource", waiting).await;
-            return Ok(Requeue::Backoff);
+            return Ok((Requeue::Backoff, Verdict::Other));
         }
+        let verdict = step.verdict();
         let report = self.external.report(&site.pass(object), Some(&referents), &found);
         if !matches!(step, Step::Missing | Step::Bar(_)) {
             self.expose(object, &report).await?;
@@ -167,7 +177,7 @@ impl<E: External> Reconciler<E> {
         if may_tidy {
             self.tidy(object, &site, &found).await?;
         }
-        Ok(requeue)
+        Ok((requeue, verdict))
     }
 
     /// Whether what is absent was made just now, and may only not be shown yet.
@@ -214,6 +224,7 @@ impl<E: External> Reconciler<E> {
             Step::Keep => self.settle(object, report, outlook).await,
             Step::Wait => self.settle(object, report, outlook.not_yet("UpdateRequested", None)).await,
             Step::Tolerate(change) => {
+                tracing::debug!(object = object.full_name(), host = %site.placement.config, %change, "tolerating");
                 let outlook = outlook.not_yet("UpdateRestricted", Some(change.to_string()));
                 self.settle(object, report, outlook).await
             }
@@ -364,6 +375,12 @@ impl<E: External> Site<'_, E> {
         let Self { host, placement, policies, referents: _ } = *self;
         Pass { object, host, config: &placement.config, policies, creation: Creation::of(object) }
     }
+}
+
+/// Whether somebody asked for a pass and none has handled that yet.
+fn is_requested<K: Managed>(object: &K) -> bool {
+    let handled = object.resource_status().and_then(|status| status.last_handled_reconcile_at.as_deref());
+    object.annotation(annotation::RECONCILE_REQUESTED).is_some_and(|asked| Some(asked) != handled)
 }
 
 /// Whether the status says that the last attempt to make the object failed.

@@ -11,7 +11,7 @@ use apis::{
 use crate::{
     creation::Creation,
     events::Severity,
-    external::{Deletion, External, Pass},
+    external::{Deletion, External, NoConfig, Pass},
     failure::{At, Failure, Phase},
     plan::Policies,
     publish::{self, Metadata, News},
@@ -22,7 +22,7 @@ impl<E: External> Reconciler<E> {
     /// One look at an object that is being deleted: what is on the host goes, then our finalizer.
     pub(crate) async fn remove(&self, object: &mut E::Managed, policies: Policies) -> Result<Requeue, Failure> {
         let placement = self.place(object)?;
-        let host = self.connect(&placement.config).await?;
+        let host = self.connect(&placement.config).await.map_err(with_cure)?;
         let creation = Creation::of(object);
         let pass = Pass { object, host: &host, config: &placement.config, policies, creation };
         let deleted = self
@@ -78,4 +78,13 @@ impl<E: External> Reconciler<E> {
         self.events.forget(object.uid());
         self.backoff.reset(&object.uid().to_owned());
     }
+}
+
+/// Of an object that cannot be taken away because its config is gone, the user is told how to let it go: nobody else can.
+fn with_cure(failure: Failure) -> Failure {
+    if !failure.error.is::<NoConfig>() {
+        return failure;
+    }
+    let error = anyhow!("{}; drop Delete from spec.managementPolicies to let the object go", failure.error);
+    Failure { error, ..failure }
 }

@@ -30,6 +30,7 @@ use crate::{
     external::External,
     intent::poll_interval,
     lease::Term,
+    plan::Verdict,
     queue::{Queue, Taken, Urgency},
     rate::Bucket,
     reconcile::{Outcome, Reconciler, Requeue},
@@ -73,6 +74,8 @@ pub struct Passed {
     pub first: bool,
     /// Whether it failed.
     pub failed: bool,
+    /// What it found.
+    pub verdict: Verdict,
     /// When the object is due again.
     pub requeue: Requeue,
 }
@@ -160,8 +163,9 @@ impl<E: External> Runner<E> {
         let Some(object) = self.latest(key) else { return };
         let begun = Instant::now();
         let first = object.conditions().iter().all(|condition| condition.type_ != Type::Synced.as_str());
-        let Outcome { object, requeue, failed } = self.reconciler.reconcile(object).await;
-        self.observer.passed(&object, &Passed { waited, took: begun.elapsed(), first, failed, requeue });
+        let Outcome { object, requeue, failed, verdict } = self.reconciler.reconcile(object).await;
+        let pass = Passed { waited, took: begun.elapsed(), first, failed, verdict, requeue };
+        self.observer.passed(&object, &pass);
         let poll = poll_interval(&object, self.pace.poll).max(self.pace.least_poll);
         let delay = match requeue {
             Requeue::Never => None,
@@ -383,7 +387,50 @@ fn seed<K: Managed>(object: &K) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use apis::Pool;
+    use serde_json::{Value, json};
+
     use super::*;
+
+    /// An edit and its name.
+    type Edit<'a> = (&'a str, &'a dyn Fn(&mut Value));
+
+    #[test]
+    fn a_pass_is_asked_for_by_what_it_reads_and_not_by_what_it_writes() {
+        let state = |edit: &dyn Fn(&mut Value)| {
+            let mut pool = json!({
+                "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Pool",
+                "metadata": {"name": "p", "namespace": "n", "uid": "u", "generation": 1, "annotations": {"a": "b"}},
+                "spec": {"forProvider": {"target": {"path": "/p"}}},
+            });
+            edit(&mut pool);
+            desired_state(&serde_json::from_value::<Pool>(pool).unwrap())
+        };
+        let annotate = |key: &'static str| move |pool: &mut Value| pool["metadata"]["annotations"][key] = json!("x");
+        let before = state(&|_| ());
+        let ignored: [Edit<'_>; 4] = [
+            ("a status", &|pool| pool["status"] = json!({"atProvider": {"path": "/p"}})),
+            ("a version", &|pool| pool["metadata"]["resourceVersion"] = json!("7")),
+            ("that a create begins", &annotate(CREATE_PENDING)),
+            ("that it failed", &annotate(CREATE_FAILED)),
+        ];
+        for (what, edit) in ignored {
+            assert_eq!(state(edit), before, "{what}");
+        }
+        let asks: [Edit<'_>; 8] = [
+            ("a generation", &|pool| pool["metadata"]["generation"] = json!(2)),
+            ("a label", &|pool| pool["metadata"]["labels"] = json!({"a": "b"})),
+            ("an annotation", &|pool| pool["metadata"]["annotations"]["a"] = json!("c")),
+            ("a request", &annotate("crossplane.io/reconcile-requested-at")),
+            ("that a create succeeded", &annotate("crossplane.io/external-create-succeeded")),
+            ("a finalizer", &|pool| pool["metadata"]["finalizers"] = json!(["a"])),
+            ("a deletion", &|pool| pool["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z")),
+            ("another of the same name", &|pool| pool["metadata"]["uid"] = json!("v")),
+        ];
+        for (what, edit) in asks {
+            assert_ne!(state(edit), before, "{what}");
+        }
+    }
 
     #[test]
     fn a_poll_is_spread_and_never_sooner_than_allowed() {

@@ -16,13 +16,13 @@ use k8s_openapi::{
     api::core::v1::Secret,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
-use kube::{
-    Api, Client,
-    api::{Patch, PatchParams, PostParams},
-};
+use kube::{Api, Client, api::Patch};
 use serde_json::{Map, Value, json};
 
-use crate::{external::Details, publish::FIELD_MANAGER};
+use crate::{
+    external::Details,
+    publish::{patch_by_us, post_by_us},
+};
 
 /// The type of connection Secrets.
 pub const SECRET_TYPE: &str = "connection.crossplane.io/v1alpha1";
@@ -77,8 +77,7 @@ impl Secrets {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let mut present = api.get_opt(name).await?;
         if present.is_none() {
-            let by_us = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-            match api.create(&by_us, &secret(object, name, details)).await {
+            match api.create(&post_by_us(), &secret(object, name, details)).await {
                 Ok(_) => return Ok(()),
                 // Somebody was faster; what is there now is judged like any other.
                 Err(kube::Error::Api(status)) if status.code == 409 => present = Some(api.get(name).await?),
@@ -87,8 +86,7 @@ impl Secrets {
         }
         let Some(present) = present else { return Ok(()) };
         let Some(patch) = difference(object, &present, details)? else { return Ok(()) };
-        let by_us = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        api.patch(name, &by_us, &Patch::Merge(&patch)).await?;
+        api.patch(name, &patch_by_us(), &Patch::Merge(&patch)).await?;
         Ok(())
     }
 

@@ -17,11 +17,10 @@ use apis::{
     provider_config::{ProviderConfigUsageSpec, ResourceReference},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::{
-    Api, Client,
-    api::{Patch, PatchParams, PostParams},
-};
+use kube::{Api, Client, api::Patch};
 use serde_json::{Value, json};
+
+use crate::publish::{patch_by_us, post_by_us};
 
 /// The label that names the config.
 pub const CONFIG_LABEL: &str = "crossplane.io/provider-config";
@@ -107,7 +106,7 @@ impl Usages {
         let Some(Loose { version, mut finalizers }) = loose else { return Ok(()) };
         finalizers.push(FINALIZER.to_owned());
         let patch = finalizers_patch(version.as_deref(), &finalizers);
-        match self.api(object).patch_metadata(object.uid(), &PatchParams::default(), &Patch::Merge(&patch)).await {
+        match self.api(object).patch_metadata(object.uid(), &patch_by_us(), &Patch::Merge(&patch)).await {
             Ok(_) => {
                 self.lock().loose.remove(object.uid());
                 Ok(())
@@ -142,7 +141,7 @@ impl Usages {
     /// Writes the usage where it is not so yet. Answers its metadata.
     async fn write<K: Managed>(&self, object: &K, config: &ConfigId) -> anyhow::Result<ObjectMeta> {
         let (api, wished) = (self.api(object), usage(object, config));
-        match api.create(&PostParams::default(), &wished).await {
+        match api.create(&post_by_us(), &wished).await {
             Err(kube::Error::Api(status)) if status.code == 409 => match api.get_opt(object.uid()).await? {
                 Some(present) => mend(&api, present, &wished).await,
                 // It has gone since.
@@ -170,7 +169,7 @@ pub async fn release(api: &Api<ProviderConfigUsage>, name: &str) -> kube::Result
         }
         let others = usage.metadata.finalizers.into_iter().flatten().filter(|finalizer| finalizer != FINALIZER);
         let patch = finalizers_patch(usage.metadata.resource_version.as_deref(), &others.collect::<Vec<_>>());
-        match api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+        match api.patch_metadata(name, &patch_by_us(), &Patch::Merge(&patch)).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
             // Its deletion was asked for meanwhile.
             Err(kube::Error::Api(status)) if status.is_conflict() && !last => {}
@@ -222,7 +221,7 @@ async fn mend(
         },
         "providerConfigRef": wished.spec.provider_config_ref,
     });
-    Ok(api.patch(uid, &PatchParams::default(), &Patch::Merge(&patch)).await?.metadata)
+    Ok(api.patch(uid, &patch_by_us(), &Patch::Merge(&patch)).await?.metadata)
 }
 
 fn is_as_wished(present: &ProviderConfigUsage, wished: &ProviderConfigUsage) -> bool {

@@ -5,6 +5,9 @@
 //!   ▲                                      │ progress, end                        └── anything wrong: the volume is removed
 //!   └────────────── wake ◀─────────────────┘
 //! ```
+//! Nothing is written once another process may lead: an import asks before each step, and ends before the lease is handed over.
+
+mod permit;
 
 use std::{
     collections::HashMap,
@@ -28,16 +31,20 @@ use libvirt::{Upload, UploadRequest};
 use tokio::{
     sync::{OwnedRwLockReadGuard, mpsc, watch},
     task::JoinHandle,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
-use managed::{creation::Creation, external::Pass};
+use managed::{creation::Creation, external::Pass, lease::Term};
 
+use self::permit::Permit;
 use super::{Volumes, fetch, image, render};
 use crate::hosts::{Site, owner};
 
 /// How long the host may take for one piece of an image.
 const PIECE: Duration = Duration::from_mins(1);
+
+/// How long imports may take to end when this process is asked to.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// What is wanted.
 pub struct Order {
@@ -121,15 +128,35 @@ enum Import {
 pub struct Imports {
     by_uid: Mutex<HashMap<String, Import>>,
     limits: fetch::Limits,
+    permit: Permit,
     /// Made when the first image is wanted; it holds the system's certificate authorities.
     client: OnceLock<fetch::Client>,
     wake: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Imports {
-    /// None yet. `wake` is told whose import moved on.
-    pub fn new(limits: fetch::Limits, wake: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self { by_uid: Mutex::default(), limits, client: OnceLock::new(), wake: Box::new(wake) }
+    /// None yet. They write to hosts during this term; `wake` is told whose import moved on.
+    pub fn new(limits: fetch::Limits, term: Arc<Term>, wake: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self {
+            by_uid: Mutex::default(),
+            limits,
+            permit: Permit::new(term),
+            client: OnceLock::new(),
+            wake: Box::new(wake),
+        }
+    }
+
+    /// Ends all imports, for good. What is on the way then is fetched anew by whoever leads next.
+    pub async fn end(&self) {
+        self.permit.end();
+        let deadline = Instant::now() + FAREWELL;
+        let all = std::mem::take(&mut *self.lock());
+        for import in all.into_values() {
+            let Import::Running(mut task, _) = import else { continue };
+            if timeout_at(deadline, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
     }
 
     /// How far the import of an object is; None when there is none.
@@ -187,11 +214,14 @@ impl Imports {
             let whole = self.limits.whole;
             let late = || anyhow!("the image did not come within {} hours", whole.as_secs() / 3600);
             let end = match self.client(&order.policy) {
-                Ok(client) => timeout(whole, import(&order, &client, progress)).await.unwrap_or_else(|_| Err(late())),
+                Ok(client) => timeout(whole, import(&order, &self.permit, &client, progress))
+                    .await
+                    .unwrap_or_else(|_| Err(late())),
                 Err(error) => Err(error),
             };
             match end {
-                Err(error) if order.made.load(Ordering::Acquire) => match remove(&order).await {
+                // Who leads by then may be at it again.
+                Err(error) if order.made.load(Ordering::Acquire) && self.permit.leads() => match remove(&order).await {
                     Ok(()) => Err(error),
                     Err(left) => Err(left.context(format!("{error:#}; and the part that came cannot be removed"))),
                 },
@@ -231,11 +261,16 @@ impl Imports {
 }
 
 /// The whole way of one image.
-async fn import(order: &Order, client: &fetch::Client, progress: watch::Sender<fetch::Progress>) -> anyhow::Result<()> {
+async fn import(
+    order: &Order,
+    permit: &Permit,
+    client: &fetch::Client,
+    progress: watch::Sender<fetch::Progress>,
+) -> anyhow::Result<()> {
     let (sender, mut chunks) = mpsc::channel(4);
     let sink = fetch::Sink { chunks: sender, progress, max_bytes: room(order).await? };
     let fetching = fetch::fetch(client, &order.source, sink);
-    let storing = store(order, &mut chunks);
+    let storing = store(order, permit, &mut chunks);
     tokio::pin!(fetching, storing);
     // Where both end at once, it is the host's side that tells the cause: the other only notices that nobody is there any more.
     let (fetched, (stored, _sharing)) = tokio::select! {
@@ -249,8 +284,10 @@ async fn import(order: &Order, client: &fetch::Client, progress: watch::Sender<f
             (fetched, storing.await?)
         }
     };
+    permit.check()?;
     let sent = stored.finish().await.context("write the image to the host")?;
     anyhow::ensure!(sent == fetched.bytes, "the host took {sent} of the image's {} bytes", fetched.bytes);
+    permit.check()?;
     settle(order).await
 }
 
@@ -266,11 +303,12 @@ async fn room(order: &Order) -> anyhow::Result<u64> {
 /// Makes the volume when the first bytes are good, and writes all of them into it.
 async fn store(
     order: &Order,
+    permit: &Permit,
     chunks: &mut mpsc::Receiver<Bytes>,
 ) -> anyhow::Result<(Upload, OwnedRwLockReadGuard<()>)> {
     let mut head: Vec<u8> = Vec::new();
     while head.len() < image::HEAD {
-        let Some(chunk) = chunks.recv().await else { break };
+        let Some(chunk) = permit.next(chunks.recv()).await? else { break };
         head.extend_from_slice(&chunk);
     }
     let seen = image::inspect(&head);
@@ -280,16 +318,23 @@ async fn store(
     let (pool, name) = (order.pool.clone(), order.name.clone());
     let text = element.write().context("write the description")?;
     let resumed = order.resumed;
-    let sharing = order.host.sharing(&order.pool).await;
+    let sharing = permit.next(order.host.sharing(&order.pool)).await?;
     order.host.long(&format!("{pool}/{name}"), move |host| replace(host, &pool, &name, &text, resumed)).await?;
     order.made.store(true, Ordering::Release);
     let request = UploadRequest { pool: order.pool.clone(), volume: order.name.clone(), length: 0, progress: PIECE };
     let mut upload = order.host.upload(request).await.context("write the image to the host")?;
     upload.send(head).await.context("write the image to the host")?;
-    while let Some(chunk) = chunks.recv().await {
-        upload.send(chunk.to_vec()).await.context("write the image to the host")?;
+    loop {
+        match permit.next(chunks.recv()).await {
+            Ok(Some(chunk)) => upload.send(chunk.to_vec()).await.context("write the image to the host")?,
+            Ok(None) => return Ok((upload, sharing)),
+            Err(error) => {
+                // What waits on its way to the host is not to come later.
+                let _ = upload.abort().await;
+                return Err(error);
+            }
+        }
     }
-    Ok((upload, sharing))
 }
 
 /// Makes the volume. A part of the image that an earlier attempt left goes first; anything else of that name is somebody's.
@@ -330,4 +375,26 @@ async fn remove(order: &Order) -> anyhow::Result<()> {
     });
     removed.await.context("remove the part of an image")?;
     crate::storage::read(&order.host, &order.pool, &order.name).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn imports_that_run_are_waited_for_when_they_end() {
+        let limits = fetch::Limits::default();
+        let imports = Arc::new(Imports::new(limits, Arc::new(Term::endless()), |_| ()));
+        let (writes, ours) = (Arc::new(AtomicBool::new(false)), imports.clone());
+        let written = writes.clone();
+        let task = tokio::spawn(async move {
+            let _ = ours.permit.next(std::future::pending::<u8>()).await;
+            tokio::task::yield_now().await;
+            written.store(true, Ordering::Release);
+        });
+        imports.lock().insert("u".to_owned(), Import::Running(task, watch::channel(fetch::Progress::Asking).1));
+        imports.end().await;
+        assert!(writes.load(Ordering::Acquire), "it was not waited for");
+        assert_eq!(imports.state("u"), None);
+    }
 }

@@ -11,7 +11,7 @@ use virt::{
 
 use crate::{
     plain,
-    ready::Watch,
+    ready::{Column, Watch},
     stage::{Driver, Stage},
     summary::{Summary, head, line, millis},
 };
@@ -25,9 +25,9 @@ pub(crate) fn measure(stage: &Stage, driver: Driver) -> Result<()> {
     let mut provider = Provider::start(&stage.plane.kubeconfig(), &[])?;
     provider.await_ready()?;
     let namespace = Namespace::create(&stage.plane.client())?;
-    let mut watch = Watch::start(&namespace, stage)?;
+    let mut watch = Watch::start(&namespace, stage, Column::Ready)?;
     namespace.apply(&driver.domains("cycle", 1))?;
-    watch.until_ready(1)?;
+    watch.until(1)?;
     let kept = host.domain("cycle-0")?;
     // Nobody keeps the twin, so it stays off until the loop starts it.
     let twin = host.make(&host.mould("cycle-0")?, "twin")?;

@@ -5,11 +5,12 @@
 //!   plain loop ───────────────────────────────▶ libvirtd       beside it, before and after: how much the machine itself varies
 //! ```
 //!
-//! It reports and never fails on a figure. `make bench` runs it on the release binary. Names of parts (`ready`, `cycle`, `memory`) on the
-//! command line choose among them.
+//! It reports and never fails on a figure. `make bench` runs it on the release binary. Names of parts (`ready`, `cycle`, `memory`,
+//! `pickup`) on the command line choose among them.
 
 mod cycle;
 mod memory;
+mod pickup;
 mod plain;
 mod ready;
 mod stage;
@@ -36,6 +37,9 @@ fn main() -> Result<()> {
     }
     if wanted("memory") {
         memory::measure(&stage)?;
+    }
+    if wanted("pickup") {
+        pickup::measure(&stage)?;
     }
     println!("took {} s; {}", begun.elapsed().as_secs(), Stage::machine());
     Ok(())

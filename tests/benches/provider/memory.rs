@@ -6,7 +6,7 @@ use anyhow::Result;
 use tests::{Namespace, Provider};
 
 use crate::{
-    ready::Watch,
+    ready::{Column, Watch},
     stage::{Driver, Stage, kib},
 };
 
@@ -20,9 +20,9 @@ pub(crate) fn measure(stage: &Stage) -> Result<()> {
     let namespace = Namespace::create(&stage.plane.client())?;
     std::thread::sleep(POLL / 2);
     let empty = Resident::of(&provider)?;
-    let mut watch = Watch::start(&namespace, stage)?;
+    let mut watch = Watch::start(&namespace, stage, Column::Ready)?;
     namespace.apply(&Driver::Test.domains("object", usize::from(COUNT)))?;
-    watch.until_ready(usize::from(COUNT))?;
+    watch.until(usize::from(COUNT))?;
     let busy = Resident::of(&provider)?;
     // Everything has been polled twice, so buffers of the poll are part of it.
     std::thread::sleep(POLL * 5 / 2);

@@ -1,7 +1,7 @@
 //! From `kubectl apply` to Ready, many domains at once.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::{BufRead as _, BufReader},
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, channel},
@@ -20,7 +20,6 @@ const COUNT: usize = 50;
 /// The same, to divide by.
 const EACH: f64 = 50.0;
 const PATIENCE: Duration = Duration::from_mins(5);
-const COLUMNS: &str = "-o=custom-columns=N:.metadata.name,R:.status.conditions[?(@.type==\"Ready\")].status";
 
 /// Measures and prints.
 pub(crate) fn measure(stage: &Stage, driver: Driver) -> Result<()> {
@@ -29,9 +28,9 @@ pub(crate) fn measure(stage: &Stage, driver: Driver) -> Result<()> {
     provider.await_ready()?;
     let namespace = Namespace::create(&stage.plane.client())?;
     // The first domain pays for the connection, and is the mould of the plain loop's.
-    let mut watch = Watch::start(&namespace, stage)?;
+    let mut watch = Watch::start(&namespace, stage, Column::Ready)?;
     namespace.apply(&driver.domains("first", 1))?;
-    watch.until_ready(1)?;
+    watch.until(1)?;
     let mould = host.mould("first-0")?;
 
     let before = host.loop_over(&mould, COUNT)?;
@@ -40,7 +39,7 @@ pub(crate) fn measure(stage: &Stage, driver: Driver) -> Result<()> {
     let begun = Instant::now();
     namespace.apply(&driver.domains("many", COUNT))?;
     let applied = begun.elapsed();
-    let seen = watch.until_ready(COUNT)?;
+    let seen = watch.until(COUNT)?;
     let written = delta(&requests, &self::requests(&provider)?);
     remove(&namespace, &provider)?;
     let after = host.loop_over(&mould, COUNT)?;
@@ -51,11 +50,11 @@ pub(crate) fn measure(stage: &Stage, driver: Driver) -> Result<()> {
     line("plain loop, 4 at a time", parallel);
     line(
         "provider, kubectl apply of all until each is Ready",
-        Summary::of(seen.iter().map(|one| one.ready - begun).collect()),
+        Summary::of(seen.iter().map(|one| one.shown - begun).collect()),
     );
     line(
         "provider, each from its creation until it is Ready",
-        Summary::of(seen.iter().map(|one| one.ready - one.made).collect()),
+        Summary::of(seen.iter().map(|one| one.shown - one.made).collect()),
     );
     println!("  kubectl itself took {}; requests of the provider for one domain: {written}\n", millis(applied));
     Ok(())
@@ -69,22 +68,49 @@ fn remove(namespace: &Namespace, provider: &Provider) -> Result<()> {
     Ok(())
 }
 
-/// When a domain was made and became Ready, as the API server told.
+/// When a domain was made and showed what was waited for, as the API server told.
 pub(crate) struct Seen {
-    made: Instant,
-    ready: Instant,
+    pub(crate) made: Instant,
+    pub(crate) shown: Instant,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Column {
+    /// That it is Ready.
+    Ready,
+    /// That a pass has ended, well or not.
+    Synced,
+}
+
+impl Column {
+    fn words(self) -> String {
+        let condition = match self {
+            Self::Ready => "Ready",
+            Self::Synced => "Synced",
+        };
+        format!("-o=custom-columns=N:.metadata.name,C:.status.conditions[?(@.type==\"{condition}\")].status")
+    }
+
+    fn shows(self, word: &str) -> bool {
+        match self {
+            Self::Ready => word == "True",
+            Self::Synced => word != "<none>",
+        }
+    }
 }
 
 /// `kubectl get --watch`, each line with its time.
 pub(crate) struct Watch {
     child: Child,
     lines: Receiver<(Instant, String)>,
+    column: Column,
     made: HashMap<String, Instant>,
-    ready: HashMap<String, Instant>,
+    shown: HashSet<String>,
 }
 
 impl Watch {
-    pub(crate) fn start(namespace: &Namespace, stage: &Stage) -> Result<Self> {
+    pub(crate) fn start(namespace: &Namespace, stage: &Stage, column: Column) -> Result<Self> {
         let client = stage.plane.client();
         let mut command = Command::new(client.program());
         command.arg("--kubeconfig").arg(client.kubeconfig()).args([
@@ -94,7 +120,11 @@ impl Watch {
             "domains",
             "--watch",
         ]);
-        command.args(["--no-headers", COLUMNS]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .args(["--no-headers", &column.words()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut child = command.spawn().context("start kubectl")?;
         let output = child.stdout.take().context("open kubectl's output")?;
         let (sender, lines) = channel();
@@ -105,27 +135,26 @@ impl Watch {
                 }
             }
         });
-        Ok(Self { child, lines, made: HashMap::new(), ready: HashMap::new() })
+        Ok(Self { child, lines, column, made: HashMap::new(), shown: HashSet::new() })
     }
 
-    /// Waits until so many domains more than last time are Ready.
-    pub(crate) fn until_ready(&mut self, count: usize) -> Result<Vec<Seen>> {
-        self.ready.clear();
+    /// Waits until so many domains more than last time show it.
+    pub(crate) fn until(&mut self, count: usize) -> Result<Vec<Seen>> {
         let deadline = Instant::now() + PATIENCE;
-        let mut fresh: HashMap<String, Instant> = HashMap::new();
+        let mut fresh = Vec::new();
         while fresh.len() < count {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok((at, line)) = self.lines.recv_timeout(left) else {
-                bail!("{} of {count} domains Ready in time", fresh.len())
+                bail!("{} of {count} domains {:?} in time", fresh.len(), self.column)
             };
             let mut words = line.split_whitespace();
-            let (Some(name), Some(ready)) = (words.next(), words.next()) else { continue };
-            self.made.entry(name.to_owned()).or_insert(at);
-            if ready == "True" {
-                fresh.entry(name.to_owned()).or_insert(at);
+            let (Some(name), Some(word)) = (words.next(), words.next()) else { continue };
+            let made = *self.made.entry(name.to_owned()).or_insert(at);
+            if self.column.shows(word) && self.shown.insert(name.to_owned()) {
+                fresh.push(Seen { made, shown: at });
             }
         }
-        Ok(fresh.into_iter().filter_map(|(name, ready)| Some(Seen { made: *self.made.get(&name)?, ready })).collect())
+        Ok(fresh)
     }
 }
 

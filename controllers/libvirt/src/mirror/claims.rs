@@ -60,9 +60,13 @@ impl Claims {
     }
 
     pub(super) fn remove_owner(&mut self, owner: &str) {
-        for claim in self.by_owner.get(owner).cloned().unwrap_or_default() {
+        for claim in self.of_owner(owner) {
             self.remove(&claim, owner);
         }
+    }
+
+    pub(super) fn of_owner(&self, owner: &str) -> Vec<Claim> {
+        self.by_owner.get(owner).into_iter().flatten().cloned().collect()
     }
 
     pub(super) fn has(&self, claim: &Claim) -> bool {

@@ -69,6 +69,21 @@ async fn a_host_that_is_away_is_not_an_absent_thing() {
 }
 
 #[tokio::test]
+async fn an_object_whose_config_is_gone_says_how_it_can_be_let_go() {
+    let rig = Rig::made().await;
+    rig.fake.world().unconfigured = true;
+    rig.pass().await;
+    let gone = "Synced=False ReconcileError: connect failed: cannot get ProviderConfig: there is no ClusterProviderConfig host";
+    assert_eq!(rig.conditions()[1], gone);
+    rig.edit(|object| object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z"));
+    rig.pass().await;
+    assert_eq!(rig.conditions()[1], format!("{gone}; drop Delete from spec.managementPolicies to let the object go"));
+    rig.policies(&["Observe", "Create", "Update"]);
+    assert_eq!(rig.pass().await, Requeue::Never);
+    assert_eq!(rig.object(), None);
+}
+
+#[tokio::test]
 async fn finalizers_of_others_go_first() {
     let rig = Rig::deleted().await;
     rig.edit(|object| object["metadata"]["finalizers"] = json!([OURS, "backup.example.org/keep"]));

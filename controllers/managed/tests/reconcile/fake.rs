@@ -15,7 +15,9 @@ use apis::{
 };
 use managed::{
     creation::Creation,
-    external::{Connect, Deletion, Details, Effect, External, Pass, Record, Refusal, Report, Retry, Standing},
+    external::{
+        Connect, Deletion, Details, Effect, External, NoConfig, Pass, Record, Refusal, Report, Retry, Standing,
+    },
 };
 
 use crate::server::Log;
@@ -40,6 +42,8 @@ pub(crate) struct World {
     /// What a create or an update makes of the thing; an error that is said instead.
     pub(crate) outcome: Result<Thing, &'static str>,
     pub(crate) away: bool,
+    /// Whether its config is gone.
+    pub(crate) unconfigured: bool,
     /// What the object still waits for.
     pub(crate) waits: Option<&'static str>,
     pub(crate) blind: bool,
@@ -54,6 +58,8 @@ pub(crate) struct World {
     /// What a create that failed may have done.
     pub(crate) effect: Effect,
     pub(crate) forgotten: usize,
+    /// How often it was asked to read the thing anew.
+    pub(crate) renewed: usize,
     /// What the connection Secret of a thing that is there says.
     pub(crate) details: Vec<(&'static str, &'static str)>,
     /// What it says besides once something was made or changed.
@@ -90,6 +96,7 @@ impl Fake {
             thing: Thing::Absent,
             outcome: Ok(Thing::Settled),
             away: false,
+            unconfigured: false,
             waits: None,
             blind: false,
             deletion: |thing| {
@@ -102,6 +109,7 @@ impl Fake {
             leftover: false,
             effect: Effect::None,
             forgotten: 0,
+            renewed: 0,
             details: Vec::new(),
             born: Vec::new(),
         };
@@ -136,8 +144,15 @@ impl Connect for Fake {
         Ok(Placement { config: config(), recorded: true, ignored: self.world().ignored.clone() })
     }
 
-    async fn connect(&self, _: &ConfigId) -> anyhow::Result<Arc<()>> {
+    async fn connect(&self, config: &ConfigId) -> anyhow::Result<Arc<()>> {
+        if self.world().unconfigured {
+            return Err(NoConfig(config.clone()).into());
+        }
         if self.world().away { Err(anyhow!("host is away")) } else { Ok(Arc::new(())) }
+    }
+
+    fn renew<K: Managed>(&self, (): &(), _: &K) {
+        self.world().renewed += 1;
     }
 
     fn retry(&self, _: &anyhow::Error) -> Retry {

@@ -7,6 +7,7 @@ mod deletion;
 mod fake;
 mod rig;
 mod rows;
+mod runner;
 mod secret;
 mod server;
 mod trouble;

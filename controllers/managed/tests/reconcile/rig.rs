@@ -12,6 +12,7 @@ use apis::placement::ConfigId;
 use managed::{
     backoff::Backoff,
     events::Recorder,
+    intent::Feature,
     reconcile::{Outcome, Reconciler, Requeue},
     secret::Secrets,
     usage::{Shown, Usages},
@@ -83,6 +84,17 @@ impl Rig {
         rig
     }
 
+    /// The reconciler alone.
+    pub(crate) fn into_reconciler(self) -> Reconciler<Fake> {
+        self.reconciler
+    }
+
+    /// The same with a reconciler that does not honour management policies.
+    pub(crate) fn without_policies(mut self) -> Self {
+        self.reconciler.policies = Feature::Off;
+        self
+    }
+
     /// The same with a reconciler that knows nothing yet, and a watch that has shown nothing.
     pub(crate) fn restarted(self) -> Self {
         let Self { server, fake, log, shown: _, reconciler: _ } = self;
@@ -127,7 +139,7 @@ impl Rig {
 
     /// One pass over a copy of the object.
     pub(crate) async fn pass_on(&self, object: Value) -> Requeue {
-        let Outcome { object: _, requeue, failed: _ } =
+        let Outcome { object: _, requeue, failed: _, verdict: _ } =
             self.reconciler.reconcile(serde_json::from_value(object).unwrap()).await;
         requeue
     }
@@ -185,6 +197,7 @@ fn reconciler(server: &Server, fake: &Fake, shown: &Arc<Watched>) -> Reconciler<
         secrets: Secrets::new(client),
         backoff: Backoff::new(),
         creation_grace: Duration::from_secs(30),
+        policies: Feature::On,
     }
 }
 

@@ -76,6 +76,8 @@ impl Server {
         let (parts, body) = request.into_parts();
         let bytes = body.collect_bytes().await.unwrap();
         let body: Value = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        let signed = parts.uri.query().is_some_and(|query| query.contains("fieldManager=provider-libvirt"));
+        assert!(signed || parts.method == Method::GET, "{} {} is not signed", parts.method, parts.uri);
         let answer = self.serve(&parts.method, parts.uri.path(), &body);
         let (code, value) = answer.unwrap_or_else(|code| (code, status(code)));
         let bytes = serde_json::to_vec(&value).unwrap();

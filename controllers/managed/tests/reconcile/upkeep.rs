@@ -204,6 +204,29 @@ async fn a_paused_object_is_left_alone_until_it_is_not() {
 }
 
 #[tokio::test]
+async fn where_policies_are_not_honoured_none_pause_and_others_than_all_are_refused() {
+    let rig = Rig::made().await.without_policies();
+    rig.policies(&["Observe"]);
+    rig.thing(Thing::Drifted);
+    assert_eq!(rig.pass().await, Requeue::Never);
+    assert_eq!(rig.log(), ["event Warning CannotUseInvalidManagementPolicy", "status"]);
+    let refusal = "`spec.managementPolicies` is set to a non-default value but the feature is not enabled: [Observe]";
+    assert_eq!(rig.conditions()[1], format!("Synced=False ReconcileError: {refusal}"));
+
+    rig.policies(&[]);
+    assert_eq!(rig.pass().await, Requeue::Poll);
+    assert_eq!(rig.log(), ["host: update", "event Normal UpdatedExternalResource", "status"]);
+    assert_eq!(rig.conditions(), [READY, SYNCED, UP_TO_DATE]);
+    rig.annotate("crossplane.io/paused", "true");
+    assert_eq!(rig.pass().await, Requeue::Never, "the annotation pauses all the same");
+    rig.annotate("crossplane.io/paused", "false");
+    rig.edit(|object| object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z"));
+    rig.pass().await;
+    rig.pass().await;
+    assert_eq!((rig.object(), rig.fake.world().thing), (None, Thing::Absent));
+}
+
+#[tokio::test]
 async fn an_object_that_only_observes_says_that_there_is_nothing() {
     let rig = Rig::new();
     rig.policies(&["Observe"]);
@@ -329,4 +352,10 @@ async fn a_request_to_reconcile_is_handled_once() {
     rig.annotate("crossplane.io/reconcile-requested-at", "tuesday");
     rig.pass().await;
     assert_eq!(rig.object().unwrap()["status"]["lastHandledReconcileAt"], json!("tuesday"));
+    assert_eq!(rig.fake.world().renewed, 2, "and the host is asked anew each time");
+    for (interval, renewed) in [("1s", 3), ("often", 3), ("-1s", 3)] {
+        rig.annotate("crossplane.io/poll-interval", interval);
+        rig.pass().await;
+        assert_eq!(rig.fake.world().renewed, renewed, "{interval}");
+    }
 }

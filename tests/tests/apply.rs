@@ -1,0 +1,160 @@
+//! A Composition applies its whole object over and over: nobody fights, nothing is lost, nothing is written that is so already.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
+
+use std::{thread::sleep, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use tests::{PATIENCE, Scenario, Stage, eventually};
+
+/// The field manager of a Composition's resources has such a name.
+const COMPOSITION: &str = "apiextensions.crossplane.io/composed/0123456789abcdef";
+/// Another tool that owns a part of the object.
+const OTHER: &str = "team";
+
+/// Applies as this manager, and takes nothing from others.
+fn apply_as(scenario: &Scenario<'_>, manager: &str, object: &Value) -> Result<()> {
+    let by = format!("--field-manager={manager}");
+    let args = ["-n", scenario.namespace().name(), "apply", "--server-side", &by, "-f", "-"];
+    scenario.stage().plane().client().run_with_input(&args, &object.to_string()).map(drop)
+}
+
+/// What the Composition wants: everything but the disk `data` and the team's label.
+fn composed(scenario: &Scenario<'_>) -> Value {
+    json!({
+        "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Domain",
+        "metadata": {
+            "name": scenario.name(),
+            "labels": {"crossplane.io/composite": "shop"},
+            "annotations": {"crossplane.io/composition-resource-name": "guest"},
+        },
+        "spec": {
+            "managementPolicies": ["*"],
+            "providerConfigRef": {"kind": "ClusterProviderConfig", "name": "default"},
+            "writeConnectionSecretToRef": {"name": "guest"},
+            "forProvider": {
+                "type": "Qemu", "memory": "64Mi", "vcpus": 1, "shutdown": {"timeout": "1s", "forceAfterTimeout": true},
+                "disks": [{"name": "root", "volumeRef": {"name": "root"}, "bootOrder": 1}],
+                "networkInterfaces": [{"name": "lan", "networkRef": {"name": scenario.name()}}],
+                "consoles": [{"name": "serial"}],
+                "graphics": [{"type": "Vnc", "listen": "127.0.0.1"}],
+                "rng": {},
+            },
+        },
+    })
+}
+
+fn of_the_team(scenario: &Scenario<'_>) -> Value {
+    json!({
+        "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Domain",
+        "metadata": {"name": scenario.name(), "labels": {"team": "shop"}},
+        "spec": {"forProvider": {"disks": [{"name": "data", "volumeRef": {"name": "data"}}]}},
+    })
+}
+
+#[test]
+fn twenty_applies_of_a_whole_object_change_nothing_and_lose_nothing() -> Result<()> {
+    let stage = Stage::start("apply", &["--poll=1s"])?;
+    let scenario = stage.scenario("apply")?;
+    let volumes = scenario.volume("root", "capacity: 1Mi") + &scenario.volume("data", "capacity: 1Mi");
+    scenario.apply(&(scenario.pool() + &volumes + &scenario.network()))?;
+    apply_as(&scenario, COMPOSITION, &composed(&scenario))?;
+    apply_as(&scenario, OTHER, &of_the_team(&scenario))?;
+    scenario.await_all_ready(2 * PATIENCE)?;
+    let disks = "//disk/target/@dev";
+    scenario.await_host("dev=\"vda\"\n dev=\"vdb\"", |scenario| scenario.live(disks))?;
+    let settled = await_rest(&scenario)?;
+    let written = writes(&stage)?;
+
+    for round in 0..20 {
+        apply_as(&scenario, COMPOSITION, &composed(&scenario)).with_context(|| format!("apply {round}"))?;
+        apply_as(&scenario, OTHER, &of_the_team(&scenario)).with_context(|| format!("apply {round} of the team"))?;
+        let object = shown(&scenario)?;
+        assert_eq!(version(&object), version(&settled), "apply {round} changed something");
+    }
+    // Two polls later it is so still.
+    sleep(Duration::from_secs(3));
+    let after = shown(&scenario)?;
+    assert_eq!(after, settled);
+    assert!((writes(&stage)? - written).abs() < 0.5, "the provider wrote something");
+
+    let named = |list: &Value| {
+        let all = list.as_array().map(Vec::as_slice).unwrap_or_default();
+        all.iter().map(|entry| entry["name"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(named(&after["spec"]["forProvider"]["disks"]), ["root", "data"]);
+    assert_eq!(named(&after["status"]["atProvider"]["disks"]), ["root", "data"]);
+    assert_eq!(scenario.live(disks)?, "dev=\"vda\"\n dev=\"vdb\"");
+    check_owners(&after);
+    check_edit(&scenario)
+}
+
+/// The Composition wants something else: that is done, and the rest stays.
+fn check_edit(scenario: &Scenario<'_>) -> Result<()> {
+    let mut edited = composed(scenario);
+    edited["spec"]["forProvider"]["autostart"] = json!(true);
+    apply_as(scenario, COMPOSITION, &edited)?;
+    scenario.await_host("enable", |scenario| {
+        let info = scenario.host().virsh(&["dominfo", scenario.name()])?;
+        Ok(info.lines().find_map(|line| line.strip_prefix("Autostart:")).unwrap_or_default().to_owned())
+    })?;
+    let before = await_rest(scenario)?;
+    for _ in 0..3 {
+        apply_as(scenario, COMPOSITION, &edited)?;
+    }
+    sleep(Duration::from_secs(2));
+    let after = shown(scenario)?;
+    assert_eq!(after, before);
+    assert_eq!(after["metadata"]["labels"]["team"], "shop");
+    check_owners(&after);
+    Ok(())
+}
+
+/// The spec is those two's; the provider has the status and its own metadata.
+fn check_owners(object: &Value) {
+    let entries = object["metadata"]["managedFields"].as_array().unwrap();
+    let of = |manager: &'static str| entries.iter().filter(move |entry| entry["manager"] == manager);
+    assert_eq!((of(COMPOSITION).count(), of(OTHER).count()), (1, 1), "{entries:?}");
+    let mut parts = Vec::new();
+    for entry in of("provider-libvirt") {
+        let fields = entry["fieldsV1"].as_object().unwrap();
+        parts.extend(fields.keys().cloned());
+        let labels = &fields.get("f:metadata").map_or(&Value::Null, |metadata| &metadata["f:labels"]);
+        let taken = ["f:team", "f:crossplane.io/composite"].iter().any(|label| !labels[label].is_null());
+        assert!(!taken, "{labels}");
+    }
+    parts.sort();
+    assert_eq!(parts, ["f:metadata", "f:status"]);
+    let others: Vec<&Value> = entries.iter().map(|entry| &entry["manager"]).collect();
+    let known = [COMPOSITION, OTHER, "provider-libvirt"];
+    assert!(others.iter().all(|manager| known.iter().any(|known| *manager == known)), "{others:?}");
+}
+
+/// Waits until nothing has been written to the object for three polls.
+fn await_rest(scenario: &Scenario<'_>) -> Result<Value> {
+    eventually(PATIENCE, || {
+        let before = shown(scenario)?;
+        sleep(Duration::from_secs(3));
+        ensure!(shown(scenario)? == before, "something is written still");
+        Ok(before)
+    })
+}
+
+/// The object, with its managed fields.
+fn shown(scenario: &Scenario<'_>) -> Result<Value> {
+    let get = ["get", "domain", scenario.name(), "-o", "json", "--show-managed-fields"];
+    Ok(serde_json::from_str(&scenario.namespace().kubectl(&get)?)?)
+}
+
+fn version(object: &Value) -> (Value, Value) {
+    (object["metadata"]["generation"].clone(), object["metadata"]["resourceVersion"].clone())
+}
+
+/// How often the provider has written to the API server.
+fn writes(stage: &Stage) -> Result<f64> {
+    let is_write = |name: &str| {
+        name.starts_with("rest_client_requests_total{") && ["POST", "PATCH"].iter().any(|method| name.contains(method))
+    };
+    Ok(stage.metrics()?.into_iter().filter(|(name, _)| is_write(name)).map(|(_, count)| count).sum())
+}
