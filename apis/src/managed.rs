@@ -15,7 +15,7 @@ pub mod annotation {
     pub const EXTERNAL_NAME: &str = "crossplane.io/external-name";
     /// Written right before a create.
     pub const CREATE_PENDING: &str = "crossplane.io/external-create-pending";
-    /// Written after a create that worked.
+    /// Written after a create that worked, and when something that others made was taken over.
     pub const CREATE_SUCCEEDED: &str = "crossplane.io/external-create-succeeded";
     /// Written after a create that failed.
     pub const CREATE_FAILED: &str = "crossplane.io/external-create-failed";
@@ -27,11 +27,11 @@ pub mod annotation {
     pub const RECONCILE_REQUESTED: &str = "crossplane.io/reconcile-requested-at";
     /// Which config the object was placed with: `<Kind>/<name>`. Once written it is the record.
     pub const PLACEMENT: &str = "libvirt.nourspeed.io/provider-config";
-    /// The signed record that a volume on the host is this object's.
+    /// The signed record of what on the host is this object's, where its UID does not tell.
     pub const OWNERSHIP: &str = "libvirt.nourspeed.io/ownership";
-    /// The paths of the last apply, for kinds whose XML has no metadata.
+    /// What was applied last, for kinds whose thing on the host cannot tell: the paths in its description, or which volume holds a seed.
     pub const APPLIED: &str = "libvirt.nourspeed.io/applied";
-    /// The UID of the object, by which a user allows a lost volume to be made again.
+    /// The UID of the object, by which a user allows a lost volume, or a domain that was taken over and is lost, to be made again.
     pub const RECREATE: &str = "libvirt.nourspeed.io/recreate";
     /// `"true"` takes over an existing object that is not ours.
     pub const ADOPT: &str = "libvirt.nourspeed.io/adopt";

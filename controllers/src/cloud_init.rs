@@ -9,6 +9,7 @@ use apis::{
     CloudInit, Managed,
     cloud_init::{CloudInitObservation, Content},
     condition::{Type, Wish},
+    managed::annotation,
     placement::ConfigId,
     quantity::Quantity,
     reference::KeyReference,
@@ -23,10 +24,12 @@ use libvirt::{
 use managed::external::{Annotations, Deletion, External, Pass, Report, Standing};
 
 use crate::{
+    adopt::{Adoption, Asking, Obstacle, Stranger},
+    applied,
     cluster::{Asker, Cluster},
     details,
     hosts::{Connector, owner},
-    located::{Located, Wanted, only_observes},
+    located::{Located, Wanted, locate, only_observes},
     ownership::{Key, Record},
     storage::{self, PoolField},
 };
@@ -43,6 +46,7 @@ pub struct CloudInits {
     connector: Arc<Connector>,
     client: Client,
     key: Key,
+    adoption: Arc<Adoption>,
     located: Located,
 }
 
@@ -53,6 +57,8 @@ pub struct Referents {
     /// The content, and the volume whose name tells it; none where others made it.
     seed: Option<Seed>,
     volume: String,
+    /// A name for the content that tells nothing of it.
+    content: String,
     /// Others made it, and it is only looked at.
     theirs: Option<Wanted>,
 }
@@ -64,8 +70,8 @@ pub struct Found {
     instance_id: Option<String>,
     /// Volumes with earlier content that are there still.
     outdated: Vec<String>,
-    /// A volume of others that the object looked at until now.
-    looked_at: Option<String>,
+    /// A volume that is not the object's where its seed is to be.
+    obstacle: Option<Obstacle>,
 }
 
 /// There is nothing to change: other content is another volume.
@@ -79,8 +85,14 @@ impl fmt::Display for Change {
 
 impl CloudInits {
     /// The kind. `key` signs who owns which volume.
-    pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>, client: Client, key: Key) -> Self {
-        Self { cluster, connector, client, key, located: Located::default() }
+    pub fn new(
+        cluster: Arc<Cluster>,
+        connector: Arc<Connector>,
+        client: Client,
+        key: Key,
+        adoption: Arc<Adoption>,
+    ) -> Self {
+        Self { cluster, connector, client, key, adoption, located: Located::default() }
     }
 
     /// The volumes that the object's signed records name, in this pool of this host.
@@ -152,18 +164,77 @@ impl CloudInits {
         let mut outdated = self.ours(pass, pool_uuid.as_deref());
         outdated.retain(|volume| *volume != referents.volume);
         let instance_id = referents.seed.as_ref().and_then(|seed| instance_id(pass.object, seed));
-        Found { entry, pool_uuid, instance_id, outdated, looked_at: None }
+        Found { entry, pool_uuid, instance_id, outdated, obstacle: None }
     }
 
-    /// The volume of others that the object looked at until now, if it is there still. It is no seed of ours by any record, and making
-    /// one beside it is not what is asked for.
-    async fn looked_at(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Option<String>> {
-        let observed = pass.object.observation().and_then(|seen| seen.volume.clone());
-        let Some(volume) = observed.filter(|_| storage::records(pass.object, &self.key).is_empty()) else {
+    /// What stands in the way of a first seed: the volume of others that the object looked at until now, or is to take over. It is no
+    /// seed of ours by any record, and making one beside it is not what is asked for.
+    async fn obstacle(
+        &self,
+        pass: &Pass<'_, Self>,
+        referents: &Referents,
+        entry: &VolumeEntry,
+    ) -> anyhow::Result<Option<Obstacle>> {
+        let Some(uuid) = pass.host.pool_uuid(&referents.pool).filter(|_| !pass.policies.only_observes()) else {
             return Ok(None);
         };
-        let entry = storage::look(pass.host, &owner(pass.object), &referents.pool, &volume).await?;
-        Ok(entry.description().map(|_| volume))
+        if self.ours(pass, Some(&uuid)).contains(&referents.volume) {
+            return Ok(None);
+        }
+        let there = || entry.description().map(|_| referents.volume.clone());
+        let volume = if storage::records(pass.object, &self.key).is_empty() {
+            self.theirs(pass, referents).await?.or_else(there)
+        } else {
+            // Another volume of the object's own would be forgotten for this one.
+            return Ok(there().map(|name| Obstacle::Refused(storage::foreign_volume(&name, &referents.pool))));
+        };
+        Ok(volume.map(|volume| self.stranger(pass, referents, &uuid, &volume)))
+    }
+
+    async fn theirs(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Option<String>> {
+        if let Some(volume) = pass.object.observation().and_then(|seen| seen.volume.clone()) {
+            let entry = storage::look(pass.host, &owner(pass.object), &referents.pool, &volume).await?;
+            if entry.description().is_some() {
+                return Ok(Some(volume));
+            }
+        }
+        if !Adoption::asks(pass.object) {
+            return Ok(None);
+        }
+        let name = pass.object.external_name().to_owned();
+        let wanted = Wanted { pool: Some(referents.pool.clone()), name, seed: true };
+        Ok(locate(pass.host, wanted).await?.map(|volume| volume.name))
+    }
+
+    /// What is to be done about a volume that is not the object's. A seed that is taken over stays as it is until its object says
+    /// something else: nobody looks into it.
+    fn stranger(&self, pass: &Pass<'_, Self>, referents: &Referents, uuid: &str, volume: &str) -> Obstacle {
+        let claimant = self.adoption.claimant(pass.object.uid(), pass.host, uuid, volume);
+        let stranger = Stranger {
+            name: volume,
+            said: storage::not_ours(volume, &referents.pool, claimant.as_deref()),
+            taken: claimant.is_some(),
+            record: [uuid, volume],
+            mismatch: None,
+        };
+        let asking = Asking { object: pass.object, config: pass.config, host: pass.host };
+        let mut obstacle = self.adoption.decide(&asking, &stranger);
+        if let Obstacle::Adoptable(annotations) = &mut obstacle {
+            let kept = applied::text(&[referents.content.clone(), volume.to_owned()]);
+            annotations.push((annotation::APPLIED, Some(kept)));
+        }
+        obstacle
+    }
+
+    /// The volume that holds this content: one that was taken over for it, else the one whose name tells it.
+    fn volume_of(&self, object: &CloudInit, content: &str) -> String {
+        if let [of, volume] = applied::paths(object).as_slice()
+            && of == content
+            && storage::records(object, &self.key).iter().any(|record| record.volume == *volume)
+        {
+            return volume.clone();
+        }
+        format!("{}-{content}.iso", object.external_name())
     }
 }
 
@@ -219,13 +290,15 @@ impl External for CloudInits {
             let pool = pool_field(object).resolve_if_set(&self.cluster, &asker)?;
             let wanted = Wanted { pool: pool.clone(), name: object.external_name().to_owned(), seed: true };
             let pool = pool.unwrap_or_default();
-            return Ok(Referents { pool, seed: None, volume: String::new(), theirs: Some(wanted) });
+            let (volume, content) = (String::new(), String::new());
+            return Ok(Referents { pool, seed: None, volume, content, theirs: Some(wanted) });
         }
         let pool = pool_field(object).resolve(&self.cluster, &asker)?;
         let seed = self.seed(object).await?;
         // The content may be a password; a plain digest in a name that others can read would let them test guesses.
-        let volume = format!("{}-{}.iso", object.external_name(), self.key.name_of(&seed.digest()));
-        Ok(Referents { pool, seed: Some(seed), volume, theirs: None })
+        let content = self.key.name_of(&seed.digest());
+        let volume = self.volume_of(object, &content);
+        Ok(Referents { pool, seed: Some(seed), volume, content, theirs: None })
     }
 
     async fn find(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
@@ -234,15 +307,15 @@ impl External for CloudInits {
             return Ok(self.found(pass, referents, entry));
         }
         let entry = storage::look(pass.host, &owner(pass.object), &referents.pool, &referents.volume).await?;
-        let looked_at = self.looked_at(pass, referents).await?;
-        Ok(Found { looked_at, ..self.found(pass, referents, entry) })
+        let obstacle = self.obstacle(pass, referents, &entry).await?;
+        Ok(Found { obstacle, ..self.found(pass, referents, entry) })
     }
 
     fn compare(&self, pass: &Pass<'_, Self>, referents: &Referents, found: &Found) -> anyhow::Result<Standing<Change>> {
         let pool = &referents.pool;
         let may_change = !pass.policies.only_observes();
-        if let Some(volume) = found.looked_at.as_ref().filter(|_| may_change) {
-            return Ok(Standing::Barred(storage::foreign_volume(volume, pool)));
+        if let Some(obstacle) = &found.obstacle {
+            return Ok(obstacle.standing());
         }
         match &found.entry.presence {
             Presence::Present(_) if !may_change => Ok(Standing::Settled),
@@ -259,7 +332,7 @@ impl External for CloudInits {
     }
 
     async fn record(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<managed::external::Record> {
-        let Referents { pool, volume, seed: _, theirs: _ } = referents;
+        let Referents { pool, volume, seed: _, content: _, theirs: _ } = referents;
         let uuid = pass.host.pool_uuid(pool).with_context(|| format!("there is no pool {pool} on the host"))?;
         let mut volumes = self.ours(pass, Some(&uuid));
         let leftover = storage::read(pass.host, pool, volume).await?.description().is_some();
@@ -349,6 +422,7 @@ impl External for CloudInits {
     }
 
     fn forget(&self, object: &CloudInit) {
+        self.adoption.forget(object.uid());
         self.located.forget(object.uid());
         self.connector.unclaim(object);
     }

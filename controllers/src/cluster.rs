@@ -24,7 +24,6 @@ use managed::{
 };
 
 use crate::{
-    mark::Owner,
     references::{Referent, ReferentKind, Refers},
     users::Users,
 };
@@ -127,12 +126,6 @@ impl Cluster {
                 .map(|object| named("CloudInit", object.full_name()))
         };
         domain.or_else(volume).or_else(seed)
-    }
-
-    /// The Pool or Network that is, by its UID, what has this UUID on a host; as marks name owners.
-    pub fn owner_of(&self, uuid: &str) -> Option<Owner> {
-        let pool = self.pools.find(|pool| pool.uid() == uuid).map(|pool| Owner::of(&*pool));
-        pool.or_else(|| self.networks.find(|network| network.uid() == uuid).map(|network| Owner::of(&*network)))
     }
 
     /// Why an object is not deleted yet: another object refers to it.

@@ -32,6 +32,7 @@ use tokio::{
 };
 
 use crate::{
+    adopt::Adoption,
     args::Args,
     cloud_init::CloudInits,
     cluster::{Cluster, Shelf},
@@ -297,11 +298,12 @@ impl Kinds {
         let waker = cluster.clone();
         let limits = fetch::Limits { stall: args.image_stall_timeout, ..fetch::Limits::default() };
         let imports = Arc::new(Imports::new(limits, move |owner| waker.wake_owner(owner)));
-        let domains = Domains::new(cluster.clone(), connector.clone());
-        let volumes = Volumes::new(cluster.clone(), connector.clone(), key.clone(), imports);
-        let pools = Pools::new(cluster.clone(), connector.clone());
-        let cloud_inits = CloudInits::new(cluster.clone(), connector.clone(), client.clone(), key);
-        let networks = Networks::new(cluster.clone(), connector.clone());
+        let adoption = Arc::new(Adoption::new(cluster.clone(), key.clone()));
+        let domains = Domains::new(cluster.clone(), connector.clone(), adoption.clone());
+        let volumes = Volumes::new(cluster.clone(), connector.clone(), key.clone(), adoption.clone(), imports);
+        let pools = Pools::new(cluster.clone(), connector.clone(), adoption.clone());
+        let cloud_inits = CloudInits::new(cluster.clone(), connector.clone(), client.clone(), key, adoption.clone());
+        let networks = Networks::new(cluster.clone(), connector.clone(), adoption);
         Ok(vec![
             self.kind(domains, &cluster.domains, &usages),
             self.kind(volumes, &cluster.volumes, &usages),

@@ -108,7 +108,8 @@ pub(super) fn own_name(device: &Element, prefix: &str) -> Option<String> {
     device.attr_at("alias@name")?.strip_prefix(prefix).map(str::to_owned)
 }
 
-fn disk(device: &Element, volumes: &Volumes) -> Option<DiskObservation> {
+/// A disk.
+pub(super) fn disk(device: &Element, volumes: &Volumes) -> Option<DiskObservation> {
     let path = path(device).map(str::to_owned);
     Some(DiskObservation {
         name: own_name(device, render::DISK).or_else(|| own_name(device, render::SEED)),

@@ -58,6 +58,10 @@ pub const SEED: &str = "ua-seed-";
 pub const NIC: &str = "ua-nic-";
 /// Serial consoles.
 pub const SERIAL: &str = "ua-serial-";
+/// Random number generators.
+pub const RNG: &str = "ua-rng-";
+/// Channels.
+pub const CHANNEL: &str = "ua-channel-";
 
 /// Everything wished of a domain. `base` is its inactive description, if it has one.
 pub fn render(object: &Domain, around: &Surroundings, facts: &Facts, base: Option<&Element>) -> anyhow::Result<Wishes> {
@@ -333,7 +337,7 @@ fn graphics(wishes: &mut Wishes, graphics: &[Graphics]) {
 }
 
 fn small_devices(wishes: &mut Wishes, parameters: &DomainParameters) {
-    wishes.own("devices/rng", "ua-rng-");
+    wishes.own("devices/rng", RNG);
     if let Some(Rng { source }) = &parameters.rng {
         let source = match source.unwrap_or_default() {
             RngSource::Urandom => "/dev/urandom",
@@ -342,7 +346,7 @@ fn small_devices(wishes: &mut Wishes, parameters: &DomainParameters) {
         let part = Part::new().with("@model", "virtio").with("backend@model", "random").with("backend", source);
         wishes.item("devices/rng", "ua-rng-0", part);
     }
-    wishes.own("devices/channel", "ua-channel-");
+    wishes.own("devices/channel", CHANNEL);
     if parameters.guest_agent.unwrap_or_default() {
         let part = Part::new()
             .with("@type", "unix")

@@ -1,9 +1,13 @@
 //! What the status says of a domain.
 
+use std::borrow::Cow;
+
 use apis::{
+    Domain,
     condition::{Status, Type, Wish},
     domain::RunStrategy,
     domain::{Address, DomainObservation, InterfaceObservation},
+    managed::annotation,
 };
 use libvirt::{
     State,
@@ -14,7 +18,7 @@ use managed::external::{Pass, Report};
 
 use crate::details;
 
-use super::{Domains, Found, Surroundings, find, import, observed, pending, power, render};
+use super::{Domains, Found, Surroundings, claim, find, import, observed, pending, power, render};
 
 impl Domains {
     /// Status from what was found.
@@ -42,17 +46,21 @@ impl Domains {
                 if connected { (Status::True, "Connected") } else { (Status::False, "Disconnected") };
             conditions.push(Wish::new(Type::GuestAgentConnected, status, reason));
         }
-        let observation = observation(entry, found, pending);
+        let observation = observation(pass.object, entry, found, pending);
         let details = details::domain(pass.object, pass.host.uri(), &observation);
         let ready = ready(find::strategy(pass.object, found.theirs), entry, found);
-        Report { conditions, details, recheck: found.recheck, ..Report::of(observation, ready) }
+        // The leave to make a lost one again is for once.
+        let annotations = if found.adopted { vec![(annotation::RECREATE, None)] } else { Vec::new() };
+        Report { conditions, annotations, details, recheck: found.recheck, ..Report::of(observation, ready) }
     }
 
     fn pending(&self, pass: &Pass<'_, Self>, around: &Surroundings, found: &Found, entry: &DomainEntry) -> Vec<String> {
         let (Some(live), Some(base)) = (&entry.live, &entry.inactive) else { return Vec::new() };
         let around = found.complete(around);
-        render::render(pass.object, &around, pass.host.facts(), Some(base))
-            .map(|wishes| pending::pending(wishes, live, &self.rules))
+        let claimed = claim::claim(pass.object, &around, base, found.adopted);
+        let live = shown(pass.object, &claimed.base, live, found.adopted);
+        render::render(&claimed.object, &around, pass.host.facts(), Some(&claimed.base))
+            .map(|wishes| pending::pending(wishes, &live, &self.rules))
             .unwrap_or_default()
     }
 }
@@ -82,10 +90,19 @@ fn ready(strategy: RunStrategy, entry: &DomainEntry, found: &Found) -> Wish {
     }
 }
 
-fn observation(entry: &DomainEntry, found: &Found, pending_changes: Vec<String>) -> DomainObservation {
+/// The running description, where the domain was taken over with the names of its definition.
+fn shown<'a>(object: &Domain, definition: &Element, live: &'a Element, adopted: bool) -> Cow<'a, Element> {
+    if adopted { Cow::Owned(claim::running(definition, live, object)) } else { Cow::Borrowed(live) }
+}
+
+fn observation(object: &Domain, entry: &DomainEntry, found: &Found, pending_changes: Vec<String>) -> DomainObservation {
     let named =
         |description: &Described| if found.theirs { import::named(description) } else { Element::clone(description) };
     let (definition, live) = (entry.inactive.as_ref().map(named), entry.live.as_ref().map(named));
+    let live = match (&definition, live) {
+        (Some(definition), Some(live)) if found.adopted => Some(claim::running(definition, &live, object)),
+        (_, live) => live,
+    };
     let mut seen = observed::observe(definition.as_ref(), live.as_ref(), &found.volumes);
     seen.id = Some(entry.uuid.clone());
     seen.state = Some(power::shown(entry.state));

@@ -4,6 +4,7 @@
 
 mod cases;
 mod changes;
+mod claimed;
 mod leaves;
 mod observed;
 mod unset;
