@@ -29,6 +29,7 @@ use crate::{
     cluster::{Asker, Cluster},
     details,
     hosts::{Connector, owner},
+    initial,
     located::{Located, Wanted, locate, only_observes},
     ownership::{Key, Record},
     storage::{self, PoolField},
@@ -59,6 +60,8 @@ pub struct Referents {
     volume: String,
     /// A name for the content that tells nothing of it.
     content: String,
+    /// Whether that volume was taken over, or made with content that is no more in the spec.
+    kept: bool,
     /// Others made it, and it is only looked at.
     theirs: Option<Wanted>,
 }
@@ -163,7 +166,10 @@ impl CloudInits {
         let pool_uuid = pass.host.pool_uuid(&referents.pool);
         let mut outdated = self.ours(pass, pool_uuid.as_deref());
         outdated.retain(|volume| *volume != referents.volume);
-        let instance_id = referents.seed.as_ref().and_then(|seed| instance_id(pass.object, seed));
+        let instance_id = match &referents.seed {
+            Some(_) if referents.kept => pass.object.observation().and_then(|seen| seen.instance_id.clone()),
+            seed => seed.as_ref().and_then(|seed| instance_id(pass.object, seed)),
+        };
         Found { entry, pool_uuid, instance_id, outdated, obstacle: None }
     }
 
@@ -226,21 +232,18 @@ impl CloudInits {
         obstacle
     }
 
-    /// The volume that holds this content: one that was taken over for it, else the one whose name tells it.
-    fn volume_of(&self, object: &CloudInit, content: &str) -> String {
-        if let [of, volume] = applied::paths(object).as_slice()
-            && of == content
-            && storage::records(object, &self.key).iter().any(|record| record.volume == *volume)
-        {
-            return volume.clone();
-        }
-        format!("{}-{content}.iso", object.external_name())
+    /// The volume that holds what `forProvider` says, where its name does not tell: it was taken over, or holds more.
+    fn kept(&self, object: &CloudInit, content: &str) -> Option<String> {
+        let [of, volume] = <[String; 2]>::try_from(applied::paths(object)).ok()?;
+        let records = storage::records(object, &self.key);
+        (of == content && records.iter().any(|record| record.volume == volume)).then_some(volume)
     }
 }
 
 /// The instance-id of the guest, unless it stands in a Secret.
 fn instance_id(object: &CloudInit, seed: &Seed) -> Option<String> {
-    let from_secret = object.parameters().meta_data.as_ref().is_some_and(|content| content.secret_key_ref.is_some());
+    let from_secret =
+        object.merged().parameters().meta_data.as_ref().is_some_and(|content| content.secret_key_ref.is_some());
     if from_secret { None } else { seed::instance_id(&seed.meta_data) }
 }
 
@@ -285,20 +288,26 @@ impl External for CloudInits {
     }
 
     async fn resolve(&self, object: &CloudInit, config: &ConfigId) -> anyhow::Result<Referents> {
-        let asker = Asker::of(object, config);
+        initial::check(object)?;
+        let (asker, whole) = (Asker::of(object, config), object.effective());
         if only_observes(object) && storage::records(object, &self.key).is_empty() {
-            let pool = pool_field(object).resolve_if_set(&self.cluster, &asker)?;
+            let pool = pool_field(&whole).resolve_if_set(&self.cluster, &asker)?;
             let wanted = Wanted { pool: pool.clone(), name: object.external_name().to_owned(), seed: true };
             let pool = pool.unwrap_or_default();
             let (volume, content) = (String::new(), String::new());
-            return Ok(Referents { pool, seed: None, volume, content, theirs: Some(wanted) });
+            return Ok(Referents { pool, seed: None, volume, content, kept: false, theirs: Some(wanted) });
         }
-        let pool = pool_field(object).resolve(&self.cluster, &asker)?;
-        let seed = self.seed(object).await?;
+        let pool = pool_field(&whole).resolve(&self.cluster, &asker)?;
+        let mut seed = self.seed(object).await?;
         // The content may be a password; a plain digest in a name that others can read would let them test guesses.
         let content = self.key.name_of(&seed.digest());
-        let volume = self.volume_of(object, &content);
-        Ok(Referents { pool, seed: Some(seed), volume, content, theirs: None })
+        let kept = self.kept(object, &content);
+        if kept.is_none() && object.initial().is_some() {
+            seed = self.seed(&object.merged()).await?;
+        }
+        let named = || format!("{}-{}.iso", object.external_name(), self.key.name_of(&seed.digest()));
+        let (is_kept, volume) = (kept.is_some(), kept.unwrap_or_else(named));
+        Ok(Referents { pool, seed: Some(seed), volume, content, kept: is_kept, theirs: None })
     }
 
     async fn find(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
@@ -332,7 +341,7 @@ impl External for CloudInits {
     }
 
     async fn record(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<managed::external::Record> {
-        let Referents { pool, volume, seed: _, content: _, theirs: _ } = referents;
+        let Referents { pool, volume, seed: _, content, kept: _, theirs: _ } = referents;
         let uuid = pass.host.pool_uuid(pool).with_context(|| format!("there is no pool {pool} on the host"))?;
         let mut volumes = self.ours(pass, Some(&uuid));
         let leftover = storage::read(pass.host, pool, volume).await?.description().is_some();
@@ -340,12 +349,20 @@ impl External for CloudInits {
             anyhow::ensure!(!leftover, "{}", storage::foreign_volume(volume, pool).message);
             volumes.push(volume.clone());
         }
-        let annotations = storage::record(pass.object, pass.host, &uuid, &volumes, &self.key);
+        let mut annotations = storage::record(pass.object, pass.host, &uuid, &volumes, &self.key);
+        if pass.object.initial().is_some() {
+            let kept = applied::text(&[content.clone(), volume.clone()]);
+            annotations.push((annotation::APPLIED, Some(kept)));
+        }
         Ok(managed::external::Record { annotations, leftover })
     }
 
     async fn create(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
-        let image = referents.seed.as_ref().context("the seed is not known")?.image()?;
+        let image = if pass.object.initial().is_some() {
+            self.seed(&pass.object.merged()).await?.image()?
+        } else {
+            referents.seed.as_ref().context("the seed is not known")?.image()?
+        };
         storage::forget_ghost(pass.host, &referents.pool, &referents.volume).await?;
         let (pool, name, size) = (referents.pool.clone(), referents.volume.clone(), image.len());
         // The name tells the content and the record was there before, so a volume of that name that is left is ours.

@@ -5,6 +5,7 @@ pub mod claim;
 mod exclusive;
 pub(crate) mod find;
 pub mod import;
+pub mod initial;
 pub mod observed;
 mod pending;
 mod power;
@@ -19,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use apis::{Domain, condition::Type, placement::ConfigId};
+use apis::{Domain, Managed, condition::Type, placement::ConfigId};
 use libvirt::{
     Lease,
     diff::{Difference, diff},
@@ -150,7 +151,7 @@ impl Domains {
         }
         let Some(base) = &entry.inactive else { return Ok((Vec::new(), None)) };
         let claimed = claim::claim(pass.object, &around, base, found.adopted);
-        let wishes = render::render(&claimed.object, &around, pass.host.facts(), Some(&claimed.base))?;
+        let wishes = render::render(&claimed.object, &claimed.around, pass.host.facts(), Some(&claimed.base))?;
         let (applied, refused): (Vec<_>, Vec<_>) =
             diff(&wishes, &claimed.base, &self.rules).into_iter().partition(Difference::is_applied);
         let refusal = refused.first().map(|first| Refusal {
@@ -222,7 +223,7 @@ impl External for Domains {
 
     async fn record(&self, pass: &Pass<'_, Self>, around: &Surroundings) -> anyhow::Result<Record> {
         // What cannot be described is said before anything is written down.
-        render::render(pass.object, around, pass.host.facts(), None)?;
+        initial::description(pass.object, around, pass.host.facts(), &self.rules, pass.object.uid())?;
         Ok(Record::default())
     }
 

@@ -21,6 +21,7 @@ mod details;
 pub mod domain;
 pub mod hosts;
 pub mod http;
+mod initial;
 pub mod key;
 pub mod leader;
 pub mod located;

@@ -73,11 +73,12 @@ impl Networks {
         Ok(mirror.network(&uuid))
     }
 
-    async fn apply(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Found> {
+    /// Makes the network as wished; a new one, where it is to be created, with what is initial.
+    async fn apply(&self, pass: &Pass<'_, Self>, create: bool) -> anyhow::Result<Found> {
         let (object, rules) = (pass.object.clone(), self.rules.clone());
         let uuid = self.adoption.identity(&object, pass.host);
         let of = uuid.clone();
-        pass.host.long(&uuid, move |host| make_true(host, &object, &of, &rules)).await?;
+        pass.host.long(&uuid, move |host| make_true(host, &object, &of, &rules, create)).await?;
         let entry = read(pass, &uuid).await?.map(Arc::new);
         pass.host.mirror().claim(Claim::Network(uuid), &owner(pass.object));
         Ok(Found { entry, obstacle: None, theirs: false })
@@ -104,7 +105,7 @@ impl Networks {
 
 /// What the network is and the spec does not say, where it can never change.
 fn mismatch(object: &Network, seen: &NetworkObservation) -> Option<String> {
-    let wished = object.parameters().mode.filter(|wished| Some(*wished) != seen.mode)?;
+    let wished = object.merged().parameters().mode.filter(|wished| Some(*wished) != seen.mode)?;
     let mode = seen.mode.map_or_else(|| "another".to_owned(), |mode| format!("{mode:?}"));
     Some(format!("its mode is {mode}, and spec.forProvider.mode says {wished:?}"))
 }
@@ -121,14 +122,14 @@ fn wishes(object: &Network, create: bool) -> anyhow::Result<Wishes> {
 }
 
 /// Looks at the network anew and does what is needed: define, change live, set autostart, start.
-fn make_true(host: &Connection, object: &Network, uuid: &str, rules: &Rules) -> anyhow::Result<()> {
+fn make_true(host: &Connection, object: &Network, uuid: &str, rules: &Rules, create: bool) -> anyhow::Result<()> {
     let name = object.external_name();
     if host.find_network(uuid)?.is_none() {
         anyhow::ensure!(
             host.find_network_by_name(name)?.is_none(),
             "network {name:?} is on the host already and is not ours"
         );
-        let mut wishes = wishes(object, true)?;
+        let mut wishes = wishes(&object.merged(), true)?;
         wishes.set("uuid", uuid);
         let description = wishes.create(rules);
         host.define_network(&description.write().context("write the description")?).context("define network")?;
@@ -141,7 +142,7 @@ fn make_true(host: &Connection, object: &Network, uuid: &str, rules: &Rules) -> 
         let wished = overlay(&wishes, &base, rules);
         host.define_network(&wished.write().context("write the description")?).context("define network")?;
     }
-    let autostart = object.parameters().autostart;
+    let autostart = if create { object.merged().parameters().autostart } else { object.parameters().autostart };
     if let Some(autostart) =
         autostart.filter(|autostart| network.autostart().is_ok_and(|present| present != *autostart))
     {
@@ -272,16 +273,16 @@ impl External for Networks {
 
     async fn record(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Record> {
         // What cannot be described is said before anything is written down.
-        wishes(pass.object, true)?;
+        wishes(&pass.object.merged(), true)?;
         Ok(Record::default())
     }
 
     async fn create(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Found> {
-        self.apply(pass).await
+        self.apply(pass, true).await
     }
 
     async fn update(&self, pass: &Pass<'_, Self>, (): &(), _: &Change) -> anyhow::Result<Found> {
-        self.apply(pass).await
+        self.apply(pass, false).await
     }
 
     async fn delete(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {

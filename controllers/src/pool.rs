@@ -12,7 +12,7 @@ use apis::{
     condition::{Type, Wish},
     managed::annotation,
     placement::ConfigId,
-    pool::PoolObservation,
+    pool::{PoolObservation, PoolParameters as Parameters},
 };
 use libvirt::{
     Claim, Connection,
@@ -81,13 +81,14 @@ impl Pools {
         Ok(mirror.pool(&uuid))
     }
 
-    async fn apply(&self, pass: &Pass<'_, Self>, may_build: bool) -> anyhow::Result<Found> {
+    /// Makes the pool as wished; a new one, where it is to be created, with what is initial.
+    async fn apply(&self, pass: &Pass<'_, Self>, create: bool) -> anyhow::Result<Found> {
         let (object, rules) = (pass.object.clone(), self.rules.clone());
         let uuid = self.adoption.identity(&object, pass.host);
         let of = uuid.clone();
         let built = pass
             .host
-            .alone(pass.object.external_name(), move |host| make_true(host, &object, &of, &rules, may_build))
+            .alone(pass.object.external_name(), move |host| make_true(host, &object, &of, &rules, create))
             .await?;
         let entry = read(pass, &uuid).await?.map(Arc::new);
         pass.host.mirror().claim(Claim::Pool(uuid), &owner(pass.object));
@@ -113,7 +114,7 @@ impl Pools {
 
     /// What the pool is and the spec does not say, where it can never change.
     fn mismatch(&self, object: &Pool, description: &Element) -> Option<String> {
-        let wishes = render::render(object, true, &[]);
+        let wishes = render::render(&object.merged(), true, &[]);
         let differences = diff(&wishes, description, &self.rules);
         let fixed = |difference: &&Difference| !["name", "uuid"].contains(&difference.path.as_str());
         let mut refused = differences.iter().filter(|difference| !difference.is_applied()).filter(fixed);
@@ -133,14 +134,16 @@ fn wishes(object: &Pool, create: bool) -> Wishes {
 }
 
 /// Looks at the pool anew and does what is needed: define, build, set autostart, start. Says whether it made the directory.
-fn make_true(host: &Connection, object: &Pool, uuid: &str, rules: &Rules, may_build: bool) -> anyhow::Result<bool> {
+fn make_true(host: &Connection, object: &Pool, uuid: &str, rules: &Rules, create: bool) -> anyhow::Result<bool> {
     let name = object.external_name();
+    let merged = object.merged();
+    let Parameters { build, autostart, .. } = if create { merged.parameters() } else { object.parameters() };
     if host.find_pool(uuid)?.is_none() {
         anyhow::ensure!(
             host.find_pool_by_name(name)?.is_none(),
             "pool {name:?} is on the host already and is not ours"
         );
-        let mut wishes = wishes(object, true);
+        let mut wishes = wishes(&merged, true);
         wishes.set("uuid", uuid);
         let description = wishes.create(rules);
         host.define_pool(&description.write().context("write the description")?).context("define pool")?;
@@ -152,7 +155,6 @@ fn make_true(host: &Connection, object: &Pool, uuid: &str, rules: &Rules, may_bu
         let wished = overlay(&wishes, &base, rules);
         host.define_pool(&wished.write().context("write the description")?).context("define pool")?;
     }
-    let autostart = object.parameters().autostart;
     if let Some(autostart) = autostart.filter(|autostart| pool.autostart().is_ok_and(|present| present != *autostart)) {
         pool.set_autostart(autostart).context("set autostart of pool")?;
     }
@@ -161,7 +163,7 @@ fn make_true(host: &Connection, object: &Pool, uuid: &str, rules: &Rules, may_bu
     }
     let Err(error) = pool.create() else { return Ok(false) };
     // Only a new pool is built: where an old one's directory is missing, a mount is, and volumes with it.
-    if !may_build || object.parameters().build == Some(false) {
+    if !create || was_created(object) || *build == Some(false) {
         return Err(anyhow::Error::new(error).context("start pool"));
     }
     pool.build().context("build pool")?;
@@ -269,7 +271,7 @@ impl External for Pools {
     }
 
     async fn create(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Found> {
-        self.apply(pass, !was_created(pass.object)).await
+        self.apply(pass, true).await
     }
 
     async fn update(&self, pass: &Pass<'_, Self>, (): &(), _: &Change) -> anyhow::Result<Found> {

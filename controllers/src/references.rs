@@ -40,7 +40,8 @@ impl Refers for Domain {
     const AS_REFERENT: Option<ReferentKind> = None;
 
     fn referents(&self) -> Vec<Referent> {
-        let parameters = self.parameters();
+        let whole = self.merged();
+        let parameters = whole.parameters();
         let disks =
             parameters.disks.iter().flatten().filter_map(|disk| one(ReferentKind::Volume, disk.volume_ref.as_ref()));
         let nics = parameters
@@ -59,7 +60,8 @@ impl Refers for Volume {
     const AS_REFERENT: Option<ReferentKind> = Some(ReferentKind::Volume);
 
     fn referents(&self) -> Vec<Referent> {
-        let parameters = self.parameters();
+        let whole = self.merged();
+        let parameters = whole.parameters();
         let backing = parameters.backing_store.as_ref().map(|backing| &backing.volume_ref);
         one(ReferentKind::Pool, parameters.pool_ref.as_ref())
             .into_iter()
@@ -72,7 +74,7 @@ impl Refers for CloudInit {
     const AS_REFERENT: Option<ReferentKind> = Some(ReferentKind::CloudInit);
 
     fn referents(&self) -> Vec<Referent> {
-        one(ReferentKind::Pool, self.parameters().pool_ref.as_ref()).into_iter().collect()
+        one(ReferentKind::Pool, self.merged().parameters().pool_ref.as_ref()).into_iter().collect()
     }
 }
 

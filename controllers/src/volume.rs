@@ -32,6 +32,7 @@ use crate::{
     details,
     domain::find::chain,
     hosts::{Connector, owner},
+    initial,
     located::{Located, Wanted, only_observes},
     ownership::{Key, Record},
     storage::{self, PoolField},
@@ -191,7 +192,7 @@ fn another_format(description: &Element, format: Format) -> Option<&str> {
 /// volume below is missing.
 fn mismatch(object: &Volume, below: Option<&Below>, description: &Element) -> Option<String> {
     const THEN: &str = "; set it while managementPolicies are [\"Observe\"], and take the volume over then";
-    let Some(format) = object.parameters().format else {
+    let Some(format) = object.effective().parameters().format else {
         return Some(format!("its format is never guessed, and spec.forProvider.format is not set{THEN}"));
     };
     if let Some(seen) = another_format(description, format) {
@@ -209,7 +210,7 @@ fn mismatch(object: &Volume, below: Option<&Below>, description: &Element) -> Op
 }
 
 fn wished_format(object: &Volume) -> Format {
-    object.parameters().format.unwrap_or_default()
+    object.effective().parameters().format.unwrap_or_default()
 }
 
 /// Whether the status has shown the volume already, which it does only of a whole one. The annotation that says so may have been
@@ -232,8 +233,10 @@ impl External for Volumes {
     }
 
     async fn resolve(&self, object: &Volume, config: &ConfigId) -> anyhow::Result<Referents> {
+        initial::check(object)?;
         let asker = Asker::of(object, config);
-        let parameters = object.parameters();
+        let whole = object.effective();
+        let (object, parameters) = (&*whole, whole.parameters());
         let theirs = only_observes(object) && storage::records(object, &self.key).is_empty();
         let (pool, theirs) = if theirs {
             let pool = pool_field(object).resolve_if_set(&self.cluster, &asker)?;
@@ -286,7 +289,7 @@ impl External for Volumes {
         if failed || !self.is_ours(pass, found.pool_uuid.as_deref()) {
             return Ok(self.stranger(pass, referents, found, description).standing());
         }
-        let imported = pass.object.parameters().source.is_some();
+        let imported = pass.object.merged().parameters().source.is_some();
         if pass.creation.is_incomplete() && imported && found.import.is_none() && !was_whole(pass.object) {
             // An import that was cut short left a part of the image; it is fetched anew.
             return Ok(Standing::Absent);
@@ -294,7 +297,8 @@ impl External for Volumes {
         if let Err(message) = as_specified(description, wished_format(pass.object)) {
             return Ok(Standing::Refused(Refusal { reason: "FormatChanged", message }));
         }
-        let Some(wished) = &pass.object.parameters().capacity else { return Ok(Standing::Settled) };
+        let whole = pass.object.effective();
+        let Some(wished) = &whole.parameters().capacity else { return Ok(Standing::Settled) };
         let (from, to) = (storage::bytes(description, "capacity"), render::sectors(wished)?);
         Ok(match to.cmp(&from) {
             std::cmp::Ordering::Equal => Standing::Settled,
@@ -310,9 +314,10 @@ impl External for Volumes {
         let leftover = found.entry.description().is_some();
         let may_stay = pass.creation == Creation::Open && self.is_ours(pass, found.pool_uuid.as_deref());
         anyhow::ensure!(!leftover || may_stay, "{}", storage::foreign_volume(name, &referents.pool).message);
-        if pass.object.parameters().source.is_none() {
+        let whole = pass.object.merged();
+        if whole.parameters().source.is_none() {
             // What cannot be described is said before anything is written down.
-            render::render(pass.object, referents.backing.as_ref())?;
+            render::render(&whole, referents.backing.as_ref())?;
         }
         let pool = found.pool_uuid.with_context(|| format!("there is no pool {} on the host", referents.pool))?;
         if let Some(other) = self.adoption.claimant(pass.object.uid(), pass.host, &pool, name) {
@@ -326,7 +331,8 @@ impl External for Volumes {
     }
 
     async fn create(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
-        let parameters = pass.object.parameters();
+        let whole = pass.object.merged();
+        let parameters = whole.parameters();
         storage::forget_ghost(pass.host, &referents.pool, pass.object.external_name()).await?;
         if let Some(source) = &parameters.source {
             if let Some(error) = self.imports.take_failure(pass.object.uid()) {
@@ -337,7 +343,7 @@ impl External for Volumes {
             self.imports.start(order);
             return self.read(pass, &referents.pool).await;
         }
-        let element = render::render(pass.object, referents.backing.as_ref())?;
+        let element = render::render(&whole, referents.backing.as_ref())?;
         let (pool, name) = (referents.pool.clone(), pass.object.external_name().to_owned());
         let resumed = pass.creation == Creation::Open;
         let volume = name.clone();

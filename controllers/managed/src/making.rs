@@ -66,6 +66,7 @@ impl<E: External> Reconciler<E> {
         let Record { annotations, leftover } =
             self.external.record(&site.pass(object), site.referents).await.at(Phase::Create)?;
         changes.annotate_all(object, &annotations);
+        changes.annotate(object, annotation::INITIAL, object.to_remember());
         creation::begin(object, &mut changes);
         let written = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish);
         *object = written.map_err(|failure| failure.wish(Wish::creating()))?;
@@ -82,6 +83,7 @@ impl<E: External> Reconciler<E> {
     ) -> Result<Requeue, Failure> {
         let mut changes = identity(object, placement);
         changes.annotate_all(object, annotations);
+        changes.annotate(object, annotation::INITIAL, object.to_remember());
         creation::succeed(object, &mut changes);
         *object = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish)?;
         tracing::info!(object = object.full_name(), host = %placement.config, "took over what was on the host");

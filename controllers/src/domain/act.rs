@@ -19,7 +19,7 @@ use managed::{
 };
 use std::time::Duration;
 
-use super::{Change, Domains, Found, Power, Surroundings, claim, render};
+use super::{Change, Domains, Found, Power, Surroundings, claim, initial, render};
 use crate::hosts::owner;
 
 /// How long a guest has to shut down unless its object says otherwise.
@@ -34,6 +34,8 @@ struct Order {
     uuid: String,
     /// Whether others made it.
     adopted: bool,
+    /// Whether its devices may have other names on the running guest than in its definition.
+    renamed: bool,
     around: Surroundings,
     facts: Facts,
     rules: Arc<Rules>,
@@ -44,7 +46,8 @@ impl Domains {
         let adopted = self.adoption.adopted(pass.object, pass.host);
         let (object, facts, rules) = (pass.object.clone(), pass.host.facts().clone(), self.rules.clone());
         let uuid = adopted.clone().unwrap_or_else(|| object.uid().to_owned());
-        Order { object, uuid, adopted: adopted.is_some(), around, facts, rules }
+        let (adopted, initial) = (adopted.is_some(), object.initially().is_some());
+        Order { object, uuid, adopted, renamed: adopted || initial, around, facts, rules }
     }
 
     /// Defines a domain that is not there and starts it unless it is to be off.
@@ -90,7 +93,7 @@ impl Domains {
     /// Asks the guest to shut down, asks again when its time is over, or forces it off where the object allows. Says what it did.
     async fn shut_down(&self, pass: &Pass<'_, Self>) -> anyhow::Result<String> {
         let uid = pass.object.uid();
-        let wished = pass.object.parameters().shutdown.clone().unwrap_or_default();
+        let wished = pass.object.merged().parameters().shutdown.clone().unwrap_or_default();
         let timeout =
             wished.timeout.as_ref().map_or(Ok(SHUTDOWN_TIMEOUT), Span::duration).map_err(anyhow::Error::msg)?;
         let clock = *self.clocks().entry(uid.to_owned()).or_default();
@@ -185,12 +188,11 @@ impl Order {
                 host.find_domain_by_name(name)?.is_none(),
                 "domain {name:?} is on the host already and is not ours"
             );
-            let mut wishes = render::render(&self.object, &self.around, &self.facts, None)?;
-            wishes.set("uuid", uuid);
-            define(host, &wishes.create(&self.rules), None)?;
+            let description = initial::description(&self.object, &self.around, &self.facts, &self.rules, uuid)?;
+            define(host, &description, None)?;
         }
         let domain = host.find_domain(uuid)?.context("the domain went away meanwhile")?;
-        if self.object.parameters().autostart == Some(true) {
+        if self.object.merged().parameters().autostart == Some(true) {
             domain.set_autostart(true).context("set autostart of domain")?;
         }
         if start && domain.id().is_none() {
@@ -209,7 +211,7 @@ impl Order {
         let base =
             Element::parse(&domain.describe(Description::InactiveSecure)?).context("read the domain's description")?;
         let claimed = claim::claim(&self.object, &self.around, &base, self.adopted);
-        let wishes = render::render(&claimed.object, &self.around, &self.facts, Some(&claimed.base))?;
+        let wishes = render::render(&claimed.object, &claimed.around, &self.facts, Some(&claimed.base))?;
         let wished = overlay(&wishes, &claimed.base, &self.rules);
         let differs = diff(&wishes, &claimed.base, &self.rules).iter().any(Difference::is_applied);
         if differs || !domain.is_persistent()? {
@@ -236,7 +238,7 @@ impl Order {
     ) -> anyhow::Result<Vec<String>> {
         let present =
             Element::parse(&domain.describe(Description::Live)?).context("read the running domain's description")?;
-        let live = if self.adopted { claim::running(base, &present, &self.object) } else { present.clone() };
+        let live = if self.renamed { claim::running(base, &present, &self.object) } else { present.clone() };
         let mut hindrances = Vec::new();
         let mut updated: Vec<String> = Vec::new();
         for difference in diff(wishes, &live, &self.rules) {
@@ -275,7 +277,7 @@ impl Order {
             element.write().map_err(|error| Error::other(format!("cannot write a device: {error}")))
         };
         let whole = difference.path == item;
-        let known = |device: Element| if self.adopted { claim::as_running(device, present) } else { device };
+        let known = |device: Element| if self.renamed { claim::as_running(device, present) } else { device };
         match (wishes.locate(item, wished, &self.rules), wishes.locate(item, live, &self.rules)) {
             (Some(device), None) => domain.attach_device(&text(device)?, Affect::Live),
             (None, Some(device)) if whole => domain.detach_device(&text(&known(device.clone()))?, Affect::Live),

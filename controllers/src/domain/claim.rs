@@ -10,11 +10,13 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use apis::{
     Domain, Managed,
-    domain::{Disk, DiskObservation},
+    domain::{DomainObservation, DomainParameters, Rng},
+    quantity::Quantity,
 };
 use libvirt::xml::Element;
 
 use super::{
+    initial::{self, INITIAL},
     observed,
     render::{CHANNEL, DISK, NIC, RNG, SEED, SERIAL, Surroundings},
 };
@@ -28,35 +30,76 @@ const NAMED: &str = "ua-";
 /// An object and the definition that its wishes are about.
 #[derive(Debug)]
 pub struct Claimed<'a> {
-    /// The object; of a domain that was taken over, with what it leaves open about its disks as the host has it.
+    /// The object; of a domain that was taken over, or made with `initProvider`, with what it leaves open as the host has it.
     pub object: Cow<'a, Domain>,
+    /// What it refers to.
+    pub around: Cow<'a, Surroundings>,
     /// The definition.
     pub base: Cow<'a, Element>,
 }
 
 /// The object and the definition, with our names on it where it was taken over.
-pub fn claim<'a>(object: &'a Domain, around: &Surroundings, base: &'a Element, adopted: bool) -> Claimed<'a> {
-    if !adopted {
-        return Claimed { object: Cow::Borrowed(object), base: Cow::Borrowed(base) };
+pub fn claim<'a>(object: &'a Domain, around: &'a Surroundings, base: &'a Element, adopted: bool) -> Claimed<'a> {
+    let initial = object.initially();
+    if !adopted && initial.is_none() {
+        return Claimed { object: Cow::Borrowed(object), around: Cow::Borrowed(around), base: Cow::Borrowed(base) };
     }
-    let base = named(object, around, base);
+    let around = initial::lasting(object, around);
+    let base = named(object, &around, base);
     let mut object = object.clone();
-    for disk in object.spec.for_provider.disks.iter_mut().flatten() {
-        let alias = format!("{DISK}{}", disk.name);
-        if let Some(device) = base.find_all("devices/disk").into_iter().find(|device| alias_of(device) == alias) {
-            fill(disk, device);
-        }
+    let seen = observed::observe(Some(&base), None, &observed::Volumes::new());
+    let parameters = &mut object.spec.for_provider;
+    fill_disks(parameters, &seen);
+    if let Some(initial) = &initial {
+        fill_sizes(parameters, initial, &seen);
+        fill_devices(parameters, initial, &seen);
     }
-    Claimed { object: Cow::Owned(object), base: Cow::Owned(base) }
+    Claimed { object: Cow::Owned(object), around: Cow::Owned(around), base: Cow::Owned(base) }
 }
 
 /// A bus that is not said stays: on another one the guest might not find its root.
-fn fill(disk: &mut Disk, device: &Element) {
-    let Some(DiskObservation { device: kind, bus, .. }) = observed::disk(device, &observed::Volumes::new()) else {
-        return;
-    };
-    disk.device = disk.device.or(kind);
-    disk.bus = disk.bus.or(bus);
+fn fill_disks(parameters: &mut DomainParameters, seen: &DomainObservation) {
+    for disk in parameters.disks.iter_mut().flatten() {
+        if let Some(seen) = seen.disks.iter().find(|seen| seen.name.as_ref() == Some(&disk.name.0)) {
+            disk.device = disk.device.or(seen.device);
+            disk.bus = disk.bus.or(seen.bus);
+        }
+    }
+}
+
+/// Memory and processors are wished as a whole; what of them only `initProvider` says is as the host has it.
+fn fill_sizes(parameters: &mut DomainParameters, initial: &DomainParameters, seen: &DomainObservation) {
+    let most = seen.max_memory.clone().or_else(|| seen.memory.clone());
+    let larger = |one: &Quantity, other: &Quantity| one.kibibytes().ok() > other.kibibytes().ok();
+    if parameters.memory.is_none() && parameters.max_memory.is_some() && initial.memory.is_some() {
+        parameters.memory.clone_from(&seen.memory);
+    }
+    if let (Some(memory), None, Some(_)) = (&parameters.memory, &parameters.max_memory, &initial.max_memory) {
+        parameters.max_memory = most.filter(|most| larger(most, memory));
+    }
+    if parameters.vcpus.is_none() && parameters.max_vcpus.is_some() && initial.vcpus.is_some() {
+        parameters.vcpus = seen.vcpus;
+    }
+    if let (Some(vcpus), None, Some(_)) = (parameters.vcpus, parameters.max_vcpus, initial.max_vcpus) {
+        parameters.max_vcpus = seen.max_vcpus.filter(|most| *most > vcpus);
+    }
+}
+
+/// What only `initProvider` says of a device, and has a default when nobody says it, is as the host has it.
+fn fill_devices(parameters: &mut DomainParameters, initial: &DomainParameters, seen: &DomainObservation) {
+    for console in parameters.consoles.iter_mut().flatten().filter(|console| console.log.is_none()) {
+        let said = initial.consoles.iter().flatten().any(|said| said.name == console.name && said.log.is_some());
+        let seen = seen.consoles.iter().find(|seen| seen.name == console.name.0);
+        console.log = seen.filter(|_| said).map(|seen| seen.log.unwrap_or_default());
+    }
+    for graphics in parameters.graphics.iter_mut().flatten().filter(|graphics| graphics.listen.is_none()) {
+        let said = initial.graphics.iter().flatten().any(|said| said.type_ == graphics.type_ && said.listen.is_some());
+        let seen = seen.graphics.iter().find(|seen| seen.type_ == format!("{:?}", graphics.type_));
+        graphics.listen = seen.filter(|_| said).and_then(|seen| seen.listen.clone());
+    }
+    if let (Some(rng), Some(Rng { source: Some(_) })) = (&mut parameters.rng, &initial.rng) {
+        rng.source = rng.source.or_else(|| seen.rng.as_ref()?.source);
+    }
 }
 
 fn devices(description: &mut Element) -> impl Iterator<Item = &mut Element> {
@@ -91,6 +134,7 @@ fn named(object: &Domain, around: &Surroundings, base: &Element) -> Element {
             }
         }
     }
+    rename_initial(object, &mut base);
     name_disks(object, around, &mut base);
     name_interfaces(object, around, &mut base);
     base
@@ -102,10 +146,33 @@ fn said(object: &Domain) -> BTreeSet<String> {
     let disks = parameters.disks.iter().flatten().map(|disk| format!("{DISK}{}", disk.name));
     let nics = parameters.network_interfaces.iter().flatten().map(|nic| format!("{NIC}{}", nic.name));
     let serials = parameters.consoles.iter().flatten().map(|console| format!("{SERIAL}{}", console.name));
-    let seed = parameters.cloud_init_ref.iter().map(|_| format!("{SEED}cloud-init"));
+    let value = serde_json::to_value(parameters).unwrap_or_default();
+    let seed = initial::refers(&value, "cloudInit").then(|| format!("{SEED}cloud-init"));
     let rng = parameters.rng.iter().map(|_| format!("{RNG}0"));
     let agent = parameters.guest_agent.unwrap_or_default().then(|| format!("{CHANNEL}agent"));
     disks.chain(nics).chain(serials).chain(seed).chain(rng).chain(agent).collect()
+}
+
+/// Gives devices that the object does not speak of, and was made with all the same, the names of their own class.
+pub(super) fn name_initial(description: &mut Element, object: &Domain) {
+    let said = said(object);
+    for device in devices(description).filter(|device| is_ours(device)) {
+        let alias = alias_of(device).to_owned();
+        if let Some(class) = alias.strip_prefix(NAMED).filter(|_| !said.contains(&alias)) {
+            rename(device, Some(&format!("{INITIAL}{class}")));
+        }
+    }
+}
+
+/// A device of that class that the object speaks of by now is one like the others.
+fn rename_initial(object: &Domain, base: &mut Element) {
+    let said = said(object);
+    for device in devices(base) {
+        let class = alias_of(device).strip_prefix(INITIAL).map(|class| format!("{NAMED}{class}"));
+        if let Some(alias) = class.filter(|alias| said.contains(alias)) {
+            rename(device, Some(&alias));
+        }
+    }
 }
 
 /// Gives a name to the first device that has none of a user and fits, unless another bears the name.
@@ -160,14 +227,15 @@ fn name_interfaces(object: &Domain, around: &Surroundings, base: &mut Element) {
 /// The running description with the names of the definition: those that a guest was started with are the ones of before.
 pub fn running(definition: &Element, live: &Element, object: &Domain) -> Element {
     let mut live = live.clone();
-    if mark::owner(&live).is_none_or(|owner| owner.uid != object.uid()) {
+    let is_foreign = mark::owner(&live).is_none_or(|owner| owner.uid != object.uid());
+    if is_foreign {
         mark::remove(&mut live);
     }
     let known: Vec<&Element> =
         definition.find("devices").map(|devices| devices.elements().collect()).unwrap_or_default();
     for device in devices(&mut live) {
         let same = known.iter().find(|known| same_place(known, device));
-        let is_strange = is_ours(device) && known.iter().all(|known| alias_of(known) != alias_of(device));
+        let is_strange = is_foreign && is_ours(device) && known.iter().all(|known| alias_of(known) != alias_of(device));
         match same.filter(|same| is_ours(same)) {
             Some(same) => rename(device, Some(alias_of(same))),
             None if is_strange => rename(device, None),

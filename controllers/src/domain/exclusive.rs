@@ -29,7 +29,8 @@ pub(super) fn check(cluster: &Cluster, me: &Domain, disk: &Disk, volume: &Volume
         return Ok(());
     }
     let stands_on = |above: &Volume| {
-        let below = above.parameters().backing_store.as_ref().map(|backing| backing.volume_ref.name.as_str());
+        let whole = above.effective();
+        let below = whole.parameters().backing_store.as_ref().map(|backing| backing.volume_ref.name.as_str());
         above.metadata.namespace == me.metadata.namespace && below == Some(name)
     };
     let volumes = cluster.volumes.store.state();
@@ -49,7 +50,7 @@ fn writes(disk: &Disk) -> bool {
 /// Whether the guest writes to the Volume of this name.
 fn has(domain: &Domain, volume: &str) -> bool {
     let names = |disk: &Disk| disk.volume_ref.as_ref().is_some_and(|reference| reference.name == volume);
-    domain.parameters().disks.iter().flatten().any(|disk| writes(disk) && names(disk))
+    domain.merged().parameters().disks.iter().flatten().any(|disk| writes(disk) && names(disk))
 }
 
 /// Whether the guest has had the disk when it was last looked at.

@@ -1,6 +1,7 @@
 //! What other objects and the host have of a Domain.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     time::{Duration, Instant},
 };
@@ -31,6 +32,8 @@ use crate::{
     adopt::{Asking, Obstacle, Stranger, not_ours},
     cluster::{Asker, Cluster, ready},
     hosts::owner,
+    initial,
+    located::only_observes,
     mark,
 };
 
@@ -40,7 +43,10 @@ const LEASE_HURRY: Duration = Duration::from_mins(5);
 /// Reads the referents. What is missing or not Ready is waited for.
 pub(super) fn resolve(cluster: &Cluster, object: &Domain, config: &ConfigId) -> anyhow::Result<Surroundings> {
     let asker = Asker::of(object, config);
-    let parameters = object.parameters();
+    initial::check(object)?;
+    // Nothing is made of what is only looked at.
+    let whole = if only_observes(object) { Cow::Borrowed(object) } else { object.effective() };
+    let parameters = whole.parameters();
     let mut around = Surroundings::default();
     for disk in parameters.disks.iter().flatten() {
         if let Some(medium) = medium(cluster, &asker, object, disk)? {
@@ -107,7 +113,7 @@ fn path_of(volume: &Volume) -> anyhow::Result<String> {
 
 /// The Volume below. What a volume that others made stands on, an object must say: a guest would read holes there.
 fn below_of(volume: &Volume) -> anyhow::Result<Option<String>> {
-    let said = volume.parameters().backing_store.as_ref().map(|backing| backing.volume_ref.name.clone());
+    let said = volume.effective().parameters().backing_store.as_ref().map(|backing| backing.volume_ref.name.clone());
     let seen = volume.observation().and_then(|seen| seen.backing_store.as_ref());
     if let (None, Some(seen), false) = (&said, seen, was_created(volume)) {
         bail!(
@@ -121,7 +127,7 @@ fn below_of(volume: &Volume) -> anyhow::Result<Option<String>> {
 
 /// The format of a volume, never guessed: others do not make them by our default.
 fn format_of(volume: &Volume) -> anyhow::Result<Format> {
-    let said = volume.parameters().format.or_else(|| was_created(volume).then(Format::default));
+    let said = volume.effective().parameters().format.or_else(|| was_created(volume).then(Format::default));
     said.with_context(|| {
         format!(
             "waiting for Volume {}: it was not made by this provider; set its spec.forProvider.format",
@@ -213,6 +219,7 @@ impl Domains {
         found.theirs = !found.adopted && pass.policies.only_observes() && entry.uuid != pass.object.uid();
         let strategy = strategy(pass.object, found.theirs);
         let begun = !found.theirs && (pass.creation.is_incomplete() || !was_created(pass.object));
+        let begun = begun && !is_halted(pass.object);
         let stopped_for = self.stopped_for(pass.object.uid(), entry);
         (found.power, found.recheck) = power::decide(strategy, begun, entry.state, stopped_for);
         if found.theirs {
@@ -337,7 +344,8 @@ impl Domains {
     /// The paths of volumes that no object stands for.
     async fn host_media(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Vec<(String, String)>> {
         let mut media = Vec::new();
-        let disks = pass.object.parameters().disks.iter().flatten();
+        let whole = pass.object.effective();
+        let disks = whole.parameters().disks.iter().flatten();
         for (disk, volume) in disks.filter_map(|disk| Some((disk, disk.volume.as_ref()?))) {
             let claim = Claim::Volume { pool: volume.pool.clone(), name: volume.name.clone() };
             pass.host.mirror().claim(claim, &owner(pass.object));
@@ -402,13 +410,17 @@ fn agent(entry: &DomainEntry) -> Option<bool> {
     Some(channel.attr_at("target@state") == Some("connected"))
 }
 
-/// When the guest is to run. One that others made and of which the spec says nothing is left to people.
+/// When the guest is to run. One that others made and of which the spec says nothing is left to people, and so is one of which only
+/// `initProvider` says something.
 pub(super) fn strategy(object: &Domain, theirs: bool) -> RunStrategy {
-    let unset = if theirs { RunStrategy::Manual } else { RunStrategy::default() };
-    object.parameters().run_strategy.unwrap_or(unset)
+    let was_said = || object.initially().is_some_and(|initial| initial.run_strategy.is_some());
+    object.parameters().run_strategy.unwrap_or_else(|| match theirs || was_said() {
+        true => RunStrategy::Manual,
+        false => RunStrategy::default(),
+    })
 }
 
 /// The strategy under which nothing is started.
 pub(super) fn is_halted(object: &Domain) -> bool {
-    object.parameters().run_strategy == Some(RunStrategy::Halted)
+    object.merged().parameters().run_strategy == Some(RunStrategy::Halted)
 }

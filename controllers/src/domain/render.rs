@@ -185,6 +185,7 @@ fn memory_and_processors(wishes: &mut Wishes, parameters: &DomainParameters) -> 
     }
     let Some(most) = parameters.max_vcpus.or(parameters.vcpus) else { return Ok(()) };
     let now = parameters.vcpus.unwrap_or(1);
+    ensure!(now <= most, "vcpus must not be larger than maxVcpus");
     wishes.set("vcpu", most.to_string());
     // libvirt does not write the number of now where it is the most, so it would never be seen as wished.
     if now == most {

@@ -58,8 +58,8 @@ impl Domains {
         let (Some(live), Some(base)) = (&entry.live, &entry.inactive) else { return Vec::new() };
         let around = found.complete(around);
         let claimed = claim::claim(pass.object, &around, base, found.adopted);
-        let live = shown(pass.object, &claimed.base, live, found.adopted);
-        render::render(&claimed.object, &around, pass.host.facts(), Some(&claimed.base))
+        let live = shown(pass.object, &claimed.base, live, matches!(claimed.base, Cow::Owned(_)));
+        render::render(&claimed.object, &claimed.around, pass.host.facts(), Some(&claimed.base))
             .map(|wishes| pending::pending(wishes, &live, &self.rules))
             .unwrap_or_default()
     }
@@ -90,9 +90,9 @@ fn ready(strategy: RunStrategy, entry: &DomainEntry, found: &Found) -> Wish {
     }
 }
 
-/// The running description, where the domain was taken over with the names of its definition.
-fn shown<'a>(object: &Domain, definition: &Element, live: &'a Element, adopted: bool) -> Cow<'a, Element> {
-    if adopted { Cow::Owned(claim::running(definition, live, object)) } else { Cow::Borrowed(live) }
+/// The running description, where the definition has names of its own with those.
+fn shown<'a>(object: &Domain, definition: &Element, live: &'a Element, named: bool) -> Cow<'a, Element> {
+    if named { Cow::Owned(claim::running(definition, live, object)) } else { Cow::Borrowed(live) }
 }
 
 fn observation(object: &Domain, entry: &DomainEntry, found: &Found, pending_changes: Vec<String>) -> DomainObservation {

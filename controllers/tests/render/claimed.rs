@@ -45,8 +45,9 @@ fn around() -> Surroundings {
 }
 
 fn wishes(object: &apis::Domain, base: &Element) -> (Wishes, Element, Rules) {
-    let claimed = claim(object, &around(), base, true);
-    let wishes = domain::render::render(&claimed.object, &around(), &facts(), Some(&claimed.base)).unwrap();
+    let around = around();
+    let claimed = claim(object, &around, base, true);
+    let wishes = domain::render::render(&claimed.object, &claimed.around, &facts(), Some(&claimed.base)).unwrap();
     (wishes, claimed.base.into_owned(), domain::rules::rules())
 }
 

@@ -5,6 +5,7 @@
 mod cases;
 mod changes;
 mod claimed;
+mod initial;
 mod leaves;
 mod observed;
 mod unset;

@@ -213,7 +213,7 @@ async fn what_others_made_is_written_down_as_the_objects_before_anything_is_done
         [
             "POST providerconfigusages",
             "PATCH providerconfigusages",
-            "metadata: external-create-succeeded external-name finalizers instance ownership provider-config",
+            "metadata: external-create-succeeded external-name finalizers instance ownership provider-config resourceVersion",
             "event Normal AdoptedExternalResource"
         ]
     );
