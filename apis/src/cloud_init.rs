@@ -34,14 +34,19 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.pool) || has(self.forProvider.poolRef) || has(self.forProvider.poolSelector)").message("spec.forProvider needs pool, poolRef or poolSelector"),
-    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.userData)").message("spec.forProvider.userData is required unless managementPolicies only observe"),
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.pool) || has(self.forProvider.poolRef) || has(self.forProvider.poolSelector) || (has(self.initProvider) && (has(self.initProvider.pool) || has(self.initProvider.poolRef) || has(self.initProvider.poolSelector)))").message("spec.forProvider needs pool, poolRef or poolSelector"),
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.userData) || (has(self.initProvider) && has(self.initProvider.userData))").message("spec.forProvider.userData is required unless managementPolicies only observe"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.pool) || has(oldSelf.forProvider.pool)").message("pool cannot be changed: create a new CloudInit instead").field_path(".forProvider"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.poolRef) || has(oldSelf.forProvider.poolRef)").message("poolRef cannot be changed: create a new CloudInit instead").field_path(".forProvider")
 )]
 pub struct CloudInitSpec {
     /// What it should be.
+    #[x_kube(validation = Rule::new("!has(oldSelf.pool) || (has(self.pool) && self.pool == oldSelf.pool)").message("pool cannot be changed: create a new CloudInit instead"))]
+    #[x_kube(validation = Rule::new("!has(oldSelf.poolRef) || (has(self.poolRef) && self.poolRef.name == oldSelf.poolRef.name && (has(self.poolRef.__namespace__) ? has(oldSelf.poolRef.__namespace__) && self.poolRef.__namespace__ == oldSelf.poolRef.__namespace__ : !has(oldSelf.poolRef.__namespace__)))").message("poolRef cannot be changed: create a new CloudInit instead"))]
     pub for_provider: CloudInitParameters,
+    /// What counts only when the seed is made, beneath forProvider: lists whose items have a name, type, cidr or start are put together by it, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and it can be changed without effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_provider: Option<CloudInitParameters>,
     #[serde(flatten)]
     #[allow(missing_docs, reason = "a doc here would become the description of the whole spec")]
     pub resource: ResourceSpec,
@@ -53,9 +58,7 @@ pub struct CloudInitSpec {
 #[x_kube(
     validation = Rule::new("!(has(self.pool) && has(self.poolRef))").message("set pool or poolRef, not both"),
     validation = Rule::new("!(has(self.poolRef) && has(self.poolRef.policy) && has(self.poolRef.policy.resolution) && self.poolRef.policy.resolution == 'Optional') && !(has(self.poolSelector) && has(self.poolSelector.policy) && has(self.poolSelector.policy.resolution) && self.poolSelector.policy.resolution == 'Optional')").message("a pool cannot be Optional: without one there is no place for the seed"),
-    validation = Rule::new("!(has(self.pool) && has(self.poolSelector))").message("set pool or poolSelector, not both"),
-    validation = Rule::new("!has(oldSelf.pool) || (has(self.pool) && self.pool == oldSelf.pool)").message("pool cannot be changed: create a new CloudInit instead"),
-    validation = Rule::new("!has(oldSelf.poolRef) || (has(self.poolRef) && self.poolRef.name == oldSelf.poolRef.name && (has(self.poolRef.__namespace__) ? has(oldSelf.poolRef.__namespace__) && self.poolRef.__namespace__ == oldSelf.poolRef.__namespace__ : !has(oldSelf.poolRef.__namespace__)))").message("poolRef cannot be changed: create a new CloudInit instead")
+    validation = Rule::new("!(has(self.pool) && has(self.poolSelector))").message("set pool or poolSelector, not both")
 )]
 pub struct CloudInitParameters {
     /// The name of the storage pool on the host, when no object stands for it.
@@ -141,8 +144,19 @@ impl Managed for CloudInit {
     type Parameters = CloudInitParameters;
     type Observation = CloudInitObservation;
 
+    const LASTING: &'static [&'static str] = &["pool", "poolRef", "poolSelector"];
+    const FORGOTTEN: &'static [&'static str] = &["userData", "metaData", "networkConfig", "vendorData"];
+
     fn parameters(&self) -> &CloudInitParameters {
         &self.spec.for_provider
+    }
+
+    fn parameters_mut(&mut self) -> &mut CloudInitParameters {
+        &mut self.spec.for_provider
+    }
+
+    fn initial(&self) -> Option<&CloudInitParameters> {
+        self.spec.init_provider.as_ref()
     }
 
     fn resource(&self) -> &ResourceSpec {

@@ -44,13 +44,18 @@ pub use observation::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.memory)").message("spec.forProvider.memory is required unless managementPolicies only observe"),
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.memory) || (has(self.initProvider) && has(self.initProvider.memory))").message("spec.forProvider.memory is required unless managementPolicies only observe"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.type) || has(oldSelf.forProvider.type)").message("type cannot be changed: a guest keeps its hypervisor; create a new Domain instead").field_path(".forProvider"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.os) || !has(oldSelf.forProvider.os) || !has(self.forProvider.os.arch) || has(oldSelf.forProvider.os.arch)").message("os.arch cannot be changed: create a new Domain instead").field_path(".forProvider.os")
 )]
 pub struct DomainSpec {
     /// What the virtual machine should be.
+    #[x_kube(validation = Rule::new("!has(oldSelf.type) || (has(self.type) && self.type == oldSelf.type)").message("type cannot be changed: a guest keeps its hypervisor; create a new Domain instead"))]
+    #[x_kube(validation = Rule::new("!has(oldSelf.os) || !has(oldSelf.os.arch) || (has(self.os) && has(self.os.arch) && self.os.arch == oldSelf.os.arch)").message("os.arch cannot be changed: create a new Domain instead").field_path(".os"))]
     pub for_provider: DomainParameters,
+    /// What counts only when the virtual machine is made, beneath forProvider: lists whose items have a name, type, cidr or start are put together by it, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and it can be changed without effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_provider: Option<DomainParameters>,
     #[serde(flatten)]
     #[allow(missing_docs, reason = "a doc here would become the description of the whole spec")]
     pub resource: ResourceSpec,
@@ -60,8 +65,7 @@ pub struct DomainSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.maxVcpus) || !has(self.vcpus) || self.vcpus <= self.maxVcpus").message("vcpus must not be larger than maxVcpus"),
-    validation = Rule::new("!has(oldSelf.type) || (has(self.type) && self.type == oldSelf.type)").message("type cannot be changed: a guest keeps its hypervisor; create a new Domain instead")
+    validation = Rule::new("!has(self.maxVcpus) || !has(self.vcpus) || self.vcpus <= self.maxVcpus").message("vcpus must not be larger than maxVcpus")
 )]
 pub struct DomainParameters {
     /// Kvm, Qemu (emulated) or Auto: Kvm where the host has it. Default Auto.
@@ -219,8 +223,7 @@ pub enum CpuMode {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!(has(self.initrdRef) || has(self.initrdSelector) || has(self.cmdline)) || has(self.kernelRef) || has(self.kernelSelector)").message("initrdRef, initrdSelector and cmdline need kernelRef or kernelSelector"),
-    validation = Rule::new("!has(oldSelf.arch) || (has(self.arch) && self.arch == oldSelf.arch)").message("os.arch cannot be changed: create a new Domain instead")
+    validation = Rule::new("!(has(self.initrdRef) || has(self.initrdSelector) || has(self.cmdline)) || has(self.kernelRef) || has(self.kernelSelector)").message("initrdRef, initrdSelector and cmdline need kernelRef or kernelSelector")
 )]
 pub struct Os {
     /// The guest's architecture. Default: the host's.
@@ -458,6 +461,14 @@ impl Managed for Domain {
 
     fn parameters(&self) -> &DomainParameters {
         &self.spec.for_provider
+    }
+
+    fn parameters_mut(&mut self) -> &mut DomainParameters {
+        &mut self.spec.for_provider
+    }
+
+    fn initial(&self) -> Option<&DomainParameters> {
+        self.spec.init_provider.as_ref()
     }
 
     fn resource(&self) -> &ResourceSpec {

@@ -33,12 +33,16 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || (has(self.forProvider.mode) && self.forProvider.mode in ['Isolated', 'Bridge']) || (has(self.forProvider.ips) && self.forProvider.ips.size() > 0)").message("spec.forProvider.ips is required for mode Nat, which is the default, and Route: the host needs an address on the network"),
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || (has(self.forProvider.mode) && self.forProvider.mode in ['Isolated', 'Bridge']) || (has(self.forProvider.ips) && self.forProvider.ips.size() > 0) || (has(self.initProvider) && (has(self.initProvider.mode) && !has(self.forProvider.mode) && self.initProvider.mode in ['Isolated', 'Bridge'] || has(self.initProvider.ips) && self.initProvider.ips.size() > 0))").message("spec.forProvider.ips is required for mode Nat, which is the default, and Route: the host needs an address on the network"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.mode) || has(oldSelf.forProvider.mode)").message("mode cannot be changed: every guest on it would be cut off; create a new Network instead").field_path(".forProvider")
 )]
 pub struct NetworkSpec {
     /// What it should be.
+    #[x_kube(validation = Rule::new("!has(oldSelf.mode) || (has(self.mode) && self.mode == oldSelf.mode)").message("mode cannot be changed: every guest on it would be cut off; create a new Network instead"))]
     pub for_provider: NetworkParameters,
+    /// What counts only when the network is made, beneath forProvider: lists whose items have a name, type, cidr or start are put together by it, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and it can be changed without effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_provider: Option<NetworkParameters>,
     #[serde(flatten)]
     #[allow(missing_docs, reason = "a doc here would become the description of the whole spec")]
     pub resource: ResourceSpec,
@@ -49,8 +53,7 @@ pub struct NetworkSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!(has(self.mode) && self.mode == 'Bridge') || has(self.bridge)").message("mode: Bridge needs bridge: the name of a bridge that the host has"),
-    validation = Rule::new("!(has(self.mode) && self.mode == 'Bridge') || !(has(self.ips) || has(self.domain))").message("mode: Bridge takes no ips and no domain: the bridge belongs to the host"),
-    validation = Rule::new("!has(oldSelf.mode) || (has(self.mode) && self.mode == oldSelf.mode)").message("mode cannot be changed: every guest on it would be cut off; create a new Network instead")
+    validation = Rule::new("!(has(self.mode) && self.mode == 'Bridge') || !(has(self.ips) || has(self.domain))").message("mode: Bridge takes no ips and no domain: the bridge belongs to the host")
 )]
 pub struct NetworkParameters {
     /// Nat, Route, Isolated or Bridge. Default Nat.
@@ -236,6 +239,14 @@ impl Managed for Network {
 
     fn parameters(&self) -> &NetworkParameters {
         &self.spec.for_provider
+    }
+
+    fn parameters_mut(&mut self) -> &mut NetworkParameters {
+        &mut self.spec.for_provider
+    }
+
+    fn initial(&self) -> Option<&NetworkParameters> {
+        self.spec.init_provider.as_ref()
     }
 
     fn resource(&self) -> &ResourceSpec {

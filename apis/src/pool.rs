@@ -34,13 +34,18 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || (has(self.forProvider.target) && has(self.forProvider.target.path))").message("spec.forProvider.target.path is required unless managementPolicies only observe"),
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || (has(self.forProvider.target) && has(self.forProvider.target.path)) || (has(self.initProvider) && has(self.initProvider.target) && has(self.initProvider.target.path))").message("spec.forProvider.target.path is required unless managementPolicies only observe"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.type) || has(oldSelf.forProvider.type)").message("type cannot be changed: create a new Pool instead").field_path(".forProvider"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.target) || !has(oldSelf.forProvider.target) || !has(self.forProvider.target.path) || has(oldSelf.forProvider.target.path)").message("path cannot be changed: the volumes would stay behind; create a new Pool instead").field_path(".forProvider.target")
 )]
 pub struct PoolSpec {
     /// What it should be.
+    #[x_kube(validation = Rule::new("!has(oldSelf.type) || (has(self.type) && self.type == oldSelf.type)").message("type cannot be changed: create a new Pool instead"))]
+    #[x_kube(validation = Rule::new("!has(oldSelf.target) || !has(oldSelf.target.path) || (has(self.target) && has(self.target.path) && self.target.path == oldSelf.target.path)").message("path cannot be changed: the volumes would stay behind; create a new Pool instead").field_path(".target"))]
     pub for_provider: PoolParameters,
+    /// What counts only when the pool is made, beneath forProvider: lists whose items have a name, type, cidr or start are put together by it, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and it can be changed without effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_provider: Option<PoolParameters>,
     #[serde(flatten)]
     #[allow(missing_docs, reason = "a doc here would become the description of the whole spec")]
     pub resource: ResourceSpec,
@@ -49,7 +54,6 @@ pub struct PoolSpec {
 /// What the pool should be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(oldSelf.type) || (has(self.type) && self.type == oldSelf.type)").message("type cannot be changed: create a new Pool instead"))]
 pub struct PoolParameters {
     /// The kind of storage. Default Dir: a directory of the host.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -78,7 +82,6 @@ pub enum PoolType {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.path) || !self.path.matches('(^|/)[.]{1,2}(/|$)')").message("path must not have . or .. in it"))]
-#[x_kube(validation = Rule::new("!has(oldSelf.path) || (has(self.path) && self.path == oldSelf.path)").message("path cannot be changed: the volumes would stay behind; create a new Pool instead"))]
 pub struct PoolTarget {
     /// An absolute path.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -182,6 +185,14 @@ impl Managed for Pool {
 
     fn parameters(&self) -> &PoolParameters {
         &self.spec.for_provider
+    }
+
+    fn parameters_mut(&mut self) -> &mut PoolParameters {
+        &mut self.spec.for_provider
+    }
+
+    fn initial(&self) -> Option<&PoolParameters> {
+        self.spec.init_provider.as_ref()
     }
 
     fn resource(&self) -> &ResourceSpec {

@@ -134,6 +134,13 @@ pub struct Policy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 255)))]
     pub image_hosts: Option<Vec<String>>,
+    /// What objects may take over that others made on the host, by kind and name there: domain/web-* or volume/*, where * stands for any characters. An object asks for it with the annotation libvirt.nourspeed.io/adopt: "true".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = 64),
+        inner(length(min = 3, max = 264), regex(pattern = r"^(domain|volume|pool|network|cloudinit)/[^/\x00-\x1f]+$"))
+    )]
+    pub adopt: Option<Vec<String>>,
 }
 
 /// Time limits of a connection.

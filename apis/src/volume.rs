@@ -35,8 +35,8 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.pool) || has(self.forProvider.poolRef) || has(self.forProvider.poolSelector)").message("spec.forProvider needs pool, poolRef or poolSelector"),
-    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.capacity) || has(self.forProvider.source) || has(self.forProvider.backingStore)").message("spec.forProvider needs capacity, source or backingStore"),
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.pool) || has(self.forProvider.poolRef) || has(self.forProvider.poolSelector) || (has(self.initProvider) && (has(self.initProvider.pool) || has(self.initProvider.poolRef) || has(self.initProvider.poolSelector)))").message("spec.forProvider needs pool, poolRef or poolSelector"),
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.capacity) || has(self.forProvider.source) || has(self.forProvider.backingStore) || (has(self.initProvider) && (has(self.initProvider.capacity) || has(self.initProvider.source) || has(self.initProvider.backingStore)))").message("spec.forProvider needs capacity, source or backingStore"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.pool) || has(oldSelf.forProvider.pool)").message("pool cannot be changed: data would have to move; create a new Volume instead").field_path(".forProvider"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.poolRef) || has(oldSelf.forProvider.poolRef)").message("poolRef cannot be changed: data would have to move; create a new Volume instead").field_path(".forProvider"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.format) || has(oldSelf.forProvider.format)").message("format cannot be changed: data would have to be converted; create a new Volume instead").field_path(".forProvider"),
@@ -45,7 +45,15 @@ use crate::{
 )]
 pub struct VolumeSpec {
     /// What it should be.
+    #[x_kube(validation = Rule::new("!has(oldSelf.pool) || (has(self.pool) && self.pool == oldSelf.pool)").message("pool cannot be changed: data would have to move; create a new Volume instead"))]
+    #[x_kube(validation = Rule::new("!has(oldSelf.poolRef) || (has(self.poolRef) && self.poolRef.name == oldSelf.poolRef.name && (has(self.poolRef.__namespace__) ? has(oldSelf.poolRef.__namespace__) && self.poolRef.__namespace__ == oldSelf.poolRef.__namespace__ : !has(oldSelf.poolRef.__namespace__)))").message("poolRef cannot be changed: data would have to move; create a new Volume instead"))]
+    #[x_kube(validation = Rule::new("!has(oldSelf.format) || (has(self.format) && self.format == oldSelf.format)").message("format cannot be changed: data would have to be converted; create a new Volume instead"))]
+    #[x_kube(validation = Rule::new("!has(oldSelf.source) || (has(self.source) && self.source == oldSelf.source)").message("source cannot be changed, because the volume may hold its image already: create a new Volume instead, or delete this one first if its import failed"))]
+    #[x_kube(validation = Rule::new("!has(oldSelf.backingStore) || (has(self.backingStore) && (has(self.backingStore.volumeRef) ? has(oldSelf.backingStore.volumeRef) && (self.backingStore.volumeRef.name == oldSelf.backingStore.volumeRef.name && (has(self.backingStore.volumeRef.__namespace__) ? has(oldSelf.backingStore.volumeRef.__namespace__) && self.backingStore.volumeRef.__namespace__ == oldSelf.backingStore.volumeRef.__namespace__ : !has(oldSelf.backingStore.volumeRef.__namespace__))) : !has(oldSelf.backingStore.volumeRef)))").message("backingStore cannot be changed: the volume's data is a difference to it; create a new Volume instead"))]
     pub for_provider: VolumeParameters,
+    /// What counts only when the volume is made, beneath forProvider: lists whose items have a name, type, cidr or start are put together by it, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and it can be changed without effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_provider: Option<VolumeParameters>,
     #[serde(flatten)]
     #[allow(missing_docs, reason = "a doc here would become the description of the whole spec")]
     pub resource: ResourceSpec,
@@ -59,12 +67,7 @@ pub struct VolumeSpec {
     validation = Rule::new("!(has(self.poolRef) && has(self.poolRef.policy) && has(self.poolRef.policy.resolution) && self.poolRef.policy.resolution == 'Optional') && !(has(self.poolSelector) && has(self.poolSelector.policy) && has(self.poolSelector.policy.resolution) && self.poolSelector.policy.resolution == 'Optional')").message("a pool cannot be Optional: without one there is no place for the volume"),
     validation = Rule::new("!(has(self.pool) && has(self.poolSelector))").message("set pool or poolSelector, not both"),
     validation = Rule::new("!(has(self.source) && has(self.backingStore))").message("set source or backingStore, not both: an image brings its own content"),
-    validation = Rule::new("!has(self.backingStore) || !has(self.format) || self.format == 'Qcow2'").message("a volume on a backingStore must have format: Qcow2"),
-    validation = Rule::new("!has(oldSelf.pool) || (has(self.pool) && self.pool == oldSelf.pool)").message("pool cannot be changed: data would have to move; create a new Volume instead"),
-    validation = Rule::new("!has(oldSelf.poolRef) || (has(self.poolRef) && self.poolRef.name == oldSelf.poolRef.name && (has(self.poolRef.__namespace__) ? has(oldSelf.poolRef.__namespace__) && self.poolRef.__namespace__ == oldSelf.poolRef.__namespace__ : !has(oldSelf.poolRef.__namespace__)))").message("poolRef cannot be changed: data would have to move; create a new Volume instead"),
-    validation = Rule::new("!has(oldSelf.format) || (has(self.format) && self.format == oldSelf.format)").message("format cannot be changed: data would have to be converted; create a new Volume instead"),
-    validation = Rule::new("!has(oldSelf.source) || (has(self.source) && self.source == oldSelf.source)").message("source cannot be changed, because the volume may hold its image already: create a new Volume instead, or delete this one first if its import failed"),
-    validation = Rule::new("!has(oldSelf.backingStore) || (has(self.backingStore) && (has(self.backingStore.volumeRef) ? has(oldSelf.backingStore.volumeRef) && (self.backingStore.volumeRef.name == oldSelf.backingStore.volumeRef.name && (has(self.backingStore.volumeRef.__namespace__) ? has(oldSelf.backingStore.volumeRef.__namespace__) && self.backingStore.volumeRef.__namespace__ == oldSelf.backingStore.volumeRef.__namespace__ : !has(oldSelf.backingStore.volumeRef.__namespace__))) : !has(oldSelf.backingStore.volumeRef)))").message("backingStore cannot be changed: the volume's data is a difference to it; create a new Volume instead")
+    validation = Rule::new("!has(self.backingStore) || !has(self.format) || self.format == 'Qcow2'").message("a volume on a backingStore must have format: Qcow2")
 )]
 pub struct VolumeParameters {
     /// The name of the storage pool on the host, when no object stands for it.
@@ -199,8 +202,18 @@ impl Managed for Volume {
     type Parameters = VolumeParameters;
     type Observation = VolumeObservation;
 
+    const LASTING: &'static [&'static str] = &["pool", "poolRef", "poolSelector", "format", "backingStore"];
+
     fn parameters(&self) -> &VolumeParameters {
         &self.spec.for_provider
+    }
+
+    fn parameters_mut(&mut self) -> &mut VolumeParameters {
+        &mut self.spec.for_provider
+    }
+
+    fn initial(&self) -> Option<&VolumeParameters> {
+        self.spec.init_provider.as_ref()
     }
 
     fn resource(&self) -> &ResourceSpec {

@@ -9,6 +9,7 @@ use apis::{
     CloudInit, Managed,
     cloud_init::{CloudInitObservation, CloudInitParameters, Content},
     condition::{Type, Wish},
+    managed::annotation,
     placement::ConfigId,
     quantity::Quantity,
     reference::KeyReference,
@@ -23,11 +24,14 @@ use libvirt::{
 use managed::external::{Annotations, Deletion, External, Pass, Report, Standing};
 
 use crate::{
+    adopt::{Adoption, Asking, Obstacle, Stranger},
+    applied,
     cluster::Cluster,
     details,
     hosts::{Connector, owner},
+    initial,
     links::{Asker, EMPTY},
-    located::{Located, Wanted, only_observes},
+    located::{Located, Wanted, locate, only_observes},
     ownership::{Key, Record},
     references::{self, Choices},
     sources::{First, Source, SourceKind, Sources},
@@ -47,6 +51,7 @@ pub struct CloudInits {
     /// By the namespace and name of the object that reads.
     sources: Sources<(String, String)>,
     key: Key,
+    adoption: Arc<Adoption>,
     located: Located,
 }
 
@@ -59,6 +64,10 @@ pub struct Referents {
     volume: String,
     /// What selectors chose.
     choices: Choices,
+    /// A name for the content that tells nothing of it.
+    content: String,
+    /// Whether that volume was taken over, or made with content that is no more in the spec.
+    kept: bool,
     /// Others made it, and it is only looked at.
     theirs: Option<Wanted>,
 }
@@ -70,8 +79,8 @@ pub struct Found {
     instance_id: Option<String>,
     /// Volumes with earlier content that are there still.
     outdated: Vec<String>,
-    /// A volume of others that the object looked at until now.
-    looked_at: Option<String>,
+    /// A volume that is not the object's where its seed is to be.
+    obstacle: Option<Obstacle>,
 }
 
 /// There is nothing to change: other content is another volume.
@@ -85,12 +94,18 @@ impl fmt::Display for Change {
 
 impl CloudInits {
     /// The kind. `key` signs who owns which volume.
-    pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>, client: Client, key: Key) -> Self {
+    pub fn new(
+        cluster: Arc<Cluster>,
+        connector: Arc<Connector>,
+        client: Client,
+        key: Key,
+        adoption: Arc<Adoption>,
+    ) -> Self {
         let readers = cluster.clone();
         let sources = Sources::new(client, First::Awaited, move |(namespace, name): &(String, String)| {
             readers.cloud_inits.wake(namespace, name);
         });
-        Self { cluster, connector, sources, key, located: Located::default() }
+        Self { cluster, connector, sources, key, adoption, located: Located::default() }
     }
 
     /// The volumes that the object's signed records name, in this pool of this host.
@@ -134,7 +149,8 @@ impl CloudInits {
     async fn seed(&self, object: &CloudInit) -> anyhow::Result<Seed> {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
         let files = files(object);
-        self.sources.hold(&reader(object), files.iter().filter_map(|(_, content)| source(namespace, (*content)?)).collect());
+        self.sources
+            .hold(&reader(object), files.iter().filter_map(|(_, content)| source(namespace, (*content)?)).collect());
         let own = || seed::default_meta_data(object.uid(), object.metadata.name.as_deref().unwrap_or_default());
         let [user_data, meta_data, network_config, vendor_data] = files;
         Ok(Seed {
@@ -149,19 +165,77 @@ impl CloudInits {
         let pool_uuid = pass.host.pool_uuid(&referents.pool);
         let mut outdated = self.ours(pass, pool_uuid.as_deref());
         outdated.retain(|volume| *volume != referents.volume);
-        let instance_id = referents.seed.as_ref().and_then(|seed| instance_id(pass.object, seed));
-        Found { entry, pool_uuid, instance_id, outdated, looked_at: None }
+        let instance_id = match &referents.seed {
+            Some(_) if referents.kept => pass.object.observation().and_then(|seen| seen.instance_id.clone()),
+            seed => seed.as_ref().and_then(|seed| instance_id(pass.object, seed)),
+        };
+        Found { entry, pool_uuid, instance_id, outdated, obstacle: None }
     }
 
-    /// The volume of others that the object looked at until now, if it is there still. It is no seed of ours by any record, and making
-    /// one beside it is not what is asked for.
-    async fn looked_at(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Option<String>> {
-        let observed = pass.object.observation().and_then(|seen| seen.volume.clone());
-        let Some(volume) = observed.filter(|_| storage::records(pass.object, &self.key).is_empty()) else {
+    /// What stands in the way of a first seed: the volume of others that the object looked at until now, or is to take over. It is no
+    /// seed of ours by any record, and making one beside it is not what is asked for.
+    async fn obstacle(
+        &self,
+        pass: &Pass<'_, Self>,
+        referents: &Referents,
+        entry: &VolumeEntry,
+    ) -> anyhow::Result<Option<Obstacle>> {
+        let Some(uuid) = pass.host.pool_uuid(&referents.pool).filter(|_| !pass.policies.only_observes()) else {
             return Ok(None);
         };
-        let entry = storage::look(pass.host, &owner(pass.object), &referents.pool, &volume).await?;
-        Ok(entry.description().map(|_| volume))
+        if self.ours(pass, Some(&uuid)).contains(&referents.volume) {
+            return Ok(None);
+        }
+        let there = || entry.description().map(|_| referents.volume.clone());
+        let volume = if storage::records(pass.object, &self.key).is_empty() {
+            self.theirs(pass, referents).await?.or_else(there)
+        } else {
+            // Another volume of the object's own would be forgotten for this one.
+            return Ok(there().map(|name| Obstacle::Refused(storage::foreign_volume(&name, &referents.pool))));
+        };
+        Ok(volume.map(|volume| self.stranger(pass, referents, &uuid, &volume)))
+    }
+
+    async fn theirs(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Option<String>> {
+        if let Some(volume) = pass.object.observation().and_then(|seen| seen.volume.clone()) {
+            let entry = storage::look(pass.host, &owner(pass.object), &referents.pool, &volume).await?;
+            if entry.description().is_some() {
+                return Ok(Some(volume));
+            }
+        }
+        if !Adoption::asks(pass.object) {
+            return Ok(None);
+        }
+        let name = pass.object.external_name().to_owned();
+        let wanted = Wanted { pool: Some(referents.pool.clone()), name, seed: true };
+        Ok(locate(pass.host, wanted).await?.map(|volume| volume.name))
+    }
+
+    /// What is to be done about a volume that is not the object's. A seed that is taken over stays as it is until its object says
+    /// something else: nobody looks into it.
+    fn stranger(&self, pass: &Pass<'_, Self>, referents: &Referents, uuid: &str, volume: &str) -> Obstacle {
+        let claimant = self.adoption.claimant(pass.object.uid(), pass.host, uuid, volume);
+        let stranger = Stranger {
+            name: volume,
+            said: storage::not_ours(volume, &referents.pool, claimant.as_deref()),
+            taken: claimant.is_some(),
+            record: [uuid, volume],
+            mismatch: None,
+        };
+        let asking = Asking { object: pass.object, config: pass.config, host: pass.host };
+        let mut obstacle = self.adoption.decide(&asking, &stranger);
+        if let Obstacle::Adoptable(annotations) = &mut obstacle {
+            let kept = applied::text(&[referents.content.clone(), volume.to_owned()]);
+            annotations.push((annotation::APPLIED, Some(kept)));
+        }
+        obstacle
+    }
+
+    /// The volume that holds what `forProvider` says, where its name does not tell: it was taken over, or holds more.
+    fn kept(&self, object: &CloudInit, content: &str) -> Option<String> {
+        let [of, volume] = <[String; 2]>::try_from(applied::paths(object)).ok()?;
+        let records = storage::records(object, &self.key);
+        (of == content && records.iter().any(|record| record.volume == volume)).then_some(volume)
     }
 }
 
@@ -186,7 +260,7 @@ fn files(object: &CloudInit) -> [(&'static str, Option<&Content>); 4] {
 
 /// An object, as those who read are told apart.
 fn reader(object: &CloudInit) -> (String, String) {
-    let ObjectMeta { namespace, name, .. } = object.meta();
+    let ObjectMeta { namespace, name, .. } = &object.metadata;
     (namespace.clone().unwrap_or_default(), name.clone().unwrap_or_default())
 }
 
@@ -200,7 +274,8 @@ fn source(namespace: &str, content: &Content) -> Option<Source> {
 
 /// The instance-id of the guest, unless it stands in a Secret.
 fn instance_id(object: &CloudInit, seed: &Seed) -> Option<String> {
-    let from_secret = object.parameters().meta_data.as_ref().is_some_and(|content| content.secret_key_ref.is_some());
+    let from_secret =
+        object.merged().parameters().meta_data.as_ref().is_some_and(|content| content.secret_key_ref.is_some());
     if from_secret { None } else { seed::instance_id(&seed.meta_data) }
 }
 
@@ -240,19 +315,27 @@ impl External for CloudInits {
     }
 
     async fn resolve(&self, object: &CloudInit, config: &ConfigId) -> anyhow::Result<Referents> {
-        let (asker, links) = (Asker::of(object, config), self.cluster.links(object));
+        initial::check(object)?;
+        let (asker, whole, links) = (Asker::of(object, config), object.effective(), self.cluster.links(object));
         let choices = links.choices();
-        let pool = storage::pool(&self.cluster, &asker, &links, object.parameters().pool.as_ref())?;
+        let pool = storage::pool(&self.cluster, &asker, &links, whole.parameters().pool.as_ref())?;
         if only_observes(object) && storage::records(object, &self.key).is_empty() {
             let wanted = Wanted { pool: pool.clone(), name: object.external_name().to_owned(), seed: true };
             let pool = pool.unwrap_or_default();
-            return Ok(Referents { pool, seed: None, volume: String::new(), choices, theirs: Some(wanted) });
+            let (volume, content) = (String::new(), String::new());
+            return Ok(Referents { pool, seed: None, volume, choices, content, kept: false, theirs: Some(wanted) });
         }
         let pool = pool.context(storage::NO_POOL)?;
-        let seed = self.seed(object).await?;
+        let mut seed = self.seed(object).await?;
         // The content may be a password; a plain digest in a name that others can read would let them test guesses.
-        let volume = format!("{}-{}.iso", object.external_name(), self.key.name_of(&seed.digest()));
-        Ok(Referents { pool, seed: Some(seed), volume, choices, theirs: None })
+        let content = self.key.name_of(&seed.digest());
+        let kept = self.kept(object, &content);
+        if kept.is_none() && object.initial().is_some() {
+            seed = self.seed(&object.merged()).await?;
+        }
+        let named = || format!("{}-{}.iso", object.external_name(), self.key.name_of(&seed.digest()));
+        let (is_kept, volume) = (kept.is_some(), kept.unwrap_or_else(named));
+        Ok(Referents { pool, seed: Some(seed), volume, choices, content, kept: is_kept, theirs: None })
     }
 
     async fn find(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
@@ -261,15 +344,15 @@ impl External for CloudInits {
             return Ok(self.found(pass, referents, entry));
         }
         let entry = storage::look(pass.host, &owner(pass.object), &referents.pool, &referents.volume).await?;
-        let looked_at = self.looked_at(pass, referents).await?;
-        Ok(Found { looked_at, ..self.found(pass, referents, entry) })
+        let obstacle = self.obstacle(pass, referents, &entry).await?;
+        Ok(Found { obstacle, ..self.found(pass, referents, entry) })
     }
 
     fn compare(&self, pass: &Pass<'_, Self>, referents: &Referents, found: &Found) -> anyhow::Result<Standing<Change>> {
         let pool = &referents.pool;
         let may_change = !pass.policies.only_observes();
-        if let Some(volume) = found.looked_at.as_ref().filter(|_| may_change) {
-            return Ok(Standing::Barred(storage::foreign_volume(volume, pool)));
+        if let Some(obstacle) = &found.obstacle {
+            return Ok(obstacle.standing());
         }
         match &found.entry.presence {
             Presence::Present(_) if !may_change => Ok(Standing::Settled),
@@ -286,7 +369,7 @@ impl External for CloudInits {
     }
 
     async fn record(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<managed::external::Record> {
-        let Referents { pool, volume, choices, seed: _, theirs: _ } = referents;
+        let Referents { pool, volume, choices, seed: _, content, kept: _, theirs: _ } = referents;
         let uuid = pass.host.pool_uuid(pool).with_context(|| format!("there is no pool {pool} on the host"))?;
         let mut volumes = self.ours(pass, Some(&uuid));
         let leftover = storage::read(pass.host, pool, volume).await?.description().is_some();
@@ -296,11 +379,19 @@ impl External for CloudInits {
         }
         let mut annotations = storage::record(pass.object, pass.host, &uuid, &volumes, &self.key);
         annotations.push(references::record(choices));
+        if pass.object.initial().is_some() {
+            let kept = applied::text(&[content.clone(), volume.clone()]);
+            annotations.push((annotation::APPLIED, Some(kept)));
+        }
         Ok(managed::external::Record { annotations, leftover })
     }
 
     async fn create(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
-        let image = referents.seed.as_ref().context("the seed is not known")?.image()?;
+        let image = if pass.object.initial().is_some() {
+            self.seed(&pass.object.merged()).await?.image()?
+        } else {
+            referents.seed.as_ref().context("the seed is not known")?.image()?
+        };
         storage::forget_ghost(pass.host, &referents.pool, &referents.volume).await?;
         let (pool, name, size) = (referents.pool.clone(), referents.volume.clone(), image.len());
         // The name tells the content and the record was there before, so a volume of that name that is left is ours.
@@ -384,6 +475,7 @@ impl External for CloudInits {
 
     fn forget(&self, object: &CloudInit) {
         self.sources.forget(&reader(object));
+        self.adoption.forget(object.uid());
         self.located.forget(object.uid());
         self.connector.unclaim(object);
     }

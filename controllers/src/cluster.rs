@@ -25,7 +25,6 @@ use managed::{
 use crate::{
     index::{Index, Referrer, ReferrerKind},
     links::selects,
-    mark::Owner,
     references::{Referent, ReferentKind, Refers},
     users::Users,
 };
@@ -54,10 +53,6 @@ impl<K: Managed> Shelf<K> {
     /// Asks for a pass.
     pub fn wake(&self, namespace: &str, name: &str) {
         self.queue.push(Arc::new(ObjectRef::new(name).within(namespace)), Urgency::Event);
-    }
-
-    fn find(&self, matches: impl Fn(&K) -> bool) -> Option<Arc<K>> {
-        self.store.state().into_iter().filter(|object| matches(object)).min_by_key(|object| object.full_name())
     }
 
     fn wake_where(&self, matches: impl Fn(&K) -> bool) {
@@ -146,12 +141,6 @@ impl Cluster {
         users.sort();
         users.dedup();
         users
-    }
-
-    /// The Pool or Network that is, by its UID, what has this UUID on a host; as marks name owners.
-    pub fn owner_of(&self, uuid: &str) -> Option<Owner> {
-        let pool = self.pools.find(|pool| pool.uid() == uuid).map(|pool| Owner::of(&*pool));
-        pool.or_else(|| self.networks.find(|network| network.uid() == uuid).map(|network| Owner::of(&*network)))
     }
 
     /// Why an object is not deleted yet: another object refers to it.

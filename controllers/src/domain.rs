@@ -1,9 +1,11 @@
 //! Domains: find, compare, create, update and delete virtual machines.
 
 mod act;
+pub mod claim;
 mod exclusive;
 pub(crate) mod find;
 pub mod import;
+pub mod initial;
 pub mod observed;
 mod pending;
 mod power;
@@ -19,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use apis::{Domain, condition::Type, placement::ConfigId};
+use apis::{Domain, Managed, condition::Type, placement::ConfigId};
 use libvirt::{
     Lease,
     diff::{Difference, diff},
@@ -28,7 +30,12 @@ use libvirt::{
 };
 use managed::external::{Deletion, External, Pass, Record, Refusal, Report, Standing};
 
-use crate::{cluster::Cluster, hosts::Connector, references};
+use crate::{
+    adopt::{Adoption, Obstacle},
+    cluster::Cluster,
+    hosts::Connector,
+    references,
+};
 pub use power::Power;
 pub use render::Surroundings;
 
@@ -36,6 +43,7 @@ pub use render::Surroundings;
 pub struct Domains {
     cluster: Arc<Cluster>,
     connector: Arc<Connector>,
+    adoption: Arc<Adoption>,
     rules: Arc<Rules>,
     /// When each guest was asked to shut down, and when each was first seen stopped, by UID.
     clocks: Mutex<HashMap<String, Clock>>,
@@ -58,7 +66,7 @@ struct Clock {
 pub struct Found {
     entry: Option<Arc<DomainEntry>>,
     /// What else stands in the way of making it.
-    obstacle: Option<Refusal>,
+    obstacle: Option<Obstacle>,
     leases: Vec<Lease>,
     /// Paths of volumes that no object stands for, with their disk's name.
     media: Vec<(String, String)>,
@@ -71,6 +79,8 @@ pub struct Found {
     guest_agent: Option<bool>,
     /// Others made it, and it is only looked at.
     theirs: bool,
+    /// Others made it, and the object took it over.
+    adopted: bool,
     /// Which volumes its disks are, where others made it.
     volumes: observed::Volumes,
 }
@@ -106,10 +116,11 @@ fn shown(difference: &Difference) -> String {
 
 impl Domains {
     /// The kind, with its rules ready.
-    pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>) -> Self {
+    pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>, adoption: Arc<Adoption>) -> Self {
         Self {
             cluster,
             connector,
+            adoption,
             rules: Arc::new(rules::rules()),
             clocks: Mutex::default(),
             volumes: Mutex::default(),
@@ -141,9 +152,10 @@ impl Domains {
             return Ok((import::differences(pass.object, &around, pass.host.facts(), &self.rules, description)?, None));
         }
         let Some(base) = &entry.inactive else { return Ok((Vec::new(), None)) };
-        let wishes = render::render(pass.object, &around, pass.host.facts(), Some(base))?;
+        let claimed = claim::claim(pass.object, &around, base, found.adopted);
+        let wishes = render::render(&claimed.object, &claimed.around, pass.host.facts(), Some(&claimed.base))?;
         let (applied, refused): (Vec<_>, Vec<_>) =
-            diff(&wishes, base, &self.rules).into_iter().partition(Difference::is_applied);
+            diff(&wishes, &claimed.base, &self.rules).into_iter().partition(Difference::is_applied);
         let refusal = refused.first().map(|first| Refusal {
             reason: reason(first.route),
             message: refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
@@ -195,7 +207,7 @@ impl External for Domains {
 
     fn compare(&self, pass: &Pass<'_, Self>, around: &Surroundings, found: &Found) -> anyhow::Result<Standing<Change>> {
         if let Some(obstacle) = &found.obstacle {
-            return Ok(Standing::Barred(obstacle.clone()));
+            return Ok(obstacle.standing());
         }
         let Some(entry) = &found.entry else { return Ok(Standing::Absent) };
         let (differences, refusal) = self.differences(pass, around, found, entry)?;
@@ -213,7 +225,7 @@ impl External for Domains {
 
     async fn record(&self, pass: &Pass<'_, Self>, around: &Surroundings) -> anyhow::Result<Record> {
         // What cannot be described is said before anything is written down.
-        render::render(pass.object, around, pass.host.facts(), None)?;
+        initial::description(pass.object, around, pass.host.facts(), &self.rules, pass.object.uid())?;
         Ok(Record { annotations: vec![references::record(&around.choices)], ..Record::default() })
     }
 
@@ -240,6 +252,7 @@ impl External for Domains {
 
     fn forget(&self, object: &Domain) {
         let uid = object.metadata.uid.as_deref().unwrap_or_default();
+        self.adoption.forget(uid);
         self.clocks().remove(uid);
         self.volumes().remove(uid);
         self.connector.unclaim(object);

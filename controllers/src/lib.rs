@@ -11,6 +11,7 @@
 //! What differs a kind is in `<kind>.rs`: find, compare, create, update, delete. Its parameters become wishes in `<kind>/render.rs`;
 //! what libvirt knows of each path is a line in `<kind>/rules.rs`.
 
+pub mod adopt;
 mod applied;
 pub mod args;
 pub mod cloud_init;
@@ -22,6 +23,7 @@ pub mod domain;
 pub mod hosts;
 pub mod http;
 pub mod index;
+mod initial;
 pub mod key;
 pub mod leader;
 pub mod links;

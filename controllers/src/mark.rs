@@ -53,9 +53,18 @@ pub fn element<K: Managed>(object: &K, owned: &[String]) -> Element {
 }
 
 fn find(description: &Element) -> Option<&Element> {
-    description.find("metadata")?.elements().find(|element| {
-        element.name.ends_with(":object") && element.attributes.iter().any(|(_, value)| value == NAMESPACE)
-    })
+    description.find("metadata")?.elements().find(|element| is_mark(element))
+}
+
+/// Takes the mark out of a description.
+pub fn remove(description: &mut Element) {
+    for metadata in description.elements_mut().filter(|child| child.name == "metadata") {
+        metadata.retain(|element| !is_mark(element));
+    }
+}
+
+fn is_mark(element: &Element) -> bool {
+    element.name.ends_with(":object") && element.attributes.iter().any(|(_, value)| value == NAMESPACE)
 }
 
 /// Whom the mark of a description names.

@@ -26,45 +26,44 @@ use libvirt::{
 use managed::external::{Deletion, External, Pass, Record, Refusal, Report, Standing};
 
 use crate::{
+    adopt::{Adoption, Asking, Obstacle, Stranger, not_ours},
     applied,
     cluster::Cluster,
     defined::{Change, Present, imported, standing},
     details,
-    domain::find::foreign,
     hosts::{Connector, owner},
+    mark::Owner,
 };
 
 /// The kind.
 pub struct Networks {
     cluster: Arc<Cluster>,
     connector: Arc<Connector>,
+    adoption: Arc<Adoption>,
     rules: Arc<Rules>,
 }
 
 /// What the host has of a Network.
 pub struct Found {
     entry: Option<Arc<NetworkEntry>>,
-    obstacle: Option<Refusal>,
+    obstacle: Option<Obstacle>,
     /// Others made it, and it is only looked at.
     theirs: bool,
 }
 
 impl Networks {
     /// The kind, with its rules ready.
-    pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>) -> Self {
-        Self { cluster, connector, rules: Arc::new(rules::rules()) }
+    pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>, adoption: Arc<Adoption>) -> Self {
+        Self { cluster, connector, adoption, rules: Arc::new(rules::rules()) }
     }
 
-    async fn read(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<NetworkEntry>> {
-        read(pass, pass.object.uid()).await
-    }
-
-    /// The network of this UID; where it is only looked at, else the one of that name, whoever made it.
+    /// The object's network by its UUID; where it is only looked at, else the one of that name, whoever made it.
     async fn entry(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<Arc<NetworkEntry>>> {
-        let (mirror, uid, name) = (pass.host.mirror(), pass.object.uid(), pass.object.external_name());
+        let (mirror, name) = (pass.host.mirror(), pass.object.external_name());
+        let own = self.adoption.identity(pass.object, pass.host);
         let by_name = || mirror.network_by_name(name).map(|entry| entry.uuid.clone());
-        let ours = !pass.policies.only_observes() || mirror.network(uid).is_some();
-        let Some(uuid) = (if ours { Some(uid.to_owned()) } else { by_name() }) else {
+        let ours = !pass.policies.only_observes() || mirror.network(&own).is_some();
+        let Some(uuid) = (if ours { Some(own) } else { by_name() }) else {
             mirror.claim(Claim::Network(name.to_owned()), &owner(pass.object));
             return Ok(None);
         };
@@ -74,14 +73,41 @@ impl Networks {
         Ok(mirror.network(&uuid))
     }
 
-    async fn apply(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Found> {
+    /// Makes the network as wished; a new one, where it is to be created, with what is initial.
+    async fn apply(&self, pass: &Pass<'_, Self>, create: bool) -> anyhow::Result<Found> {
         let (object, rules) = (pass.object.clone(), self.rules.clone());
-        let uid = object.uid().to_owned();
-        pass.host.long(&uid, move |host| make_true(host, &object, &rules)).await?;
-        let entry = self.read(pass).await?.map(Arc::new);
-        pass.host.mirror().claim(Claim::Network(uid), &owner(pass.object));
+        let uuid = self.adoption.identity(&object, pass.host);
+        let of = uuid.clone();
+        pass.host.long(&uuid, move |host| make_true(host, &object, &of, &rules, create)).await?;
+        let entry = read(pass, &uuid).await?.map(Arc::new);
+        pass.host.mirror().claim(Claim::Network(uuid), &owner(pass.object));
         Ok(Found { entry, obstacle: None, theirs: false })
     }
+
+    /// What is to be done about a network of the object's name that is not the object's.
+    async fn stranger(&self, pass: &Pass<'_, Self>, uuid: &str) -> anyhow::Result<Option<Obstacle>> {
+        let of = uuid.to_owned();
+        let Some(entry) = pass.host.short(uuid, move |host| host.read_network(&of)).await? else { return Ok(None) };
+        let name = pass.object.external_name();
+        let holder = self.adoption.living(&self.cluster.networks, pass.object, pass.host, uuid);
+        let seen = entry.inactive.as_deref().map(|text| observed::observe(Some(text), None));
+        let stranger = Stranger {
+            name,
+            said: not_ours("network", name, holder.as_ref(), &Owner::of(pass.object)),
+            taken: holder.is_some(),
+            record: ["network", uuid],
+            mismatch: seen.and_then(|seen| mismatch(pass.object, &seen)),
+        };
+        let asking = Asking { object: pass.object, config: pass.config, host: pass.host };
+        Ok(Some(self.adoption.decide(&asking, &stranger)))
+    }
+}
+
+/// What the network is and the spec does not say, where it can never change.
+fn mismatch(object: &Network, seen: &NetworkObservation) -> Option<String> {
+    let wished = object.merged().parameters().mode.filter(|wished| Some(*wished) != seen.mode)?;
+    let mode = seen.mode.map_or_else(|| "another".to_owned(), |mode| format!("{mode:?}"));
+    Some(format!("its mode is {mode}, and spec.forProvider.mode says {wished:?}"))
 }
 
 async fn read(pass: &Pass<'_, Networks>, uuid: &str) -> anyhow::Result<Option<NetworkEntry>> {
@@ -96,25 +122,27 @@ fn wishes(object: &Network, create: bool) -> anyhow::Result<Wishes> {
 }
 
 /// Looks at the network anew and does what is needed: define, change live, set autostart, start.
-fn make_true(host: &Connection, object: &Network, rules: &Rules) -> anyhow::Result<()> {
-    let (uid, name) = (object.uid(), object.external_name());
-    if host.find_network(uid)?.is_none() {
+fn make_true(host: &Connection, object: &Network, uuid: &str, rules: &Rules, create: bool) -> anyhow::Result<()> {
+    let name = object.external_name();
+    if host.find_network(uuid)?.is_none() {
         anyhow::ensure!(
             host.find_network_by_name(name)?.is_none(),
             "network {name:?} is on the host already and is not ours"
         );
-        let description = wishes(object, true)?.create(rules);
+        let mut wishes = wishes(&object.merged(), true)?;
+        wishes.set("uuid", uuid);
+        let description = wishes.create(rules);
         host.define_network(&description.write().context("write the description")?).context("define network")?;
     }
-    let network = host.find_network(uid)?.ok_or_else(|| anyhow!("the network went away meanwhile"))?;
+    let network = host.find_network(uuid)?.ok_or_else(|| anyhow!("the network went away meanwhile"))?;
     let base = Element::parse(&network.describe(true)?).context("read the network's description")?;
-    let wishes = wishes(object, false)?;
+    let (base, wishes) = (observed::prefixed(&base), wishes(object, false)?);
     // What runs without a definition would be gone with its next stop.
     if !network.is_persistent()? || diff(&wishes, &base, rules).iter().any(Difference::is_applied) {
         let wished = overlay(&wishes, &base, rules);
         host.define_network(&wished.write().context("write the description")?).context("define network")?;
     }
-    let autostart = object.parameters().autostart;
+    let autostart = if create { object.merged().parameters().autostart } else { object.parameters().autostart };
     if let Some(autostart) =
         autostart.filter(|autostart| network.autostart().is_ok_and(|present| present != *autostart))
     {
@@ -130,10 +158,11 @@ fn make_true(host: &Connection, object: &Network, rules: &Rules) -> anyhow::Resu
 /// DHCP hosts and ranges change on the running network; no guest notices.
 fn change_running(network: &libvirt::Network<'_>, wishes: &Wishes, rules: &Rules) -> anyhow::Result<()> {
     let live = Element::parse(&network.describe(false)?).context("read the network's description")?;
-    let wished = overlay(wishes, &live, rules);
+    let live = &*observed::prefixed(&live);
+    let wished = overlay(wishes, live, rules);
     let mut seen: Vec<String> = Vec::new();
     for difference in
-        diff(wishes, &live, rules).iter().filter(|difference| difference.route == Route::Live(Live::Network))
+        diff(wishes, live, rules).iter().filter(|difference| difference.route == Route::Live(Live::Network))
     {
         let end = difference.path.rfind(']').map_or(difference.path.len(), |end| end + 1);
         let item = &difference.path[..end];
@@ -142,8 +171,8 @@ fn change_running(network: &libvirt::Network<'_>, wishes: &Wishes, rules: &Rules
         }
         seen.push(item.to_owned());
         let section = if item.contains("/range[") { Section::DhcpRange } else { Section::DhcpHost };
-        let parent = parent_index(&live, item);
-        let (command, element) = match (wishes.locate(item, &wished, rules), wishes.locate(item, &live, rules)) {
+        let parent = parent_index(live, item);
+        let (command, element) = match (wishes.locate(item, &wished, rules), wishes.locate(item, live, rules)) {
             (Some(element), None) => (UpdateCommand::Add, element),
             (Some(element), Some(_)) => (UpdateCommand::Modify, element),
             (None, Some(element)) => (UpdateCommand::Delete, element),
@@ -173,8 +202,8 @@ fn guests_on(host: &Connection, network: &str) -> Result<Vec<String>, Error> {
     running.iter().filter(|running| uses(&running.live)).map(|running| running.domain.name()).collect()
 }
 
-fn remove(host: &Connection, uid: &str) -> anyhow::Result<Deletion> {
-    let Some(network) = host.find_network(uid)? else { return Ok(Deletion::Absent) };
+fn remove(host: &Connection, uuid: &str) -> anyhow::Result<Deletion> {
+    let Some(network) = host.find_network(uuid)? else { return Ok(Deletion::Absent) };
     let guests = guests_on(host, &network.name()?)?;
     if let Some(guest) = guests.first() {
         let message = format!(
@@ -217,23 +246,25 @@ impl External for Networks {
     async fn find(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Found> {
         let entry = self.entry(pass).await?;
         let (only_observes, name) = (pass.policies.only_observes(), pass.object.external_name());
-        let theirs = only_observes && entry.as_ref().is_some_and(|entry| entry.uuid != pass.object.uid());
-        let other = pass.host.mirror().network_by_name(name).filter(|_| entry.is_none() && !only_observes);
-        let owner = other.as_ref().and_then(|other| self.cluster.owner_of(&other.uuid));
-        let obstacle = other.map(|_| foreign("network", name, owner.as_ref(), pass.object));
+        let own = |entry: &Arc<NetworkEntry>| entry.uuid == self.adoption.identity(pass.object, pass.host);
+        let theirs = only_observes && entry.as_ref().is_some_and(|entry| !own(entry));
+        let obstacle = match pass.host.mirror().network_by_name(name) {
+            Some(other) if entry.is_none() && !only_observes => self.stranger(pass, &other.uuid).await?,
+            Some(_) | None => None,
+        };
         Ok(Found { entry, obstacle, theirs })
     }
 
     fn compare(&self, pass: &Pass<'_, Self>, (): &(), found: &Found) -> anyhow::Result<Standing<Change>> {
         if let Some(obstacle) = &found.obstacle {
-            return Ok(Standing::Barred(obstacle.clone()));
+            return Ok(obstacle.standing());
         }
         let Some(entry) = &found.entry else { return Ok(Standing::Absent) };
         if found.theirs {
             return import(pass.object, entry, &self.rules);
         }
         let differences = match &entry.inactive {
-            Some(base) => diff(&wishes(pass.object, false)?, base, &self.rules),
+            Some(base) => diff(&wishes(pass.object, false)?, &observed::prefixed(base), &self.rules),
             None => Vec::new(),
         };
         let present = Present { active: entry.active, autostart: entry.autostart, persistent: entry.persistent };
@@ -242,25 +273,26 @@ impl External for Networks {
 
     async fn record(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Record> {
         // What cannot be described is said before anything is written down.
-        wishes(pass.object, true)?;
+        wishes(&pass.object.merged(), true)?;
         Ok(Record::default())
     }
 
     async fn create(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Found> {
-        self.apply(pass).await
+        self.apply(pass, true).await
     }
 
     async fn update(&self, pass: &Pass<'_, Self>, (): &(), _: &Change) -> anyhow::Result<Found> {
-        self.apply(pass).await
+        self.apply(pass, false).await
     }
 
     async fn delete(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
         if let Some(refusal) = self.cluster.in_use("the network", pass.object) {
             return Ok(Deletion::Refused(refusal));
         }
-        let uid = pass.object.uid().to_owned();
-        let deleted = pass.host.long(&uid.clone(), move |host| remove(host, &uid)).await?;
-        self.read(pass).await?;
+        let uuid = self.adoption.identity(pass.object, pass.host);
+        let of = uuid.clone();
+        let deleted = pass.host.long(&uuid, move |host| remove(host, &of)).await?;
+        read(pass, &uuid).await?;
         Ok(deleted)
     }
 
@@ -271,7 +303,7 @@ impl External for Networks {
         // Of what others made nothing waits on our behalf, and nothing is written down as ours.
         let wishes = wishes(pass.object, false).ok().filter(|_| !found.theirs);
         let pending_changes = match (&wishes, &entry.live) {
-            (Some(wishes), Some(live)) => waiting(&diff(wishes, live, &self.rules)),
+            (Some(wishes), Some(live)) => waiting(&diff(wishes, &observed::prefixed(live), &self.rules)),
             (_, None) | (None, _) => Vec::new(),
         };
         let mut conditions = Vec::new();
@@ -297,7 +329,7 @@ impl External for Networks {
             .as_ref()
             .filter(|_| !pass.policies.only_observes())
             .zip(entry.inactive.as_ref())
-            .filter(|(wishes, base)| diff(wishes, base, &self.rules).is_empty());
+            .filter(|(wishes, base)| diff(wishes, &observed::prefixed(base), &self.rules).is_empty());
         let annotations = as_wished
             .map(|(wishes, _)| (annotation::APPLIED, Some(applied::text(&wishes.owned_paths()))))
             .into_iter()
@@ -306,6 +338,7 @@ impl External for Networks {
     }
 
     fn forget(&self, object: &Network) {
+        self.adoption.forget(object.uid());
         self.connector.unclaim(object);
     }
 }

@@ -12,7 +12,7 @@ use apis::{
     condition::{Type, Wish},
     managed::annotation,
     placement::ConfigId,
-    pool::PoolObservation,
+    pool::{PoolObservation, PoolParameters as Parameters},
 };
 use libvirt::{
     Claim, Connection,
@@ -29,12 +29,13 @@ use managed::{
 };
 
 use crate::{
+    adopt::{Adoption, Asking, Obstacle, Stranger, not_ours},
     applied,
     cluster::Cluster,
     defined::{Change, Present, imported, standing},
     details,
-    domain::find::foreign,
     hosts::{Connector, owner},
+    mark::Owner,
     network::count,
 };
 
@@ -45,13 +46,14 @@ const BUILT: &str = "libvirt.nourspeed.io/built";
 pub struct Pools {
     cluster: Arc<Cluster>,
     connector: Arc<Connector>,
+    adoption: Arc<Adoption>,
     rules: Arc<Rules>,
 }
 
 /// What the host has of a Pool.
 pub struct Found {
     entry: Option<Arc<PoolEntry>>,
-    obstacle: Option<Refusal>,
+    obstacle: Option<Obstacle>,
     built: bool,
     /// Others made it, and it is only looked at.
     theirs: bool,
@@ -59,20 +61,17 @@ pub struct Found {
 
 impl Pools {
     /// The kind, with its rules ready.
-    pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>) -> Self {
-        Self { cluster, connector, rules: Arc::new(rules::rules()) }
+    pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>, adoption: Arc<Adoption>) -> Self {
+        Self { cluster, connector, adoption, rules: Arc::new(rules::rules()) }
     }
 
-    async fn read(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<PoolEntry>> {
-        read(pass, pass.object.uid()).await
-    }
-
-    /// The pool of this UID; where it is only looked at, else the one of that name, whoever made it.
+    /// The object's pool by its UUID; where it is only looked at, else the one of that name, whoever made it.
     async fn entry(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<Arc<PoolEntry>>> {
-        let (mirror, uid, name) = (pass.host.mirror(), pass.object.uid(), pass.object.external_name());
+        let (mirror, name) = (pass.host.mirror(), pass.object.external_name());
+        let own = self.adoption.identity(pass.object, pass.host);
         let by_name = || mirror.pool_by_name(name).map(|entry| entry.uuid.clone());
-        let ours = !pass.policies.only_observes() || mirror.pool(uid).is_some();
-        let Some(uuid) = (if ours { Some(uid.to_owned()) } else { by_name() }) else {
+        let ours = !pass.policies.only_observes() || mirror.pool(&own).is_some();
+        let Some(uuid) = (if ours { Some(own) } else { by_name() }) else {
             mirror.claim(Claim::Pool(name.to_owned()), &owner(pass.object));
             return Ok(None);
         };
@@ -82,16 +81,44 @@ impl Pools {
         Ok(mirror.pool(&uuid))
     }
 
-    async fn apply(&self, pass: &Pass<'_, Self>, may_build: bool) -> anyhow::Result<Found> {
+    /// Makes the pool as wished; a new one, where it is to be created, with what is initial.
+    async fn apply(&self, pass: &Pass<'_, Self>, create: bool) -> anyhow::Result<Found> {
         let (object, rules) = (pass.object.clone(), self.rules.clone());
-        let uid = object.uid().to_owned();
+        let uuid = self.adoption.identity(&object, pass.host);
+        let of = uuid.clone();
         let built = pass
             .host
-            .alone(pass.object.external_name(), move |host| make_true(host, &object, &rules, may_build))
+            .alone(pass.object.external_name(), move |host| make_true(host, &object, &of, &rules, create))
             .await?;
-        let entry = self.read(pass).await?.map(Arc::new);
-        pass.host.mirror().claim(Claim::Pool(uid), &owner(pass.object));
+        let entry = read(pass, &uuid).await?.map(Arc::new);
+        pass.host.mirror().claim(Claim::Pool(uuid), &owner(pass.object));
         Ok(Found { entry, obstacle: None, built, theirs: false })
+    }
+
+    /// What is to be done about a pool of the object's name that is not the object's.
+    async fn stranger(&self, pass: &Pass<'_, Self>, uuid: &str) -> anyhow::Result<Option<Obstacle>> {
+        let of = uuid.to_owned();
+        let Some(entry) = pass.host.short(uuid, move |host| host.read_pool(&of)).await? else { return Ok(None) };
+        let name = pass.object.external_name();
+        let holder = self.adoption.living(&self.cluster.pools, pass.object, pass.host, uuid);
+        let stranger = Stranger {
+            name,
+            said: not_ours("pool", name, holder.as_ref(), &Owner::of(pass.object)),
+            taken: holder.is_some(),
+            record: ["pool", uuid],
+            mismatch: entry.inactive.as_deref().and_then(|description| self.mismatch(pass.object, description)),
+        };
+        let asking = Asking { object: pass.object, config: pass.config, host: pass.host };
+        Ok(Some(self.adoption.decide(&asking, &stranger)))
+    }
+
+    /// What the pool is and the spec does not say, where it can never change.
+    fn mismatch(&self, object: &Pool, description: &Element) -> Option<String> {
+        let wishes = render::render(&object.merged(), true, &[]);
+        let differences = diff(&wishes, description, &self.rules);
+        let fixed = |difference: &&Difference| !["name", "uuid"].contains(&difference.path.as_str());
+        let mut refused = differences.iter().filter(|difference| !difference.is_applied()).filter(fixed);
+        refused.next().map(|difference| format!("that cannot be changed: {difference}"))
     }
 }
 
@@ -107,24 +134,27 @@ fn wishes(object: &Pool, create: bool) -> Wishes {
 }
 
 /// Looks at the pool anew and does what is needed: define, build, set autostart, start. Says whether it made the directory.
-fn make_true(host: &Connection, object: &Pool, rules: &Rules, may_build: bool) -> anyhow::Result<bool> {
-    let (uid, name) = (object.uid(), object.external_name());
-    if host.find_pool(uid)?.is_none() {
+fn make_true(host: &Connection, object: &Pool, uuid: &str, rules: &Rules, create: bool) -> anyhow::Result<bool> {
+    let name = object.external_name();
+    let merged = object.merged();
+    let Parameters { build, autostart, .. } = if create { merged.parameters() } else { object.parameters() };
+    if host.find_pool(uuid)?.is_none() {
         anyhow::ensure!(
             host.find_pool_by_name(name)?.is_none(),
             "pool {name:?} is on the host already and is not ours"
         );
-        let description = wishes(object, true).create(rules);
+        let mut wishes = wishes(&merged, true);
+        wishes.set("uuid", uuid);
+        let description = wishes.create(rules);
         host.define_pool(&description.write().context("write the description")?).context("define pool")?;
     }
-    let pool = host.find_pool(uid)?.ok_or_else(|| anyhow!("the pool went away meanwhile"))?;
+    let pool = host.find_pool(uuid)?.ok_or_else(|| anyhow!("the pool went away meanwhile"))?;
     let base = Element::parse(&pool.describe(true)?).context("read the pool's description")?;
     let wishes = wishes(object, false);
     if diff(&wishes, &base, rules).iter().any(Difference::is_applied) {
         let wished = overlay(&wishes, &base, rules);
         host.define_pool(&wished.write().context("write the description")?).context("define pool")?;
     }
-    let autostart = object.parameters().autostart;
     if let Some(autostart) = autostart.filter(|autostart| pool.autostart().is_ok_and(|present| present != *autostart)) {
         pool.set_autostart(autostart).context("set autostart of pool")?;
     }
@@ -133,7 +163,7 @@ fn make_true(host: &Connection, object: &Pool, rules: &Rules, may_build: bool) -
     }
     let Err(error) = pool.create() else { return Ok(false) };
     // Only a new pool is built: where an old one's directory is missing, a mount is, and volumes with it.
-    if !may_build || object.parameters().build == Some(false) {
+    if !create || was_created(object) || *build == Some(false) {
         return Err(anyhow::Error::new(error).context("start pool"));
     }
     pool.build().context("build pool")?;
@@ -149,8 +179,8 @@ fn look_through(pool: &libvirt::Pool<'_>) -> Result<(), libvirt::Error> {
     pool.refresh()
 }
 
-fn remove(host: &Connection, uid: &str, built: bool, was_created: bool) -> anyhow::Result<Deletion> {
-    let Some(pool) = host.find_pool(uid)? else { return Ok(Deletion::Absent) };
+fn remove(host: &Connection, uuid: &str, built: bool, was_created: bool) -> anyhow::Result<Deletion> {
+    let Some(pool) = host.find_pool(uuid)? else { return Ok(Deletion::Absent) };
     if let Err(error) = look_through(&pool) {
         // A pool that never was true has nothing of ours in it. Of another we must know: behind a missing mount there may be volumes.
         if was_created {
@@ -175,7 +205,7 @@ fn remove(host: &Connection, uid: &str, built: bool, was_created: bool) -> anyho
     if built {
         // Takes away an empty directory and nothing else; one with content stays, and so it should.
         if let Err(error) = pool.remove_empty_directory() {
-            tracing::info!(pool = uid, %error, "the pool's directory stays");
+            tracing::info!(pool = uuid, %error, "the pool's directory stays");
         }
     }
     if pool.is_persistent()? {
@@ -204,16 +234,18 @@ impl External for Pools {
     async fn find(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Found> {
         let entry = self.entry(pass).await?;
         let (only_observes, name) = (pass.policies.only_observes(), pass.object.external_name());
-        let theirs = only_observes && entry.as_ref().is_some_and(|entry| entry.uuid != pass.object.uid());
-        let other = pass.host.mirror().pool_by_name(name).filter(|_| entry.is_none() && !only_observes);
-        let owner = other.as_ref().and_then(|other| self.cluster.owner_of(&other.uuid));
-        let obstacle = other.map(|_| foreign("pool", name, owner.as_ref(), pass.object));
+        let own = |entry: &Arc<PoolEntry>| entry.uuid == self.adoption.identity(pass.object, pass.host);
+        let theirs = only_observes && entry.as_ref().is_some_and(|entry| !own(entry));
+        let obstacle = match pass.host.mirror().pool_by_name(name) {
+            Some(other) if entry.is_none() && !only_observes => self.stranger(pass, &other.uuid).await?,
+            Some(_) | None => None,
+        };
         Ok(Found { entry, obstacle, built: false, theirs })
     }
 
     fn compare(&self, pass: &Pass<'_, Self>, (): &(), found: &Found) -> anyhow::Result<Standing<Change>> {
         if let Some(obstacle) = &found.obstacle {
-            return Ok(Standing::Barred(obstacle.clone()));
+            return Ok(obstacle.standing());
         }
         let Some(entry) = &found.entry else { return Ok(Standing::Absent) };
         if found.theirs {
@@ -239,7 +271,7 @@ impl External for Pools {
     }
 
     async fn create(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Found> {
-        self.apply(pass, !was_created(pass.object)).await
+        self.apply(pass, true).await
     }
 
     async fn update(&self, pass: &Pass<'_, Self>, (): &(), _: &Change) -> anyhow::Result<Found> {
@@ -250,12 +282,13 @@ impl External for Pools {
         if let Some(refusal) = self.cluster.in_use("the pool", pass.object) {
             return Ok(Deletion::Refused(refusal));
         }
-        let uid = pass.object.uid().to_owned();
+        let uuid = self.adoption.identity(pass.object, pass.host);
+        let of = uuid.clone();
         let built = pass.object.annotation(BUILT).is_some();
         let created = was_created(pass.object);
         let deleted =
-            pass.host.alone(pass.object.external_name(), move |host| remove(host, &uid, built, created)).await?;
-        self.read(pass).await?;
+            pass.host.alone(pass.object.external_name(), move |host| remove(host, &of, built, created)).await?;
+        read(pass, &uuid).await?;
         Ok(deleted)
     }
 
@@ -283,6 +316,7 @@ impl External for Pools {
     }
 
     fn forget(&self, object: &Pool) {
+        self.adoption.forget(object.uid());
         self.connector.unclaim(object);
     }
 }

@@ -175,12 +175,14 @@ pub trait Refers: Managed {
     /// The kind by which it is known as one that refers to others, if it does.
     const AS_REFERRER: Option<ReferrerKind>;
 
-    /// Every field that is set and names an object.
+    /// Every field of `forProvider` that is set and names an object.
     fn wants(&self) -> Vec<Want<'_>>;
 
     /// What it refers to without a look at other objects.
     fn said(&self) -> Said {
-        let wants = self.wants();
+        // What only initProvider names is held too: the thing on the host may have it still.
+        let whole = self.merged();
+        let wants = whole.wants();
         let own = self.meta().namespace.as_deref().unwrap_or_default();
         let chooses = wants.iter().any(|want| matches!(want.by, By::Labels(_)));
         let recorded = if chooses { recorded(self) } else { Choices::new() };

@@ -33,6 +33,7 @@ use tokio::{
 };
 
 use crate::{
+    adopt::Adoption,
     args::Args,
     cloud_init::CloudInits,
     cluster::{Cluster, Shelf},
@@ -309,11 +310,13 @@ impl Kinds {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let usages = Arc::new(Usages::new(client.clone(), cluster.users.clone()));
-        let domains = Domains::new(cluster.clone(), connector.clone());
-        let volumes = Volumes::new(cluster.clone(), connector.clone(), key.clone(), self.imports.clone());
-        let pools = Pools::new(cluster.clone(), connector.clone());
-        let cloud_inits = CloudInits::new(cluster.clone(), connector.clone(), client.clone(), key);
-        let networks = Networks::new(cluster.clone(), connector.clone());
+        let adoption = Arc::new(Adoption::new(cluster.clone(), key.clone()));
+        let domains = Domains::new(cluster.clone(), connector.clone(), adoption.clone());
+        let imports = self.imports.clone();
+        let volumes = Volumes::new(cluster.clone(), connector.clone(), key.clone(), adoption.clone(), imports);
+        let pools = Pools::new(cluster.clone(), connector.clone(), adoption.clone());
+        let cloud_inits = CloudInits::new(cluster.clone(), connector.clone(), client.clone(), key, adoption.clone());
+        let networks = Networks::new(cluster.clone(), connector.clone(), adoption);
         Ok(vec![
             self.kind(domains, &cluster.domains, &usages),
             self.kind(volumes, &cluster.volumes, &usages),

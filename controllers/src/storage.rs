@@ -89,14 +89,22 @@ pub fn bytes(description: &Element, path: &str) -> u64 {
     description.text_at(path).and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
-/// Somebody else's volume of that name.
+/// That a volume of that name is there and is not ours, and whose it is.
+pub fn not_ours(name: &str, pool: &str, owner: Option<&str>) -> String {
+    let whose = owner.map_or_else(
+        || "no record of this provider says that this object made it".to_owned(),
+        |owner| format!("it belongs to {owner}"),
+    );
+    format!("volume {name:?} is in pool {pool:?} already and is not ours: {whose}")
+}
+
+/// Somebody else's volume of that name, which is not to be taken over either.
 pub fn foreign_volume(name: &str, pool: &str) -> Refusal {
-    Refusal {
-        reason: "ForeignObject",
-        message: format!(
-            "volume {name:?} is in pool {pool:?} already and is not ours: no record of this provider says that this object made it. It is left alone; choose another name with the annotation crossplane.io/external-name, or remove it"
-        ),
-    }
+    let said = not_ours(name, pool, None);
+    let message = format!(
+        "{said}. It is left alone; choose another name with the annotation crossplane.io/external-name, or remove it"
+    );
+    Refusal { reason: "ForeignObject", message }
 }
 
 /// The volumes that an object's signed records name, one in each line of the annotation.
@@ -213,7 +221,7 @@ pub fn user(host: &Connection, pool: &str, name: &str, path: &str) -> anyhow::Re
 }
 
 /// Whether two texts name one path: `/a//b/../c/.` is `/a/c`. What is behind a symbolic link only the host can tell.
-fn is_same_path(one: &str, other: &str) -> bool {
+pub fn is_same_path(one: &str, other: &str) -> bool {
     plain(one) == plain(other)
 }
 

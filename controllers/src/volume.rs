@@ -27,10 +27,12 @@ use managed::{
 };
 
 use crate::{
+    adopt::{Adoption, Asking, Obstacle, Stranger},
     cluster::Cluster,
     details,
     domain::resolve::chain,
     hosts::{Connector, owner},
+    initial,
     links::Asker,
     located::{Located, Wanted, only_observes},
     ownership::{Key, Record},
@@ -45,6 +47,7 @@ pub struct Volumes {
     cluster: Arc<Cluster>,
     connector: Arc<Connector>,
     key: Key,
+    adoption: Arc<Adoption>,
     imports: Arc<Imports>,
     located: Located,
 }
@@ -91,8 +94,14 @@ impl fmt::Display for Change {
 
 impl Volumes {
     /// The kind. `key` signs who owns which volume.
-    pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>, key: Key, imports: Arc<Imports>) -> Self {
-        Self { cluster, connector, key, imports, located: Located::default() }
+    pub fn new(
+        cluster: Arc<Cluster>,
+        connector: Arc<Connector>,
+        key: Key,
+        adoption: Arc<Adoption>,
+        imports: Arc<Imports>,
+    ) -> Self {
+        Self { cluster, connector, key, adoption, imports, located: Located::default() }
     }
 
     fn is_ours(&self, pass: &Pass<'_, Self>, pool_uuid: Option<&str>) -> bool {
@@ -101,18 +110,21 @@ impl Volumes {
         storage::records(pass.object, &self.key).iter().any(of)
     }
 
-    /// Another object whose record names this volume. Both would be its owner, and one would delete the other's data.
-    fn claimant(&self, pass: &Pass<'_, Self>, pool_uuid: &str, name: &str) -> Option<String> {
-        let may_name =
-            |object: &Volume| object.annotation(annotation::OWNERSHIP).is_some_and(|text| text.contains(name));
-        let named = |object: &Volume| {
-            let records = storage::records(object, &self.key);
-            records.iter().any(|record| record.is_of(object.uid(), pass.host.uuid(), pool_uuid, name))
+    /// What is to be done about a volume of the object's name that is not the object's.
+    fn stranger(&self, pass: &Pass<'_, Self>, referents: &Referents, found: &Found, description: &Element) -> Obstacle {
+        let (name, pool) = (pass.object.external_name(), &referents.pool);
+        let Some(uuid) = &found.pool_uuid else {
+            return Obstacle::Refused(storage::foreign_volume(name, pool));
         };
-        let others = self.cluster.volumes.store.state();
-        let mut others = others.iter().filter(|other| other.uid() != pass.object.uid());
-        // Signatures cost something; what does not even hold the name is not looked at.
-        others.find(|other| may_name(other) && named(other)).map(|other| other.full_name())
+        let claimant = self.adoption.claimant(pass.object.uid(), pass.host, uuid, name);
+        let stranger = Stranger {
+            name,
+            said: storage::not_ours(name, pool, claimant.as_deref()),
+            taken: claimant.is_some(),
+            record: [uuid, name],
+            mismatch: mismatch(pass.object, referents.backing.as_ref(), description),
+        };
+        self.adoption.decide(&Asking { object: pass.object, config: pass.config, host: pass.host }, &stranger)
     }
 
     async fn read(&self, pass: &Pass<'_, Self>, pool: &str) -> anyhow::Result<Found> {
@@ -158,22 +170,46 @@ fn grow(host: &Connection, (pool, name): (&str, &str), path: &str, format: Forma
 /// Whether the volume still is what its object says, as far as the host can tell by its first bytes. A guest can write any header into
 /// a raw disk, other files of the host named in it, and libvirt follows such a header when it resizes.
 fn as_specified(description: &Element, format: Format) -> Result<(), String> {
-    let seen = description.attr_at("target/format@type").unwrap_or("raw");
-    let fits = match format {
-        Format::Raw => ["raw", "iso", "none", "unknown"].contains(&seen),
-        Format::Qcow2 => seen == "qcow2",
-    };
-    if fits {
-        return Ok(());
-    }
+    let Some(seen) = another_format(description, format) else { return Ok(()) };
     Err(format!(
         "the volume's first bytes say {seen}, and its object says {}; it is not resized, because the host would believe the bytes. A guest may have written them",
         format.as_libvirt()
     ))
 }
 
+/// What the volume's first bytes say, where that is not the format.
+fn another_format(description: &Element, format: Format) -> Option<&str> {
+    let seen = description.attr_at("target/format@type").unwrap_or("raw");
+    let fits = match format {
+        Format::Raw => ["raw", "iso", "none", "unknown"].contains(&seen),
+        Format::Qcow2 => seen == "qcow2",
+    };
+    (!fits).then_some(seen)
+}
+
+/// What a volume that others made is and the spec does not say: guests would read other bytes by the wrong format, or holes where a
+/// volume below is missing.
+fn mismatch(object: &Volume, below: Option<&Below>, description: &Element) -> Option<String> {
+    const THEN: &str = "; set it while managementPolicies are [\"Observe\"], and take the volume over then";
+    let Some(format) = object.effective().parameters().format else {
+        return Some(format!("its format is never guessed, and spec.forProvider.format is not set{THEN}"));
+    };
+    if let Some(seen) = another_format(description, format) {
+        return Some(format!("its first bytes say {seen}, and spec.forProvider.format says {format:?}"));
+    }
+    match (description.text_at("backingStore/path"), below) {
+        (None, None) => None,
+        (Some(seen), Some(below)) if storage::is_same_path(seen, &below.path) => None,
+        (Some(seen), None) => Some(format!("it stands on {seen}, and spec.forProvider.backingStore is not set{THEN}")),
+        (seen, Some(Below { path, .. })) => Some(format!(
+            "it stands on {}, and spec.forProvider.backingStore leads to {path}",
+            seen.unwrap_or("nothing")
+        )),
+    }
+}
+
 fn wished_format(object: &Volume) -> Format {
-    object.parameters().format.unwrap_or_default()
+    object.effective().parameters().format.unwrap_or_default()
 }
 
 /// Whether the status has shown the volume already, which it does only of a whole one. The annotation that says so may have been
@@ -196,14 +232,21 @@ impl External for Volumes {
     }
 
     async fn resolve(&self, object: &Volume, config: &ConfigId) -> anyhow::Result<Referents> {
+        initial::check(object)?;
         let (asker, links) = (Asker::of(object, config), self.cluster.links(object));
         let choices = links.choices();
-        let pool = storage::pool(&self.cluster, &asker, &links, object.parameters().pool.as_ref())?;
+        let whole = object.effective();
+        let pool = storage::pool(&self.cluster, &asker, &links, whole.parameters().pool.as_ref())?;
         let theirs = only_observes(object) && storage::records(object, &self.key).is_empty();
         let (pool, theirs) = if theirs {
             let wanted = Wanted { pool: pool.clone(), name: object.external_name().to_owned(), seed: false };
             (pool.unwrap_or_default(), Some(wanted))
         } else {
+            let name = object.external_name();
+            anyhow::ensure!(
+                !name.starts_with('/'),
+                "the annotation crossplane.io/external-name is the path {name}, by which a volume is only looked at; to manage it, say its name there and its pool in spec.forProvider"
+            );
             (pool.context(storage::NO_POOL)?, None)
         };
         let Some(below) = links.find(&self.cluster.volumes, &asker, BACKING)? else {
@@ -226,7 +269,6 @@ impl External for Volumes {
     }
 
     fn compare(&self, pass: &Pass<'_, Self>, referents: &Referents, found: &Found) -> anyhow::Result<Standing<Change>> {
-        let name = pass.object.external_name();
         if found.import.as_ref().is_some_and(import::State::is_running) {
             return Ok(Standing::Underway);
         }
@@ -245,9 +287,9 @@ impl External for Volumes {
         // What appeared after an attempt that failed is not its work, whatever record that attempt left.
         let failed = pass.creation == Creation::Failed && found.import.is_none();
         if failed || !self.is_ours(pass, found.pool_uuid.as_deref()) {
-            return Ok(Standing::Barred(storage::foreign_volume(name, &referents.pool)));
+            return Ok(self.stranger(pass, referents, found, description).standing());
         }
-        let imported = pass.object.parameters().source.is_some();
+        let imported = pass.object.merged().parameters().source.is_some();
         if pass.creation.is_incomplete() && imported && found.import.is_none() && !was_whole(pass.object) {
             // An import that was cut short left a part of the image; it is fetched anew.
             return Ok(Standing::Absent);
@@ -255,7 +297,8 @@ impl External for Volumes {
         if let Err(message) = as_specified(description, wished_format(pass.object)) {
             return Ok(Standing::Refused(Refusal { reason: "FormatChanged", message }));
         }
-        let Some(wished) = &pass.object.parameters().capacity else { return Ok(Standing::Settled) };
+        let whole = pass.object.effective();
+        let Some(wished) = &whole.parameters().capacity else { return Ok(Standing::Settled) };
         let (from, to) = (storage::bytes(description, "capacity"), render::sectors(wished)?);
         Ok(match to.cmp(&from) {
             std::cmp::Ordering::Equal => Standing::Settled,
@@ -271,14 +314,15 @@ impl External for Volumes {
         let leftover = found.entry.description().is_some();
         let may_stay = pass.creation == Creation::Open && self.is_ours(pass, found.pool_uuid.as_deref());
         anyhow::ensure!(!leftover || may_stay, "{}", storage::foreign_volume(name, &referents.pool).message);
-        if pass.object.parameters().source.is_none() {
+        let whole = pass.object.merged();
+        if whole.parameters().source.is_none() {
             // What cannot be described is said before anything is written down.
-            render::render(pass.object, referents.backing.as_ref())?;
+            render::render(&whole, referents.backing.as_ref())?;
         }
         let pool = found.pool_uuid.with_context(|| format!("there is no pool {} on the host", referents.pool))?;
-        if let Some(other) = self.claimant(pass, &pool, name) {
+        if let Some(other) = self.adoption.claimant(pass.object.uid(), pass.host, &pool, name) {
             anyhow::bail!(
-                "volume {name:?} in pool {} belongs to Volume {other}, which lost it and may get it back; choose another name with the annotation crossplane.io/external-name, or delete that object",
+                "volume {name:?} in pool {} belongs to {other}, which lost it and may get it back; choose another name with the annotation crossplane.io/external-name, or delete that object",
                 referents.pool
             );
         }
@@ -288,7 +332,8 @@ impl External for Volumes {
     }
 
     async fn create(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
-        let parameters = pass.object.parameters();
+        let whole = pass.object.merged();
+        let parameters = whole.parameters();
         storage::forget_ghost(pass.host, &referents.pool, pass.object.external_name()).await?;
         if let Some(source) = &parameters.source {
             if let Some(error) = self.imports.take_failure(pass.object.uid()) {
@@ -299,7 +344,7 @@ impl External for Volumes {
             self.imports.start(order);
             return self.read(pass, &referents.pool).await;
         }
-        let element = render::render(pass.object, referents.backing.as_ref())?;
+        let element = render::render(&whole, referents.backing.as_ref())?;
         let (pool, name) = (referents.pool.clone(), pass.object.external_name().to_owned());
         let resumed = pass.creation == Creation::Open;
         let volume = name.clone();
@@ -367,6 +412,7 @@ impl External for Volumes {
 
     fn forget(&self, object: &Volume) {
         self.imports.forget(object.uid());
+        self.adoption.forget(object.uid());
         self.located.forget(object.uid());
         self.connector.unclaim(object);
     }

@@ -117,14 +117,16 @@ fn without(mut value: Value, names: &[&str]) -> Value {
 fn not_made_by_us(what: &str, name: &str) -> String {
     format!(
         "{what} {name:?} is on the host already and is not ours: it was not made by this provider. It is left alone; \
-         choose another name with the annotation crossplane.io/external-name, or remove it"
+         choose another name with the annotation crossplane.io/external-name, remove it, or take it over \
+         with the annotation libvirt.nourspeed.io/adopt: \"true\" and the line {what}/{name} in spec.policy.adopt of ClusterProviderConfig default"
     )
 }
 
-fn not_recorded(name: &str, pool: &str) -> String {
+fn not_recorded(kind: &str, name: &str, pool: &str) -> String {
     format!(
         "volume {name:?} is in pool {pool:?} already and is not ours: no record of this provider says that this object made it. \
-         It is left alone; choose another name with the annotation crossplane.io/external-name, or remove it"
+         It is left alone; choose another name with the annotation crossplane.io/external-name, remove it, or take it over \
+         with the annotation libvirt.nourspeed.io/adopt: \"true\" and the line {kind}/{name} in spec.policy.adopt of ClusterProviderConfig default"
     )
 }
 
@@ -303,7 +305,7 @@ fn a_volume_is_imported_from_whatever_pool_it_is_in_by_name_or_path() -> Result<
             import.observe("by-path", &json!({}))?;
             assert_eq!(import.await_match("by-path")?, wanted);
         } else {
-            assert_eq!(import.goes(&drift, &json!({}), &not_recorded("data.img", "shelf"))?, wanted);
+            assert_eq!(import.goes(&drift, &json!({}), &not_recorded("volume", "data.img", "shelf"))?, wanted);
         }
     }
     // Where two could be meant, none is taken.
@@ -367,7 +369,7 @@ fn a_seed_is_imported_and_its_content_is_not_read() -> Result<()> {
         let import = Import { scenario: &scenario, kind: "CloudInit", external, looks };
         // A seed has nothing that could differ: other content would be another volume.
         let drift = (json!({"userData": {"inline": "x"}}), "");
-        let shown = import.goes(&drift, &json!({}), &not_recorded(volume, "seeds"))?;
+        let shown = import.goes(&drift, &json!({}), &not_recorded("cloudinit", volume, "seeds"))?;
         let path = format!("{folder}/{volume}");
         let wanted = json!({"id": path, "pool": "seeds", "volume": volume, "path": path, "capacity": "1Mi"});
         assert_eq!(shown, wanted);

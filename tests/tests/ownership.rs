@@ -36,7 +36,8 @@ fn left_alone(scenario: &Scenario<'_>, object: &str, message: &str, look: impl F
 fn not_made_by_us(what: &str, name: &str) -> String {
     format!(
         "{what} {name:?} is on the host already and is not ours: it was not made by this provider. It is left alone; \
-         choose another name with the annotation crossplane.io/external-name, or remove it"
+         choose another name with the annotation crossplane.io/external-name, remove it, or take it over \
+         with the annotation libvirt.nourspeed.io/adopt: \"true\" and the line {what}/{name} in spec.policy.adopt of ClusterProviderConfig default"
     )
 }
 
@@ -103,7 +104,8 @@ fn a_foreign_volume_is_left_alone_whatever_annotation_is_copied_to_its_object() 
     let look = || Ok(tests::run("sha256sum", &[&content])? + &host.virsh(&["vol-dumpxml", "theirs", "theirdisk"])?);
     let message = "volume \"theirs\" is in pool \"theirdisk\" already and is not ours: no record of this provider says that \
                    this object made it. It is left alone; choose another name with the annotation crossplane.io/external-name, \
-                   or remove it";
+                   remove it, or take it over with the annotation libvirt.nourspeed.io/adopt: \"true\" and the line volume/theirs \
+                   in spec.policy.adopt of ClusterProviderConfig default";
     scenario.apply(&scenario.volume("theirs", "capacity: 4Mi"))?;
     left_alone(&scenario, "volume/theirs", message, look)?;
 
@@ -119,11 +121,14 @@ fn a_foreign_volume_is_left_alone_whatever_annotation_is_copied_to_its_object() 
     scenario.apply(&object.to_string())?;
     left_alone(&scenario, "volume/copied", message, look)?;
     // Nor does it make the volume of the first object the second one's.
-    let twin = "volume \"ours\" is in pool \"theirdisk\" already and is not ours: no record of this provider says that this \
-                object made it. It is left alone; choose another name with the annotation crossplane.io/external-name, or remove it";
+    let twin = format!(
+        "volume \"ours\" is in pool \"theirdisk\" already and is not ours: it belongs to Volume {}/ours. It is left alone; choose \
+         another name with the annotation crossplane.io/external-name, or delete that object",
+        scenario.namespace().name()
+    );
     object["metadata"]["annotations"]["crossplane.io/external-name"] = "ours".into();
     scenario.apply(&object.to_string())?;
-    left_alone(&scenario, "volume/copied", twin, || host.virsh(&["vol-dumpxml", "ours", "theirdisk"]))?;
+    left_alone(&scenario, "volume/copied", &twin, || host.virsh(&["vol-dumpxml", "ours", "theirdisk"]))?;
     scenario.await_ready(&["volume/ours"])
 }
 

@@ -22,7 +22,8 @@ fn annotate(scenario: &Scenario<'_>, object: &str, annotation: &str) -> Result<(
 fn foreign(name: &str, pool: &str) -> String {
     format!(
         "volume {name:?} is in pool {pool:?} already and is not ours: no record of this provider says that this object made it. \
-         It is left alone; choose another name with the annotation crossplane.io/external-name, or remove it"
+         It is left alone; choose another name with the annotation crossplane.io/external-name, remove it, or take it over \
+         with the annotation libvirt.nourspeed.io/adopt: \"true\" and the line volume/{name} in spec.policy.adopt of ClusterProviderConfig default"
     )
 }
 

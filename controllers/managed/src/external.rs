@@ -99,6 +99,8 @@ pub enum Standing<C> {
     Refused(Refusal),
     /// It must not be used or touched at all.
     Barred(Refusal),
+    /// Others made it, and the object is to own it from now on: these annotations say so.
+    Adoptable(Annotations),
 }
 
 /// Why something is not done.

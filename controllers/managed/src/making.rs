@@ -1,4 +1,6 @@
-//! Making what is not there: the half of a pass that creates.
+//! Making what is not there, or owning what others made: the half of a pass that something becomes ours by.
+
+use std::time::Duration;
 
 use anyhow::Context;
 use apis::{
@@ -11,7 +13,7 @@ use apis::{
 use crate::{
     creation::{self, Creation},
     events::Severity,
-    external::{Connect, Effect, External, Pass, Record, Report},
+    external::{Annotations, Connect, Effect, External, Pass, Record, Report},
     failure::{At, Failure, Phase},
     outlook::Outlook,
     publish::{self, Metadata},
@@ -64,10 +66,30 @@ impl<E: External> Reconciler<E> {
         let Record { annotations, leftover } =
             self.external.record(&site.pass(object), site.referents).await.at(Phase::Create)?;
         changes.annotate_all(object, &annotations);
+        changes.annotate(object, annotation::INITIAL, object.to_remember());
         creation::begin(object, &mut changes);
         let written = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish);
         *object = written.map_err(|failure| failure.wish(Wish::creating()))?;
         Ok(leftover)
+    }
+
+    /// Writes down that what others made is the object's from now on, provided nobody else changed the object since it was read.
+    /// The next pass keeps it true like anything that was made here.
+    pub(crate) async fn adopt(
+        &self,
+        object: &mut E::Managed,
+        placement: &Placement,
+        annotations: &Annotations,
+    ) -> Result<Requeue, Failure> {
+        let mut changes = identity(object, placement);
+        changes.annotate_all(object, annotations);
+        changes.annotate(object, annotation::INITIAL, object.to_remember());
+        creation::succeed(object, &mut changes);
+        *object = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish)?;
+        tracing::info!(object = object.full_name(), host = %placement.config, "took over what was on the host");
+        let adopted = "Took over what was on the host already";
+        self.record(object, Severity::Normal, "AdoptedExternalResource", adopted).await;
+        Ok(Requeue::After(Duration::from_millis(1)))
     }
 
     /// Writes down what the object's annotations are to say by now: above all, that a create succeeded.

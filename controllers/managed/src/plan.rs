@@ -2,7 +2,7 @@
 
 use apis::managed::ManagementPolicy;
 
-use crate::external::{Refusal, Standing};
+use crate::external::{Annotations, Refusal, Standing};
 
 /// The policies of one object, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,8 @@ pub enum Step<C> {
     Bar(Refusal),
     /// Work goes on by itself.
     Wait,
+    /// Own what others made: these annotations say so.
+    Adopt(Annotations),
 }
 
 /// What a pass found the host to be, as the figure of drifts counts it.
@@ -102,9 +104,8 @@ impl<C> Step<C> {
         match self {
             Self::Keep => Verdict::Unchanged,
             Self::Update(..) => Verdict::Mended,
-            Self::Create | Self::Tolerate(_) | Self::Missing | Self::Refuse(_) | Self::Bar(_) | Self::Wait => {
-                Verdict::Other
-            }
+            Self::Create | Self::Tolerate(_) | Self::Missing | Self::Refuse(_) => Verdict::Other,
+            Self::Bar(_) | Self::Wait | Self::Adopt(_) => Verdict::Other,
         }
     }
 }
@@ -120,6 +121,8 @@ pub fn plan<C>(standing: Standing<C>, policies: Policies) -> Step<C> {
         Standing::Drifted(change, _) => Step::Tolerate(change),
         Standing::Refused(refusal) => Step::Refuse(refusal),
         Standing::Barred(refusal) => Step::Bar(refusal),
+        Standing::Adoptable(_) if policies.only_observes() => Step::Keep,
+        Standing::Adoptable(annotations) => Step::Adopt(annotations),
     }
 }
 
@@ -168,7 +171,8 @@ mod tests {
     fn the_step_follows_from_standing_and_policies() {
         let refusal = || Refusal { reason: "ForeignObject", message: "not ours".to_owned() };
         let (full, look, no_update) = (policies(&[All]), policies(&[Observe]), policies(&[Observe, Create, Delete]));
-        let table: [(Standing<u8>, Policies, Step<u8>); 13] = [
+        let record = || vec![("record", Some("signed".to_owned()))];
+        let table: [(Standing<u8>, Policies, Step<u8>); 16] = [
             (Standing::Absent, full, Step::Create),
             (Standing::Absent, look, Step::Missing),
             (Standing::Absent, no_update, Step::Create),
@@ -182,6 +186,9 @@ mod tests {
             (Standing::Refused(refusal()), full, Step::Refuse(refusal())),
             (Standing::Barred(refusal()), full, Step::Bar(refusal())),
             (Standing::Barred(refusal()), look, Step::Bar(refusal())),
+            (Standing::Adoptable(record()), full, Step::Adopt(record())),
+            (Standing::Adoptable(record()), no_update, Step::Adopt(record())),
+            (Standing::Adoptable(record()), look, Step::Keep),
         ];
         for (standing, policies, step) in table {
             let shown = format!("{standing:?} {policies:?}");

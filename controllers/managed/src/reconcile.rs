@@ -165,10 +165,10 @@ impl<E: External> Reconciler<E> {
         }
         let verdict = step.verdict();
         let report = self.external.report(&site.pass(object), Some(&referents), &found);
-        if !matches!(step, Step::Missing | Step::Bar(_)) {
+        if !matches!(step, Step::Missing | Step::Bar(_) | Step::Adopt(_)) {
             self.expose(object, &report).await?;
         }
-        if !matches!(step, Step::Create | Step::Missing | Step::Bar(_)) {
+        if !matches!(step, Step::Create | Step::Missing | Step::Bar(_) | Step::Adopt(_)) {
             // Ours and known to be there, so the finalizer goes on before anything else is done.
             self.keep(object, identity(object, &placement)).await?;
         }
@@ -185,7 +185,8 @@ impl<E: External> Reconciler<E> {
         let is_missed = match step {
             Step::Create => true,
             Step::Missing => !policies.only_observes(),
-            Step::Update(..) | Step::Keep | Step::Tolerate(_) | Step::Refuse(_) | Step::Bar(_) | Step::Wait => false,
+            Step::Update(..) | Step::Keep | Step::Tolerate(_) | Step::Refuse(_) => false,
+            Step::Bar(_) | Step::Wait | Step::Adopt(_) => false,
         };
         is_missed && E::SAME_FOR_LIFE && creation::is_fresh(object, self.creation_grace, Timestamp::now())
     }
@@ -230,6 +231,7 @@ impl<E: External> Reconciler<E> {
             }
             Step::Refuse(refusal) => self.settle(object, report, outlook.refusing(Some(refusal))).await,
             Step::Bar(refusal) => Err(barred(&refusal)),
+            Step::Adopt(annotations) => self.adopt(object, site.placement, &annotations).await,
             Step::Missing => {
                 let absent = Failure::new(Phase::Observe, anyhow!("external resource does not exist"));
                 Err(absent.retry(Retry::Poll).without(Type::UpToDate))
@@ -270,9 +272,11 @@ impl<E: External> Reconciler<E> {
                 Ok(Requeue::Held(self.backoff.hold(&object.uid().to_owned(), text)))
             }
             Standing::Refused(refusal) => self.settle(object, report, outlook.refusing(Some(refusal))).await,
-            Standing::Absent | Standing::Underway | Standing::Settled | Standing::Barred(_) => {
-                self.settle(object, report, outlook).await
-            }
+            Standing::Absent
+            | Standing::Underway
+            | Standing::Settled
+            | Standing::Barred(_)
+            | Standing::Adoptable(_) => self.settle(object, report, outlook).await,
         }
     }
 

@@ -19,7 +19,7 @@ use managed::{
 };
 use std::time::Duration;
 
-use super::{Change, Domains, Found, Power, Surroundings, render};
+use super::{Change, Domains, Found, Power, Surroundings, claim, initial, render};
 use crate::hosts::owner;
 
 /// How long a guest has to shut down unless its object says otherwise.
@@ -30,6 +30,12 @@ const SHUTDOWN_RECHECK: Duration = Duration::from_secs(5);
 /// Everything an action needs on the thread of the calls.
 struct Order {
     object: Domain,
+    /// The domain's UUID.
+    uuid: String,
+    /// Whether others made it.
+    adopted: bool,
+    /// Whether its devices may have other names on the running guest than in its definition.
+    renamed: bool,
     around: Surroundings,
     facts: Facts,
     rules: Arc<Rules>,
@@ -37,19 +43,22 @@ struct Order {
 
 impl Domains {
     fn order(&self, pass: &Pass<'_, Self>, around: Surroundings) -> Order {
-        Order { object: pass.object.clone(), around, facts: pass.host.facts().clone(), rules: self.rules.clone() }
+        let adopted = self.adoption.adopted(pass.object, pass.host);
+        let (object, facts, rules) = (pass.object.clone(), pass.host.facts().clone(), self.rules.clone());
+        let uuid = adopted.clone().unwrap_or_else(|| object.uid().to_owned());
+        let (adopted, initial) = (adopted.is_some(), object.initially().is_some());
+        Order { object, uuid, adopted, renamed: adopted || initial, around, facts, rules }
     }
 
     /// Defines a domain that is not there and starts it unless it is to be off.
     pub(super) async fn define_and_start(&self, pass: &Pass<'_, Self>, around: &Surroundings) -> anyhow::Result<Found> {
-        let uid = pass.object.uid().to_owned();
         let media = self.look(pass).await?.media;
         let found = self.found(pass, None, None, media);
         let order = self.order(pass, found.complete(around));
-        let start = !super::find::is_halted(pass.object);
-        let entry = pass.host.long(&uid, move |host| order.create(host, start)).await?;
-        pass.host.mirror().claim(libvirt::Claim::Domain(uid.clone()), &owner(pass.object));
-        pass.host.mirror().replace_domain(&uid, entry.clone());
+        let (uuid, start) = (order.uuid.clone(), !super::find::is_halted(pass.object));
+        let entry = pass.host.long(&uuid, move |host| order.create(host, start)).await?;
+        pass.host.mirror().claim(libvirt::Claim::Domain(uuid.clone()), &owner(pass.object));
+        pass.host.mirror().replace_domain(&uuid, entry.clone());
         Ok(self.found(pass, entry.map(Arc::new), None, found.media))
     }
 
@@ -60,17 +69,16 @@ impl Domains {
         around: &Surroundings,
         change: &Change,
     ) -> anyhow::Result<Found> {
-        let uid = pass.object.uid().to_owned();
         let shutdown = match change.power {
-            Some(Power::Shutdown) => Some(self.shut_down(pass, &uid).await?),
+            Some(Power::Shutdown) => Some(self.shut_down(pass).await?),
             Some(Power::Start) | None => None,
         };
         let found = self.look(pass).await?;
         let order = self.order(pass, found.complete(around));
-        let start = change.power == Some(Power::Start);
+        let (uuid, start) = (order.uuid.clone(), change.power == Some(Power::Start));
         let autostart = change.autostart;
-        let (entry, hindrances) = pass.host.long(&uid, move |host| order.update(host, autostart, start)).await?;
-        pass.host.mirror().replace_domain(&uid, entry.clone());
+        let (entry, hindrances) = pass.host.long(&uuid, move |host| order.update(host, autostart, start)).await?;
+        pass.host.mirror().replace_domain(&uuid, entry.clone());
         let mut found = self.found(pass, entry.map(Arc::new), None, found.media);
         // The guest was asked; its event, not this pass, says when it is off.
         if found.power == Some(Power::Shutdown) {
@@ -83,8 +91,9 @@ impl Domains {
     }
 
     /// Asks the guest to shut down, asks again when its time is over, or forces it off where the object allows. Says what it did.
-    async fn shut_down(&self, pass: &Pass<'_, Self>, uid: &str) -> anyhow::Result<String> {
-        let wished = pass.object.parameters().shutdown.clone().unwrap_or_default();
+    async fn shut_down(&self, pass: &Pass<'_, Self>) -> anyhow::Result<String> {
+        let uid = pass.object.uid();
+        let wished = pass.object.merged().parameters().shutdown.clone().unwrap_or_default();
         let timeout =
             wished.timeout.as_ref().map_or(Ok(SHUTDOWN_TIMEOUT), Span::duration).map_err(anyhow::Error::msg)?;
         let clock = *self.clocks().entry(uid.to_owned()).or_default();
@@ -100,8 +109,8 @@ impl Domains {
             apis::domain::ShutdownMode::Acpi => ShutdownMode::Acpi,
             apis::domain::ShutdownMode::Agent => ShutdownMode::Agent,
         };
-        let uuid = uid.to_owned();
-        let done = pass.host.long(uid, move |host| Ok(stop(host, &uuid, mode, force)?)).await;
+        let uuid = self.adoption.identity(pass.object, pass.host);
+        let done = pass.host.long(&uuid.clone(), move |host| Ok(stop(host, &uuid, mode, force)?)).await;
         let ignored = {
             let mut clocks = self.clocks();
             let clock = clocks.entry(uid.to_owned()).or_default();
@@ -119,33 +128,34 @@ impl Domains {
 
     /// Takes a domain away: off first, then its definition. Disks stay; they are Volumes of their own.
     pub(super) async fn undefine(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
-        let uid = pass.object.uid().to_owned();
-        pass.host.mirror().claim(libvirt::Claim::Domain(uid.clone()), &owner(pass.object));
-        let uuid = uid.clone();
-        let present = pass.host.short(&uid, move |host| host.read_domain(&uuid)).await?;
+        let identity = self.adoption.identity(pass.object, pass.host);
+        pass.host.mirror().claim(libvirt::Claim::Domain(identity.clone()), &owner(pass.object));
+        let uuid = identity.clone();
+        let present = pass.host.short(&identity, move |host| host.read_domain(&uuid)).await?;
         let Some(entry) = present else {
-            pass.host.mirror().replace_domain(&uid, None);
-            let riddle = was_created(pass.object) && !self.clocks().get(&uid).is_some_and(|clock| clock.undefined);
+            pass.host.mirror().replace_domain(&identity, None);
+            let undefined = self.clocks().get(pass.object.uid()).is_some_and(|clock| clock.undefined);
+            let riddle = was_created(pass.object) && !undefined;
             let elsewhere = if riddle { self.elsewhere(pass, "let go").await? } else { None };
             return Ok(elsewhere.map_or(Deletion::Absent, Deletion::Refused));
         };
         if entry.id.is_some() {
-            let message = self.shut_down(pass, &uid).await?;
-            let uuid = uid.clone();
+            let message = self.shut_down(pass).await?;
+            let uuid = identity.clone();
             let on = pass
                 .host
-                .short(&uid, move |host| Ok(host.find_domain(&uuid)?.is_some_and(|domain| domain.id().is_some())))
+                .short(&identity, move |host| Ok(host.find_domain(&uuid)?.is_some_and(|domain| domain.id().is_some())))
                 .await?;
             if on {
                 return Ok(Deletion::Waiting(message, SHUTDOWN_RECHECK));
             }
         }
-        let uuid = uid.clone();
+        let uuid = identity.clone();
         pass.host
-            .long(&uid, move |host| Ok(host.find_domain(&uuid)?.map_or(Ok(()), |domain| domain.undefine())?))
+            .long(&identity, move |host| Ok(host.find_domain(&uuid)?.map_or(Ok(()), |domain| domain.undefine())?))
             .await
             .context("undefine domain")?;
-        self.clocks().entry(uid).or_default().undefined = true;
+        self.clocks().entry(pass.object.uid().to_owned()).or_default().undefined = true;
         Ok(Deletion::Requested)
     }
 }
@@ -172,23 +182,23 @@ fn stop(host: &Connection, uuid: &str, mode: ShutdownMode, force: bool) -> Resul
 
 impl Order {
     fn create(self, host: &Connection, start: bool) -> anyhow::Result<Option<DomainEntry>> {
-        let (uid, name) = (self.object.uid(), self.object.external_name());
-        if host.find_domain(uid)?.is_none() {
+        let (uuid, name) = (self.uuid.as_str(), self.object.external_name());
+        if host.find_domain(uuid)?.is_none() {
             ensure!(
                 host.find_domain_by_name(name)?.is_none(),
                 "domain {name:?} is on the host already and is not ours"
             );
-            let wishes = render::render(&self.object, &self.around, &self.facts, None)?;
-            define(host, &wishes.create(&self.rules), None)?;
+            let description = initial::description(&self.object, &self.around, &self.facts, &self.rules, uuid)?;
+            define(host, &description, None)?;
         }
-        let domain = host.find_domain(uid)?.context("the domain went away meanwhile")?;
-        if self.object.parameters().autostart == Some(true) {
+        let domain = host.find_domain(uuid)?.context("the domain went away meanwhile")?;
+        if self.object.merged().parameters().autostart == Some(true) {
             domain.set_autostart(true).context("set autostart of domain")?;
         }
         if start && domain.id().is_none() {
             domain.create().context("start domain")?;
         }
-        Ok(host.read_domain(uid)?)
+        Ok(host.read_domain(uuid)?)
     }
 
     fn update(
@@ -197,13 +207,13 @@ impl Order {
         autostart: Option<bool>,
         start: bool,
     ) -> anyhow::Result<(Option<DomainEntry>, Vec<String>)> {
-        let uid = self.object.uid();
-        let domain = host.find_domain(uid)?.context("the domain went away meanwhile")?;
+        let domain = host.find_domain(&self.uuid)?.context("the domain went away meanwhile")?;
         let base =
             Element::parse(&domain.describe(Description::InactiveSecure)?).context("read the domain's description")?;
-        let wishes = render::render(&self.object, &self.around, &self.facts, Some(&base))?;
-        let wished = overlay(&wishes, &base, &self.rules);
-        let differs = diff(&wishes, &base, &self.rules).iter().any(Difference::is_applied);
+        let claimed = claim::claim(&self.object, &self.around, &base, self.adopted);
+        let wishes = render::render(&claimed.object, &claimed.around, &self.facts, Some(&claimed.base))?;
+        let wished = overlay(&wishes, &claimed.base, &self.rules);
+        let differs = diff(&wishes, &claimed.base, &self.rules).iter().any(Difference::is_applied);
         if differs || !domain.is_persistent()? {
             define(host, &wished, Some(&base))?;
         }
@@ -212,11 +222,11 @@ impl Order {
         }
         let mut hindrances = Vec::new();
         if domain.id().is_some() {
-            hindrances = self.change_running(&domain, &wishes, &wished)?;
+            hindrances = self.change_running(&domain, &wishes, [&wished, &claimed.base])?;
         } else if start {
             domain.create().context("start domain")?;
         }
-        Ok((host.read_domain(uid)?, hindrances))
+        Ok((host.read_domain(&self.uuid)?, hindrances))
     }
 
     /// Changes on the running guest what can be changed there. What fails waits for the next boot, and the reason is told.
@@ -224,10 +234,11 @@ impl Order {
         &self,
         domain: &libvirt::Domain<'_>,
         wishes: &Wishes,
-        wished: &Element,
+        [wished, base]: [&Element; 2],
     ) -> anyhow::Result<Vec<String>> {
-        let live =
+        let present =
             Element::parse(&domain.describe(Description::Live)?).context("read the running domain's description")?;
+        let live = if self.renamed { claim::running(base, &present, &self.object) } else { present.clone() };
         let mut hindrances = Vec::new();
         let mut updated: Vec<String> = Vec::new();
         for difference in diff(wishes, &live, &self.rules) {
@@ -239,7 +250,7 @@ impl Order {
                         continue;
                     }
                     updated.push(item.to_owned());
-                    self.change_device(domain, &difference, wishes, [wished, &live])
+                    self.change_device(domain, &difference, wishes, [wished, &live, &present])
                 }
                 Live::Memory => change_memory(domain, wished, &live),
                 Live::Vcpus => change_vcpus(domain, wished, &live),
@@ -259,18 +270,19 @@ impl Order {
         domain: &libvirt::Domain<'_>,
         difference: &Difference,
         wishes: &Wishes,
-        [wished, live]: [&Element; 2],
+        [wished, live, present]: [&Element; 3],
     ) -> Result<(), Error> {
         let item = device_of(&difference.path);
         let text = |element: &Element| {
             element.write().map_err(|error| Error::other(format!("cannot write a device: {error}")))
         };
         let whole = difference.path == item;
+        let known = |device: Element| if self.renamed { claim::as_running(device, present) } else { device };
         match (wishes.locate(item, wished, &self.rules), wishes.locate(item, live, &self.rules)) {
             (Some(device), None) => domain.attach_device(&text(device)?, Affect::Live),
-            (None, Some(device)) if whole => domain.detach_device(&text(device)?, Affect::Live),
+            (None, Some(device)) if whole => domain.detach_device(&text(&known(device.clone()))?, Affect::Live),
             (Some(device), Some(present)) => {
-                domain.update_device(&text(&at_its_address(device, present))?, Affect::Live)
+                domain.update_device(&text(&known(at_its_address(device, present)))?, Affect::Live)
             }
             (None, Some(_) | None) => Ok(()),
         }

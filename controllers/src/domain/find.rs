@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use apis::{Domain, Managed, domain::RunStrategy};
+use apis::{Domain, Managed, domain::RunStrategy, managed::annotation};
 use libvirt::{Claim, Connection, Lease, VolumeId, mirror::DomainEntry};
 use managed::{
     creation::was_created,
@@ -15,11 +15,15 @@ use managed::{
 use std::sync::Arc;
 
 use super::{
-    Clock, Domains, Found,
+    Clock, Domains, Found, claim,
     observed::{self, Volumes, path},
     power,
 };
-use crate::{hosts::owner, mark};
+use crate::{
+    adopt::{Asking, Obstacle, Stranger, not_ours},
+    hosts::owner,
+    mark,
+};
 
 /// How long after its start a guest's address is asked for more often than at each poll.
 const LEASE_HURRY: Duration = Duration::from_mins(5);
@@ -38,12 +42,13 @@ impl Domains {
         Ok(found)
     }
 
-    /// The domain of this UID; where it is only looked at, else the one of that name, whoever made it.
+    /// The object's domain by its UUID; where it is only looked at, else the one of that name, whoever made it.
     async fn entry(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<Arc<DomainEntry>>> {
-        let (mirror, uid, name) = (pass.host.mirror(), pass.object.uid(), pass.object.external_name());
+        let (mirror, name) = (pass.host.mirror(), pass.object.external_name());
+        let own = self.adoption.identity(pass.object, pass.host);
         let by_name = || mirror.domain_by_name(name).map(|entry| entry.uuid.clone());
-        let ours = !pass.policies.only_observes() || mirror.domain(uid).is_some();
-        let Some(uuid) = (if ours { Some(uid.to_owned()) } else { by_name() }) else {
+        let ours = !pass.policies.only_observes() || mirror.domain(&own).is_some();
+        let Some(uuid) = (if ours { Some(own) } else { by_name() }) else {
             mirror.claim(Claim::Domain(name.to_owned()), &owner(pass.object));
             return Ok(None);
         };
@@ -83,7 +88,7 @@ impl Domains {
         &self,
         pass: &Pass<'_, Self>,
         entry: Option<Arc<DomainEntry>>,
-        obstacle: Option<Refusal>,
+        obstacle: Option<Obstacle>,
         media: Vec<(String, String)>,
     ) -> Found {
         let leases = entry.as_deref().map(|entry| leases(pass, entry)).unwrap_or_default();
@@ -98,12 +103,15 @@ impl Domains {
             recheck: None,
             guest_agent: None,
             theirs: false,
+            adopted: false,
             volumes: Volumes::new(),
         };
         let Some(entry) = &found.entry else { return found };
-        found.theirs = pass.policies.only_observes() && entry.uuid != pass.object.uid();
+        found.adopted = self.adoption.adopted(pass.object, pass.host).as_ref() == Some(&entry.uuid);
+        found.theirs = !found.adopted && pass.policies.only_observes() && entry.uuid != pass.object.uid();
         let strategy = strategy(pass.object, found.theirs);
         let begun = !found.theirs && (pass.creation.is_incomplete() || !was_created(pass.object));
+        let begun = begun && !is_halted(pass.object);
         let stopped_for = self.stopped_for(pass.object.uid(), entry);
         (found.power, found.recheck) = power::decide(strategy, begun, entry.state, stopped_for);
         if found.theirs {
@@ -149,20 +157,55 @@ impl Domains {
     }
 
     /// Why a domain that is not there cannot simply be made.
-    async fn obstacle(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<Refusal>> {
-        let name = pass.object.external_name();
-        if let Some(other) = pass.host.mirror().domain_by_name(name) {
+    async fn obstacle(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<Obstacle>> {
+        if let Some(other) = pass.host.mirror().domain_by_name(pass.object.external_name()) {
             let uuid = other.uuid.clone();
             let entry = pass.host.short(&uuid.clone(), move |host| host.read_domain(&uuid)).await?;
-            let description = entry.as_ref().and_then(|entry| entry.inactive.as_ref().or(entry.live.as_ref()));
-            let owner = description.and_then(|description| mark::owner(description));
-            return Ok(Some(foreign("domain", name, owner.as_ref(), pass.object)));
+            return Ok(entry.map(|entry| self.stranger(pass, &entry)));
         }
-        if was_created(pass.object) { self.elsewhere(pass, "made again").await } else { Ok(None) }
+        if !was_created(pass.object) {
+            return Ok(None);
+        }
+        let elsewhere = self.elsewhere(pass, "made again").await?;
+        Ok(elsewhere.or_else(|| self.lost(pass)).map(Obstacle::Refused))
+    }
+
+    /// What is to be done about a domain of the object's name that is not the object's.
+    fn stranger(&self, pass: &Pass<'_, Self>, entry: &DomainEntry) -> Obstacle {
+        let (name, me) = (pass.object.external_name(), mark::Owner::of(pass.object));
+        let description = entry.inactive.as_ref().or(entry.live.as_ref());
+        let holder = self.adoption.living(&self.cluster.domains, pass.object, pass.host, &entry.uuid);
+        let mark = description.and_then(|description| mark::owner(description));
+        let is_other = |owner: &mark::Owner| (&owner.namespace, &owner.name) != (&me.namespace, &me.name);
+        let marked = mark.as_ref().filter(|owner| is_other(owner));
+        let lives = marked.is_some_and(|owner| self.cluster.domains.get(&owner.namespace, &owner.name).is_some());
+        let stranger = Stranger {
+            name,
+            said: not_ours("domain", name, holder.as_ref().or(mark.as_ref()), &me),
+            taken: lives || holder.is_some(),
+            record: ["domain", &entry.uuid],
+            mismatch: description.and_then(|description| claim::mismatch(pass.object, description)),
+        };
+        self.adoption.decide(&Asking { object: pass.object, config: pass.config, host: pass.host }, &stranger)
+    }
+
+    /// A domain that was taken over is not made again by itself: what its object says of it may not be all that it was.
+    fn lost(&self, pass: &Pass<'_, Self>) -> Option<Refusal> {
+        let allowed = pass.object.annotation(annotation::RECREATE) == Some(pass.object.uid());
+        let uuid = self.adoption.adopted(pass.object, pass.host).filter(|_| !allowed)?;
+        Some(Refusal {
+            reason: "Lost",
+            message: format!(
+                "the domain with UUID {uuid}, which was taken over, is gone; it is not made again by itself, because the spec may not say all that it was. Bring it back, or allow a new one with the annotation {}: {}",
+                annotation::RECREATE,
+                pass.object.uid()
+            ),
+        })
     }
 
     /// A domain that was here once may have moved to another host; `not_yet` is what is not done while that is possible.
     pub(super) async fn elsewhere(&self, pass: &Pass<'_, Self>, not_yet: &str) -> anyhow::Result<Option<Refusal>> {
+        let uuid = self.adoption.identity(pass.object, pass.host);
         for (config, host) in self.connector.others(pass.config).await {
             let unknown = |why: &dyn std::fmt::Display| Refusal {
                 reason: "WhereaboutsUnknown",
@@ -178,7 +221,7 @@ impl Domains {
             if host.is_same_host(pass.host) {
                 continue;
             }
-            if host.mirror().domain(pass.object.uid()).is_some() {
+            if host.mirror().domain(&uuid).is_some() {
                 return Ok(Some(Refusal {
                     reason: "Moved",
                     message: format!(
@@ -193,7 +236,8 @@ impl Domains {
     /// The paths of volumes that no object stands for.
     async fn host_media(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Vec<(String, String)>> {
         let mut media = Vec::new();
-        let disks = pass.object.parameters().disks.iter().flatten();
+        let whole = pass.object.effective();
+        let disks = whole.parameters().disks.iter().flatten();
         for (disk, volume) in disks.filter_map(|disk| Some((disk, disk.volume.as_ref()?))) {
             let claim = Claim::Volume { pool: volume.pool.clone(), name: volume.name.clone() };
             pass.host.mirror().claim(claim, &owner(pass.object));
@@ -217,23 +261,6 @@ impl Domains {
             media.push((disk.name.0.clone(), path.to_owned()));
         }
         Ok(media)
-    }
-}
-
-/// Something of that name that is not ours.
-pub(crate) fn foreign<K: Managed>(what: &str, name: &str, owner: Option<&mark::Owner>, object: &K) -> Refusal {
-    let whose = match owner {
-        None => "it was not made by this provider".to_owned(),
-        Some(owner) if owner.is_earlier_life_of(&mark::Owner::of(object)) => {
-            format!("it was made for an earlier {} of this name (UID {})", owner.kind, owner.uid)
-        }
-        Some(owner) => format!("it belongs to {} {}/{} (UID {})", owner.kind, owner.namespace, owner.name, owner.uid),
-    };
-    Refusal {
-        reason: "ForeignObject",
-        message: format!(
-            "{what} {name:?} is on the host already and is not ours: {whose}. It is left alone; choose another name with the annotation crossplane.io/external-name, or remove it"
-        ),
     }
 }
 
@@ -275,13 +302,17 @@ fn agent(entry: &DomainEntry) -> Option<bool> {
     Some(channel.attr_at("target@state") == Some("connected"))
 }
 
-/// When the guest is to run. One that others made and of which the spec says nothing is left to people.
+/// When the guest is to run. One that others made and of which the spec says nothing is left to people, and so is one of which only
+/// `initProvider` says something.
 pub(super) fn strategy(object: &Domain, theirs: bool) -> RunStrategy {
-    let unset = if theirs { RunStrategy::Manual } else { RunStrategy::default() };
-    object.parameters().run_strategy.unwrap_or(unset)
+    let was_said = || object.initially().is_some_and(|initial| initial.run_strategy.is_some());
+    object.parameters().run_strategy.unwrap_or_else(|| match theirs || was_said() {
+        true => RunStrategy::Manual,
+        false => RunStrategy::default(),
+    })
 }
 
 /// The strategy under which nothing is started.
 pub(super) fn is_halted(object: &Domain) -> bool {
-    object.parameters().run_strategy == Some(RunStrategy::Halted)
+    object.merged().parameters().run_strategy == Some(RunStrategy::Halted)
 }

@@ -13,7 +13,7 @@ use apis::{
 };
 use libvirt::{VolumeId, xml::Element};
 
-use super::render;
+use super::{initial::INITIAL, render};
 
 /// The volumes of files that a guest uses, by path.
 pub type Volumes = BTreeMap<String, VolumeId>;
@@ -105,10 +105,13 @@ fn os(definition: &Element) -> Option<OsObservation> {
 
 /// The name after our prefix in a device's alias.
 pub(super) fn own_name(device: &Element, prefix: &str) -> Option<String> {
-    device.attr_at("alias@name")?.strip_prefix(prefix).map(str::to_owned)
+    let alias = device.attr_at("alias@name")?;
+    let initial = || alias.strip_prefix(INITIAL)?.strip_prefix(prefix.strip_prefix("ua-")?);
+    alias.strip_prefix(prefix).or_else(initial).map(str::to_owned)
 }
 
-fn disk(device: &Element, volumes: &Volumes) -> Option<DiskObservation> {
+/// A disk.
+pub(super) fn disk(device: &Element, volumes: &Volumes) -> Option<DiskObservation> {
     let path = path(device).map(str::to_owned);
     Some(DiskObservation {
         name: own_name(device, render::DISK).or_else(|| own_name(device, render::SEED)),

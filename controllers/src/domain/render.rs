@@ -75,6 +75,10 @@ pub const SEED: &str = "ua-seed-";
 pub const NIC: &str = "ua-nic-";
 /// Serial consoles.
 pub const SERIAL: &str = "ua-serial-";
+/// Random number generators.
+pub const RNG: &str = "ua-rng-";
+/// Channels.
+pub const CHANNEL: &str = "ua-channel-";
 
 /// Everything wished of a domain. `base` is its inactive description, if it has one.
 pub fn render(object: &Domain, around: &Surroundings, facts: &Facts, base: Option<&Element>) -> anyhow::Result<Wishes> {
@@ -198,6 +202,7 @@ fn memory_and_processors(wishes: &mut Wishes, parameters: &DomainParameters) -> 
     }
     let Some(most) = parameters.max_vcpus.or(parameters.vcpus) else { return Ok(()) };
     let now = parameters.vcpus.unwrap_or(1);
+    ensure!(now <= most, "vcpus must not be larger than maxVcpus");
     wishes.set("vcpu", most.to_string());
     // libvirt does not write the number of now where it is the most, so it would never be seen as wished.
     if now == most {
@@ -349,7 +354,7 @@ fn graphics(wishes: &mut Wishes, graphics: &[Graphics]) {
 }
 
 fn small_devices(wishes: &mut Wishes, parameters: &DomainParameters) {
-    wishes.own("devices/rng", "ua-rng-");
+    wishes.own("devices/rng", RNG);
     if let Some(Rng { source }) = &parameters.rng {
         let source = match source.unwrap_or_default() {
             RngSource::Urandom => "/dev/urandom",
@@ -358,7 +363,7 @@ fn small_devices(wishes: &mut Wishes, parameters: &DomainParameters) {
         let part = Part::new().with("@model", "virtio").with("backend@model", "random").with("backend", source);
         wishes.item("devices/rng", "ua-rng-0", part);
     }
-    wishes.own("devices/channel", "ua-channel-");
+    wishes.own("devices/channel", CHANNEL);
     if parameters.guest_agent.unwrap_or_default() {
         let part = Part::new()
             .with("@type", "unix")

@@ -1,10 +1,13 @@
 //! What the status says of a domain.
 
+use std::borrow::Cow;
+
 use apis::{
     Domain, Managed,
     condition::{Status, Type, Wish},
     domain::RunStrategy,
     domain::{Address, DomainObservation, InterfaceObservation},
+    managed::annotation,
 };
 use libvirt::{
     State,
@@ -18,7 +21,7 @@ use crate::{
     references::{self, Choices},
 };
 
-use super::{Domains, Found, Surroundings, find, import, observed, pending, power, render};
+use super::{Domains, Found, Surroundings, claim, find, import, observed, pending, power, render};
 
 impl Domains {
     /// Status from what was found.
@@ -32,7 +35,6 @@ impl Domains {
             return Report::of(DomainObservation::default(), Wish::creating());
         };
         let chosen = around.map(|around| references::record(&choices(pass.object, around, entry)));
-        let annotations = chosen.into_iter().collect();
         // Of what others made nothing waits on our behalf.
         let around = around.filter(|_| !found.theirs);
         let pending = around.map(|around| self.pending(pass, around, found, entry)).unwrap_or_default();
@@ -48,17 +50,22 @@ impl Domains {
                 if connected { (Status::True, "Connected") } else { (Status::False, "Disconnected") };
             conditions.push(Wish::new(Type::GuestAgentConnected, status, reason));
         }
-        let observation = observation(entry, found, pending);
+        let observation = observation(pass.object, entry, found, pending);
         let details = details::domain(pass.object, pass.host.uri(), &observation);
         let ready = ready(find::strategy(pass.object, found.theirs), entry, found);
+        // The leave to make a lost one again is for once.
+        let forgotten = found.adopted.then(|| (annotation::RECREATE, None));
+        let annotations = chosen.into_iter().chain(forgotten).collect();
         Report { conditions, annotations, details, recheck: found.recheck, ..Report::of(observation, ready) }
     }
 
     fn pending(&self, pass: &Pass<'_, Self>, around: &Surroundings, found: &Found, entry: &DomainEntry) -> Vec<String> {
         let (Some(live), Some(base)) = (&entry.live, &entry.inactive) else { return Vec::new() };
         let around = found.complete(around);
-        render::render(pass.object, &around, pass.host.facts(), Some(base))
-            .map(|wishes| pending::pending(wishes, live, &self.rules))
+        let claimed = claim::claim(pass.object, &around, base, found.adopted);
+        let live = shown(pass.object, &claimed.base, live, matches!(claimed.base, Cow::Owned(_)));
+        render::render(&claimed.object, &claimed.around, pass.host.facts(), Some(&claimed.base))
+            .map(|wishes| pending::pending(wishes, &live, &self.rules))
             .unwrap_or_default()
     }
 }
@@ -111,10 +118,19 @@ fn ready(strategy: RunStrategy, entry: &DomainEntry, found: &Found) -> Wish {
     }
 }
 
-fn observation(entry: &DomainEntry, found: &Found, pending_changes: Vec<String>) -> DomainObservation {
+/// The running description, where the definition has names of its own with those.
+fn shown<'a>(object: &Domain, definition: &Element, live: &'a Element, named: bool) -> Cow<'a, Element> {
+    if named { Cow::Owned(claim::running(definition, live, object)) } else { Cow::Borrowed(live) }
+}
+
+fn observation(object: &Domain, entry: &DomainEntry, found: &Found, pending_changes: Vec<String>) -> DomainObservation {
     let named =
         |description: &Described| if found.theirs { import::named(description) } else { Element::clone(description) };
     let (definition, live) = (entry.inactive.as_ref().map(named), entry.live.as_ref().map(named));
+    let live = match (&definition, live) {
+        (Some(definition), Some(live)) if found.adopted => Some(claim::running(definition, &live, object)),
+        (_, live) => live,
+    };
     let mut seen = observed::observe(definition.as_ref(), live.as_ref(), &found.volumes);
     seen.id = Some(entry.uuid.clone());
     seen.state = Some(power::shown(entry.state));

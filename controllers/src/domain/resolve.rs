@@ -1,5 +1,7 @@
 //! What other objects have to tell about a Domain.
 
+use std::borrow::Cow;
+
 use anyhow::{Context, bail};
 use apis::{Domain, Managed, Volume, domain::Disk, placement::ConfigId, volume::Format};
 use managed::creation::was_created;
@@ -7,14 +9,19 @@ use managed::creation::was_created;
 use super::{Surroundings, exclusive, render::Medium};
 use crate::{
     cluster::Cluster,
+    initial,
     links::{Asker, Links, ready},
+    located::only_observes,
     references::{self, BACKING, Referent},
 };
 
 /// Reads the referents. What is missing or not Ready is waited for, unless its field may do without it.
 pub(super) fn resolve(cluster: &Cluster, object: &Domain, config: &ConfigId) -> anyhow::Result<Surroundings> {
+    initial::check(object)?;
     let (asker, links) = (Asker::of(object, config), cluster.links(object));
-    let parameters = object.parameters();
+    // Nothing is made of what is only looked at.
+    let whole = if only_observes(object) { Cow::Borrowed(object) } else { object.effective() };
+    let parameters = whole.parameters();
     let mut around = Surroundings { choices: links.choices(), ..Surroundings::default() };
     for disk in parameters.disks.iter().flatten() {
         match medium(cluster, &asker, &links, object, disk)? {
@@ -29,15 +36,19 @@ pub(super) fn resolve(cluster: &Cluster, object: &Domain, config: &ConfigId) -> 
             None => around.leave_out(&links, path),
         }
     }
-    if let Some(seed) = links.find(&cluster.cloud_inits, &asker, references::CLOUD_INIT)? {
+    let has_seed = parameters.cloud_init_ref.is_some() || parameters.cloud_init_selector.is_some();
+    let seed = if has_seed { links.find(&cluster.cloud_inits, &asker, references::CLOUD_INIT)? } else { None };
+    if let Some(seed) = seed {
         let path = seed.observation().and_then(|seen| seen.path.clone());
         let path = path.with_context(|| format!("waiting for CloudInit {}: it has no path yet", seed.full_name()))?;
         around.seed = Some(path);
     }
-    around.kernel = boot_file(cluster, &asker, &links, references::KERNEL)?;
-    around.initrd = boot_file(cluster, &asker, &links, references::INITRD)?;
-    if around.kernel.is_none() {
-        around.leave_out(&links, references::KERNEL.to_owned());
+    if parameters.os.is_some() {
+        around.kernel = boot_file(cluster, &asker, &links, references::KERNEL)?;
+        around.initrd = boot_file(cluster, &asker, &links, references::INITRD)?;
+        if around.kernel.is_none() {
+            around.leave_out(&links, references::KERNEL.to_owned());
+        }
     }
     Ok(around)
 }
@@ -114,7 +125,7 @@ fn below_of(cluster: &Cluster, volume: &Volume) -> anyhow::Result<Option<Referen
 
 /// The format of a volume, never guessed: others do not make them by our default.
 fn format_of(volume: &Volume) -> anyhow::Result<Format> {
-    let said = volume.parameters().format.or_else(|| was_created(volume).then(Format::default));
+    let said = volume.effective().parameters().format.or_else(|| was_created(volume).then(Format::default));
     said.with_context(|| {
         format!(
             "waiting for Volume {}: it was not made by this provider; set its spec.forProvider.format",

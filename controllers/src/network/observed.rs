@@ -1,23 +1,37 @@
 //! What a description says of a network, in the words of the spec: pure.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use apis::network::{
     DhcpHostObservation, DhcpObservation, DhcpRangeObservation, IpObservation, NetworkMode, NetworkObservation,
 };
 use libvirt::xml::Element;
 
+/// The description with prefixes for netmasks, which others may have written: libvirt takes no address with both.
+pub fn prefixed(description: &Element) -> Cow<'_, Element> {
+    let mut prefixed = Cow::Borrowed(description);
+    if description.named("ip").any(|ip| ip.get("netmask").is_some()) {
+        for ip in prefixed.to_mut().elements_mut().filter(|child| child.name == "ip") {
+            if let Some(prefix) = ip.get("netmask").and_then(prefix_of) {
+                ip.unset("netmask");
+                ip.set("family", "ipv4");
+                ip.set("prefix", prefix.to_string());
+            }
+        }
+    }
+    prefixed
+}
+
 /// The description of a network that others made, written as we would write it: with its family, prefixes for netmasks, and a name for
 /// each guest that DHCP knows.
 pub fn named(description: &Element) -> Element {
-    let mut named = description.clone();
+    let mut named = prefixed(description).into_owned();
     for ip in named.elements_mut().filter(|child| child.name == "ip") {
         if ip.get("family").is_none() {
             ip.set("family", "ipv4");
-        }
-        if let Some(prefix) = ip.get("netmask").and_then(prefix_of) {
-            ip.unset("netmask");
-            ip.set("prefix", prefix.to_string());
         }
         let hosts = ip.elements_mut().filter(|child| child.name == "dhcp").flat_map(Element::elements_mut);
         for host in hosts.filter(|child| child.name == "host" && child.get("name").is_none()) {

@@ -37,10 +37,36 @@ pub fn render(object: &Network, create: bool, previous: &[String]) -> anyhow::Re
             dhcp(&mut wishes, &key, ip.dhcp.as_ref())?;
         }
     }
+    if !create {
+        keep_initial(&mut wishes, object)?;
+    }
     // Without a wished name the bridge keeps the one it has: another would cut every guest off at the next start.
     let given_back: Vec<String> = previous.iter().filter(|path| *path != "bridge@name").cloned().collect();
     wishes.forget(&given_back);
     Ok(wishes)
+}
+
+/// What only `initProvider` said when the network was made stays as it is, also in lists that are owned whole.
+fn keep_initial(wishes: &mut Wishes, object: &Network) -> anyhow::Result<()> {
+    let Some(initial) = object.initially() else { return Ok(()) };
+    let own = object.parameters().ips.as_deref().unwrap_or_default();
+    for ip in initial.ips.iter().flatten() {
+        let (key, _) = address(ip)?;
+        let Some(own) = own.iter().find(|own| own.cidr == ip.cidr) else {
+            wishes.keep("ip", &key);
+            continue;
+        };
+        let (said, own) = (ip.dhcp.clone().unwrap_or_default(), own.dhcp.clone().unwrap_or_default());
+        let is_own = |start: &str| own.ranges.iter().flatten().any(|range| range.start == start);
+        for DhcpRange { start, end } in said.ranges.iter().flatten().filter(|range| !is_own(&range.start)) {
+            wishes.keep(&format!("ip[{key}]/dhcp/range"), &format!("{},{}", plain(start)?, plain(end)?));
+        }
+        let is_own = |host: &DhcpHost| own.hosts.iter().flatten().any(|own| own.name == host.name);
+        for host in said.hosts.iter().flatten().filter(|host| !is_own(host)) {
+            wishes.keep(&format!("ip[{key}]/dhcp/host"), &host.mac.to_ascii_lowercase());
+        }
+    }
+    Ok(())
 }
 
 fn address(ip: &Ip) -> anyhow::Result<(String, Part)> {

@@ -67,7 +67,8 @@ impl Order {
     /// An import for the object of a pass.
     pub fn new(pass: &Pass<'_, Volumes>, pool: &str, source: HttpSource, policy: Policy) -> Self {
         let object = pass.object;
-        let parameters = object.parameters();
+        let whole = object.merged();
+        let parameters = whole.parameters();
         Self {
             uid: object.uid().to_owned(),
             owner: owner(object),

@@ -144,7 +144,7 @@ impl Case {
     }
 
     /// What other objects have to tell about what the object refers to, and about nothing else.
-    fn surroundings(&self) -> Surroundings {
+    pub(crate) fn surroundings(&self) -> Surroundings {
         let Around { media, networks, seed, kernel, initrd, below: _ } = self.around.clone();
         let spec = &self.object["spec"]["forProvider"];
         let refers =

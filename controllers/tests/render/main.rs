@@ -4,6 +4,8 @@
 
 mod cases;
 mod changes;
+mod claimed;
+mod initial;
 mod leaves;
 mod observed;
 mod unset;

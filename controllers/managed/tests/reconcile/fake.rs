@@ -9,7 +9,7 @@ use anyhow::{anyhow, bail};
 use apis::{
     Managed, Pool,
     condition::{Status, Type, Wish},
-    managed::ConfigKind,
+    managed::{ConfigKind, annotation::OWNERSHIP},
     placement::{ConfigId, Placement},
     pool::PoolObservation,
 };
@@ -33,6 +33,8 @@ pub(crate) enum Thing {
     PartlyRefused,
     Refused,
     Foreign,
+    /// Others made it, and the object may own it; once it is recorded as the object's, it differs.
+    Adoptable,
 }
 
 /// The host and what it is told to do.
@@ -188,7 +190,7 @@ impl External for Fake {
         Ok(self.world().thing)
     }
 
-    fn compare(&self, _: &Pass<'_, Self>, (): &(), found: &Thing) -> anyhow::Result<Standing<Mend>> {
+    fn compare(&self, pass: &Pass<'_, Self>, (): &(), found: &Thing) -> anyhow::Result<Standing<Mend>> {
         Ok(match found {
             Thing::Absent => Standing::Absent,
             Thing::Underway => Standing::Underway,
@@ -199,11 +201,13 @@ impl External for Fake {
             Thing::Foreign => {
                 Standing::Barred(Refusal { reason: "ForeignObject", message: "it is not ours".to_owned() })
             }
+            Thing::Adoptable if pass.object.annotation(OWNERSHIP).is_some() => Standing::Drifted(Mend, None),
+            Thing::Adoptable => Standing::Adoptable(vec![(OWNERSHIP, Some("signed".to_owned()))]),
         })
     }
 
     async fn record(&self, _: &Pass<'_, Self>, (): &()) -> anyhow::Result<Record> {
-        let annotations = vec![("libvirt.nourspeed.io/ownership", Some("signed".to_owned()))];
+        let annotations = vec![(OWNERSHIP, Some("signed".to_owned()))];
         Ok(Record { annotations, leftover: self.world().leftover })
     }
 

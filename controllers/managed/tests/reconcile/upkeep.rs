@@ -227,6 +227,39 @@ async fn where_policies_are_not_honoured_none_pause_and_others_than_all_are_refu
 }
 
 #[tokio::test]
+async fn what_others_made_is_written_down_as_the_objects_before_anything_is_done_about_it() {
+    let rig = Rig::new();
+    rig.thing(Thing::Adoptable);
+    assert_eq!(rig.pass().await, Requeue::After(Duration::from_millis(1)));
+    assert_eq!(
+        rig.log(),
+        [
+            "POST providerconfigusages",
+            "PATCH providerconfigusages",
+            "metadata: external-create-succeeded external-name finalizers instance ownership provider-config resourceVersion",
+            "event Normal AdoptedExternalResource"
+        ]
+    );
+    assert_eq!(rig.annotation("libvirt.nourspeed.io/ownership").as_deref(), Some("signed"));
+    rig.pass().await;
+    assert_eq!(rig.log(), ["host: update", "event Normal UpdatedExternalResource", "status"]);
+    assert_eq!(rig.conditions(), [READY, SYNCED, UP_TO_DATE]);
+
+    // What cannot be written down is not begun, and where the object only looks nothing is written.
+    let rig = Rig::new();
+    rig.thing(Thing::Adoptable);
+    rig.server.fail("metadata: external-create-succeeded", 500);
+    rig.pass().await;
+    let log = rig.log();
+    assert!(!log.iter().any(|line| line.starts_with("host:")), "{log:?}");
+    let rig = Rig::new();
+    rig.thing(Thing::Adoptable);
+    rig.policies(&["Observe"]);
+    rig.pass().await;
+    assert_eq!(rig.annotation("libvirt.nourspeed.io/ownership"), None);
+}
+
+#[tokio::test]
 async fn an_object_that_only_observes_says_that_there_is_nothing() {
     let rig = Rig::new();
     rig.policies(&["Observe"]);

@@ -1,0 +1,281 @@
+//! A domain that was taken over, seen with our names on the devices that its object speaks of: pure.
+//!
+//! ```text
+//! definition ──our names──▶ what is wished is laid over it, so that no device is made twice
+//!     └─names by target and MAC──▶ running description, whose own names change with the next start only
+//! ```
+//! What the object does not speak of has no name of ours, so it is neither compared nor taken away.
+
+use std::{borrow::Cow, collections::BTreeSet};
+
+use apis::{
+    Domain, Managed,
+    domain::{DomainObservation, DomainParameters, Rng},
+    quantity::Quantity,
+};
+use libvirt::xml::Element;
+
+use super::{
+    initial::{self, INITIAL},
+    observed,
+    render::{CHANNEL, DISK, NIC, RNG, SEED, SERIAL, Surroundings},
+};
+use crate::mark;
+
+/// The prefixes of all names that we give to devices.
+const OURS: [&str; 6] = [DISK, SEED, NIC, SERIAL, RNG, CHANNEL];
+/// What begins every name that a user gave to a device.
+const NAMED: &str = "ua-";
+
+/// An object and the definition that its wishes are about.
+#[derive(Debug)]
+pub struct Claimed<'a> {
+    /// The object; of a domain that was taken over, or made with `initProvider`, with what it leaves open as the host has it.
+    pub object: Cow<'a, Domain>,
+    /// What it refers to.
+    pub around: Cow<'a, Surroundings>,
+    /// The definition.
+    pub base: Cow<'a, Element>,
+}
+
+/// The object and the definition, with our names on it where it was taken over.
+pub fn claim<'a>(object: &'a Domain, around: &'a Surroundings, base: &'a Element, adopted: bool) -> Claimed<'a> {
+    let initial = object.initially();
+    if !adopted && initial.is_none() {
+        return Claimed { object: Cow::Borrowed(object), around: Cow::Borrowed(around), base: Cow::Borrowed(base) };
+    }
+    let around = initial::lasting(object, around);
+    let base = named(object, &around, base);
+    let mut object = object.clone();
+    let seen = observed::observe(Some(&base), None, &observed::Volumes::new());
+    let parameters = &mut object.spec.for_provider;
+    fill_disks(parameters, &seen);
+    if let Some(initial) = &initial {
+        fill_sizes(parameters, initial, &seen);
+        fill_devices(parameters, initial, &seen);
+    }
+    Claimed { object: Cow::Owned(object), around: Cow::Owned(around), base: Cow::Owned(base) }
+}
+
+/// A bus that is not said stays: on another one the guest might not find its root.
+fn fill_disks(parameters: &mut DomainParameters, seen: &DomainObservation) {
+    for disk in parameters.disks.iter_mut().flatten() {
+        if let Some(seen) = seen.disks.iter().find(|seen| seen.name.as_ref() == Some(&disk.name.0)) {
+            disk.device = disk.device.or(seen.device);
+            disk.bus = disk.bus.or(seen.bus);
+        }
+    }
+}
+
+/// Memory and processors are wished as a whole; what of them only `initProvider` says is as the host has it.
+fn fill_sizes(parameters: &mut DomainParameters, initial: &DomainParameters, seen: &DomainObservation) {
+    let most = seen.max_memory.clone().or_else(|| seen.memory.clone());
+    let larger = |one: &Quantity, other: &Quantity| one.kibibytes().ok() > other.kibibytes().ok();
+    if parameters.memory.is_none() && parameters.max_memory.is_some() && initial.memory.is_some() {
+        parameters.memory.clone_from(&seen.memory);
+    }
+    if let (Some(memory), None, Some(_)) = (&parameters.memory, &parameters.max_memory, &initial.max_memory) {
+        parameters.max_memory = most.filter(|most| larger(most, memory));
+    }
+    if parameters.vcpus.is_none() && parameters.max_vcpus.is_some() && initial.vcpus.is_some() {
+        parameters.vcpus = seen.vcpus;
+    }
+    if let (Some(vcpus), None, Some(_)) = (parameters.vcpus, parameters.max_vcpus, initial.max_vcpus) {
+        parameters.max_vcpus = seen.max_vcpus.filter(|most| *most > vcpus);
+    }
+}
+
+/// What only `initProvider` says of a device, and has a default when nobody says it, is as the host has it.
+fn fill_devices(parameters: &mut DomainParameters, initial: &DomainParameters, seen: &DomainObservation) {
+    for console in parameters.consoles.iter_mut().flatten().filter(|console| console.log.is_none()) {
+        let said = initial.consoles.iter().flatten().any(|said| said.name == console.name && said.log.is_some());
+        let seen = seen.consoles.iter().find(|seen| seen.name == console.name.0);
+        console.log = seen.filter(|_| said).map(|seen| seen.log.unwrap_or_default());
+    }
+    for graphics in parameters.graphics.iter_mut().flatten().filter(|graphics| graphics.listen.is_none()) {
+        let said = initial.graphics.iter().flatten().any(|said| said.type_ == graphics.type_ && said.listen.is_some());
+        let seen = seen.graphics.iter().find(|seen| seen.type_ == format!("{:?}", graphics.type_));
+        graphics.listen = seen.filter(|_| said).and_then(|seen| seen.listen.clone());
+    }
+    if let (Some(rng), Some(Rng { source: Some(_) })) = (&mut parameters.rng, &initial.rng) {
+        rng.source = rng.source.or_else(|| seen.rng.as_ref()?.source);
+    }
+}
+
+fn devices(description: &mut Element) -> impl Iterator<Item = &mut Element> {
+    description.elements_mut().filter(|child| child.name == "devices").flat_map(Element::elements_mut)
+}
+
+fn alias_of(device: &Element) -> &str {
+    device.attr_at("alias@name").unwrap_or_default()
+}
+
+fn is_ours(device: &Element) -> bool {
+    OURS.iter().any(|prefix| alias_of(device).starts_with(prefix))
+}
+
+fn rename(device: &mut Element, alias: Option<&str>) {
+    device.retain(|child| child.name != "alias");
+    if let Some(alias) = alias {
+        device.push(Element::new("alias").attr("name", alias));
+    }
+}
+
+/// The definition with our names. Where it bears another mark than the object's, that mark and the names it came with count for nothing,
+/// but for those that the object says too.
+fn named(object: &Domain, around: &Surroundings, base: &Element) -> Element {
+    let mut base = base.clone();
+    if mark::owner(&base).is_none_or(|owner| owner.uid != object.uid()) {
+        mark::remove(&mut base);
+        let said = said(object);
+        for device in devices(&mut base).filter(|device| is_ours(device)) {
+            if !said.contains(alias_of(device)) {
+                rename(device, None);
+            }
+        }
+    }
+    rename_initial(object, &mut base);
+    name_disks(object, around, &mut base);
+    name_interfaces(object, around, &mut base);
+    base
+}
+
+/// The names of all devices that the object speaks of.
+fn said(object: &Domain) -> BTreeSet<String> {
+    let parameters = object.parameters();
+    let disks = parameters.disks.iter().flatten().map(|disk| format!("{DISK}{}", disk.name));
+    let nics = parameters.network_interfaces.iter().flatten().map(|nic| format!("{NIC}{}", nic.name));
+    let serials = parameters.consoles.iter().flatten().map(|console| format!("{SERIAL}{}", console.name));
+    let value = serde_json::to_value(parameters).unwrap_or_default();
+    let seed = initial::refers(&value, "cloudInit").then(|| format!("{SEED}cloud-init"));
+    let rng = parameters.rng.iter().map(|_| format!("{RNG}0"));
+    let agent = parameters.guest_agent.unwrap_or_default().then(|| format!("{CHANNEL}agent"));
+    disks.chain(nics).chain(serials).chain(seed).chain(rng).chain(agent).collect()
+}
+
+/// Gives devices that the object does not speak of, and was made with all the same, the names of their own class.
+pub(super) fn name_initial(description: &mut Element, object: &Domain) {
+    let said = said(object);
+    for device in devices(description).filter(|device| is_ours(device)) {
+        let alias = alias_of(device).to_owned();
+        if let Some(class) = alias.strip_prefix(NAMED).filter(|_| !said.contains(&alias)) {
+            rename(device, Some(&format!("{INITIAL}{class}")));
+        }
+    }
+}
+
+/// A device of that class that the object speaks of by now is one like the others.
+fn rename_initial(object: &Domain, base: &mut Element) {
+    let said = said(object);
+    for device in devices(base) {
+        let class = alias_of(device).strip_prefix(INITIAL).map(|class| format!("{NAMED}{class}"));
+        if let Some(alias) = class.filter(|alias| said.contains(alias)) {
+            rename(device, Some(&alias));
+        }
+    }
+}
+
+/// Gives a name to the first device that has none of a user and fits, unless another bears the name.
+fn name(base: &mut Element, kind: &str, alias: &str, fits: impl Fn(&Element) -> bool) -> bool {
+    if devices(base).any(|device| device.name == kind && alias_of(device) == alias) {
+        return true;
+    }
+    let is_free = |device: &Element| device.name == kind && !alias_of(device).starts_with(NAMED);
+    let device = devices(base).find(|device| is_free(device) && fits(device));
+    let found = device.is_some();
+    if let Some(device) = device {
+        rename(device, Some(alias));
+    }
+    found
+}
+
+/// A disk is told by its data, else by its target.
+fn name_disks(object: &Domain, around: &Surroundings, base: &mut Element) {
+    if let Some(seed) = &around.seed {
+        name(base, "disk", &format!("{SEED}cloud-init"), |device| observed::path(device) == Some(seed));
+    }
+    for disk in object.parameters().disks.iter().flatten() {
+        let alias = format!("{DISK}{}", disk.name);
+        let medium = around.media.get(&disk.name.0).map(|medium| medium.path.as_str());
+        let by_data = |device: &Element| medium.is_some() && observed::path(device) == medium;
+        if !name(base, "disk", &alias, by_data) {
+            name(base, "disk", &alias, |device| device.attr_at("target@dev") == Some(&disk.name.0));
+        }
+    }
+}
+
+/// An interface is told by its MAC address, which may also be its name; one of which the spec says no address by what it is on.
+fn name_interfaces(object: &Domain, around: &Surroundings, base: &mut Element) {
+    let nics = || object.parameters().network_interfaces.iter().flatten();
+    let has =
+        |device: &Element, mac: &str| device.attr_at("mac@address").is_some_and(|it| it.eq_ignore_ascii_case(mac));
+    for nic in nics() {
+        let (alias, called) = (format!("{NIC}{}", nic.name), nic.name.0.replace('-', ":"));
+        let mac = nic.mac.as_deref().unwrap_or(&called);
+        name(base, "interface", &alias, |device| has(device, mac));
+    }
+    for nic in nics().filter(|nic| nic.mac.is_none()) {
+        let network = nic.network.as_ref().or_else(|| around.networks.get(&nic.name.0));
+        let is_on = |device: &Element| match network {
+            Some(network) => device.attr_at("source@network") == Some(network),
+            None => nic.bridge.is_some() && device.attr_at("source@bridge") == nic.bridge.as_deref(),
+        };
+        name(base, "interface", &format!("{NIC}{}", nic.name), is_on);
+    }
+}
+
+/// The running description with the names of the definition: those that a guest was started with are the ones of before.
+pub fn running(definition: &Element, live: &Element, object: &Domain) -> Element {
+    let mut live = live.clone();
+    let is_foreign = mark::owner(&live).is_none_or(|owner| owner.uid != object.uid());
+    if is_foreign {
+        mark::remove(&mut live);
+    }
+    let known: Vec<&Element> =
+        definition.find("devices").map(|devices| devices.elements().collect()).unwrap_or_default();
+    for device in devices(&mut live) {
+        let same = known.iter().find(|known| same_place(known, device));
+        let is_strange = is_foreign && is_ours(device) && known.iter().all(|known| alias_of(known) != alias_of(device));
+        match same.filter(|same| is_ours(same)) {
+            Some(same) => rename(device, Some(alias_of(same))),
+            None if is_strange => rename(device, None),
+            None => {}
+        }
+    }
+    live
+}
+
+/// Whether two descriptions are of one disk or interface, by where it is plugged in.
+fn same_place(one: &Element, other: &Element) -> bool {
+    let key = |device: &Element| match device.name.as_str() {
+        "disk" => device.attr_at("target@dev").map(str::to_owned),
+        "interface" => device.attr_at("mac@address").map(str::to_ascii_lowercase),
+        _ => None,
+    };
+    one.name == other.name && key(one).is_some() && key(one) == key(other)
+}
+
+/// A device with the name that the running guest knows it by: no other is taken there.
+pub fn as_running(mut device: Element, live: &Element) -> Element {
+    let devices = live.find("devices").map(|devices| devices.elements().collect()).unwrap_or_else(Vec::new);
+    if let Some(present) = devices.into_iter().find(|present| same_place(present, &device)) {
+        rename(&mut device, present.attr_at("alias@name"));
+    }
+    device
+}
+
+/// What the description says and the spec does not, where it can never change.
+pub fn mismatch(object: &Domain, description: &Element) -> Option<String> {
+    let seen = observed::observe(Some(description), None, &observed::Volumes::new());
+    let wished = object.parameters();
+    let hypervisor = description.get("type").unwrap_or_default();
+    let type_ = wished.type_.filter(|type_| *type_ != apis::domain::DomainType::Auto && Some(*type_) != seen.type_);
+    if let Some(type_) = type_ {
+        return Some(format!("its type is {hypervisor}, and spec.forProvider.type says {type_:?}"));
+    }
+    let arch = wished.os.as_ref().and_then(|os| os.arch.as_ref());
+    let seen = seen.os.and_then(|os| os.arch);
+    arch.filter(|arch| Some(*arch) != seen.as_ref()).map(|arch| {
+        format!("its architecture is {}, and spec.forProvider.os.arch says {arch}", seen.unwrap_or_default())
+    })
+}
