@@ -105,8 +105,9 @@ impl Cluster {
         for referrer in self.index.referrers(&referent) {
             self.wake_referrer(&referrer);
         }
+        let relabelled = self.index.is_relabelled(object);
         for referrer in self.index.open() {
-            if self.selects(&referrer, object) {
+            if self.selects(&referrer, object, relabelled) {
                 self.wake_referrer(&referrer);
             }
         }
@@ -120,13 +121,18 @@ impl Cluster {
         }
     }
 
-    /// Whether a selector of an object matches another one.
-    fn selects<R: Refers>(&self, Referrer { kind, namespace, name }: &Referrer, other: &R) -> bool {
+    /// Whether a selector of an object matches another one, or may have until now.
+    fn selects<R: Refers>(&self, referrer: &Referrer, other: &R, until_now: bool) -> bool {
+        let Referrer { kind, namespace, name } = referrer;
         match kind {
-            ReferrerKind::Domain => self.domains.get(namespace, name).is_some_and(|object| selects(&*object, other)),
-            ReferrerKind::Volume => self.volumes.get(namespace, name).is_some_and(|object| selects(&*object, other)),
+            ReferrerKind::Domain => {
+                self.domains.get(namespace, name).is_some_and(|object| selects(&*object, other, until_now))
+            }
+            ReferrerKind::Volume => {
+                self.volumes.get(namespace, name).is_some_and(|object| selects(&*object, other, until_now))
+            }
             ReferrerKind::CloudInit => {
-                self.cloud_inits.get(namespace, name).is_some_and(|object| selects(&*object, other))
+                self.cloud_inits.get(namespace, name).is_some_and(|object| selects(&*object, other, until_now))
             }
         }
     }
@@ -136,7 +142,7 @@ impl Cluster {
         let Some(referent) = object.as_referent() else { return Vec::new() };
         let mut users = self.index.referrers(&referent);
         let unsettled = self.index.unsettled().into_iter();
-        users.extend(unsettled.filter(|referrer| referrer.kind == kind && self.selects(referrer, object)));
+        users.extend(unsettled.filter(|referrer| referrer.kind == kind && self.selects(referrer, object, false)));
         users.retain(|referrer| referrer.kind == kind);
         users.sort();
         users.dedup();

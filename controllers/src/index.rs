@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::references::{Referent, Refers, Said};
+use crate::{
+    references::{Referent, Refers, Said},
+    select,
+};
 
 /// The kinds that refer to others, in the order in which messages name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +51,8 @@ struct Table {
     referrers: HashMap<Arc<Referent>, BTreeSet<Arc<Referrer>>>,
     /// Those with a selector whose choice is open, and whether nothing is settled of it.
     open: BTreeMap<Arc<Referrer>, bool>,
+    /// By UID, a number that changes with what selectors look at.
+    looks: HashMap<Box<str>, u64>,
 }
 
 #[derive(Debug)]
@@ -66,8 +71,19 @@ impl Index {
         self.lock().put(referrer, object.uid(), &referents, open.then_some(unsettled))
     }
 
+    /// Whether selectors that matched this object may do so no more: its labels, owner or deletion differ from what was seen last.
+    pub fn is_relabelled<K: Refers>(&self, object: &K) -> bool {
+        if K::AS_REFERENT.is_none() {
+            return false;
+        }
+        let now = select::look(object.meta());
+        let before = self.lock().looks.insert(object.uid().into(), now);
+        before.is_some_and(|before| before != now)
+    }
+
     /// An object is gone. Answers what it referred to.
     pub fn take<K: Refers>(&self, object: &K) -> Vec<Referent> {
+        self.lock().looks.remove(object.uid());
         let Some(referrer) = Referrer::of(object) else { return Vec::new() };
         let mut table = self.lock();
         // One of the same name may have come already.
@@ -229,6 +245,30 @@ mod tests {
         }
         index.take(&domain("1", &json!({}), &json!([])));
         assert_eq!((index.open(), index.unsettled()), (vec![], vec![]));
+    }
+
+    #[test]
+    fn an_object_that_lost_a_label_is_told_from_one_that_only_changed() {
+        let index = Index::default();
+        let pool = |labels: &Value, path: &str| -> Pool {
+            serde_json::from_value(json!({
+                "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Pool",
+                "metadata": {"namespace": "n", "name": "p", "uid": "1", "labels": labels},
+                "spec": {"forProvider": {"target": {"path": path}}},
+            }))
+            .unwrap()
+        };
+        let told = [
+            (json!({"a": "b"}), "/p", false),
+            (json!({"a": "b"}), "/q", false),
+            (json!({}), "/q", true),
+            (json!({}), "/q", false),
+        ];
+        for (labels, path, relabelled) in told {
+            assert_eq!(index.is_relabelled(&pool(&labels, path)), relabelled, "{labels} {path}");
+        }
+        index.take(&pool(&json!({}), "/q"));
+        assert!(index.lock().looks.is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! ```text
 //! serve ── one managed::Runner a kind ──▶ Domains, Volumes, Pools, CloudInits, Networks
 //!   │ (once it leads: leader)                │ render (pure) ▶ wishes ▶ libvirt::diff, overlay
-//!   ├── cluster: stores and queues ◀─────────┤ resolve: referents from the stores
+//!   ├── cluster: stores, queues, index ◀─────┤ resolve: referents from the stores (references, select, links)
 //!   ├── provider_config: usage, health       │
 //!   └── hosts: config ▶ libvirt::Host ◀──────┘ find (mirror), create, update, delete
 //! ```

@@ -107,15 +107,15 @@ fn chosen<K: Refers, R: Managed>(shelf: &Shelf<R>, object: &K, selector: &Select
     select::choose(selector, select::controller(object.meta()), candidates).map(str::to_owned)
 }
 
-/// Whether an open selector of an object matches this one.
-pub fn selects<K: Refers, R: Refers>(object: &K, other: &R) -> bool {
+/// Whether a selector of an object matches this one, or may have until now.
+pub fn selects<K: Refers, R: Refers>(object: &K, other: &R, until_now: bool) -> bool {
     let (meta, own) = (other.meta(), object.meta().namespace.as_deref().unwrap_or_default());
     object.merged().wants().iter().any(|want| match want.by {
         By::Name(_) => false,
         By::Labels(selector) => {
             R::AS_REFERENT == Some(want.kind)
                 && meta.namespace.as_deref() == Some(want.namespace(own))
-                && select::matches(selector, select::controller(object.meta()), meta)
+                && (until_now || select::matches(selector, select::controller(object.meta()), meta))
         }
     })
 }

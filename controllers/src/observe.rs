@@ -39,11 +39,11 @@ impl<K: Refers> Observer<K> for Watcher<K> {
         if let Some(forget) = self.forget.get() {
             forget(object);
         }
+        self.cluster.wake_referrers(object);
         // What it referred to may have waited to be deleted until now.
         for referent in self.cluster.index.take(object) {
             self.cluster.released(&referent);
         }
-        self.cluster.wake_referrers(object);
     }
 
     fn listed(&self) {

@@ -1,5 +1,7 @@
 //! Which of several objects a selector means: pure.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use apis::reference::Selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -17,6 +19,13 @@ pub fn matches(selector: &Selector, asker: Option<&str>, candidate: &ObjectMeta)
     };
     let same_controller = || asker.is_some() && asker == controller(candidate);
     match_labels.iter().flatten().all(label) && (!match_controller_ref.unwrap_or_default() || same_controller())
+}
+
+/// A number that changes with what selectors look at.
+pub fn look(meta: &ObjectMeta) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&meta.labels, controller(meta), meta.deletion_timestamp.is_some()).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The name of the object that a selector means among those of its namespace: the first by name that matches and is not being deleted.

@@ -278,3 +278,39 @@ async fn follow<K: Holds, R: Reader>(client: Client, namespace: String, name: St
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(value: &str) -> Seen {
+        Seen::Content(Some(Arc::new(Values(BTreeMap::from([("key".to_owned(), value.as_bytes().to_vec())])))))
+    }
+
+    #[test]
+    fn those_who_read_are_told_of_changes_and_not_of_the_first_answer_or_of_a_watch_that_is_away() {
+        let woken = Arc::new(Mutex::new(0));
+        let count = woken.clone();
+        let (tell, seen) = watch::channel(Seen::Nothing);
+        let readers = Arc::new(Mutex::new(BTreeSet::from([("n".to_owned(), "seed".to_owned())])));
+        let teller = Teller { tell, readers, wake: Arc::new(move |_| *lock(&count) += 1) };
+        let failed = || Seen::Failure("forbidden".to_owned());
+        let table = [
+            (failed(), failed(), 0),
+            (content("a"), content("a"), 1),
+            (content("a"), content("a"), 1),
+            (failed(), content("a"), 1),
+            (content("b"), content("b"), 2),
+            (Seen::Content(None), Seen::Content(None), 3),
+        ];
+        for (told, known, times) in table {
+            teller.tell(told);
+            assert_eq!((&*seen.borrow(), *lock(&woken)), (&known, times));
+        }
+    }
+
+    #[test]
+    fn values_are_not_shown() {
+        assert_eq!(format!("{:?}", content("secret")), "Content(Some({\"key\"}))");
+    }
+}

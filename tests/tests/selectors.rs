@@ -135,6 +135,23 @@ fn a_guest_applied_before_its_volume_is_ready_soon_after_it() -> Result<()> {
 }
 
 #[test]
+fn a_guest_that_waits_for_what_it_chose_looks_elsewhere_when_that_matches_no_more() -> Result<()> {
+    let scenario = STAGE.scenario("elsewhere")?;
+    let stuck = manifest("Volume", "a-stuck", "poolRef: {name: nowhere}, capacity: 1Mi");
+    let good = labelled(&scenario.volume("b-good", "capacity: 1Mi"), "app: web");
+    scenario.apply(&(scenario.pool() + &labelled(&stuck, "app: web") + &good))?;
+    scenario.await_ready(&["volume/b-good"])?;
+    scenario.apply(&guest("elsewhere", "disks: [{name: root, volumeSelector: {matchLabels: {app: web}}}]"))?;
+    let empty = "cannot resolve references: referenced field was empty (referenced resource may not yet be ready): \
+                 waiting for Volume a-stuck: it is not Ready";
+    scenario.await_condition("domain/elsewhere", "Synced", ("False", "ReconcileError", empty))?;
+    scenario.namespace().kubectl(&["label", "volume", "a-stuck", "app-"])?;
+    scenario.await_ready(&["domain/elsewhere"])?;
+    assert_eq!(choices(&scenario.object("domain", "elsewhere")?), json!({"disks[root].volume": "b-good"}));
+    Ok(())
+}
+
+#[test]
 fn a_guest_that_waits_for_the_disk_of_another_gets_it_when_that_one_is_gone() -> Result<()> {
     let scenario = STAGE.scenario("heir")?;
     scenario.apply(&(scenario.pool() + &labelled(&scenario.volume("root", "capacity: 1Mi"), "app: web")))?;
@@ -225,6 +242,31 @@ fn what_is_chosen_anew_is_swapped_in_a_drive_and_never_under_a_disk() -> Result<
     assert_eq!(file("disk")?, at("disk-2"));
     scenario.delete(&["domain/anew"])?;
     scenario.await_gone(&["domain/anew", "volume/disk-2"])
+}
+
+#[test]
+fn a_disk_stays_its_guests_also_when_its_object_names_another_by_now() -> Result<()> {
+    let scenario = STAGE.scenario("kept")?;
+    scenario
+        .apply(&(scenario.pool() + &scenario.volume("a", "capacity: 1Mi") + &scenario.volume("b", "capacity: 1Mi")))?;
+    let on = |name: &str, volume: &str| guest(name, &format!("disks: [{{name: root, volumeRef: {{name: {volume}}}}}]"));
+    scenario.apply(&on("kept", "a"))?;
+    scenario.await_ready(&["domain/kept"])?;
+    scenario.apply(&on("kept", "b"))?;
+    scenario.await_object("domain", "kept", |domain| {
+        let (_, reason, _) = condition(domain, "UpToDate")?;
+        ensure!(reason == "DiskSourceChanged", "{reason}");
+        Ok(())
+    })?;
+    scenario.apply(&on("kept-not", "a"))?;
+    let taken = format!(
+        "cannot resolve references: Volume a is a disk of Domain {}/kept: two guests that write to one disk destroy it. \
+         Give this one a volume of its own, or readOnly: true on both",
+        scenario.namespace().name()
+    );
+    scenario.await_condition("domain/kept-not", "Synced", ("False", "ReconcileError", &taken))?;
+    assert!(scenario.host().virsh(&["domstate", "kept-not"]).is_err());
+    Ok(())
 }
 
 #[test]

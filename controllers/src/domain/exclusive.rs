@@ -1,5 +1,7 @@
 //! One disk, one guest: two guests that write to one disk destroy it, and so does one that writes below another's overlay.
 
+use std::sync::Arc;
+
 use anyhow::bail;
 use apis::{
     Domain, Managed, Volume,
@@ -8,7 +10,7 @@ use apis::{
 use managed::creation::was_created;
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, placed},
     index::ReferrerKind,
     located::only_observes,
     references::{BACKING, Referent, Refers, disk_path},
@@ -19,16 +21,20 @@ pub(super) fn check(cluster: &Cluster, me: &Domain, disk: &Disk, volume: &Volume
     let name = volume.metadata.name.as_deref().unwrap_or_default();
     let Some(referent) = volume.as_referent().filter(|_| writes(disk) && !only_observes(me)) else { return Ok(()) };
     let path = volume.observation().and_then(|seen| seen.path.as_deref()).unwrap_or_default();
-    for user in cluster.users_of(volume, ReferrerKind::Domain) {
-        let Some(other) = cluster.domains.get(&user.namespace, &user.name) else { continue };
-        if other.uid() != me.uid() && has(cluster, &other, &referent) && comes_first(&other, me, path) {
-            bail!(
-                "Volume {name} is a disk of Domain {}: two guests that write to one disk destroy it. Give this one a volume of its own, or readOnly: true on both",
-                other.full_name()
-            );
-        }
+    let users = cluster.users_of(volume, ReferrerKind::Domain).into_iter();
+    let mut users = users.filter_map(|user| cluster.domains.get(&user.namespace, &user.name));
+    let is_first =
+        |other: &Arc<Domain>| other.uid() != me.uid() && has(cluster, other, &referent) && comes_first(other, me, path);
+    // A guest that has no such disk yet could also meet one whose object names another by now: what a disk holds is never swapped.
+    let is_held = holds(me, path);
+    let first = users.find(is_first).or_else(|| if is_held { None } else { holder(cluster, me, volume, path) });
+    if let Some(other) = first {
+        bail!(
+            "Volume {name} is a disk of Domain {}: two guests that write to one disk destroy it. Give this one a volume of its own, or readOnly: true on both",
+            other.full_name()
+        );
     }
-    if holds(me, path) {
+    if is_held {
         return Ok(());
     }
     for user in cluster.users_of(volume, ReferrerKind::Volume) {
@@ -57,6 +63,20 @@ fn has(cluster: &Cluster, domain: &Domain, volume: &Referent) -> bool {
 /// Whether the guest has had the disk when it was last looked at.
 fn holds(domain: &Domain, path: &str) -> bool {
     domain.observation().is_some_and(|seen| seen.disks.iter().any(|disk| disk.path.as_deref() == Some(path)))
+}
+
+/// Another guest that writes to the volume, as it was last looked at.
+fn holder(cluster: &Cluster, me: &Domain, volume: &Volume, path: &str) -> Option<Arc<Domain>> {
+    let writes = |domain: &Domain| {
+        let mut disks = domain.observation().into_iter().flat_map(|seen| &seen.disks);
+        disks.any(|disk| {
+            disk.path.as_deref() == Some(path) && disk.device != Some(DiskDevice::Cdrom) && disk.read_only != Some(true)
+        })
+    };
+    let is_holder = |other: &Arc<Domain>| {
+        other.uid() != me.uid() && !only_observes(&**other) && placed(&**other) == placed(volume) && writes(other)
+    };
+    cluster.domains.store.state().into_iter().find(is_holder)
 }
 
 /// Of two guests that want one disk, the one that has it comes first, then the one that was made, then the older one.
