@@ -19,6 +19,7 @@
 pub mod cloud_init;
 pub mod condition;
 pub mod domain;
+pub mod initial;
 pub mod managed;
 pub mod network;
 pub mod placement;

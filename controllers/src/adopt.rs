@@ -112,26 +112,25 @@ impl Adoption {
 
     /// Another object whose record names this volume, as messages name it. Both would be its owner, and one would delete the other's data.
     pub fn claimant(&self, me: &str, host: &Site, pool_uuid: &str, name: &str) -> Option<String> {
-        let volume = self.recorded(&self.cluster.volumes, me, host, pool_uuid, name);
-        volume.or_else(|| self.recorded(&self.cluster.cloud_inits, me, host, pool_uuid, name))
+        let is_named = |record: &Record| record.is_of(&record.uid, host.uuid(), pool_uuid, name);
+        let volume = self.recorded(&self.cluster.volumes, me, name, is_named);
+        volume.or_else(|| self.recorded(&self.cluster.cloud_inits, me, name, is_named))
     }
 
     fn recorded<K: Managed>(
         &self,
         shelf: &Shelf<K>,
         me: &str,
-        host: &Site,
-        pool_uuid: &str,
         name: &str,
+        is_named: impl Fn(&Record) -> bool,
     ) -> Option<String> {
         // Signatures cost something; what does not even hold the name is not looked at. JSON writes some characters otherwise.
         let written = serde_json::Value::from(name).to_string();
         let may_name =
             |object: &K| object.annotation(annotation::OWNERSHIP).is_some_and(|text| text.contains(&written));
-        let named = |record: &Record| record.is_of(&record.uid, host.uuid(), pool_uuid, name);
         let others = shelf.store.state();
         let mut others = others.iter().filter(|other| other.uid() != me && may_name(other));
-        let other = others.find(|other| storage::records(&***other, &self.key).iter().any(named));
+        let other = others.find(|other| storage::records(&***other, &self.key).iter().any(&is_named));
         other.map(|other| format!("{} {}", K::kind(&()), other.full_name()))
     }
 
@@ -142,13 +141,11 @@ impl Adoption {
 
     /// What is to be done about something that is not ours where the object is to be.
     pub fn decide<K: Managed>(&self, asking: &Asking<'_, K>, stranger: &Stranger<'_>) -> Obstacle {
-        match self.refusal(asking, stranger) {
-            Some((reason, message)) => Obstacle::Refused(Refusal { reason, message }),
-            None => {
-                let [place, thing] = stranger.record;
-                Obstacle::Adoptable(storage::record(asking.object, asking.host, place, &[thing.to_owned()], &self.key))
-            }
+        if let Some((reason, message)) = self.refusal(asking, stranger) {
+            return Obstacle::Refused(Refusal { reason, message });
         }
+        let [place, thing] = stranger.record;
+        Obstacle::Adoptable(storage::record(asking.object, asking.host, place, &[thing.to_owned()], &self.key))
     }
 
     fn refusal<K: Managed>(

@@ -7,6 +7,7 @@ pub(crate) mod find;
 pub mod import;
 pub mod initial;
 pub mod observed;
+mod obstacle;
 mod pending;
 mod power;
 pub mod render;

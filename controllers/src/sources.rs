@@ -293,7 +293,8 @@ mod tests {
         let count = woken.clone();
         let (tell, seen) = watch::channel(Seen::Nothing);
         let readers = Arc::new(Mutex::new(BTreeSet::from([("n".to_owned(), "seed".to_owned())])));
-        let teller = Teller { tell, readers, wake: Arc::new(move |_| *lock(&count) += 1) };
+        let first = First::Awaited;
+        let teller = Teller { tell, readers, first, wake: Arc::new(move |_| *lock(&count) += 1) };
         let failed = || Seen::Failure("forbidden".to_owned());
         let table = [
             (failed(), failed(), 0),

@@ -81,13 +81,19 @@ fn a_guest_is_made_with_what_is_initial_and_its_owner_does_with_that_what_he_lik
     assert_eq!(names, ["root", "scratch"]);
     stays(&scenario, "domain/init-guest", || host.virsh(&["dumpxml", "--inactive", "init-guest"]))?;
 
-    // What only initProvider says is nobody's to bring back; what forProvider says is, and nothing else with it.
+    left_to_its_owner(&scenario)?;
+    edited(&scenario)
+}
+
+/// What only `initProvider` says is nobody's to bring back; what `forProvider` says is, and nothing else with it.
+fn left_to_its_owner(scenario: &Scenario<'_>) -> Result<()> {
+    let host = scenario.host();
     host.virsh(&["autostart", "init-guest", "--disable"])?;
     host.virsh(&["setmaxmem", "init-guest", "96M", "--config"])?;
     host.virsh(&["detach-disk", "init-guest", "vda", "--config"])?;
     host.virsh(&["setmem", "init-guest", "40M", "--config"])?;
     scenario.await_host("65536", |scenario| scenario.inactive("/domain/currentMemory/text()"))?;
-    stays(&scenario, "domain/init-guest", || host.virsh(&["dumpxml", "--inactive", "init-guest"]))?;
+    stays(scenario, "domain/init-guest", || host.virsh(&["dumpxml", "--inactive", "init-guest"]))?;
     assert_eq!(scenario.inactive("/domain/memory/text()")?, "98304");
     assert!(!scenario.inactive("//disk/alias/@name")?.contains("scratch"));
     assert!(
@@ -95,7 +101,7 @@ fn a_guest_is_made_with_what_is_initial_and_its_owner_does_with_that_what_he_lik
             .lines()
             .any(|line| line.starts_with("Autostart") && line.ends_with("disable"))
     );
-    edited(&scenario)
+    Ok(())
 }
 
 /// Initial fields change without effect, and what they named may go.
@@ -243,6 +249,9 @@ fn a_seed_is_named_once_for_what_is_initial_and_anew_for_what_is_said() -> Resul
     })?;
     let second = host.volumes("init-seed")?;
     tests::run("grep", &["-a", "-q", "echo another", &format!("{}/{}", scenario.folder(), second[0])])?;
+    // It names its pool as one that no object stands for, so nothing keeps the Pool until it has gone.
+    scenario.delete(&["cloudinit/seed"])?;
+    scenario.await_gone(&["cloudinit/seed"])?;
     scenario.delete_all()?;
     scenario.await_all_gone(PATIENCE)
 }

@@ -257,8 +257,8 @@ fn same_place(one: &Element, other: &Element) -> bool {
 
 /// A device with the name that the running guest knows it by: no other is taken there.
 pub fn as_running(mut device: Element, live: &Element) -> Element {
-    let devices = live.find("devices").map(|devices| devices.elements().collect()).unwrap_or_else(Vec::new);
-    if let Some(present) = devices.into_iter().find(|present| same_place(present, &device)) {
+    let mut devices = live.find("devices").into_iter().flat_map(Element::elements);
+    if let Some(present) = devices.find(|present| same_place(present, &device)) {
         rename(&mut device, present.attr_at("alias@name"));
     }
     device

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use apis::managed::{annotation, merge};
+use apis::{initial::merge, managed::annotation};
 use libvirt::{
     diff::{Difference, diff},
     overlay::overlay,

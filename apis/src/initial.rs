@@ -1,0 +1,156 @@
+//! What counts when a thing is made: `initProvider` beneath `forProvider`.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use crate::managed::{Managed, annotation};
+
+/// What was `initProvider` when the object's thing was made.
+pub(crate) fn recorded<K: Managed>(object: &K) -> Map<String, Value> {
+    let text = object.annotation(annotation::INITIAL);
+    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+/// `initProvider` as it counts when the thing is made, with the lasting fields of the first time where it is made again.
+pub(crate) fn making<K: Managed>(object: &K) -> Map<String, Value> {
+    let fields = object.initial().and_then(|initial| serde_json::to_value(initial).ok());
+    let mut fields = fields.as_ref().and_then(Value::as_object).cloned().unwrap_or_default();
+    if object.was_made() {
+        let is_lasting = |field: &String| K::LASTING.contains(&field.as_str());
+        fields.retain(|field, _| !is_lasting(field));
+        fields.extend(recorded(object).into_iter().filter(|(field, _)| is_lasting(field)));
+    }
+    fields
+}
+
+/// The object with `forProvider` laid over these fields.
+pub(crate) fn over<K: Managed>(object: &K, fields: Map<String, Value>) -> Cow<'_, K> {
+    if fields.is_empty() {
+        return Cow::Borrowed(object);
+    }
+    let wins = serde_json::to_value(object.parameters()).unwrap_or_default();
+    let Ok(parameters) = serde_json::from_value(merge(Value::Object(fields), wins)) else {
+        return Cow::Borrowed(object);
+    };
+    let mut object = object.clone();
+    *object.parameters_mut() = parameters;
+    Cow::Owned(object)
+}
+
+/// The fields that the items of lists are told apart by.
+const KEYS: [&str; 4] = ["name", "type", "cidr", "start"];
+
+/// One value laid over another: objects field by field, lists whose items have a key item by item, and everything else as a whole.
+pub fn merge(below: Value, wins: Value) -> Value {
+    match (below, wins) {
+        (Value::Object(mut below), Value::Object(wins)) => {
+            for (field, value) in wins {
+                let value = match below.remove(&field) {
+                    Some(under) => merge(under, value),
+                    None => value,
+                };
+                below.insert(field, value);
+            }
+            Value::Object(below)
+        }
+        (Value::Array(below), Value::Array(wins)) => Value::Array(merge_items(below, wins)),
+        (_, wins) => wins,
+    }
+}
+
+/// The items that win come first, in their order.
+fn merge_items(mut below: Vec<Value>, wins: Vec<Value>) -> Vec<Value> {
+    let has = |key: &&str| below.iter().chain(&wins).all(|item| item.get(key).is_some());
+    let Some(key) = KEYS.into_iter().find(has) else { return wins };
+    let mut items: Vec<Value> = wins
+        .into_iter()
+        .map(|item| match below.iter().position(|under| under[key] == item[key]) {
+            Some(at) => merge(below.remove(at), item),
+            None => item,
+        })
+        .collect();
+    items.append(&mut below);
+    items
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{Domain, Volume};
+
+    #[test]
+    fn what_wins_is_laid_over_what_is_below_field_by_field_and_item_by_item() {
+        let table = [
+            (json!({"a": 1}), json!({}), json!({"a": 1})),
+            (json!({"a": 1}), json!({"a": 2}), json!({"a": 2})),
+            (json!({"o": {"a": 1, "b": 1}}), json!({"o": {"b": 2}}), json!({"o": {"a": 1, "b": 2}})),
+            (json!({"l": ["a", "b"]}), json!({"l": ["c"]}), json!({"l": ["c"]})),
+            (
+                json!({"d": [{"name": "x", "a": 1}, {"name": "y", "a": 1, "b": 1}]}),
+                json!({"d": [{"name": "z"}, {"name": "y", "a": 2}]}),
+                json!({"d": [{"name": "z"}, {"name": "y", "a": 2, "b": 1}, {"name": "x", "a": 1}]}),
+            ),
+            (
+                json!({"i": [{"cidr": "c", "ranges": [{"start": "1", "end": "2"}]}]}),
+                json!({"i": [{"cidr": "c", "ranges": [{"start": "3", "end": "4"}]}]}),
+                json!({"i": [{"cidr": "c", "ranges": [{"start": "3", "end": "4"}, {"start": "1", "end": "2"}]}]}),
+            ),
+            (
+                json!({"g": [{"type": "Vnc", "listen": "::"}]}),
+                json!({"g": [{"type": "Vnc"}]}),
+                json!({"g": [{"type": "Vnc", "listen": "::"}]}),
+            ),
+            (json!({"d": [{"name": "x"}]}), json!({"d": []}), json!({"d": [{"name": "x"}]})),
+        ];
+        for (below, wins, expected) in table {
+            assert_eq!(merge(below.clone(), wins.clone()), expected, "{below} {wins}");
+        }
+    }
+
+    fn volume(annotations: &Value, init: &Value) -> Volume {
+        serde_json::from_value(json!({
+            "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Volume",
+            "metadata": {"name": "v", "annotations": annotations},
+            "spec": {"initProvider": init, "forProvider": {"capacity": "2Gi"}},
+        }))
+        .unwrap()
+    }
+
+    fn said(object: &Volume) -> Value {
+        serde_json::to_value(object.parameters()).unwrap()
+    }
+
+    #[test]
+    fn what_is_initial_counts_whole_until_the_thing_is_made_and_then_as_it_was_where_it_lasts() {
+        let init = json!({"pool": "a", "format": "Raw", "capacity": "1Gi", "source": null});
+        let new = volume(&json!({}), &init);
+        let whole = json!({"pool": "a", "format": "Raw", "capacity": "2Gi"});
+        assert_eq!((said(&new.merged()), said(&new.effective())), (whole.clone(), whole));
+        let remembered = new.to_remember().unwrap();
+        let made = json!({annotation::CREATE_SUCCEEDED: "2026-01-01T00:00:00Z", annotation::INITIAL: remembered});
+        let edited = volume(&made, &json!({"pool": "b", "format": "Qcow2", "capacity": "9Gi"}));
+        assert_eq!(said(&edited.effective()), json!({"pool": "a", "format": "Raw", "capacity": "2Gi"}));
+        let dropped = volume(&made, &Value::Null);
+        assert_eq!(said(&dropped.effective()), json!({"pool": "a", "format": "Raw", "capacity": "2Gi"}));
+        // Made again, it is made where it was.
+        assert_eq!(said(&edited.merged()), json!({"pool": "a", "format": "Raw", "capacity": "2Gi"}));
+        // What came after it was made never counted.
+        let late = volume(&json!({annotation::CREATE_SUCCEEDED: "2026-01-01T00:00:00Z"}), &init);
+        assert!(matches!(late.effective(), Cow::Borrowed(_)));
+        assert_eq!(late.initially().map(|_| ()), None);
+    }
+
+    #[test]
+    fn without_anything_initial_nothing_is_copied() {
+        let object: Domain = serde_json::from_value(json!({
+            "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Domain", "metadata": {"name": "d"},
+            "spec": {"forProvider": {"memory": "1Gi"}},
+        }))
+        .unwrap();
+        assert!(matches!(object.merged(), Cow::Borrowed(_)) && matches!(object.effective(), Cow::Borrowed(_)));
+        assert_eq!((object.initially().map(|_| ()), object.to_remember()), (None, None));
+    }
+}

@@ -1,0 +1,57 @@
+//! A volume of the object's name that is not the object's.
+
+use apis::{Managed, Volume};
+use libvirt::xml::Element;
+use managed::external::Pass;
+
+use super::{Found, Referents, Volumes, another_format, render::Below};
+use crate::{
+    adopt::{Asking, Obstacle, Stranger},
+    storage,
+};
+
+impl Volumes {
+    /// What is to be done about a volume of the object's name that is not the object's.
+    pub(super) fn stranger(
+        &self,
+        pass: &Pass<'_, Self>,
+        referents: &Referents,
+        found: &Found,
+        description: &Element,
+    ) -> Obstacle {
+        let (name, pool) = (pass.object.external_name(), &referents.pool);
+        let Some(uuid) = &found.pool_uuid else {
+            return Obstacle::Refused(storage::foreign_volume(name, pool));
+        };
+        let claimant = self.adoption.claimant(pass.object.uid(), pass.host, uuid, name);
+        let stranger = Stranger {
+            name,
+            said: storage::not_ours(name, pool, claimant.as_deref()),
+            taken: claimant.is_some(),
+            record: [uuid, name],
+            mismatch: mismatch(pass.object, referents.backing.as_ref(), description),
+        };
+        self.adoption.decide(&Asking { object: pass.object, config: pass.config, host: pass.host }, &stranger)
+    }
+}
+
+/// What a volume that others made is and the spec does not say: guests would read other bytes by the wrong format, or holes where a
+/// volume below is missing.
+fn mismatch(object: &Volume, below: Option<&Below>, description: &Element) -> Option<String> {
+    const THEN: &str = "; set it while managementPolicies are [\"Observe\"], and take the volume over then";
+    let Some(format) = object.effective().parameters().format else {
+        return Some(format!("its format is never guessed, and spec.forProvider.format is not set{THEN}"));
+    };
+    if let Some(seen) = another_format(description, format) {
+        return Some(format!("its first bytes say {seen}, and spec.forProvider.format says {format:?}"));
+    }
+    match (description.text_at("backingStore/path"), below) {
+        (None, None) => None,
+        (Some(seen), Some(below)) if storage::is_same_path(seen, &below.path) => None,
+        (Some(seen), None) => Some(format!("it stands on {seen}, and spec.forProvider.backingStore is not set{THEN}")),
+        (seen, Some(Below { path, .. })) => Some(format!(
+            "it stands on {}, and spec.forProvider.backingStore leads to {path}",
+            seen.unwrap_or("nothing")
+        )),
+    }
+}
