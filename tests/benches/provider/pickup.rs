@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use tests::{Namespace, Provider, eventually};
 
 use crate::{
@@ -30,8 +30,10 @@ pub(crate) fn measure(stage: &Stage) -> Result<()> {
         Ok(count) => count.parse().context("read PICKUP_OBJECTS")?,
         Err(_) => OTHERS,
     };
-    let mut provider = Provider::start(&stage.plane.kubeconfig(), &["--poll=10s"])?;
+    let mut provider = Provider::start(&stage.plane.kubeconfig(), &["--poll=10s", "--no-leader-election"])?;
     provider.await_ready()?;
+    // What other measurements left behind is on its way out.
+    await_domains(&provider, "exists", |count| count < 1.0)?;
     let (crowd, namespace) = (Namespace::create(&stage.plane.client())?, Namespace::create(&stage.plane.client())?);
     // The first domain pays for the connection.
     let mut watch = Watch::start(&namespace, stage, Column::Synced)?;
@@ -84,18 +86,21 @@ fn fill(crowd: &Namespace, provider: &Provider, others: usize) -> Result<()> {
         crowd.apply(&Driver::Test.domains(&format!("crowd-{first}"), BATCH.min(others - first)))?;
     }
     let wanted = f64::from(u32::try_from(others).unwrap_or(u32::MAX));
-    eventually(PATIENCE, || {
-        let ready = figure(
-            provider,
-            "crossplane_managed_resource_ready{gvk=\"libvirt.m.nourspeed.io/v1alpha1, Kind=Domain\"}",
-        )?;
-        anyhow::ensure!(ready >= wanted, "{ready} of {others} domains are Ready");
-        Ok(())
-    })
-    .with_context(|| provider.log())?;
+    await_domains(provider, "ready", |count| count >= wanted)?;
     // What the passes had saved up while nothing was due has to be used up.
     std::thread::sleep(Duration::from_secs(20));
     Ok(())
+}
+
+/// Waits until as many domains as that exist, or are Ready.
+fn await_domains(provider: &Provider, state: &str, is_enough: impl Fn(f64) -> bool) -> Result<()> {
+    let name = format!("crossplane_managed_resource_{state}{{gvk=\"libvirt.m.nourspeed.io/v1alpha1, Kind=Domain\"}}");
+    eventually(PATIENCE, || {
+        let count = figure(provider, &name)?;
+        ensure!(is_enough(count), "{count} domains: {state}");
+        Ok(())
+    })
+    .with_context(|| provider.log())
 }
 
 fn passes(provider: &Provider) -> Result<f64> {

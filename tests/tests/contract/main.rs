@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tests::{Scenario, SharedStage, condition};
 
-static STAGE: SharedStage = SharedStage::new("contract", &["--poll=1s"]);
+static STAGE: SharedStage = SharedStage::new("contract", &["--poll=1s", "--debug"]);
 /// Nothing is polled here unless somebody asks for it.
 static STILL: SharedStage = SharedStage::new("still", &["--poll=1h"]);
 

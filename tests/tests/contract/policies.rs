@@ -106,6 +106,9 @@ fn without_update_what_differs_is_shown_and_stays() -> Result<()> {
     wait_for_polls();
     assert_eq!(look(&scenario)?, (true, false));
     assert_eq!(events(&scenario, "noupdate")?, before, "nothing was done");
+    let log = scenario.stage().log();
+    let told = |line: &&str| line.contains("tolerating") && line.contains("/noupdate") && line.contains(drift.2);
+    assert!(log.lines().any(|line| told(&line)), "the log does not tell of it");
     patch(
         &scenario,
         "pool/noupdate",
