@@ -443,6 +443,18 @@ fn an_earlier_life_of_the_object_is_taken_over_too_and_without_delete_nothing_go
 
 // ---- what is not ----
 
+#[test]
+fn a_policy_that_names_no_kind_or_no_name_is_refused() -> Result<()> {
+    let scenario = scenario("taken-policy")?;
+    for line in ["guest/web", "domain", "domain/", "*/web", "volume/a/b"] {
+        let policy = json!({"spec": {"policy": {"adopt": [line]}}}).to_string();
+        let patch = ["patch", "clusterproviderconfig", "default", "--type=merge", "--dry-run=server", "-p", &policy];
+        let refused = scenario.stage().plane().kubectl(&patch).unwrap_err();
+        assert!(format!("{refused:#}").contains("spec.policy.adopt[0]"), "{line}: {refused:#}");
+    }
+    Ok(())
+}
+
 /// Waits for a refusal, and checks that neither it nor the object's deletion changes what is on the host.
 fn refused(
     scenario: &Scenario<'_>,

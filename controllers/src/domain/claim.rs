@@ -45,7 +45,11 @@ pub fn claim<'a>(object: &'a Domain, around: &'a Surroundings, base: &'a Element
         return Claimed { object: Cow::Borrowed(object), around: Cow::Borrowed(around), base: Cow::Borrowed(base) };
     }
     let around = initial::lasting(object, around);
-    let base = named(object, &around, base);
+    let mut base = named(object, base);
+    if adopted {
+        name_disks(object, &around, &mut base);
+        name_interfaces(object, &around, &mut base);
+    }
     let mut object = object.clone();
     let seen = observed::observe(Some(&base), None, &observed::Volumes::new());
     let parameters = &mut object.spec.for_provider;
@@ -123,7 +127,7 @@ fn rename(device: &mut Element, alias: Option<&str>) {
 
 /// The definition with our names. Where it bears another mark than the object's, that mark and the names it came with count for nothing,
 /// but for those that the object says too.
-fn named(object: &Domain, around: &Surroundings, base: &Element) -> Element {
+fn named(object: &Domain, base: &Element) -> Element {
     let mut base = base.clone();
     if mark::owner(&base).is_none_or(|owner| owner.uid != object.uid()) {
         mark::remove(&mut base);
@@ -135,8 +139,6 @@ fn named(object: &Domain, around: &Surroundings, base: &Element) -> Element {
         }
     }
     rename_initial(object, &mut base);
-    name_disks(object, around, &mut base);
-    name_interfaces(object, around, &mut base);
     base
 }
 

@@ -145,6 +145,20 @@ fn a_device_that_the_spec_comes_to_name_is_not_made_twice() {
 }
 
 #[test]
+fn a_card_that_somebody_plugged_in_is_not_taken_for_one_of_the_spec() {
+    let made = description(&init(), &said(), &Surroundings::default());
+    let mut theirs = made.clone();
+    let card = "<interface type='bridge'><mac address='52:54:00:00:00:99'/><source bridge='br1'/></interface>";
+    let devices = theirs.elements_mut().find(|child| child.name == "devices").unwrap();
+    devices.push(Element::parse(card).unwrap());
+    let more = merge(said(), json!({"networkInterfaces": [{"name": "own", "bridge": "br1"}]}));
+    let (_, result) = after(&init(), &more, &theirs);
+    let cards: Vec<_> =
+        result.find_all("devices/interface").into_iter().map(|card| card.attr_at("alias@name")).collect();
+    assert_eq!(cards, [Some("ua-init-nic-lan"), None, Some("ua-nic-own")]);
+}
+
+#[test]
 fn a_seed_or_kernel_that_only_the_making_refers_to_is_not_owned() {
     let around = Surroundings {
         seed: Some("/pool/seed.iso".to_owned()),
