@@ -44,7 +44,7 @@ impl Link {
 impl Cluster {
     /// What the fields of an object lead to, without a look at what is there by name.
     pub fn links<K: Refers>(&self, object: &K) -> Links {
-        let wants = object.wants();
+        let wants = K::wants(object.parameters());
         let own = object.meta().namespace.as_deref().unwrap_or_default();
         let chooses = wants.iter().any(|want| matches!(want.by, By::Labels(_)));
         let mut before = if chooses { recorded(object) } else { Choices::new() };
@@ -109,7 +109,7 @@ fn chosen<K: Refers, R: Managed>(shelf: &Shelf<R>, object: &K, selector: &Select
 /// Whether a selector of an object matches this one, or may have until now.
 pub fn selects<K: Refers, R: Refers>(object: &K, other: &R, until_now: bool) -> bool {
     let (meta, own) = (other.meta(), object.meta().namespace.as_deref().unwrap_or_default());
-    object.wants().iter().any(|want| match want.by {
+    K::wants(object.parameters()).iter().any(|want| match want.by {
         By::Name(_) => false,
         By::Labels(selector) => {
             R::AS_REFERENT == Some(want.kind)
