@@ -45,7 +45,7 @@ impl Cluster {
     /// What the fields of an object lead to, without a look at what is there by name.
     pub fn links<K: Refers>(&self, object: &K) -> Links {
         let whole = object.merged();
-        let wants = whole.wants();
+        let wants = K::wants(whole.parameters());
         let own = object.meta().namespace.as_deref().unwrap_or_default();
         let chooses = wants.iter().any(|want| matches!(want.by, By::Labels(_)));
         let mut before = if chooses { recorded(object) } else { Choices::new() };
@@ -110,7 +110,7 @@ fn chosen<K: Refers, R: Managed>(shelf: &Shelf<R>, object: &K, selector: &Select
 /// Whether a selector of an object matches this one, or may have until now.
 pub fn selects<K: Refers, R: Refers>(object: &K, other: &R, until_now: bool) -> bool {
     let (meta, own) = (other.meta(), object.meta().namespace.as_deref().unwrap_or_default());
-    object.merged().wants().iter().any(|want| match want.by {
+    K::wants(object.merged().parameters()).iter().any(|want| match want.by {
         By::Name(_) => false,
         By::Labels(selector) => {
             R::AS_REFERENT == Some(want.kind)

@@ -175,14 +175,14 @@ pub trait Refers: Managed {
     /// The kind by which it is known as one that refers to others, if it does.
     const AS_REFERRER: Option<ReferrerKind>;
 
-    /// Every field of `forProvider` that is set and names an object.
-    fn wants(&self) -> Vec<Want<'_>>;
+    /// Every field of these parameters that is set and names an object.
+    fn wants(parameters: &Self::Parameters) -> Vec<Want<'_>>;
 
     /// What it refers to without a look at other objects.
     fn said(&self) -> Said {
         // What only initProvider names is held too: the thing on the host may have it still.
         let whole = self.merged();
-        let wants = whole.wants();
+        let wants = Self::wants(whole.parameters());
         let own = self.meta().namespace.as_deref().unwrap_or_default();
         let chooses = wants.iter().any(|want| matches!(want.by, By::Labels(_)));
         let recorded = if chooses { recorded(self) } else { Choices::new() };
@@ -221,8 +221,7 @@ impl Refers for Domain {
     const AS_REFERENT: Option<ReferentKind> = None;
     const AS_REFERRER: Option<ReferrerKind> = Some(ReferrerKind::Domain);
 
-    fn wants(&self) -> Vec<Want<'_>> {
-        let parameters = self.parameters();
+    fn wants(parameters: &Self::Parameters) -> Vec<Want<'_>> {
         let disks = parameters.disks.iter().flatten().filter_map(|disk| {
             Want::of(
                 ReferentKind::Volume,
@@ -260,8 +259,7 @@ impl Refers for Volume {
     const AS_REFERENT: Option<ReferentKind> = Some(ReferentKind::Volume);
     const AS_REFERRER: Option<ReferrerKind> = Some(ReferrerKind::Volume);
 
-    fn wants(&self) -> Vec<Want<'_>> {
-        let parameters = self.parameters();
+    fn wants(parameters: &Self::Parameters) -> Vec<Want<'_>> {
         let pool = Want::of(ReferentKind::Pool, POOL, parameters.pool_ref.as_ref(), parameters.pool_selector.as_ref());
         let below = parameters.backing_store.as_ref().and_then(|below| {
             Want::of(ReferentKind::Volume, BACKING, below.volume_ref.as_ref(), below.volume_selector.as_ref())
@@ -274,8 +272,7 @@ impl Refers for CloudInit {
     const AS_REFERENT: Option<ReferentKind> = Some(ReferentKind::CloudInit);
     const AS_REFERRER: Option<ReferrerKind> = Some(ReferrerKind::CloudInit);
 
-    fn wants(&self) -> Vec<Want<'_>> {
-        let parameters = self.parameters();
+    fn wants(parameters: &Self::Parameters) -> Vec<Want<'_>> {
         let pool = Want::of(ReferentKind::Pool, POOL, parameters.pool_ref.as_ref(), parameters.pool_selector.as_ref());
         pool.into_iter().map(Want::for_good).collect()
     }
@@ -285,7 +282,7 @@ impl Refers for Pool {
     const AS_REFERENT: Option<ReferentKind> = Some(ReferentKind::Pool);
     const AS_REFERRER: Option<ReferrerKind> = None;
 
-    fn wants(&self) -> Vec<Want<'_>> {
+    fn wants(_: &Self::Parameters) -> Vec<Want<'_>> {
         Vec::new()
     }
 }
@@ -294,7 +291,7 @@ impl Refers for Network {
     const AS_REFERENT: Option<ReferentKind> = Some(ReferentKind::Network);
     const AS_REFERRER: Option<ReferrerKind> = None;
 
-    fn wants(&self) -> Vec<Want<'_>> {
+    fn wants(_: &Self::Parameters) -> Vec<Want<'_>> {
         Vec::new()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use apis::{Domain, Volume};
+use apis::{Domain, Managed, Volume};
 use libvirt::xml::Element;
 use provider_libvirt::references::Refers;
 use serde_json::Value;
@@ -253,8 +253,8 @@ fn check(kind: &'static str, leaf: &str, shown: &Shown) {
         Referent(example, place, value) => {
             let (before, after) = pair(kind, leaf, example, place, value);
             let wants = |case: &Case| match kind {
-                "domain" => format!("{:?}", case.object::<Domain>().wants()),
-                "volume" => format!("{:?}", case.object::<Volume>().wants()),
+                "domain" => format!("{:?}", Domain::wants(case.object::<Domain>().parameters())),
+                "volume" => format!("{:?}", Volume::wants(case.object::<Volume>().parameters())),
                 _ => panic!("no example of {kind}"),
             };
             assert_ne!(wants(&before), wants(&after), "{kind} {leaf} refers to the same");
