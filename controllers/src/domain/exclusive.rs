@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn who_has_a_disk_comes_first_then_who_was_made_then_who_is_older() {
         let (early, late) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
-        let table = [
+        let table = vec![
             (domain("b", late, true, Some("/v")), domain("a", early, true, None)),
             (domain("b", late, true, None), domain("a", early, false, None)),
             (domain("b", early, false, None), domain("a", late, false, None)),

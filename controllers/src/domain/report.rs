@@ -54,7 +54,7 @@ impl Domains {
         let details = details::domain(pass.object, pass.host.uri(), &observation);
         let ready = ready(find::strategy(pass.object, found.theirs), entry, found);
         // The leave to make a lost one again is for once.
-        let forgotten = found.adopted.then(|| (annotation::RECREATE, None));
+        let forgotten = found.adopted.then_some((annotation::RECREATE, None));
         let annotations = chosen.into_iter().chain(forgotten).collect();
         Report { conditions, annotations, details, recheck: found.recheck, ..Report::of(observation, ready) }
     }
