@@ -153,3 +153,16 @@ fn a_running_guest_is_compared_by_our_names_and_changed_by_its_own() {
     let device = definition.find_all("devices/disk")[0].clone();
     assert_eq!(as_running(device, &live).attr_at("alias@name"), Some("sata0-0-0"));
 }
+
+#[test]
+fn what_can_never_change_must_be_said_as_it_is_or_not_at_all() {
+    let found = |parameters: &Value| domain::claim::mismatch(&object(parameters), &theirs(""));
+    for same in [json!({}), json!({"type": "Auto"}), json!({"type": "Qemu", "os": {"arch": "x86_64", "machine": "pc"}})]
+    {
+        assert_eq!(found(&same), None, "{same}");
+    }
+    let hypervisor = "its type is qemu, and spec.forProvider.type says Kvm";
+    assert_eq!(found(&json!({"type": "Kvm"})).as_deref(), Some(hypervisor));
+    let arch = "its architecture is x86_64, and spec.forProvider.os.arch says aarch64";
+    assert_eq!(found(&json!({"os": {"arch": "aarch64"}})).as_deref(), Some(arch));
+}
