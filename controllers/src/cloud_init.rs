@@ -1,5 +1,6 @@
 //! `CloudInit`: the seed of a guest, in a volume whose name tells its content. New content is a new volume; the old one goes when no guest has it.
 
+mod contents;
 mod obstacle;
 pub mod seed;
 
@@ -8,14 +9,12 @@ use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 use anyhow::Context;
 use apis::{
     CloudInit, Managed,
-    cloud_init::{CloudInitObservation, CloudInitParameters, Content},
+    cloud_init::CloudInitObservation,
     condition::{Type, Wish},
     managed::annotation,
     placement::ConfigId,
     quantity::Quantity,
-    reference::KeyReference,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use libvirt::{
     Connection, UploadRequest,
@@ -31,13 +30,13 @@ use crate::{
     details,
     hosts::{Connector, owner},
     initial,
-    links::{Asker, EMPTY},
+    links::Asker,
     located::{Located, Wanted, only_observes},
     ownership::{Key, Record},
     references::{self, Choices},
-    sources::{First, Source, SourceKind, Sources},
     storage,
 };
+use contents::Contents;
 use seed::Seed;
 
 /// How long the host may take for one piece of a seed.
@@ -49,8 +48,7 @@ const TIDY: Duration = Duration::from_secs(10);
 pub struct CloudInits {
     cluster: Arc<Cluster>,
     connector: Arc<Connector>,
-    /// By the namespace and name of the object that reads.
-    sources: Sources<(String, String)>,
+    contents: Contents,
     key: Key,
     adoption: Arc<Adoption>,
     located: Located,
@@ -102,11 +100,8 @@ impl CloudInits {
         key: Key,
         adoption: Arc<Adoption>,
     ) -> Self {
-        let readers = cluster.clone();
-        let sources = Sources::new(client, First::Awaited, move |(namespace, name): &(String, String)| {
-            readers.cloud_inits.wake(namespace, name);
-        });
-        Self { cluster, connector, sources, key, adoption, located: Located::default() }
+        let contents = Contents::new(client, &cluster);
+        Self { cluster, connector, contents, key, adoption, located: Located::default() }
     }
 
     /// The volumes that the object's signed records name, in this pool of this host.
@@ -114,52 +109,6 @@ impl CloudInits {
         let here = |record: &Record| record.host == pass.host.uuid() && Some(record.pool.as_str()) == pool_uuid;
         let records = storage::records(pass.object, &self.key).into_iter().filter(here);
         records.map(|record| record.volume).collect()
-    }
-
-    /// The bytes of one file. What it reads from is watched, so that a change of it wakes the object.
-    async fn content(&self, namespace: &str, content: &Content) -> anyhow::Result<Vec<u8>> {
-        let Content { inline, secret_key_ref, config_map_key_ref } = content;
-        let key = secret_key_ref.as_ref().or(config_map_key_ref.as_ref());
-        let (source, key) = match (inline, source(namespace, content), key) {
-            (Some(text), _, _) => return Ok(text.clone().into_bytes()),
-            (None, Some(source), Some(KeyReference { name: _, key })) => (source, key),
-            (None, _, _) => anyhow::bail!("set one of inline, secretKeyRef and configMapKeyRef"),
-        };
-        let Source { kind, name, .. } = &source;
-        let values = self.sources.values(&source).await?.with_context(|| {
-            format!(
-                "cannot get referenced resource: waiting for {kind:?} {name}: there is none in namespace {namespace}"
-            )
-        })?;
-        let value =
-            values.get(key).with_context(|| format!("{EMPTY}: waiting for {kind:?} {name}: it has no key {key}"))?;
-        Ok(value.to_vec())
-    }
-
-    async fn optional(
-        &self,
-        namespace: &str,
-        (field, content): (&str, Option<&Content>),
-    ) -> anyhow::Result<Option<Vec<u8>>> {
-        match content {
-            Some(content) => self.content(namespace, content).await.map(Some).with_context(|| field.to_owned()),
-            None => Ok(None),
-        }
-    }
-
-    async fn seed(&self, object: &CloudInit) -> anyhow::Result<Seed> {
-        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-        let files = files(object);
-        self.sources
-            .hold(&reader(object), files.iter().filter_map(|(_, content)| source(namespace, (*content)?)).collect());
-        let own = || seed::default_meta_data(object.uid(), object.metadata.name.as_deref().unwrap_or_default());
-        let [user_data, meta_data, network_config, vendor_data] = files;
-        Ok(Seed {
-            user_data: self.optional(namespace, user_data).await?.unwrap_or_default(),
-            meta_data: self.optional(namespace, meta_data).await?.unwrap_or_else(own),
-            network_config: self.optional(namespace, network_config).await?,
-            vendor_data: self.optional(namespace, vendor_data).await?,
-        })
     }
 
     fn found(&self, pass: &Pass<'_, Self>, referents: &Referents, entry: Arc<VolumeEntry>) -> Found {
@@ -179,39 +128,6 @@ impl CloudInits {
         let records = storage::records(object, &self.key);
         (of == content && records.iter().any(|record| record.volume == volume)).then_some(volume)
     }
-}
-
-/// The files of a seed by their fields.
-fn files(object: &CloudInit) -> [(&'static str, Option<&Content>); 4] {
-    let CloudInitParameters {
-        pool: _,
-        pool_ref: _,
-        pool_selector: _,
-        user_data,
-        meta_data,
-        network_config,
-        vendor_data,
-    } = object.parameters();
-    [
-        ("userData", user_data.as_ref()),
-        ("metaData", meta_data.as_ref()),
-        ("networkConfig", network_config.as_ref()),
-        ("vendorData", vendor_data.as_ref()),
-    ]
-}
-
-/// An object, as those who read are told apart.
-fn reader(object: &CloudInit) -> (String, String) {
-    let ObjectMeta { namespace, name, .. } = &object.metadata;
-    (namespace.clone().unwrap_or_default(), name.clone().unwrap_or_default())
-}
-
-/// What a file is read from, unless it is inline.
-fn source(namespace: &str, content: &Content) -> Option<Source> {
-    let Content { inline: _, secret_key_ref, config_map_key_ref } = content;
-    let secret = secret_key_ref.as_ref().map(|reference| (SourceKind::Secret, reference));
-    let (kind, reference) = secret.or_else(|| Some((SourceKind::ConfigMap, config_map_key_ref.as_ref()?)))?;
-    Some(Source { kind, namespace: namespace.to_owned(), name: reference.name.clone() })
 }
 
 /// The instance-id of the guest, unless it stands in a Secret.
@@ -268,12 +184,12 @@ impl External for CloudInits {
             return Ok(Referents { pool, seed: None, volume, choices, content, kept: false, theirs: Some(wanted) });
         }
         let pool = pool.context(storage::NO_POOL)?;
-        let mut seed = self.seed(object).await?;
+        let mut seed = self.contents.seed(object).await?;
         // The content may be a password; a plain digest in a name that others can read would let them test guesses.
         let content = self.key.name_of(&seed.digest());
         let kept = self.kept(object, &content);
         if kept.is_none() && object.initial().is_some() {
-            seed = self.seed(&object.merged()).await?;
+            seed = self.contents.seed(&object.merged()).await?;
         }
         let named = || format!("{}-{}.iso", object.external_name(), self.key.name_of(&seed.digest()));
         let (is_kept, volume) = (kept.is_some(), kept.unwrap_or_else(named));
@@ -330,7 +246,7 @@ impl External for CloudInits {
 
     async fn create(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
         let image = if pass.object.initial().is_some() {
-            self.seed(&pass.object.merged()).await?.image()?
+            self.contents.seed(&pass.object.merged()).await?.image()?
         } else {
             referents.seed.as_ref().context("the seed is not known")?.image()?
         };
@@ -416,7 +332,7 @@ impl External for CloudInits {
     }
 
     fn forget(&self, object: &CloudInit) {
-        self.sources.forget(&reader(object));
+        self.contents.forget(object);
         self.adoption.forget(object.uid());
         self.located.forget(object.uid());
         self.connector.unclaim(object);

@@ -1,5 +1,6 @@
 //! Volumes: find, compare, create, grow and delete disk images.
 
+mod act;
 pub mod fetch;
 pub mod image;
 mod import;
@@ -18,7 +19,6 @@ use apis::{
     volume::{BackingObservation, Format, VolumeObservation},
 };
 use libvirt::{
-    Connection, Running,
     mirror::{Presence, VolumeEntry},
     xml::Element,
 };
@@ -40,6 +40,7 @@ use crate::{
     references::{self, BACKING, Choices},
     storage,
 };
+use act::{another_format, as_specified, grow, make};
 pub use import::Imports;
 use render::Below;
 
@@ -119,56 +120,6 @@ impl Volumes {
     fn found(&self, pass: &Pass<'_, Self>, pool: &str, entry: Arc<VolumeEntry>) -> Found {
         Found { entry, pool_uuid: pass.host.pool_uuid(pool), import: self.imports.state(pass.object.uid()) }
     }
-}
-
-/// Makes a blank or overlay volume, unless a creation that was cut short made it already.
-fn make(host: &Connection, pool: &str, name: &str, wished: &Element, resumed: bool) -> anyhow::Result<()> {
-    let pool = host.find_pool_by_name(pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
-    if pool.find_volume(name)?.is_some() {
-        anyhow::ensure!(resumed, "volume {name:?} is on the host already and is not ours");
-        return Ok(());
-    }
-    pool.create_volume(&wished.write().context("write the description")?).context("create volume")?;
-    Ok(())
-}
-
-/// Grows a volume: through the guest that uses it, so that the guest sees it, else in the pool. Never shrinks one that grew meanwhile.
-fn grow(host: &Connection, (pool, name): (&str, &str), path: &str, format: Format, to: u64) -> anyhow::Result<()> {
-    let pool = host.find_pool_by_name(pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
-    let volume = pool.find_volume(name)?.context("the volume went away meanwhile")?;
-    if volume.info()?.capacity >= to {
-        return Ok(());
-    }
-    for Running { domain, live } in host.running()? {
-        let disk = live.find_all("devices/disk").into_iter().find(|disk| disk.attr_at("source@file") == Some(path));
-        if let Some(target) = disk.and_then(|disk| disk.attr_at("target@dev")) {
-            let whose = || format!("grow the disk that domain {} uses", domain.name().unwrap_or_default());
-            return domain.block_resize(target, to).with_context(whose);
-        }
-    }
-    let description = Element::parse(&volume.describe()?).context("read the volume's description")?;
-    as_specified(&description, format).map_err(anyhow::Error::msg)?;
-    volume.resize(to).context("grow volume")
-}
-
-/// Whether the volume still is what its object says, as far as the host can tell by its first bytes. A guest can write any header into
-/// a raw disk, other files of the host named in it, and libvirt follows such a header when it resizes.
-fn as_specified(description: &Element, format: Format) -> Result<(), String> {
-    let Some(seen) = another_format(description, format) else { return Ok(()) };
-    Err(format!(
-        "the volume's first bytes say {seen}, and its object says {}; it is not resized, because the host would believe the bytes. A guest may have written them",
-        format.as_libvirt()
-    ))
-}
-
-/// What the volume's first bytes say, where that is not the format.
-fn another_format(description: &Element, format: Format) -> Option<&str> {
-    let seen = description.attr_at("target/format@type").unwrap_or("raw");
-    let fits = match format {
-        Format::Raw => ["raw", "iso", "none", "unknown"].contains(&seen),
-        Format::Qcow2 => seen == "qcow2",
-    };
-    (!fits).then_some(seen)
 }
 
 fn wished_format(object: &Volume) -> Format {
