@@ -67,7 +67,7 @@ impl<'a> Scenario<'a> {
 
     /// What another guest says, if its console `serial` is logged.
     pub fn console_of(&self, guest: &str) -> Console {
-        Console::new(self.host().path(&format!("log/qemu/{guest}-serial.log")))
+        Console::new(self.host().path(&format!("log/qemu/{guest}.serial.console")))
     }
 
     /// The folder of the pool.

@@ -66,7 +66,7 @@ fn check_status(scenario: &Scenario<'_>, mac: &str) -> Result<()> {
     seen.as_object_mut().map(|seen| seen.remove("addresses"));
     let machine = seen["os"]["machine"].clone();
     assert!(machine.as_str().is_some_and(|machine| machine.starts_with("pc-q35-")), "{machine}");
-    let log = format!("/var/log/libvirt/qemu/{}-serial.log", scenario.name());
+    let log = format!("/var/log/libvirt/qemu/{}.serial.console", scenario.name());
     let wanted = json!({
         "id": domain["metadata"]["uid"], "state": "Running",
         "type": "Qemu", "memory": domain["spec"]["forProvider"]["memory"], "vcpus": 1, "autostart": false,

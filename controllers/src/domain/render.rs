@@ -314,12 +314,13 @@ fn card(model: InterfaceModel) -> &'static str {
 }
 
 /// Where the host keeps what a console prints. The directory is libvirt's own, so that no user names a path of the host.
+/// A console's name has no dot, and libvirt's own files there end with `.log`: no two guests share a file.
 fn log_path(name: &str, console: &str) -> anyhow::Result<String> {
     ensure!(
         !name.contains('/') && !name.starts_with('.'),
         "external name {name:?} cannot name a log file: it must not contain a slash or begin with a dot"
     );
-    Ok(format!("/var/log/libvirt/qemu/{name}-{console}.log"))
+    Ok(format!("/var/log/libvirt/qemu/{name}.{console}.console"))
 }
 
 fn consoles(wishes: &mut Wishes, object: &Domain) -> anyhow::Result<()> {
