@@ -172,14 +172,15 @@ fn requests(provider: &Provider) -> Result<HashMap<String, f64>> {
     Ok(samples.into_iter().filter(|(name, _)| name.starts_with("rest_client_requests_total")).collect())
 }
 
+/// How many requests of each method were made for one domain, with the codes that they were answered by.
 fn delta(before: &HashMap<String, f64>, after: &HashMap<String, f64>) -> String {
     let mut parts: Vec<String> = after
         .iter()
         .map(|(name, count)| (name, (count - before.get(name).copied().unwrap_or(0.0)) / EACH))
         .filter(|(_, count)| *count > 0.0)
         .map(|(name, count)| {
-            let labels = name.split('"').skip(1).step_by(2).collect::<Vec<_>>().join(" ");
-            format!("{labels} {count:.2}")
+            let label = |key: &str| name.split_once(&format!("{key}=\""))?.1.split('"').next();
+            format!("{} {} {count:.2}", label("method").unwrap_or("?"), label("code").unwrap_or("?"))
         })
         .collect();
     parts.sort();
