@@ -174,9 +174,14 @@ pub fn remove(conditions: &mut Vec<Condition>, type_: Type) {
     conditions.retain(|condition| condition.type_ != type_.as_str());
 }
 
+/// The condition of a type, if it is there.
+pub fn find(conditions: &[Condition], type_: Type) -> Option<&Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_.as_str())
+}
+
 /// Whether the condition of this type is True.
 pub fn is_true(conditions: &[Condition], type_: Type) -> bool {
-    conditions.iter().any(|condition| condition.type_ == type_.as_str() && condition.status == "True")
+    find(conditions, type_).is_some_and(|condition| condition.status == "True")
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::anyhow;
 use apis::{
     Managed,
-    condition::{Status, Type, Wish},
+    condition::{self, Status, Type, Wish},
     managed::annotation,
     placement::{ConfigId, Placement},
 };
@@ -389,7 +389,7 @@ fn is_requested<K: Managed>(object: &K) -> bool {
 
 /// Whether the status says that the last attempt to make the object failed.
 fn says_create_failed<K: Managed>(object: &K) -> bool {
-    let synced = object.conditions().iter().find(|condition| condition.type_ == Type::Synced.as_str());
+    let synced = condition::find(object.conditions(), Type::Synced);
     synced.is_some_and(|synced| synced.message.as_deref().unwrap_or_default().starts_with(Phase::Create.prefix()))
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use apis::{
     Managed,
-    condition::Type,
+    condition::{self, Type},
     managed::annotation::{CREATE_FAILED, CREATE_PENDING},
 };
 use futures::{FutureExt, StreamExt};
@@ -162,7 +162,7 @@ impl<E: External> Runner<E> {
     async fn one(&self, key: &Key<E::Managed>, waited: Duration) {
         let Some(object) = self.latest(key) else { return };
         let begun = Instant::now();
-        let first = object.conditions().iter().all(|condition| condition.type_ != Type::Synced.as_str());
+        let first = condition::find(object.conditions(), Type::Synced).is_none();
         let Outcome { object, requeue, failed, verdict } = self.reconciler.reconcile(object).await;
         let pass = Passed { waited, took: begun.elapsed(), first, failed, verdict, requeue };
         self.observer.passed(&object, &pass);
