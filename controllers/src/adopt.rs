@@ -177,8 +177,18 @@ impl Adoption {
         if let Some(mismatch) = mismatch {
             return Some(("AdoptionRefused", format!("{asked} {mismatch}")));
         }
-        self.given().insert(place, object.uid().to_owned());
-        None
+        let is_late = !self.give(object.uid(), place);
+        is_late.then(|| {
+            (
+                "ForeignObject",
+                format!("{said}, and another object is taking it over. {OTHER_NAME}, or delete that object"),
+            )
+        })
+    }
+
+    /// Gives something to an object, unless another has got it meanwhile.
+    fn give(&self, me: &str, place: Place) -> bool {
+        self.given().entry(place).or_insert_with(|| me.to_owned()) == me
     }
 
     /// Whether something was given to another object. What was given to this one is open again: it has not come to it.

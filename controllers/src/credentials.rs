@@ -13,6 +13,7 @@ use apis::{
 };
 use kube::Client;
 use libvirt::Endpoint;
+use managed::external::NoCredentials;
 use serde::Deserialize;
 use tokio::sync::Notify;
 
@@ -52,6 +53,15 @@ impl ConfigSecrets {
         self.last().retain(|known, (last, _)| known != config || Some(&*last) == key);
     }
 
+    /// Waits for the Secret of a config to be read for the first time.
+    pub async fn read(&self, config: &ConfigId, spec: &HostSpec) {
+        let key = secret_key(spec).filter(|_| spec.uri.is_none());
+        let Some(Ok(source)) = key.map(|key| source(config, key)) else { return };
+        self.hold(config, Some(spec));
+        // What went wrong is told by whoever asks what it says.
+        let _ = self.sources.values(&source).await;
+    }
+
     /// Waits for a Secret to be read or to change.
     pub async fn changed(&self) {
         self.changed.notified().await;
@@ -82,7 +92,7 @@ impl ConfigSecrets {
         let source = source(config, key)?;
         let Some(values) = self.sources.known(&source)? else {
             let last = self.last().get(config).map(|(_, endpoint)| endpoint.clone());
-            return last.with_context(|| format!("there is no {source}"));
+            return last.ok_or_else(|| NoCredentials(format!("there is no {source}")).into());
         };
         let endpoint = read(&values, &key.key).with_context(|| source.to_string())?;
         self.last().insert(config.clone(), (key.clone(), endpoint.clone()));

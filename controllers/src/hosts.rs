@@ -129,6 +129,9 @@ impl Connect for Connector {
     }
 
     async fn connect(&self, config: &ConfigId) -> anyhow::Result<Arc<Site>> {
+        if let Some(spec) = self.cluster.host_spec(config) {
+            self.secrets.read(config, &spec).await;
+        }
         let (_, host) = self.host(config)?;
         let facts = host.facts().await.with_context(|| config.to_string())?;
         if let Some(mismatch) = self.mismatch(config, &facts) {

@@ -12,33 +12,28 @@ use managed::creation::was_created;
 
 use crate::{
     cluster::{Cluster, Shelf, placed},
-    references::{By, Choices, Referent, ReferentKind, Refers, Want, is_made, recorded},
+    references::{By, Choices, Referent, ReferentKind, Refers, Want, chosen, is_made, recorded, written},
     select,
 };
 
 /// What the fields of an object lead to.
 #[derive(Debug, Default)]
-pub struct Links(BTreeMap<Cow<'static, str>, Link>);
+pub struct Links {
+    /// The namespace of the object itself.
+    own: String,
+    fields: BTreeMap<Cow<'static, str>, Link>,
+}
 
 /// What a field leads to.
 #[derive(Debug)]
 struct Link {
-    kind: ReferentKind,
-    namespace: String,
     /// None where a selector matches nothing.
-    name: Option<String>,
+    referent: Option<Referent>,
     /// What a selector chose earlier.
-    before: Option<String>,
+    before: Option<Referent>,
     /// The selector, in words.
     selector: Option<String>,
     optional: bool,
-}
-
-impl Link {
-    fn referent(&self) -> Option<Referent> {
-        let (kind, namespace) = (self.kind, self.namespace.clone());
-        self.name.clone().map(|name| Referent { kind, namespace, name })
-    }
 }
 
 impl Cluster {
@@ -48,22 +43,34 @@ impl Cluster {
         let wants = K::wants(whole.parameters());
         let own = object.meta().namespace.as_deref().unwrap_or_default();
         let chooses = wants.iter().any(|want| matches!(want.by, By::Labels(_)));
-        let mut before = if chooses { recorded(object) } else { Choices::new() };
-        let mut links = BTreeMap::new();
+        let before = if chooses { recorded(object) } else { Choices::new() };
+        let mut fields = BTreeMap::new();
         for want in wants {
-            let (namespace, before) = (want.namespace(own), before.remove(want.path.as_ref()));
-            let (name, selector) = match want.by {
-                By::Name(reference) => (Some(reference.name.clone()), None),
+            let referent = |(namespace, name): (&str, &str)| Referent {
+                kind: want.kind,
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            };
+            let before = before.get(want.path.as_ref()).map(|choice| referent(chosen(choice, own)));
+            let (referent, selector) = match want.by {
+                By::Name(reference) => (Some(referent((want.namespace(own), &reference.name))), None),
                 By::Labels(selector) => {
-                    let name = self.choice(object, &want, selector, before.as_deref());
-                    (name, Some(select::shown(selector)))
+                    let namespace = want.namespace(own);
+                    let choice = self.choice(object, &want, selector, before.as_ref());
+                    (
+                        choice,
+                        Some(format!(
+                            "{} in namespace {namespace} with {}",
+                            want.kind.as_str(),
+                            select::shown(selector)
+                        )),
+                    )
                 }
             };
             let optional = Policy::is_optional(want.policy());
-            let link = Link { kind: want.kind, namespace: namespace.to_owned(), name, before, selector, optional };
-            links.insert(want.path, link);
+            fields.insert(want.path, Link { referent, before, selector, optional });
         }
-        Links(links)
+        Links { own: own.to_owned(), fields }
     }
 
     /// What a selector chose before, for as long as it counts; else what it chooses now.
@@ -72,25 +79,27 @@ impl Cluster {
         object: &K,
         want: &Want<'_>,
         selector: &Selector,
-        before: Option<&str>,
-    ) -> Option<String> {
+        before: Option<&Referent>,
+    ) -> Option<Referent> {
         let namespace = want.namespace(object.meta().namespace.as_deref().unwrap_or_default());
-        let counts = |name: &str| {
+        // Data does not move: what it was made with counts wherever it is. Else an edited namespace is a new question.
+        let counts = |before: &&Referent| {
             let for_good = want.for_good && is_made(object);
-            for_good || (!want.is_chosen_anew() && self.has(want.kind, namespace, name))
+            for_good || (!want.is_chosen_anew() && before.namespace == namespace && self.has(before))
         };
-        if let Some(name) = before.filter(|name| counts(name)) {
-            return Some(name.to_owned());
+        if let Some(before) = before.filter(counts) {
+            return Some(before.clone());
         }
-        match want.kind {
-            ReferentKind::Volume => chosen(&self.volumes, object, selector, namespace),
-            ReferentKind::Pool => chosen(&self.pools, object, selector, namespace),
-            ReferentKind::CloudInit => chosen(&self.cloud_inits, object, selector, namespace),
-            ReferentKind::Network => chosen(&self.networks, object, selector, namespace),
-        }
+        let name = match want.kind {
+            ReferentKind::Volume => first(&self.volumes, object, selector, namespace),
+            ReferentKind::Pool => first(&self.pools, object, selector, namespace),
+            ReferentKind::CloudInit => first(&self.cloud_inits, object, selector, namespace),
+            ReferentKind::Network => first(&self.networks, object, selector, namespace),
+        };
+        name.map(|name| Referent { kind: want.kind, namespace: namespace.to_owned(), name })
     }
 
-    fn has(&self, kind: ReferentKind, namespace: &str, name: &str) -> bool {
+    fn has(&self, Referent { kind, namespace, name }: &Referent) -> bool {
         match kind {
             ReferentKind::Volume => self.volumes.get(namespace, name).is_some(),
             ReferentKind::Pool => self.pools.get(namespace, name).is_some(),
@@ -100,7 +109,7 @@ impl Cluster {
     }
 }
 
-fn chosen<K: Refers, R: Managed>(shelf: &Shelf<R>, object: &K, selector: &Selector, namespace: &str) -> Option<String> {
+fn first<K: Refers, R: Managed>(shelf: &Shelf<R>, object: &K, selector: &Selector, namespace: &str) -> Option<String> {
     let all = shelf.store.state();
     let others = all.iter().filter(|other| other.uid() != object.uid());
     let candidates = others.map(|other| other.meta()).filter(|meta| meta.namespace.as_deref() == Some(namespace));
@@ -123,42 +132,40 @@ pub fn selects<K: Refers, R: Refers>(object: &K, other: &R, until_now: bool) -> 
 impl Links {
     /// Whether a field is set.
     pub fn is_set(&self, path: &str) -> bool {
-        self.0.contains_key(path)
+        self.fields.contains_key(path)
     }
 
     /// What a field leads to; none where it is not set or matches nothing.
     pub fn referent(&self, path: &str) -> Option<Referent> {
-        self.0.get(path)?.referent()
+        self.fields.get(path)?.referent.clone()
     }
 
     /// Everything the object refers to.
     pub fn referents(&self) -> impl Iterator<Item = Referent> {
-        self.0.values().filter_map(Link::referent)
+        self.fields.values().filter_map(|link| link.referent.clone())
     }
 
     /// Whether a field leads to this object, now or by what it chose earlier.
     pub fn leads_to(&self, path: &str, referent: &Referent) -> bool {
-        let Some(link) = self.0.get(path) else { return false };
-        let is_it = |name: &Option<String>| name.as_ref() == Some(&referent.name);
-        link.kind == referent.kind && link.namespace == referent.namespace && (is_it(&link.name) || is_it(&link.before))
+        let Some(link) = self.fields.get(path) else { return false };
+        [&link.referent, &link.before].into_iter().flatten().any(|led| led == referent)
     }
 
     /// What selectors chose.
     pub fn choices(&self) -> Choices {
-        let chosen = self.0.iter().filter(|(_, link)| link.selector.is_some());
-        chosen.filter_map(|(path, link)| Some((path.to_string(), link.name.clone()?))).collect()
+        let chosen = self.fields.iter().filter(|(_, link)| link.selector.is_some());
+        let text = |referent: &Referent| written(&referent.namespace, &referent.name, &self.own);
+        chosen.filter_map(|(path, link)| Some((path.to_string(), text(link.referent.as_ref()?)))).collect()
     }
 
     /// The object that a field leads to, once it is ready. None where the field is not set, or may do without an object that is not there.
     pub fn find<K: Managed>(&self, shelf: &Shelf<K>, asker: &Asker<'_>, path: &str) -> Result<Option<Arc<K>>, Lack> {
-        let Some(link) = self.0.get(path) else { return Ok(None) };
-        let found = match (link.referent(), &link.selector) {
-            (Some(referent), _) => ready(shelf, asker, &referent),
-            (None, selector) => Err(Lack::Absent(format!(
-                "no resources matched selector: {path} waits for a {} in namespace {} with {}",
-                link.kind.as_str(),
-                link.namespace,
-                selector.as_deref().unwrap_or_default()
+        let Some(link) = self.fields.get(path) else { return Ok(None) };
+        let found = match &link.referent {
+            Some(referent) => ready(shelf, asker, referent),
+            None => Err(Lack::Absent(format!(
+                "no resources matched selector: {path} waits for a {}",
+                link.selector.as_deref().unwrap_or_default()
             ))),
         };
         match found {

@@ -11,7 +11,7 @@ use apis::{
     condition::{self, Condition, Status, Type, Wish},
     managed::ConfigKind,
     placement::ConfigId,
-    provider_config::{HostObservation, ProviderConfigStatus},
+    provider_config::{HostObservation, HostSpec, ProviderConfigStatus},
 };
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -122,19 +122,11 @@ impl Configs {
     pub async fn run(self: Arc<Self>, mut changed: mpsc::UnboundedReceiver<()>) -> anyhow::Result<()> {
         self.listed().await;
         let mut listeners: HashMap<Key, AbortHandle> = HashMap::new();
-        let mut known: Vec<ConfigId> = Vec::new();
+        let mut known: HashMap<ConfigId, Option<HostSpec>> = HashMap::new();
         let mut sweep = Sweep::new(self.client.clone(), self.cluster.clone());
         loop {
             let configs = self.cluster.all_configs();
-            if configs != known {
-                known
-                    .iter()
-                    .filter(|gone| !configs.contains(gone))
-                    .for_each(|gone| self.connector.secrets().hold(gone, None));
-                // Objects that waited for a config, or for one of several to be named, look again.
-                self.cluster.wake_users(None);
-                known.clone_from(&configs);
-            }
+            self.note(&configs, &mut known);
             self.attend(&configs, &mut listeners);
             let mut soon = sweep.run().await.unwrap_or(REGULARLY);
             for config in &configs {
@@ -150,6 +142,26 @@ impl Configs {
         }
     }
 
+    /// Wakes objects that may go on now that configs came, went or say something else.
+    fn note(&self, configs: &[ConfigId], known: &mut HashMap<ConfigId, Option<HostSpec>>) {
+        let now: HashMap<ConfigId, _> =
+            configs.iter().map(|config| (config.clone(), self.cluster.host_spec(config))).collect();
+        let is_new = |config: &&ConfigId| !known.contains_key(*config);
+        let gone: Vec<&ConfigId> = known.keys().filter(|config| !now.contains_key(*config)).collect();
+        for config in &gone {
+            self.connector.secrets().hold(config, None);
+        }
+        if !gone.is_empty() || now.keys().any(|config| is_new(&config)) {
+            // Objects that waited for a config, or for one of several to be named, look again.
+            self.cluster.wake_users(None);
+        } else {
+            // What is allowed may have changed.
+            let edited = now.iter().filter(|(config, spec)| known.get(*config) != Some(*spec));
+            edited.for_each(|(config, _)| self.cluster.wake_users(Some(config)));
+        }
+        *known = now;
+    }
+
     /// Connects every config's host, listens to how it is, and lets go of those that no config names any more.
     fn attend(self: &Arc<Self>, configs: &[ConfigId], listeners: &mut HashMap<Key, AbortHandle>) {
         let mut in_use = HashSet::new();
@@ -157,7 +169,10 @@ impl Configs {
             self.connector.secrets().hold(config, self.cluster.host_spec(config).as_ref());
             let Ok((key, host)) = self.connector.host(config) else { continue };
             if !listeners.contains_key(&key) {
-                let task = tokio::spawn(self.clone().listen(config.clone(), host.state()));
+                let mut state = host.state();
+                // A pass may have connected it before: that is news here all the same.
+                state.mark_changed();
+                let task = tokio::spawn(self.clone().listen(config.clone(), state));
                 listeners.insert(key.clone(), task.abort_handle());
             }
             in_use.insert(key);

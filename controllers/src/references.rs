@@ -137,8 +137,18 @@ pub const KERNEL: &str = "os.kernel";
 /// The path of the field that names the initial ramdisk.
 pub const INITRD: &str = "os.initrd";
 
-/// What selectors of an object chose, by the paths of their fields.
+/// What selectors of an object chose, by the paths of their fields: names, with `namespace/` before them where it is not the object's own.
 pub type Choices = BTreeMap<String, String>;
+
+/// A choice as it is written down by an object of the namespace `own`.
+pub fn written(namespace: &str, name: &str, own: &str) -> String {
+    if namespace == own { name.to_owned() } else { format!("{namespace}/{name}") }
+}
+
+/// Namespace and name of a choice that was written down by an object of the namespace `own`.
+pub fn chosen<'a>(choice: &'a str, own: &'a str) -> (&'a str, &'a str) {
+    choice.split_once('/').unwrap_or((own, choice))
+}
 
 /// What the annotation of an object says of earlier choices. What cannot be read was not written by us and counts as nothing.
 pub fn recorded<K: Managed>(object: &K) -> Choices {
@@ -189,22 +199,24 @@ pub trait Refers: Managed {
         let made = chooses && is_made(self);
         let mut said = Said::default();
         for want in &wants {
-            let chosen = recorded.get(want.path.as_ref());
-            let name = match want.by {
-                By::Name(reference) => Some(&reference.name),
+            let before = recorded.get(want.path.as_ref()).map(|choice| chosen(choice, own));
+            let named = match want.by {
+                By::Name(reference) => Some((want.namespace(own), reference.name.as_str())),
                 By::Labels(_) => {
-                    let anew = want.is_chosen_anew() && !(want.for_good && made);
-                    said.open |= chosen.is_none() || anew;
-                    said.unsettled |= chosen.is_none() || (anew && !made);
-                    chosen
+                    let for_good = want.for_good && made;
+                    let is_elsewhere = before.is_none_or(|(namespace, _)| namespace != want.namespace(own));
+                    let anew = !for_good && (want.is_chosen_anew() || is_elsewhere);
+                    said.open |= before.is_none() || anew;
+                    said.unsettled |= before.is_none() || (anew && !made);
+                    before
                 }
             };
-            let referent = |name: &String| Referent {
+            let referent = |(namespace, name): (&str, &str)| Referent {
                 kind: want.kind,
-                namespace: want.namespace(own).to_owned(),
-                name: name.clone(),
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
             };
-            said.referents.extend(name.map(referent));
+            said.referents.extend(named.map(referent));
         }
         said
     }

@@ -21,7 +21,7 @@ use provider_libvirt::{
     cluster::{Cluster, Shelf},
     index::{Index, ReferrerKind},
     links::{Asker, Lack},
-    references::{POOL, Refers, disk_path},
+    references::{self, POOL, Refers, disk_path},
     users::Users,
 };
 use serde::de::DeserializeOwned;
@@ -151,6 +151,35 @@ fn a_selector_looks_into_its_namespace_and_never_at_the_object_itself() {
     let volume: Volume = object("Volume", "v", &metadata("n", &labels, &json!({})), &parameters, false);
     world.volume(&volume);
     assert_eq!(world.cluster.links(&volume).referents().next(), None);
+}
+
+#[test]
+fn where_data_lies_a_choice_keeps_its_namespace_and_elsewhere_another_namespace_is_a_new_question() {
+    let world = World::new();
+    let chose = |choice: &str| json!({REFERENCES: json!({disk_path("root"): choice, POOL: choice}).to_string()});
+    let made = |choice: &str| json!({REFERENCES: chose(choice)[REFERENCES], CREATE_SUCCEEDED: "2026-01-01T00:00:00Z"});
+    let web = |namespace: &str| json!({"matchLabels": {"app": "web"}, "namespace": namespace});
+    let table = [
+        ("a choice says its namespace", json!({}), "other", "other/c", "other/c"),
+        ("and stays by it", chose("other/c"), "other", "other/c", "other/c"),
+        ("an edited namespace is asked anew", chose("b"), "other", "other/c", "other/c"),
+        ("but not for data", made("b"), "other", "other/c", "b"),
+        ("nor back", made("other/c"), "n", "a", "other/c"),
+    ];
+    for (what, annotations, namespace, of_a_disk, of_a_pool) in table {
+        let selector = web(namespace);
+        let domain = guest("d", &annotations, &selector);
+        let chosen = world.cluster.links(&domain).choices().remove(&disk_path("root"));
+        assert_eq!(chosen.as_deref(), Some(of_a_disk), "a disk: {what}");
+        let metadata = metadata("n", &json!({}), &annotations);
+        let volume: Volume = object("Volume", "v", &metadata, &json!({"poolSelector": selector}), false);
+        let links = world.cluster.links(&volume);
+        assert_eq!(links.choices().remove(POOL).as_deref(), Some(of_a_pool), "a pool: {what}");
+        let (wished, led) = (references::chosen(of_a_pool, "n"), links.referent(POOL).unwrap());
+        assert_eq!((led.namespace.as_str(), led.name.as_str()), wished, "{what}");
+        let is_chosen = volume.annotation(REFERENCES).is_some();
+        assert_eq!(volume.said().referents.len(), usize::from(is_chosen), "what was chosen is held: {what}");
+    }
 }
 
 /// What comes of a Domain's disk that names its Volume so.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use tests::{Scenario, SharedStage};
+use tests::{PATIENCE, Scenario, SharedStage, eventually};
 
 static STAGE: SharedStage = SharedStage::new("kubectl", &["--poll=2s"]);
 
@@ -85,7 +85,8 @@ fn every_field_is_explained() -> Result<()> {
     let scenario = STAGE.scenario("explained")?;
     let plane = scenario.stage().plane();
     let disks = ["explain", "domain.spec.forProvider.disks", "--recursive"];
-    let names: BTreeSet<String> = fields(&plane.kubectl(&disks)?);
+    // The API server publishes what it explains a moment after it serves it.
+    let names: BTreeSet<String> = fields(&eventually(PATIENCE, || plane.kubectl(&disks))?);
     let short = plane.kubectl(&disks[..2])?;
     for (name, text) in explained(&short) {
         assert!(names.contains(&name) && text.len() > 10, "{name}: {text:?}");

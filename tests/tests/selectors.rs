@@ -300,7 +300,27 @@ fn a_device_that_is_optional_is_left_out_until_it_is_there() -> Result<()> {
     assert_eq!(choices(&scenario.object("domain", "optional")?), json!({"disks[more].volume": "any"}));
     // The seed stays away; nobody waits for it.
     assert_eq!(count("disk type='file' device='cdrom'")?, "0");
-    Ok(())
+
+    // What the guest has it keeps, though the object behind it goes and leaves the thing on the host.
+    for object in ["volume/data", "network/lan"] {
+        let kubectl = |words: &[&str]| scenario.namespace().kubectl(words);
+        kubectl(&[
+            "patch",
+            object,
+            "--type=merge",
+            "-p",
+            r#"{"spec": {"managementPolicies": ["Observe", "Create", "Update"]}}"#,
+        ])?;
+        kubectl(&["delete", object, "--timeout=60s"])?;
+    }
+    let patch = ["patch", "domain/optional", "--type=merge", "-p", r#"{"spec": {"forProvider": {"autostart": true}}}"#];
+    scenario.namespace().kubectl(&patch)?;
+    let autostart = |scenario: &Scenario<'_>| scenario.host().virsh(&["list", "--all", "--autostart", "--name"]);
+    scenario.await_host("optional", |scenario| Ok(autostart(scenario)?.trim().to_owned()))?;
+    scenario.await_ready(&["domain/optional"])?;
+    assert_eq!((count("disk ")?, count("interface ")?), ("3".into(), "1".into()));
+    scenario.host().virsh(&["net-destroy", "lan"])?;
+    scenario.host().virsh(&["net-undefine", "lan"]).map(drop)
 }
 
 // ---- other namespaces ----

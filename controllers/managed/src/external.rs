@@ -46,6 +46,18 @@ impl Display for NoConfig {
 
 impl std::error::Error for NoConfig {}
 
+/// What a config needs to reach its host is gone; why.
+#[derive(Debug)]
+pub struct NoCredentials(pub String);
+
+impl Display for NoCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NoCredentials {}
+
 /// When to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {

@@ -11,7 +11,7 @@ use apis::{
 use crate::{
     creation::Creation,
     events::Severity,
-    external::{Deletion, External, NoConfig, Pass},
+    external::{Deletion, External, NoConfig, NoCredentials, Pass},
     failure::{At, Failure, Phase},
     plan::Policies,
     publish::{self, Metadata, News},
@@ -80,11 +80,11 @@ impl<E: External> Reconciler<E> {
     }
 }
 
-/// Of an object that cannot be taken away because its config is gone, the user is told how to let it go: nobody else can.
+/// Of an object that cannot be taken away because its config or what that needs is gone, the user is told how to let it go: nobody else can.
 fn with_cure(failure: Failure) -> Failure {
-    if !failure.error.is::<NoConfig>() {
+    if !failure.error.is::<NoConfig>() && !failure.error.is::<NoCredentials>() {
         return failure;
     }
-    let error = anyhow!("{}; drop Delete from spec.managementPolicies to let the object go", failure.error);
+    let error = anyhow!("{:#}; drop Delete from spec.managementPolicies to let the object go", failure.error);
     Failure { error, ..failure }
 }

@@ -196,7 +196,7 @@ fn name_disks(object: &Domain, around: &Surroundings, base: &mut Element) {
     if let Some(seed) = &around.seed {
         name(base, "disk", &format!("{SEED}cloud-init"), |device| observed::path(device) == Some(seed));
     }
-    for disk in object.parameters().disks.iter().flatten() {
+    for disk in object.parameters().disks.iter().flatten().filter(|disk| around.has_disk(disk)) {
         let alias = format!("{DISK}{}", disk.name);
         let medium = around.media.get(&disk.name.0).map(|medium| medium.path.as_str());
         let by_data = |device: &Element| medium.is_some() && observed::path(device) == medium;
@@ -208,7 +208,8 @@ fn name_disks(object: &Domain, around: &Surroundings, base: &mut Element) {
 
 /// An interface is told by its MAC address, which may also be its name; one of which the spec says no address by what it is on.
 fn name_interfaces(object: &Domain, around: &Surroundings, base: &mut Element) {
-    let nics = || object.parameters().network_interfaces.iter().flatten();
+    let all = || object.parameters().network_interfaces.iter().flatten();
+    let nics = || all().filter(|nic| around.has_interface(nic));
     let has =
         |device: &Element, mac: &str| device.attr_at("mac@address").is_some_and(|it| it.eq_ignore_ascii_case(mac));
     for nic in nics() {

@@ -6,6 +6,7 @@ use anyhow::bail;
 use apis::{
     Domain, Managed, Volume,
     domain::{Disk, DiskDevice},
+    managed::annotation,
 };
 use managed::creation::was_created;
 
@@ -74,7 +75,9 @@ fn holder(cluster: &Cluster, me: &Domain, volume: &Volume, path: &str) -> Option
         })
     };
     let is_holder = |other: &Arc<Domain>| {
-        other.uid() != me.uid() && !only_observes(&**other) && placed(&**other) == placed(volume) && writes(other)
+        // An object that only looks at a guest may be of the very guest that this one manages.
+        let is_mine = only_observes(&**other) && other.external_name() == me.external_name();
+        other.uid() != me.uid() && !is_mine && placed(&**other) == placed(volume) && writes(other)
     };
     cluster.domains.store.state().into_iter().find(is_holder)
 }
@@ -85,7 +88,9 @@ fn comes_first(other: &Domain, me: &Domain, path: &str) -> bool {
         let meta = &domain.metadata;
         (meta.creation_timestamp.as_ref().map(|time| time.0), meta.namespace.clone(), meta.name.clone())
     };
-    let rank = |domain: &Domain| (!holds(domain, path), !was_created(domain), age(domain));
+    // One whose making has begun may have been looked at before the other was known.
+    let begun = |domain: &Domain| domain.annotation(annotation::CREATE_PENDING).is_some();
+    let rank = |domain: &Domain| (!holds(domain, path), !was_created(domain), !begun(domain), age(domain));
     rank(other) < rank(me)
 }
 

@@ -262,6 +262,9 @@ fn boot(wishes: &mut Wishes, parameters: &DomainParameters, around: &Surrounding
 fn interfaces(wishes: &mut Wishes, object: &Domain, around: &Surroundings) -> anyhow::Result<()> {
     wishes.own("devices/interface", NIC);
     let nics = object.parameters().network_interfaces.iter().flatten();
+    for nic in nics.clone().filter(|nic| !around.has_interface(nic)) {
+        wishes.keep("devices/interface", &format!("{NIC}{}", nic.name));
+    }
     for nic in nics.filter(|nic| around.has_interface(nic)) {
         let NetworkInterface { name, network_ref: _, network_selector: _, network, bridge, mac, model } = nic;
         let alias = format!("{NIC}{name}");

@@ -13,6 +13,7 @@ use crate::{
     links::{Asker, Links, ready},
     located::only_observes,
     references::{self, BACKING, Referent},
+    storage,
 };
 
 /// Reads the referents. What is missing or not Ready is waited for, unless its field may do without it.
@@ -87,13 +88,24 @@ fn medium(
 pub(crate) fn chain(cluster: &Cluster, asker: &Asker<'_>, volume: &Volume) -> anyhow::Result<Vec<(String, Format)>> {
     let mut below = Vec::new();
     let mut next = below_of(cluster, volume)?;
+    let mut above = backing_path(volume);
     while let Some(referent) = next {
         anyhow::ensure!(below.len() < 16, "Volume {} stands on more than 16 others", volume.full_name());
         let volume = ready(&cluster.volumes, asker, &referent)?;
-        below.push((path_of(&volume)?, format_of(&volume)?));
+        let path = path_of(&volume)?;
+        // Read over other data than it was made on, an overlay is garbage, and what is written to it is lost.
+        let fits = above.is_none_or(|above| storage::is_same_path(&above, &path));
+        anyhow::ensure!(fits, "Volume {} is not what the volume above it was made on", volume.full_name());
+        below.push((path, format_of(&volume)?));
+        above = backing_path(&volume);
         next = below_of(cluster, &volume)?;
     }
     Ok(below)
+}
+
+/// What the host said of the volume below, when it was last looked at.
+fn backing_path(volume: &Volume) -> Option<String> {
+    Some(volume.observation()?.backing_store.as_ref()?.path.clone())
 }
 
 fn path_of(volume: &Volume) -> anyhow::Result<String> {

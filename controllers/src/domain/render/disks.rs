@@ -29,6 +29,11 @@ pub(super) fn disks(
         let alias = format!("{DISK}{}", disk.name);
         wishes.item("devices/disk", &alias, disk_part(disk, &alias, around, &mut targets)?);
     }
+    // What a guest has is not taken from it because the object behind it has gone. A drive may stand empty.
+    let is_kept = |disk: &&Disk| !around.has_disk(disk) && disk.device != Some(DiskDevice::Cdrom);
+    for disk in parameters.disks.iter().flatten().filter(is_kept) {
+        wishes.keep("devices/disk", &format!("{DISK}{}", disk.name));
+    }
     if let Some(path) = &around.seed {
         let alias = format!("{SEED}cloud-init");
         let medium = Medium { path: path.clone(), format: Format::Raw, backing: Vec::new() };
