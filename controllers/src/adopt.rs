@@ -110,6 +110,18 @@ impl Adoption {
         shelf.store.state().into_iter().find(|object| has(object)).map(|object| Owner::of(&*object))
     }
 
+    /// The volumes that are the object's. One of which another object has a younger record is not, whatever was put back into an annotation.
+    pub fn own<K: Managed>(&self, object: &K) -> Vec<Record> {
+        let is_own = |record: &Record| {
+            let is_younger = |other: &Record| other.is_of_the_same(record) && other.at >= record.at;
+            let volume = self.recorded(&self.cluster.volumes, object.uid(), &record.volume, is_younger);
+            volume
+                .or_else(|| self.recorded(&self.cluster.cloud_inits, object.uid(), &record.volume, is_younger))
+                .is_none()
+        };
+        storage::records(object, &self.key).into_iter().filter(is_own).collect()
+    }
+
     /// Another object whose record names this volume, as messages name it. Both would be its owner, and one would delete the other's data.
     pub fn claimant(&self, me: &str, host: &Site, pool_uuid: &str, name: &str) -> Option<String> {
         let is_named = |record: &Record| record.is_of(&record.uid, host.uuid(), pool_uuid, name);

@@ -276,7 +276,7 @@ impl External for CloudInits {
         if let Some(refusal) = self.cluster.in_use("the seed", pass.object) {
             return Ok(Deletion::Refused(refusal));
         }
-        storage::take_away(pass.host, storage::records(pass.object, &self.key)).await
+        storage::take_away(pass.host, self.adoption.own(pass.object)).await
     }
 
     /// Takes away earlier content that no guest has any more.
@@ -284,8 +284,10 @@ impl External for CloudInits {
         let Some(uuid) = found.pool_uuid.as_deref().filter(|_| !found.outdated.is_empty()) else {
             return Ok(Annotations::new());
         };
+        let own = self.adoption.own(pass.object);
+        let is_own = |volume: &&String| own.iter().any(|record| record.pool == uuid && record.volume == **volume);
         let mut left = Vec::new();
-        for volume in &found.outdated {
+        for volume in found.outdated.iter().filter(is_own) {
             match storage::delete(pass.host, &referents.pool, volume).await? {
                 Deletion::Absent | Deletion::Requested => {}
                 Deletion::Waiting(..) | Deletion::Refused(_) => left.push(volume.clone()),

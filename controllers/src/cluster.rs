@@ -25,7 +25,7 @@ use managed::{
 use crate::{
     index::{Index, Referrer, ReferrerKind},
     links::selects,
-    references::{Referent, ReferentKind, Refers},
+    references::{Referent, ReferentKind, Refers, is_made},
     users::Users,
 };
 
@@ -152,9 +152,24 @@ impl Cluster {
     /// Why an object is not deleted yet: another object refers to it.
     pub fn in_use<K: Refers>(&self, what: &str, object: &K) -> Option<Refusal> {
         let users = self.index.referrers(&object.as_referent()?);
-        let Referrer { kind, namespace, name } = &**users.first()?;
+        let (own, config) = (object.meta().namespace.as_deref().unwrap_or_default(), placed(object));
+        // Who is elsewhere has no say before it has something: else any tenant could hold on to another's things for ever.
+        let counts = |user: &&Arc<Referrer>| user.namespace == own || self.has_something(user, config.as_ref());
+        let Referrer { kind, namespace, name } = &**users.iter().find(counts)?;
         let message = format!("{what} is used by {kind:?} {namespace}/{name}; it is deleted after it");
         Some(Refusal { reason: "InUse", message })
+    }
+
+    /// Whether something of a referrer is on the host of this config.
+    fn has_something(&self, Referrer { kind, namespace, name }: &Referrer, config: Option<&ConfigId>) -> bool {
+        fn is_on<K: Managed>(object: Option<Arc<K>>, config: Option<&ConfigId>) -> bool {
+            object.is_some_and(|object| is_made(&*object) && placed(&*object).as_ref() == config)
+        }
+        match kind {
+            ReferrerKind::Domain => is_on(self.domains.get(namespace, name), config),
+            ReferrerKind::Volume => is_on(self.volumes.get(namespace, name), config),
+            ReferrerKind::CloudInit => is_on(self.cloud_inits.get(namespace, name), config),
+        }
     }
 
     /// The configs of the objects that this one refers to, as far as they are placed and it may use them.

@@ -4,15 +4,18 @@
 //! backup tools and can be written by tenants: only a record that we signed, and that names this very object and volume, counts.
 //!
 //! ```text
-//! Record ─sign(key)─► "v1.<hmac>.<json>" ─► annotation ─► verify(text, key) ─► Record ─► == the object at hand?
+//! Record ─sign(key)─► "v2.<hmac>.<json>" ─► annotation ─► verify(text, key) ─► Record ─► == the object at hand?
 //! ```
+//! A record never expires, and an old one can be put back. So it says when it was signed: of two objects with a record of one volume the
+//! younger record owns.
 
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// What comes before the signature: the version of the record's form.
-const VERSION: &str = "v1";
+/// What comes before the signature: the version of the record's form. The first one did not say when it was signed.
+const VERSION: &str = "v2";
+const TIMELESS: &str = "v1";
 /// Mixed into every signature, so that a signature made with this key for another purpose is none of a record.
 const PURPOSE: &[u8] = b"provider-libvirt ownership record v1\0";
 /// Far above any real record: names, host and pool are at most a few hundred bytes each.
@@ -61,14 +64,16 @@ pub struct Record {
     pub pool: String,
     /// The name of the volume in the pool.
     pub volume: String,
+    /// When it was first signed, in milliseconds since 1970; 0 where it does not say.
+    pub at: i64,
 }
 
 impl Record {
     /// The record as one line of text for an annotation, with its signature.
     pub fn sign(&self, key: &Key) -> String {
-        let Self { uid, host, pool, volume } = self;
+        let Self { uid, host, pool, volume, at } = self;
         // A JSON array keeps the fields apart whatever characters they hold, and has no line breaks of its own.
-        let fields = serde_json::Value::from([uid, host, pool, volume].map(String::as_str).to_vec()).to_string();
+        let fields = serde_json::json!([uid, host, pool, volume, at]).to_string();
         format!("{VERSION}.{}.{fields}", HEXLOWER.encode(&key.mac(&fields).finalize().into_bytes()))
     }
 
@@ -77,10 +82,23 @@ impl Record {
         if text.len() > TEXT_MAX {
             return None;
         }
-        let (signature, fields) = text.strip_prefix(VERSION)?.strip_prefix('.')?.split_once('.')?;
+        let (version, rest) = text.split_once('.')?;
+        let (signature, fields) = rest.split_once('.')?;
         key.mac(fields).verify_slice(&HEXLOWER.decode(signature.as_bytes()).ok()?).ok()?;
-        let [uid, host, pool, volume] = serde_json::from_str(fields).ok()?;
-        Some(Self { uid, host, pool, volume })
+        let (uid, host, pool, volume, at) = match version {
+            VERSION => serde_json::from_str(fields).ok()?,
+            TIMELESS => {
+                let (uid, host, pool, volume) = serde_json::from_str(fields).ok()?;
+                (uid, host, pool, volume, 0)
+            }
+            _ => return None,
+        };
+        Some(Self { uid, host, pool, volume, at })
+    }
+
+    /// Whether two records are of one volume.
+    pub fn is_of_the_same(&self, other: &Self) -> bool {
+        (&self.host, &self.pool, &self.volume) == (&other.host, &other.pool, &other.volume)
     }
 
     /// Whether the record is of this object, host, pool and volume. A record copied to another object is not: its UID differs.
@@ -103,12 +121,13 @@ mod tests {
             host: "host-uuid".into(),
             pool: "pool-uuid".into(),
             volume: "web-root.qcow2".into(),
+            at: 1_767_225_600_000,
         }
     }
 
     fn of(fields: [&str; 4]) -> Record {
         let [uid, host, pool, volume] = fields.map(str::to_owned);
-        Record { uid, host, pool, volume }
+        Record { uid, host, pool, volume, at: 7 }
     }
 
     #[test]
@@ -128,10 +147,10 @@ mod tests {
 
     #[test]
     fn the_text_stays_what_it_was_for_annotations_that_exist() {
-        assert_eq!(
-            record().sign(&key(1)),
-            "v1.c548b2b0550259e0c1a8b954dc4f274c8165b87c4aea6aeccab6467f0a21e3b3.[\"0b6a3c1e-4a52-4a0e-9d3c-0f7a3f0b6a3c\",\"host-uuid\",\"pool-uuid\",\"web-root.qcow2\"]"
-        );
+        let timeless = "v1.c548b2b0550259e0c1a8b954dc4f274c8165b87c4aea6aeccab6467f0a21e3b3.[\"0b6a3c1e-4a52-4a0e-9d3c-0f7a3f0b6a3c\",\"host-uuid\",\"pool-uuid\",\"web-root.qcow2\"]";
+        assert_eq!(Record::verify(timeless, &key(1)), Some(Record { at: 0, ..record() }));
+        let text = "v2.19c2e1b870924bd6ab7498b7ed9cd7cb2685d1e57b2a93ea72d562234decc116.[\"0b6a3c1e-4a52-4a0e-9d3c-0f7a3f0b6a3c\",\"host-uuid\",\"pool-uuid\",\"web-root.qcow2\",1767225600000]";
+        assert_eq!(record().sign(&key(1)), text);
     }
 
     #[test]
@@ -156,9 +175,14 @@ mod tests {
     #[test]
     fn a_forged_field_is_none() {
         let text = record().sign(&key(1));
-        for (from, to) in
-            [("host-uuid", "host-uuie"), ("\",\"host", "\", \"host"), ("v1.", "v2."), ("web", "\\u0077eb")]
-        {
+        for (from, to) in [
+            ("host-uuid", "host-uuie"),
+            ("\",\"host", "\", \"host"),
+            ("v2.", "v1."),
+            ("v2.", "v3."),
+            ("1767225600000", "1767225600001"),
+            ("web", "\\u0077eb"),
+        ] {
             let forged = text.replacen(from, to, 1);
             assert_ne!(forged, text);
             assert_eq!(Record::verify(&forged, &key(1)), None, "{forged}");
@@ -167,10 +191,10 @@ mod tests {
 
     #[test]
     fn swapped_fields_are_none() {
-        let Record { uid, host, pool, volume } = record();
+        let Record { uid, host, pool, volume, at } = record();
         let text = record().sign(&key(1));
         let (head, _) = text.split_once('[').unwrap();
-        let swapped = format!("{head}[\"{uid}\",\"{pool}\",\"{host}\",\"{volume}\"]");
+        let swapped = format!("{head}[\"{uid}\",\"{pool}\",\"{host}\",\"{volume}\",{at}]");
         assert_eq!(Record::verify(&swapped, &key(1)), None);
     }
 
@@ -188,16 +212,16 @@ mod tests {
         let (version_and_mac, fields) = text.split_at(text.find('[').unwrap());
         let cases = [
             String::new(),
-            "v1".into(),
-            "v1..".into(),
-            "v1..[]".into(),
-            format!("v1.{}.[]", "0".repeat(64)),
-            format!("v1.{}.{fields}", "zz".repeat(32)),
-            format!("v1.é.{fields}"),
+            "v2".into(),
+            "v2..".into(),
+            "v2..[]".into(),
+            format!("v2.{}.[]", "0".repeat(64)),
+            format!("v2.{}.{fields}", "zz".repeat(32)),
+            format!("v2.é.{fields}"),
             format!("{text} "),
             format!(" {text}"),
             format!("{text}\n"),
-            format!("v1.{}", version_and_mac.trim_start_matches("v1.").to_uppercase() + fields),
+            format!("v2.{}", version_and_mac.trim_start_matches("v2.").to_uppercase() + fields),
             "v1.".to_owned() + &"0".repeat(TEXT_MAX),
         ];
         for case in cases {
@@ -208,14 +232,14 @@ mod tests {
     #[test]
     fn signed_text_that_is_no_record_is_none() {
         for fields in ["[]", "[\"a\",\"b\",\"c\"]", "[\"a\",\"b\",\"c\",\"d\",\"e\"]", "[1,2,3,4]", "{}", ""] {
-            let text = format!("v1.{}.{fields}", HEXLOWER.encode(&key(1).mac(fields).finalize().into_bytes()));
+            let text = format!("v2.{}.{fields}", HEXLOWER.encode(&key(1).mac(fields).finalize().into_bytes()));
             assert_eq!(Record::verify(&text, &key(1)), None, "{fields}");
         }
     }
 
     #[test]
     fn a_record_copied_to_another_object_host_pool_or_volume_is_not_of_it() {
-        let Record { uid, host, pool, volume } = &record();
+        let Record { uid, host, pool, volume, at: _ } = &record();
         assert!(record().is_of(uid, host, pool, volume));
         assert!(!record().is_of("another", host, pool, volume));
         assert!(!record().is_of(uid, "another", pool, volume));

@@ -342,7 +342,13 @@ mod tests {
             (json!({}), selected(&labels), vec![], true),
             (json!({annotation::REFERENCES: "nonsense"}), selected(&labels), vec![], true),
             (chose.clone(), selected(&labels), vec!["Volume n/v"], false),
-            (chose.clone(), selected(&always), vec!["Volume m/v"], true),
+            (chose.clone(), selected(&always), vec!["Volume n/v"], true),
+            (
+                json!({annotation::REFERENCES: "{\"disks[root].volume\":\"m/v\"}"}),
+                selected(&always),
+                vec!["Volume m/v"],
+                true,
+            ),
             (chose, json!({"name": "other", "volumeSelector": labels}), vec![], true),
         ];
         for (annotations, disk, referents, open) in table {

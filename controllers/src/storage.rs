@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context;
 use apis::{Managed, managed::annotation};
+use jiff::Timestamp;
 use libvirt::{
     Claim, Connection, DiskSource,
     mirror::{Presence, VolumeEntry},
@@ -115,11 +116,16 @@ pub fn records<K: Managed>(object: &K, key: &Key) -> Vec<Record> {
 
 /// The annotation that records volumes of a pool as this object's, signed; it is there before they are.
 pub fn record<K: Managed>(object: &K, host: &Site, pool_uuid: &str, volumes: &[String], key: &Key) -> Annotations {
-    let record = |volume: &String| Record {
-        uid: object.uid().to_owned(),
-        host: host.uuid().to_owned(),
-        pool: pool_uuid.to_owned(),
-        volume: volume.clone(),
+    let (known, now) = (records(object, key), Timestamp::now().as_millisecond());
+    let record = |volume: &String| {
+        let is_it = |known: &&Record| known.is_of(object.uid(), host.uuid(), pool_uuid, volume);
+        Record {
+            uid: object.uid().to_owned(),
+            host: host.uuid().to_owned(),
+            pool: pool_uuid.to_owned(),
+            volume: volume.clone(),
+            at: known.iter().find(is_it).map_or(now, |known| known.at),
+        }
     };
     let lines: Vec<String> = volumes.iter().map(|volume| record(volume).sign(key)).collect();
     vec![(annotation::OWNERSHIP, Some(lines.join("\n")))]
@@ -141,7 +147,7 @@ pub async fn take_away(host: &Site, records: Vec<Record>) -> anyhow::Result<Dele
 
 async fn take_one(
     host: &Site,
-    Record { uid: _, host: made_on, pool: uuid, volume }: &Record,
+    Record { uid: _, host: made_on, pool: uuid, volume, at: _ }: &Record,
 ) -> anyhow::Result<Deletion> {
     if made_on != host.uuid() {
         let message = format!(

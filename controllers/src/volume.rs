@@ -31,7 +31,7 @@ use crate::{
     adopt::Adoption,
     cluster::Cluster,
     details,
-    domain::resolve::chain,
+    domain::resolve::{chain, place},
     hosts::{Connector, owner},
     initial,
     links::Asker,
@@ -168,8 +168,8 @@ impl External for Volumes {
         };
         let capacity = below.observation().and_then(|seen| seen.capacity.as_ref()?.bytes().ok()).unwrap_or_default();
         // The chain as a whole must be there, not just its first link.
-        let chain = chain(&self.cluster, &asker, object)?;
-        let (path, format) = chain.first().cloned().context("the backing volume has no path yet")?;
+        chain(&self.cluster, &asker, object)?;
+        let (path, format) = place(&below)?;
         Ok(Referents { pool, backing: Some(Below { path, format, capacity }), choices, theirs })
     }
 
@@ -210,6 +210,9 @@ impl External for Volumes {
         }
         if let Err(message) = as_specified(description, wished_format(pass.object)) {
             return Ok(Standing::Refused(Refusal { reason: "FormatChanged", message }));
+        }
+        if let Some(message) = stranger::another_backing(referents.backing.as_ref(), description) {
+            return Ok(Standing::Refused(Refusal { reason: "BackingChanged", message }));
         }
         let whole = pass.object.effective();
         let Some(wished) = &whole.parameters().capacity else { return Ok(Standing::Settled) };
@@ -269,7 +272,11 @@ impl External for Volumes {
     async fn update(&self, pass: &Pass<'_, Self>, referents: &Referents, change: &Change) -> anyhow::Result<Found> {
         let found = self.read(pass, &referents.pool).await?;
         let Some(description) = found.entry.description() else { anyhow::bail!("the volume went away meanwhile") };
-        anyhow::ensure!(self.is_ours(pass, found.pool_uuid.as_deref()), "the volume is not ours any more");
+        let (host, name) = (pass.host.uuid(), pass.object.external_name());
+        let is_it = |record: &Record| {
+            found.pool_uuid.as_deref().is_some_and(|pool| record.is_of(pass.object.uid(), host, pool, name))
+        };
+        anyhow::ensure!(self.adoption.own(pass.object).iter().any(is_it), "the volume is not ours any more");
         let path = description.text_at("target/path").context("the volume has no path")?.to_owned();
         let (pool, name, to) = (referents.pool.clone(), pass.object.external_name().to_owned(), change.to);
         if to > storage::bytes(description, "capacity") {
@@ -289,7 +296,7 @@ impl External for Volumes {
             // What has the volume's name now came after the attempt that made nothing.
             return Ok(Deletion::Absent);
         }
-        storage::take_away(pass.host, storage::records(pass.object, &self.key)).await
+        storage::take_away(pass.host, self.adoption.own(pass.object)).await
     }
 
     fn report(&self, pass: &Pass<'_, Self>, referents: Option<&Referents>, found: &Found) -> Report<VolumeObservation> {

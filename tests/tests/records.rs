@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tests::{Scenario, SharedStage, condition};
+use tests::{Scenario, SharedStage, condition, manifest};
 
 static STAGE: SharedStage = SharedStage::new("records", &["--poll=2s"]);
 
@@ -177,5 +177,72 @@ fn a_name_that_xml_would_change_is_refused() -> Result<()> {
                     control characters or have more than 253 characters";
     scenario.await_condition("pool/oddname", "Synced", ("False", "ReconcileError", sentence))?;
     assert!(!scenario.host().virsh(&["pool-list", "--all", "--name"])?.lines().any(|name| name.trim() == "p"));
+    Ok(())
+}
+
+#[test]
+fn an_old_record_that_is_put_back_owns_nothing_that_another_made_since() -> Result<()> {
+    const OWNERSHIP: &str = "libvirt.nourspeed.io/ownership";
+    let (first, second) = (STAGE.scenario("replayed")?, STAGE.scenario("since")?);
+    first.host().virsh(&["pool-define-as", "shared", "dir", "--target", &first.folder()])?;
+    fs::create_dir_all(first.folder())?;
+    first.host().virsh(&["pool-start", "shared"])?;
+    let volume = |name: &str, called: &str, capacity: &str| {
+        let parameters = format!("pool: shared, format: Raw, capacity: {capacity}");
+        let metadata = format!("metadata: {{annotations: {{crossplane.io/external-name: {called}}}, ");
+        manifest("Volume", name, &parameters).replacen("metadata: {", &metadata, 1)
+    };
+    // The record is written, and nothing is made.
+    first.apply(&volume("old", "coveted", "8000Pi"))?;
+    let old = first.await_object("volume", "old", |volume| {
+        let annotations = &volume["metadata"]["annotations"];
+        ensure!(annotations["crossplane.io/external-create-failed"].is_string(), "{annotations}");
+        Ok(annotations[OWNERSHIP].as_str().unwrap_or_default().to_owned())
+    })?;
+    assert!(old.contains("coveted"));
+    annotate(&first, "volume/old", "crossplane.io/external-name=plain")?;
+    first.change("volume", "old", &json!({"capacity": "1Mi"}))?;
+    first.await_ready(&["volume/old"])?;
+    second.apply(&volume("new", "coveted", "1Mi"))?;
+    second.await_ready(&["volume/new"])?;
+
+    annotate(&first, "volume/old", &format!("{OWNERSHIP}={old}"))?;
+    first.delete(&["volume/old"])?;
+    first.await_gone(&["volume/old"])?;
+    assert!(first.host().volumes("shared")?.contains(&"coveted".to_owned()), "what another made since is gone");
+    second.await_ready(&["volume/new"])?;
+    second.delete(&["volume/new"])?;
+    second.await_gone(&["volume/new"])?;
+    first.host().virsh(&["pool-destroy", "shared"])?;
+    first.host().virsh(&["pool-undefine", "shared"]).map(drop)
+}
+
+#[test]
+fn a_volume_stands_on_what_it_was_made_on_whatever_its_object_says_by_then() -> Result<()> {
+    let scenario = STAGE.scenario("switched")?;
+    scenario.apply(
+        &(scenario.pool() + &scenario.volume("other", "capacity: 1Mi") + &scenario.volume("root", "capacity: 1Mi")),
+    )?;
+    scenario.await_ready(&["volume/root", "volume/other"])?;
+    for patch in [
+        json!({"spec": {"managementPolicies": ["Observe"]}}),
+        json!({"spec": {"forProvider": {"backingStore": {"volumeRef": {"name": "other"}}}}}),
+        json!({"spec": {"managementPolicies": ["*"]}}),
+    ] {
+        scenario.namespace().kubectl(&["patch", "volume", "root", "--type=merge", "-p", &patch.to_string()])?;
+    }
+    scenario.await_object("volume", "root", |volume| {
+        let (status, reason, message) = condition(volume, "UpToDate")?;
+        let wished = format!(
+            "the volume stands on nothing, and its object says {}/other; it was not made on that",
+            scenario.folder()
+        );
+        ensure!((status, reason) == ("False", "BackingChanged") && message.starts_with(&wished), "{reason}: {message}");
+        Ok(())
+    })?;
+    scenario.apply(&scenario.idle_guest(", runStrategy: Halted"))?;
+    scenario.await_condition("domain/switched", "Synced", ("True", "ReconcileSuccess", ""))?;
+    let disk = scenario.inactive("//disk")?;
+    assert!(disk.contains("/root") && !disk.contains("/other"), "{disk}");
     Ok(())
 }

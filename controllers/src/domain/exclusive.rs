@@ -24,8 +24,9 @@ pub(super) fn check(cluster: &Cluster, me: &Domain, disk: &Disk, volume: &Volume
     let path = volume.observation().and_then(|seen| seen.path.as_deref()).unwrap_or_default();
     let users = cluster.users_of(volume, ReferrerKind::Domain).into_iter();
     let mut users = users.filter_map(|user| cluster.domains.get(&user.namespace, &user.name));
-    let is_first =
-        |other: &Arc<Domain>| other.uid() != me.uid() && has(cluster, other, &referent) && comes_first(other, me, path);
+    let is_first = |other: &Arc<Domain>| {
+        other.uid() != me.uid() && has(cluster, other, &referent) && comes_first(other, me, volume, path)
+    };
     // A guest that has no such disk yet could also meet one whose object names another by now: what a disk holds is never swapped.
     let is_held = holds(me, path);
     let first = users.find(is_first).or_else(|| if is_held { None } else { holder(cluster, me, volume, path) });
@@ -82,15 +83,19 @@ fn holder(cluster: &Cluster, me: &Domain, volume: &Volume, path: &str) -> Option
     cluster.domains.store.state().into_iter().find(is_holder)
 }
 
-/// Of two guests that want one disk, the one that has it comes first, then the one that was made, then the older one.
-fn comes_first(other: &Domain, me: &Domain, path: &str) -> bool {
+/// Of two guests that want one disk, the one that has it comes first, then the one that was made, then one of the volume's own namespace,
+/// then the older one.
+fn comes_first(other: &Domain, me: &Domain, volume: &Volume, path: &str) -> bool {
+    let is_elsewhere = |domain: &Domain| domain.metadata.namespace != volume.metadata.namespace;
     let age = |domain: &Domain| {
         let meta = &domain.metadata;
         (meta.creation_timestamp.as_ref().map(|time| time.0), meta.namespace.clone(), meta.name.clone())
     };
     // One whose making has begun may have been looked at before the other was known.
     let begun = |domain: &Domain| domain.annotation(annotation::CREATE_PENDING).is_some();
-    let rank = |domain: &Domain| (!holds(domain, path), !was_created(domain), !begun(domain), age(domain));
+    let rank = |domain: &Domain| {
+        (!holds(domain, path), !was_created(domain), !begun(domain), is_elsewhere(domain), age(domain))
+    };
     rank(other) < rank(me)
 }
 
@@ -115,14 +120,23 @@ mod tests {
     #[test]
     fn who_has_a_disk_comes_first_then_who_was_made_then_who_is_older() {
         let (early, late) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+        let mut elsewhere = domain("a", early, false, None);
+        elsewhere.metadata.namespace = Some("m".to_owned());
         let table = vec![
             (domain("b", late, true, Some("/v")), domain("a", early, true, None)),
             (domain("b", late, true, None), domain("a", early, false, None)),
             (domain("b", early, false, None), domain("a", late, false, None)),
             (domain("a", early, true, Some("/v")), domain("b", early, true, Some("/v"))),
+            (domain("b", late, false, None), elsewhere),
         ];
+        let volume: Volume = serde_json::from_value(json!({
+            "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Volume",
+            "metadata": {"namespace": "n", "name": "v"}, "spec": {"forProvider": {}},
+        }))
+        .unwrap();
         for (first, second) in table {
-            assert!(comes_first(&first, &second, "/v") && !comes_first(&second, &first, "/v"), "{first:?} {second:?}");
+            let precedes = |one: &Domain, other: &Domain| comes_first(one, other, &volume, "/v");
+            assert!(precedes(&first, &second) && !precedes(&second, &first), "{first:?} {second:?}");
         }
     }
 }

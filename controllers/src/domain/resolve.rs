@@ -103,6 +103,11 @@ pub(crate) fn chain(cluster: &Cluster, asker: &Asker<'_>, volume: &Volume) -> an
     Ok(below)
 }
 
+/// Where a volume is on the host, and in what format.
+pub(crate) fn place(volume: &Volume) -> anyhow::Result<(String, Format)> {
+    Ok((path_of(volume)?, format_of(volume)?))
+}
+
 /// What the host said of the volume below, when it was last looked at.
 fn backing_path(volume: &Volume) -> Option<String> {
     Some(volume.observation()?.backing_store.as_ref()?.path.clone())
@@ -125,6 +130,10 @@ fn below_of(cluster: &Cluster, volume: &Volume) -> anyhow::Result<Option<Referen
         volume.full_name()
     );
     let seen = volume.observation().and_then(|seen| seen.backing_store.as_ref());
+    // What was made on nothing, or was flattened since, has nothing below, whatever its object says by now.
+    if seen.is_none() && was_created(volume) && volume.observation().is_some_and(|seen| seen.id.is_some()) {
+        return Ok(None);
+    }
     if let (None, Some(seen), false) = (&said, seen, was_created(volume)) {
         bail!(
             "waiting for Volume {}: it was not made by this provider and stands on {}; set its spec.forProvider.backingStore",

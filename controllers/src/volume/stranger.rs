@@ -35,6 +35,19 @@ impl Volumes {
     }
 }
 
+/// That an object's volume stands on something else than the object says. It is a difference to what it was made on, and to nothing else.
+pub(super) fn another_backing(below: Option<&Below>, description: &Element) -> Option<String> {
+    let (seen, below) = (description.text_at("backingStore/path"), below?);
+    let fits = seen.is_some_and(|seen| storage::is_same_path(seen, &below.path));
+    (!fits).then(|| {
+        format!(
+            "the volume stands on {}, and its object says {}; it was not made on that. Correct spec.forProvider.backingStore, which can be done while managementPolicies are [\"Observe\"]",
+            seen.unwrap_or("nothing"),
+            below.path
+        )
+    })
+}
+
 /// What a volume that others made is and the spec does not say: guests would read other bytes by the wrong format, or holes where a
 /// volume below is missing.
 fn mismatch(object: &Volume, below: Option<&Below>, description: &Element) -> Option<String> {
