@@ -73,7 +73,7 @@ pub struct HostSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 8, max = 1024), regex(pattern = r"^[a-z]+(\+[a-z0-9]+)?://[^@\s]*$"))]
     pub uri: Option<String>,
-    /// A Secret that holds the libvirt connection, instead of uri. A change of it takes effect at once.
+    /// A Secret that holds the libvirt connection, instead of uri: under one key the JSON object {"uri": "qemu:///system"}. A change of it takes effect at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
     /// The UUID of the host that uri leads to, where that is another one than before: confirms that it is meant. Until then nothing is made, changed or deleted.

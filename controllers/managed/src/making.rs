@@ -33,7 +33,7 @@ impl<E: External> Reconciler<E> {
         // What an earlier attempt left is ours; what appears during this one is not.
         let before = Creation::of(object);
         let leftover = self.begin(object, site).await?;
-        tracing::info!(object = object.full_name(), host = %site.placement.config, "creating");
+        tracing::info!(kind = %<E::Managed as kube::Resource>::kind(&()), object = object.full_name(), host = %site.placement.config, "creating");
         let pass = Pass { creation: before, ..site.pass(object) };
         match self.external.create(&pass, site.referents).await {
             Ok(found) => {
@@ -86,7 +86,7 @@ impl<E: External> Reconciler<E> {
         changes.annotate(object, annotation::INITIAL, object.to_remember());
         creation::succeed(object, &mut changes);
         *object = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish)?;
-        tracing::info!(object = object.full_name(), host = %placement.config, "took over what was on the host");
+        tracing::info!(kind = %<E::Managed as kube::Resource>::kind(&()), object = object.full_name(), host = %placement.config, "took over what was on the host");
         let adopted = "Took over what was on the host already";
         self.record(object, Severity::Normal, "AdoptedExternalResource", adopted).await;
         Ok(Requeue::After(Duration::from_millis(1)))

@@ -246,7 +246,7 @@ impl<E: External> Reconciler<E> {
         change: &E::Change,
         (before, outlook): (Report<Observation<E>>, Outlook),
     ) -> Result<Requeue, Failure> {
-        tracing::info!(object = object.full_name(), host = %site.placement.config, %change, "updating");
+        tracing::info!(kind = %<E::Managed as kube::Resource>::kind(&()), object = object.full_name(), host = %site.placement.config, %change, "updating");
         let pass = site.pass(object);
         let updated = self.external.update(&pass, site.referents, change).await;
         let found = match updated {

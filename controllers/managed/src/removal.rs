@@ -33,7 +33,7 @@ impl<E: External> Reconciler<E> {
         match deleted {
             Deletion::Absent => self.release(object).await,
             Deletion::Requested => {
-                tracing::info!(object = object.full_name(), host = %placement.config, "deleted");
+                tracing::info!(kind = %<E::Managed as kube::Resource>::kind(&()), object = object.full_name(), host = %placement.config, "deleted");
                 self.record(
                     object,
                     Severity::Normal,
