@@ -212,6 +212,12 @@ pub trait Managed:
         over(self, kept)
     }
 
+    /// What the thing may have: as it is made before it is there, and then `forProvider` over all that was `initProvider` when it
+    /// was made.
+    fn held(&self) -> Cow<'_, Self> {
+        if self.was_made() { over(self, recorded(self)) } else { self.merged() }
+    }
+
     /// What `initProvider` said when the thing was made; before that, what it says.
     fn initially(&self) -> Option<Cow<'_, Self::Parameters>> {
         if !self.was_made() {

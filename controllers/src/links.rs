@@ -16,9 +16,9 @@ use crate::{
     select,
 };
 
-/// What the fields of an object lead to.
+/// What the fields of an object lead to, and what selectors chose once that are no more than remembered.
 #[derive(Debug, Default)]
-pub struct Links(BTreeMap<Cow<'static, str>, Link>);
+pub struct Links(BTreeMap<Cow<'static, str>, Link>, Choices);
 
 /// What a field leads to.
 #[derive(Debug)]
@@ -44,10 +44,16 @@ impl Link {
 impl Cluster {
     /// What the fields of an object lead to, without a look at what is there by name.
     pub fn links<K: Refers>(&self, object: &K) -> Links {
-        let whole = object.merged();
-        let wants = K::wants(whole.parameters());
+        self.links_of(object, &object.effective())
+    }
+
+    /// The same for an object with these fields.
+    pub(crate) fn links_of<K: Refers>(&self, object: &K, whole: &K) -> Links {
+        let (wants, held) = (K::wants(whole.parameters()), object.held());
         let own = object.meta().namespace.as_deref().unwrap_or_default();
-        let chooses = wants.iter().any(|want| matches!(want.by, By::Labels(_)));
+        let selects = |want: &Want<'_>| matches!(want.by, By::Labels(_));
+        let held: Vec<_> = K::wants(held.parameters()).into_iter().filter(selects).map(|want| want.path).collect();
+        let chooses = !held.is_empty() || wants.iter().any(selects);
         let mut before = if chooses { recorded(object) } else { Choices::new() };
         let mut links = BTreeMap::new();
         for want in wants {
@@ -63,7 +69,8 @@ impl Cluster {
             let link = Link { kind: want.kind, namespace: namespace.to_owned(), name, before, selector, optional };
             links.insert(want.path, link);
         }
-        Links(links)
+        before.retain(|path, _| held.iter().any(|held| held == path));
+        Links(links, before)
     }
 
     /// What a selector chose before, for as long as it counts; else what it chooses now.
@@ -110,7 +117,7 @@ fn chosen<K: Refers, R: Managed>(shelf: &Shelf<R>, object: &K, selector: &Select
 /// Whether a selector of an object matches this one, or may have until now.
 pub fn selects<K: Refers, R: Refers>(object: &K, other: &R, until_now: bool) -> bool {
     let (meta, own) = (other.meta(), object.meta().namespace.as_deref().unwrap_or_default());
-    K::wants(object.merged().parameters()).iter().any(|want| match want.by {
+    K::wants(object.effective().parameters()).iter().any(|want| match want.by {
         By::Name(_) => false,
         By::Labels(selector) => {
             R::AS_REFERENT == Some(want.kind)
@@ -146,7 +153,8 @@ impl Links {
     /// What selectors chose.
     pub fn choices(&self) -> Choices {
         let chosen = self.0.iter().filter(|(_, link)| link.selector.is_some());
-        chosen.filter_map(|(path, link)| Some((path.to_string(), link.name.clone()?))).collect()
+        let chosen = chosen.filter_map(|(path, link)| Some((path.to_string(), link.name.clone()?)));
+        self.1.clone().into_iter().chain(chosen).collect()
     }
 
     /// The object that a field leads to, once it is ready. None where the field is not set, or may do without an object that is not there.

@@ -93,7 +93,7 @@ impl Domains {
     /// Asks the guest to shut down, asks again when its time is over, or forces it off where the object allows. Says what it did.
     async fn shut_down(&self, pass: &Pass<'_, Self>) -> anyhow::Result<String> {
         let uid = pass.object.uid();
-        let wished = pass.object.merged().parameters().shutdown.clone().unwrap_or_default();
+        let wished = pass.object.effective().parameters().shutdown.clone().unwrap_or_default();
         let timeout =
             wished.timeout.as_ref().map_or(Ok(SHUTDOWN_TIMEOUT), Span::duration).map_err(anyhow::Error::msg)?;
         let clock = *self.clocks().entry(uid.to_owned()).or_default();
