@@ -82,7 +82,25 @@ fn a_guest_is_made_with_what_is_initial_and_its_owner_does_with_that_what_he_lik
     stays(&scenario, "domain/init-guest", || host.virsh(&["dumpxml", "--inactive", "init-guest"]))?;
 
     left_to_its_owner(&scenario)?;
+    made_again(&scenario)?;
     edited(&scenario)
+}
+
+/// What is gone from the host is made again with everything that it was made with.
+fn made_again(scenario: &Scenario<'_>) -> Result<()> {
+    let host = scenario.host();
+    host.virsh(&["destroy", "init-guest"])?;
+    host.virsh(&["undefine", "init-guest"])?;
+    let parts = "//disk/alias/@name|//interface/alias/@name|//interface/source/@network|//disk/source/@file";
+    let name = |scenario: &Scenario<'_>| scenario.inactive("//interface/alias/@name");
+    scenario.await_host("name=\"ua-init-nic-lan\"", name)?;
+    let made = scenario.inactive(parts)?;
+    for part in ["ua-disk-root", "ua-init-disk-scratch", "network=\"init-guest\"", "/root\"", "/scratch\""] {
+        assert!(made.contains(part), "{part}: {made}");
+    }
+    // Its owner unplugs the same disk once more.
+    host.virsh(&["detach-disk", "init-guest", "vda", "--config"])?;
+    stays(scenario, "domain/init-guest", || host.virsh(&["dumpxml", "--inactive", "init-guest"]))
 }
 
 /// What only `initProvider` says is nobody's to bring back; what `forProvider` says is, and nothing else with it.
