@@ -192,7 +192,7 @@ fn both_parts_together_say_one_thing_at_most() -> Result<()> {
     scenario.await_condition("volume/data", "Synced", ("False", "ReconcileError", both))?;
     // Nor is anything left out that both could say.
     let refused = scenario.apply(&object("Volume", "none", &json!({"capacity": "1Mi"}), &json!({}))).unwrap_err();
-    assert!(format!("{refused:#}").contains("spec.forProvider needs pool or poolRef"), "{refused:#}");
+    assert!(format!("{refused:#}").contains("spec.forProvider needs pool, poolRef or poolSelector"), "{refused:#}");
     scenario.delete_all()?;
     scenario.await_all_gone(PATIENCE)
 }
