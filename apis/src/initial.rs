@@ -144,6 +144,22 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_that_is_made_again_is_made_where_it_was() {
+        let pool = |annotations: &Value, path: &str| -> Value {
+            let pool: crate::Pool = serde_json::from_value(json!({
+                "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Pool",
+                "metadata": {"name": "p", "annotations": annotations},
+                "spec": {"initProvider": {"target": {"path": path}}, "forProvider": {}},
+            }))
+            .unwrap();
+            serde_json::to_value(pool.merged().parameters()).unwrap()
+        };
+        let made = json!({annotation::CREATE_SUCCEEDED: "2026-01-01T00:00:00Z", annotation::INITIAL: "{\"target\":{\"path\":\"/a\"}}"});
+        assert_eq!(pool(&json!({}), "/b"), json!({"target": {"path": "/b"}}));
+        assert_eq!(pool(&made, "/b"), json!({"target": {"path": "/a"}}));
+    }
+
+    #[test]
     fn without_anything_initial_nothing_is_copied() {
         let object: Domain = serde_json::from_value(json!({
             "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Domain", "metadata": {"name": "d"},

@@ -237,6 +237,8 @@ impl Managed for Network {
     type Parameters = NetworkParameters;
     type Observation = NetworkObservation;
 
+    const LASTING: &'static [&'static str] = &["mode"];
+
     fn parameters(&self) -> &NetworkParameters {
         &self.spec.for_provider
     }

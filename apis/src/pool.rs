@@ -36,7 +36,7 @@ use crate::{
 #[x_kube(
     validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || (has(self.forProvider.target) && has(self.forProvider.target.path)) || (has(self.initProvider) && has(self.initProvider.target) && has(self.initProvider.target.path))").message("spec.forProvider.target.path is required unless managementPolicies only observe"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.type) || has(oldSelf.forProvider.type)").message("type cannot be changed: create a new Pool instead").field_path(".forProvider"),
-    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.target) || !has(oldSelf.forProvider.target) || !has(self.forProvider.target.path) || has(oldSelf.forProvider.target.path)").message("path cannot be changed: the volumes would stay behind; create a new Pool instead").field_path(".forProvider.target")
+    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.target) || !has(self.forProvider.target.path) || (has(oldSelf.forProvider.target) && has(oldSelf.forProvider.target.path))").message("path cannot be changed: the volumes would stay behind; create a new Pool instead").field_path(".forProvider.target")
 )]
 pub struct PoolSpec {
     /// What it should be.
@@ -182,6 +182,8 @@ pub struct PermissionsObservation {
 impl Managed for Pool {
     type Parameters = PoolParameters;
     type Observation = PoolObservation;
+
+    const LASTING: &'static [&'static str] = &["type", "target"];
 
     fn parameters(&self) -> &PoolParameters {
         &self.spec.for_provider

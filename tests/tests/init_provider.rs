@@ -209,6 +209,16 @@ fn a_pool_and_a_network_are_made_with_what_is_initial() -> Result<()> {
     host.virsh(&["pool-autostart", "init-net", "--disable"])?;
     change_init(&scenario, "pool/init-net", &json!({"target": {"path": "/another"}}))?;
     stays(&scenario, "pool/init-net", pool)?;
+    let elsewhere = scenario.change("pool", "init-net", &json!({"target": {"path": "/another"}})).unwrap_err();
+    assert!(format!("{elsewhere:#}").contains("path cannot be changed"), "{elsewhere:#}");
+    // Made again, it is where its volumes are.
+    scenario.await_host("undefined", |_| {
+        // It may be started again in between.
+        host.virsh(&["pool-destroy", "init-net"])?;
+        host.virsh(&["pool-undefine", "init-net"]).map(|_| "undefined".to_owned())
+    })?;
+    let path = |_: &Scenario<'_>| host.virsh(&["pool-dumpxml", "init-net", "--xpath", "/pool/target/path/text()"]);
+    scenario.await_host(scenario.folder().as_str(), path)?;
 
     let range = |start: &str, end: &str| json!({"start": start, "end": end});
     let init = json!({"domain": "first.example", "autostart": true, "mode": "Isolated", "ips": [
