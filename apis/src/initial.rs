@@ -12,11 +12,16 @@ pub(crate) fn recorded<K: Managed>(object: &K) -> Map<String, Value> {
     text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
-/// `initProvider` as it counts when the thing is made, with the lasting fields of the first time where it is made again.
+/// Whether the making has begun and may be under way, so that something may be on the host.
+fn is_begun<K: Managed>(object: &K) -> bool {
+    object.annotation(annotation::CREATE_PENDING).is_some() && object.annotation(annotation::CREATE_FAILED).is_none()
+}
+
+/// `initProvider` as it counts when the thing is made, with the lasting fields of the time when that began, or began first.
 pub(crate) fn making<K: Managed>(object: &K) -> Map<String, Value> {
     let fields = object.initial().and_then(|initial| serde_json::to_value(initial).ok());
     let mut fields = fields.as_ref().and_then(Value::as_object).cloned().unwrap_or_default();
-    if object.was_made() {
+    if object.was_made() || is_begun(object) {
         let is_lasting = |field: &String| K::LASTING.contains(&field.as_str());
         fields.retain(|field, _| !is_lasting(field));
         fields.extend(recorded(object).into_iter().filter(|(field, _)| is_lasting(field)));
@@ -137,6 +142,16 @@ mod tests {
         assert_eq!(said(&dropped.effective()), json!({"pool": "a", "format": "Raw", "capacity": "2Gi"}));
         // Made again, it is made where it was.
         assert_eq!(said(&edited.merged()), json!({"pool": "a", "format": "Raw", "capacity": "2Gi"}));
+        // So it is while it is being made, and not once that has failed.
+        let begun =
+            json!({annotation::CREATE_PENDING: "2026-01-01T00:00:00Z", annotation::INITIAL: made[annotation::INITIAL]});
+        let mut failed = begun.clone();
+        failed[annotation::CREATE_FAILED] = "2026-01-01T00:00:01Z".into();
+        let edit = json!({"pool": "b", "format": "Qcow2", "capacity": "9Gi"});
+        let expected = json!({"pool": "a", "format": "Raw", "capacity": "2Gi"});
+        assert_eq!(said(&volume(&begun, &edit).effective()), expected);
+        let expected = json!({"pool": "b", "format": "Qcow2", "capacity": "2Gi"});
+        assert_eq!(said(&volume(&failed, &edit).effective()), expected);
         // What came after it was made never counted.
         let late = volume(&json!({annotation::CREATE_SUCCEEDED: "2026-01-01T00:00:00Z"}), &init);
         assert!(matches!(late.effective(), Cow::Borrowed(_)));
