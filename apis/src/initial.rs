@@ -46,10 +46,21 @@ pub(crate) fn over<K: Managed>(object: &K, fields: Map<String, Value>) -> Cow<'_
 /// The fields that the items of lists are told apart by.
 const KEYS: [&str; 4] = ["name", "type", "cidr", "start"];
 
+/// Drops the references below whose selectors win: a reference goes before a selector, and would count in its place.
+fn outdo(below: &mut Map<String, Value>, wins: &Map<String, Value>) {
+    for field in wins.keys().filter_map(|field| field.strip_suffix("Selector")) {
+        let reference = format!("{field}Ref");
+        if !wins.contains_key(&reference) {
+            below.remove(&reference);
+        }
+    }
+}
+
 /// One value laid over another: objects field by field, lists whose items have a key item by item, and everything else as a whole.
 pub fn merge(below: Value, wins: Value) -> Value {
     match (below, wins) {
         (Value::Object(mut below), Value::Object(wins)) => {
+            outdo(&mut below, &wins);
             for (field, value) in wins {
                 let value = match below.remove(&field) {
                     Some(under) => merge(under, value),
@@ -108,6 +119,14 @@ mod tests {
                 json!({"g": [{"type": "Vnc"}]}),
                 json!({"g": [{"type": "Vnc", "listen": "::"}]}),
             ),
+            (
+                json!({"poolRef": 1, "d": [{"name": "x", "volumeRef": 1}]}),
+                json!({"poolSelector": 2, "d": [{"name": "x", "volumeSelector": 2}]}),
+                json!({"poolSelector": 2, "d": [{"name": "x", "volumeSelector": 2}]}),
+            ),
+            (json!({"aRef": 1}), json!({"aRef": 2, "aSelector": 2}), json!({"aRef": 2, "aSelector": 2})),
+            (json!({"aRef": 1}), json!({"bSelector": 2}), json!({"aRef": 1, "bSelector": 2})),
+            (json!({"aSelector": 1}), json!({"aRef": 2}), json!({"aSelector": 1, "aRef": 2})),
             (json!({"d": [{"name": "x"}]}), json!({"d": []}), json!({"d": [{"name": "x"}]})),
         ];
         for (below, wins, expected) in table {
