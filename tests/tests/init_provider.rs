@@ -11,11 +11,13 @@ use tests::{PATIENCE, Scenario, SharedStage};
 static STAGE: SharedStage = SharedStage::new("init", &["--poll=2s"]);
 
 fn object(kind: &str, name: &str, init: &Value, parameters: &Value) -> String {
-    json!({
-        "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": kind, "metadata": {"name": name},
-        "spec": {"initProvider": init, "forProvider": parameters},
-    })
-    .to_string()
+    let mut spec = json!({"forProvider": parameters});
+    if !init.is_null() {
+        spec["initProvider"] = init.clone();
+    }
+    let metadata = json!({"name": name});
+    json!({"apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
+        .to_string()
 }
 
 /// Changes `spec.initProvider`, where nothing is too late to be said.
@@ -278,6 +280,25 @@ fn a_seed_is_named_once_for_what_is_initial_and_anew_for_what_is_said() -> Resul
     let second = host.volumes("init-seed")?;
     tests::run("grep", &["-a", "-q", "echo another", &format!("{}/{}", scenario.folder(), second[0])])?;
     // It names its pool as one that no object stands for, so nothing keeps the Pool until it has gone.
+    scenario.delete(&["cloudinit/seed"])?;
+    scenario.await_gone(&["cloudinit/seed"])?;
+    scenario.delete_all()?;
+    scenario.await_all_gone(PATIENCE)
+}
+
+#[test]
+fn a_seed_that_was_made_stays_when_something_initial_is_said_later() -> Result<()> {
+    let scenario = STAGE.scenario("init-late")?;
+    let host = scenario.host();
+    scenario.apply(&scenario.pool())?;
+    let said = json!({"pool": "init-late", "userData": {"inline": "#!/bin/sh\necho said\n"}});
+    scenario.apply(&object("CloudInit", "seed", &Value::Null, &said))?;
+    scenario.await_ready(&["cloudinit/seed"])?;
+    let first = host.volumes("init-late")?;
+    assert_eq!(first.len(), 1, "{first:?}");
+    change_init(&scenario, "cloudinit/seed", &json!({"networkConfig": {"inline": "version: 2\n"}}))?;
+    stays(&scenario, "cloudinit/seed", || Ok(host.volumes("init-late")?.join(" ")))?;
+    assert_eq!(host.volumes("init-late")?, first);
     scenario.delete(&["cloudinit/seed"])?;
     scenario.await_gone(&["cloudinit/seed"])?;
     scenario.delete_all()?;
