@@ -106,7 +106,7 @@ impl Wishes {
         self.part.put_item(list, key, Form::Whole(vec![element]));
     }
 
-    /// Declares that an item of ours stays as it is: neither compared nor removed (`initProvider`, a serial's console).
+    /// Declares that an item of ours stays as it is: neither compared nor removed, such as a network's addresses of `initProvider` or a serial's console.
     pub fn keep(&mut self, list: &str, key: &str) {
         self.part.put_item(list, key, Form::Kept);
     }
