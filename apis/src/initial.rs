@@ -194,6 +194,17 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_cannot_be_read_is_a_fault() {
+        let fault = |text: &str| volume(&json!({annotation::INITIAL: text}), &Value::Null).initial_fault();
+        assert_eq!((fault("{}"), fault("{\"format\":\"Raw\"}")), (None, None));
+        assert_eq!(volume(&json!({}), &Value::Null).initial_fault(), None);
+        for text in ["", "[", "{\"format\":\"raw\"}"] {
+            let told = fault(text).unwrap();
+            assert!(told.starts_with("the annotation libvirt.nourspeed.io/initial cannot be read: "), "{told}");
+        }
+    }
+
+    #[test]
     fn without_anything_initial_nothing_is_copied() {
         let object: Domain = serde_json::from_value(json!({
             "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Domain", "metadata": {"name": "d"},

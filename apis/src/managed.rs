@@ -262,6 +262,13 @@ pub trait Managed:
         })
     }
 
+    /// Why what was `initProvider` cannot be read, if so. Without it, a raw volume would be taken for another format.
+    fn initial_fault(&self) -> Option<String> {
+        let text = self.annotation(annotation::INITIAL)?;
+        let error = serde_json::from_str::<Self::Parameters>(text).err()?;
+        Some(format!("the annotation {} cannot be read: {error}", annotation::INITIAL))
+    }
+
     /// The object's UID, which is what it owns things on the host by.
     fn uid(&self) -> &str {
         self.meta().uid.as_deref().unwrap_or_default()
