@@ -44,7 +44,7 @@ pub struct CloudInitSpec {
     #[x_kube(validation = Rule::new("!has(oldSelf.pool) || (has(self.pool) && self.pool == oldSelf.pool)").message("pool cannot be changed: create a new CloudInit instead"))]
     #[x_kube(validation = Rule::new("!has(oldSelf.poolRef) || (has(self.poolRef) && self.poolRef.name == oldSelf.poolRef.name && (has(self.poolRef.__namespace__) ? has(oldSelf.poolRef.__namespace__) && self.poolRef.__namespace__ == oldSelf.poolRef.__namespace__ : !has(oldSelf.poolRef.__namespace__)))").message("poolRef cannot be changed: create a new CloudInit instead"))]
     pub for_provider: CloudInitParameters,
-    /// What counts only when the seed is made, beneath forProvider: lists whose items have a name, type, cidr or start are put together by it, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and it can be changed without effect.
+    /// What counts only when the seed is made, beneath forProvider: lists whose items have a name, type, cidr or start are put together by it, a selector in forProvider replaces the reference here, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and a change has no effect on what is there. Its pool stays as it was made, and another seed is made with what stands here then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_provider: Option<CloudInitParameters>,
     #[serde(flatten)]

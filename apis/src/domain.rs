@@ -53,7 +53,7 @@ pub struct DomainSpec {
     #[x_kube(validation = Rule::new("!has(oldSelf.type) || (has(self.type) && self.type == oldSelf.type)").message("type cannot be changed: a guest keeps its hypervisor; create a new Domain instead"))]
     #[x_kube(validation = Rule::new("!has(oldSelf.os) || !has(oldSelf.os.arch) || (has(self.os) && has(self.os.arch) && self.os.arch == oldSelf.os.arch)").message("os.arch cannot be changed: create a new Domain instead").field_path(".os"))]
     pub for_provider: DomainParameters,
-    /// What counts only when the virtual machine is made, beneath forProvider: lists whose items have a name, type, cidr or start are put together by it, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and it can be changed without effect.
+    /// What counts only when the virtual machine is made, beneath forProvider: lists whose items have a name, type, cidr or start are put together by it, a selector in forProvider replaces the reference here, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and a change has no effect on what is there. Made again, it is made with what stands here then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_provider: Option<DomainParameters>,
     #[serde(flatten)]

@@ -12,11 +12,16 @@ pub(crate) fn recorded<K: Managed>(object: &K) -> Map<String, Value> {
     text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
-/// `initProvider` as it counts when the thing is made, with the lasting fields of the first time where it is made again.
+/// Whether the making has begun and may be under way, so that something may be on the host.
+fn is_begun<K: Managed>(object: &K) -> bool {
+    object.annotation(annotation::CREATE_PENDING).is_some() && object.annotation(annotation::CREATE_FAILED).is_none()
+}
+
+/// `initProvider` as it counts when the thing is made, with the lasting fields of the time when that began, or began first.
 pub(crate) fn making<K: Managed>(object: &K) -> Map<String, Value> {
     let fields = object.initial().and_then(|initial| serde_json::to_value(initial).ok());
     let mut fields = fields.as_ref().and_then(Value::as_object).cloned().unwrap_or_default();
-    if object.was_made() {
+    if object.was_made() || is_begun(object) {
         let is_lasting = |field: &String| K::LASTING.contains(&field.as_str());
         fields.retain(|field, _| !is_lasting(field));
         fields.extend(recorded(object).into_iter().filter(|(field, _)| is_lasting(field)));
@@ -41,10 +46,21 @@ pub(crate) fn over<K: Managed>(object: &K, fields: Map<String, Value>) -> Cow<'_
 /// The fields that the items of lists are told apart by.
 const KEYS: [&str; 4] = ["name", "type", "cidr", "start"];
 
+/// Drops the references below whose selectors win: a reference goes before a selector, and would count in its place.
+fn outdo(below: &mut Map<String, Value>, wins: &Map<String, Value>) {
+    for field in wins.keys().filter_map(|field| field.strip_suffix("Selector")) {
+        let reference = format!("{field}Ref");
+        if !wins.contains_key(&reference) {
+            below.remove(&reference);
+        }
+    }
+}
+
 /// One value laid over another: objects field by field, lists whose items have a key item by item, and everything else as a whole.
 pub fn merge(below: Value, wins: Value) -> Value {
     match (below, wins) {
         (Value::Object(mut below), Value::Object(wins)) => {
+            outdo(&mut below, &wins);
             for (field, value) in wins {
                 let value = match below.remove(&field) {
                     Some(under) => merge(under, value),
@@ -103,6 +119,14 @@ mod tests {
                 json!({"g": [{"type": "Vnc"}]}),
                 json!({"g": [{"type": "Vnc", "listen": "::"}]}),
             ),
+            (
+                json!({"poolRef": 1, "d": [{"name": "x", "volumeRef": 1}]}),
+                json!({"poolSelector": 2, "d": [{"name": "x", "volumeSelector": 2}]}),
+                json!({"poolSelector": 2, "d": [{"name": "x", "volumeSelector": 2}]}),
+            ),
+            (json!({"aRef": 1}), json!({"aRef": 2, "aSelector": 2}), json!({"aRef": 2, "aSelector": 2})),
+            (json!({"aRef": 1}), json!({"bSelector": 2}), json!({"aRef": 1, "bSelector": 2})),
+            (json!({"aSelector": 1}), json!({"aRef": 2}), json!({"aSelector": 1, "aRef": 2})),
             (json!({"d": [{"name": "x"}]}), json!({"d": []}), json!({"d": [{"name": "x"}]})),
         ];
         for (below, wins, expected) in table {
@@ -137,10 +161,47 @@ mod tests {
         assert_eq!(said(&dropped.effective()), json!({"pool": "a", "format": "Raw", "capacity": "2Gi"}));
         // Made again, it is made where it was.
         assert_eq!(said(&edited.merged()), json!({"pool": "a", "format": "Raw", "capacity": "2Gi"}));
+        // So it is while it is being made, and not once that has failed.
+        let begun =
+            json!({annotation::CREATE_PENDING: "2026-01-01T00:00:00Z", annotation::INITIAL: made[annotation::INITIAL]});
+        let mut failed = begun.clone();
+        failed[annotation::CREATE_FAILED] = "2026-01-01T00:00:01Z".into();
+        let edit = json!({"pool": "b", "format": "Qcow2", "capacity": "9Gi"});
+        let expected = json!({"pool": "a", "format": "Raw", "capacity": "2Gi"});
+        assert_eq!(said(&volume(&begun, &edit).effective()), expected);
+        let expected = json!({"pool": "b", "format": "Qcow2", "capacity": "2Gi"});
+        assert_eq!(said(&volume(&failed, &edit).effective()), expected);
         // What came after it was made never counted.
         let late = volume(&json!({annotation::CREATE_SUCCEEDED: "2026-01-01T00:00:00Z"}), &init);
         assert!(matches!(late.effective(), Cow::Borrowed(_)));
         assert_eq!(late.initially().map(|_| ()), None);
+    }
+
+    #[test]
+    fn a_pool_that_is_made_again_is_made_where_it_was() {
+        let pool = |annotations: &Value, path: &str| -> Value {
+            let pool: crate::Pool = serde_json::from_value(json!({
+                "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Pool",
+                "metadata": {"name": "p", "annotations": annotations},
+                "spec": {"initProvider": {"target": {"path": path}}, "forProvider": {}},
+            }))
+            .unwrap();
+            serde_json::to_value(pool.merged().parameters()).unwrap()
+        };
+        let made = json!({annotation::CREATE_SUCCEEDED: "2026-01-01T00:00:00Z", annotation::INITIAL: "{\"target\":{\"path\":\"/a\"}}"});
+        assert_eq!(pool(&json!({}), "/b"), json!({"target": {"path": "/b"}}));
+        assert_eq!(pool(&made, "/b"), json!({"target": {"path": "/a"}}));
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_a_fault() {
+        let fault = |text: &str| volume(&json!({annotation::INITIAL: text}), &Value::Null).initial_fault();
+        assert_eq!((fault("{}"), fault("{\"format\":\"Raw\"}")), (None, None));
+        assert_eq!(volume(&json!({}), &Value::Null).initial_fault(), None);
+        for text in ["", "[", "{\"format\":\"raw\"}"] {
+            let told = fault(text).unwrap();
+            assert!(told.starts_with("the annotation libvirt.nourspeed.io/initial cannot be read: "), "{told}");
+        }
     }
 
     #[test]

@@ -212,6 +212,12 @@ pub trait Managed:
         over(self, kept)
     }
 
+    /// What the thing may have: as it is made before it is there, and then `forProvider` over all that was `initProvider` when it
+    /// was made.
+    fn held(&self) -> Cow<'_, Self> {
+        if self.was_made() { over(self, recorded(self)) } else { self.merged() }
+    }
+
     /// What `initProvider` said when the thing was made; before that, what it says.
     fn initially(&self) -> Option<Cow<'_, Self::Parameters>> {
         if !self.was_made() {
@@ -254,6 +260,13 @@ pub trait Managed:
                 annotation::EXTERNAL_NAME
             )
         })
+    }
+
+    /// Why what was `initProvider` cannot be read, if so. Without it, a raw volume would be taken for another format.
+    fn initial_fault(&self) -> Option<String> {
+        let text = self.annotation(annotation::INITIAL)?;
+        let error = serde_json::from_str::<Self::Parameters>(text).err()?;
+        Some(format!("the annotation {} cannot be read: {error}", annotation::INITIAL))
     }
 
     /// The object's UID, which is what it owns things on the host by.

@@ -40,7 +40,7 @@ pub struct NetworkSpec {
     /// What it should be.
     #[x_kube(validation = Rule::new("!has(oldSelf.mode) || (has(self.mode) && self.mode == oldSelf.mode)").message("mode cannot be changed: every guest on it would be cut off; create a new Network instead"))]
     pub for_provider: NetworkParameters,
-    /// What counts only when the network is made, beneath forProvider: lists whose items have a name, type, cidr or start are put together by it, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and it can be changed without effect.
+    /// What counts only when the network is made, beneath forProvider: lists whose items have a name, type, cidr or start are put together by it, a selector in forProvider replaces the reference here, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and a change has no effect on what is there. The mode stays as it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_provider: Option<NetworkParameters>,
     #[serde(flatten)]
@@ -236,6 +236,8 @@ pub struct DhcpHostObservation {
 impl Managed for Network {
     type Parameters = NetworkParameters;
     type Observation = NetworkObservation;
+
+    const LASTING: &'static [&'static str] = &["mode"];
 
     fn parameters(&self) -> &NetworkParameters {
         &self.spec.for_provider

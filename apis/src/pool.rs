@@ -36,14 +36,14 @@ use crate::{
 #[x_kube(
     validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || (has(self.forProvider.target) && has(self.forProvider.target.path)) || (has(self.initProvider) && has(self.initProvider.target) && has(self.initProvider.target.path))").message("spec.forProvider.target.path is required unless managementPolicies only observe"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.type) || has(oldSelf.forProvider.type)").message("type cannot be changed: create a new Pool instead").field_path(".forProvider"),
-    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.target) || !has(oldSelf.forProvider.target) || !has(self.forProvider.target.path) || has(oldSelf.forProvider.target.path)").message("path cannot be changed: the volumes would stay behind; create a new Pool instead").field_path(".forProvider.target")
+    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.target) || !has(self.forProvider.target.path) || (has(oldSelf.forProvider.target) && has(oldSelf.forProvider.target.path))").message("path cannot be changed: the volumes would stay behind; create a new Pool instead").field_path(".forProvider.target")
 )]
 pub struct PoolSpec {
     /// What it should be.
     #[x_kube(validation = Rule::new("!has(oldSelf.type) || (has(self.type) && self.type == oldSelf.type)").message("type cannot be changed: create a new Pool instead"))]
     #[x_kube(validation = Rule::new("!has(oldSelf.target) || !has(oldSelf.target.path) || (has(self.target) && has(self.target.path) && self.target.path == oldSelf.target.path)").message("path cannot be changed: the volumes would stay behind; create a new Pool instead").field_path(".target"))]
     pub for_provider: PoolParameters,
-    /// What counts only when the pool is made, beneath forProvider: lists whose items have a name, type, cidr or start are put together by it, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and it can be changed without effect.
+    /// What counts only when the pool is made, beneath forProvider: lists whose items have a name, type, cidr or start are put together by it, a selector in forProvider replaces the reference here, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and a change has no effect on what is there. Its type and target stay as they were made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_provider: Option<PoolParameters>,
     #[serde(flatten)]
@@ -182,6 +182,8 @@ pub struct PermissionsObservation {
 impl Managed for Pool {
     type Parameters = PoolParameters;
     type Observation = PoolObservation;
+
+    const LASTING: &'static [&'static str] = &["type", "target"];
 
     fn parameters(&self) -> &PoolParameters {
         &self.spec.for_provider

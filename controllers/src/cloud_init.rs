@@ -128,6 +128,17 @@ impl CloudInits {
         let records = storage::records(object, &self.key);
         (of == content && records.iter().any(|record| record.volume == volume)).then_some(volume)
     }
+
+    /// The volume of a seed that was made of `forProvider` alone: what `initProvider` came to say later never counts for it.
+    fn plain(&self, object: &CloudInit, content: &str) -> Option<String> {
+        let plain = named(object, content);
+        storage::records(object, &self.key).iter().any(|record| record.volume == plain).then_some(plain)
+    }
+}
+
+/// The name of the volume with this content.
+fn named(object: &CloudInit, content: &str) -> String {
+    format!("{}-{content}.iso", object.external_name())
 }
 
 /// The instance-id of the guest, unless it stands in a Secret.
@@ -188,11 +199,12 @@ impl External for CloudInits {
         // The content may be a password; a plain digest in a name that others can read would let them test guesses.
         let content = self.key.name_of(&seed.digest());
         let kept = self.kept(object, &content);
-        if kept.is_none() && object.initial().is_some() {
+        let is_kept = kept.is_some();
+        let known = kept.or_else(|| self.plain(object, &content));
+        if known.is_none() && object.initial().is_some() {
             seed = self.contents.seed(&object.merged()).await?;
         }
-        let named = || format!("{}-{}.iso", object.external_name(), self.key.name_of(&seed.digest()));
-        let (is_kept, volume) = (kept.is_some(), kept.unwrap_or_else(named));
+        let volume = known.unwrap_or_else(|| named(object, &self.key.name_of(&seed.digest())));
         Ok(Referents { pool, seed: Some(seed), volume, choices, content, kept: is_kept, theirs: None })
     }
 
@@ -245,7 +257,8 @@ impl External for CloudInits {
     }
 
     async fn create(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
-        let image = if pass.object.initial().is_some() {
+        // A seed that was kept, of which the spec no more says all, is made of what is initial today.
+        let image = if referents.kept && pass.object.initial().is_some() {
             self.contents.seed(&pass.object.merged()).await?.image()?
         } else {
             referents.seed.as_ref().context("the seed is not known")?.image()?

@@ -224,14 +224,15 @@ impl External for Domains {
         })
     }
 
-    async fn record(&self, pass: &Pass<'_, Self>, around: &Surroundings) -> anyhow::Result<Record> {
-        // What cannot be described is said before anything is written down.
-        initial::description(pass.object, around, pass.host.facts(), &self.rules, pass.object.uid())?;
+    async fn record(&self, pass: &Pass<'_, Self>, _: &Surroundings) -> anyhow::Result<Record> {
+        // What is waited for or cannot be described is said before anything is written down.
+        let around = resolve::resolve_whole(&self.cluster, pass.object, &pass.object.merged(), pass.config)?;
+        initial::description(pass.object, &around, pass.host.facts(), &self.rules, pass.object.uid())?;
         Ok(Record { annotations: vec![references::record(&around.choices)], ..Record::default() })
     }
 
-    async fn create(&self, pass: &Pass<'_, Self>, around: &Surroundings) -> anyhow::Result<Found> {
-        self.define_and_start(pass, around).await
+    async fn create(&self, pass: &Pass<'_, Self>, _: &Surroundings) -> anyhow::Result<Found> {
+        self.define_and_start(pass).await
     }
 
     async fn update(&self, pass: &Pass<'_, Self>, around: &Surroundings, change: &Change) -> anyhow::Result<Found> {

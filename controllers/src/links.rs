@@ -22,6 +22,8 @@ pub struct Links {
     /// The namespace of the object itself.
     own: String,
     fields: BTreeMap<Cow<'static, str>, Link>,
+    /// What selectors chose once that count no more, for what was made by them.
+    remembered: Choices,
 }
 
 /// What a field leads to.
@@ -39,11 +41,17 @@ struct Link {
 impl Cluster {
     /// What the fields of an object lead to, without a look at what is there by name.
     pub fn links<K: Refers>(&self, object: &K) -> Links {
-        let whole = object.merged();
-        let wants = K::wants(whole.parameters());
+        self.links_of(object, &object.effective())
+    }
+
+    /// The same for an object with these fields.
+    pub(crate) fn links_of<K: Refers>(&self, object: &K, whole: &K) -> Links {
+        let (wants, held) = (K::wants(whole.parameters()), object.held());
         let own = object.meta().namespace.as_deref().unwrap_or_default();
-        let chooses = wants.iter().any(|want| matches!(want.by, By::Labels(_)));
-        let before = if chooses { recorded(object) } else { Choices::new() };
+        let selects = |want: &Want<'_>| matches!(want.by, By::Labels(_));
+        let held: Vec<_> = K::wants(held.parameters()).into_iter().filter(selects).map(|want| want.path).collect();
+        let chooses = !held.is_empty() || wants.iter().any(selects);
+        let mut recorded = if chooses { recorded(object) } else { Choices::new() };
         let mut fields = BTreeMap::new();
         for want in wants {
             let referent = |(namespace, name): (&str, &str)| Referent {
@@ -51,7 +59,7 @@ impl Cluster {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
             };
-            let before = before.get(want.path.as_ref()).map(|choice| referent(chosen(choice, own)));
+            let before = recorded.remove(want.path.as_ref()).map(|choice| referent(chosen(&choice, own)));
             let (referent, selector) = match want.by {
                 By::Name(reference) => (Some(referent((want.namespace(own), &reference.name))), None),
                 By::Labels(selector) => {
@@ -70,7 +78,8 @@ impl Cluster {
             let optional = Policy::is_optional(want.policy());
             fields.insert(want.path, Link { referent, before, selector, optional });
         }
-        Links { own: own.to_owned(), fields }
+        recorded.retain(|path, _| held.iter().any(|held| held == path));
+        Links { own: own.to_owned(), fields, remembered: recorded }
     }
 
     /// What a selector chose before, for as long as it counts; else what it chooses now.
@@ -119,7 +128,7 @@ fn first<K: Refers, R: Managed>(shelf: &Shelf<R>, object: &K, selector: &Selecto
 /// Whether a selector of an object matches this one, or may have until now.
 pub fn selects<K: Refers, R: Refers>(object: &K, other: &R, until_now: bool) -> bool {
     let (meta, own) = (other.meta(), object.meta().namespace.as_deref().unwrap_or_default());
-    K::wants(object.merged().parameters()).iter().any(|want| match want.by {
+    K::wants(object.effective().parameters()).iter().any(|want| match want.by {
         By::Name(_) => false,
         By::Labels(selector) => {
             R::AS_REFERENT == Some(want.kind)
@@ -155,7 +164,8 @@ impl Links {
     pub fn choices(&self) -> Choices {
         let chosen = self.fields.iter().filter(|(_, link)| link.selector.is_some());
         let text = |referent: &Referent| written(&referent.namespace, &referent.name, &self.own);
-        chosen.filter_map(|(path, link)| Some((path.to_string(), text(link.referent.as_ref()?)))).collect()
+        let chosen = chosen.filter_map(|(path, link)| Some((path.to_string(), text(link.referent.as_ref()?))));
+        self.remembered.clone().into_iter().chain(chosen).collect()
     }
 
     /// The object that a field leads to, once it is ready. None where the field is not set, or may do without an object that is not there.

@@ -188,11 +188,20 @@ pub trait Refers: Managed {
     /// Every field of these parameters that is set and names an object.
     fn wants(parameters: &Self::Parameters) -> Vec<Want<'_>>;
 
+    /// Whether what was made with this field, which only `initProvider` set, has it no more.
+    fn let_go(&self, _: &Want<'_>) -> bool {
+        false
+    }
+
     /// What it refers to without a look at other objects.
     fn said(&self) -> Said {
-        // What only initProvider names is held too: the thing on the host may have it still.
-        let whole = self.merged();
-        let wants = Self::wants(whole.parameters());
+        // What only initProvider named is held too, for as long as the thing on the host may have it.
+        let (whole, lasting) = (self.held(), self.effective());
+        let mut wants = Self::wants(whole.parameters());
+        if let Cow::Owned(_) = whole {
+            let lasting = Self::wants(lasting.parameters());
+            wants.retain(|want| lasting.iter().any(|lasts| lasts.path == want.path) || !self.let_go(want));
+        }
         let own = self.meta().namespace.as_deref().unwrap_or_default();
         let chooses = wants.iter().any(|want| matches!(want.by, By::Labels(_)));
         let recorded = if chooses { recorded(self) } else { Choices::new() };
@@ -264,6 +273,21 @@ impl Refers for Domain {
             parameters.cloud_init_selector.as_ref(),
         );
         disks.chain(boot.flatten()).chain(seed).chain(nics).collect()
+    }
+
+    /// A guest that was seen without the disk or interface: its owner took it out.
+    fn let_go(&self, want: &Want<'_>) -> bool {
+        let Some(seen) = self.observation().filter(|seen| seen.id.is_some()) else { return false };
+        let names = |path: fn(&str) -> String, name: Option<&String>| name.is_some_and(|name| path(name) == want.path);
+        match want.kind {
+            ReferentKind::Volume => {
+                want.path.starts_with("disks[") && !seen.disks.iter().any(|disk| names(disk_path, disk.name.as_ref()))
+            }
+            ReferentKind::Network => {
+                !seen.network_interfaces.iter().any(|nic| names(interface_path, nic.name.as_ref()))
+            }
+            ReferentKind::CloudInit | ReferentKind::Pool => false,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use apis::{
     Domain, Managed, Volume,
     managed::{
         ConfigKind,
-        annotation::{CREATE_SUCCEEDED, PLACEMENT, REFERENCES},
+        annotation::{CREATE_SUCCEEDED, INITIAL, PLACEMENT, REFERENCES},
     },
     placement::ConfigId,
 };
@@ -278,4 +278,49 @@ fn an_object_follows_the_hosts_of_its_referents_that_it_may_use() {
     assert_eq!(hosts(json!({"name": "own"})), ["ProviderConfig n/x"]);
     assert_eq!(hosts(json!({"name": "theirs", "namespace": "m"})), [""; 0]);
     assert_eq!(hosts(json!({"name": "all", "namespace": "m"})), ["ClusterProviderConfig x"]);
+}
+
+/// A Domain that was made with one `initProvider` and has another one today.
+fn made_of(was: &Value, is: &Value, seen: &Value, parameters: &Value) -> Domain {
+    let chose = json!({disk_path("picked"): "b"}).to_string();
+    let past = json!({CREATE_SUCCEEDED: "2026-01-01T00:00:00Z", INITIAL: was.to_string(), REFERENCES: chose});
+    let mut domain: Domain = object("Domain", "d", &metadata("n", &json!({}), &past), parameters, true);
+    domain.spec.init_provider = serde_json::from_value(is.clone()).unwrap();
+    domain.status.as_mut().unwrap().at_provider = serde_json::from_value(seen.clone()).unwrap();
+    domain
+}
+
+#[test]
+fn of_a_guest_that_was_made_what_is_initial_today_leads_nowhere_and_what_it_came_with_is_held() {
+    let world = World::new();
+    let disk = |name: &str, volume: &str| json!({"name": name, "volumeRef": {"name": volume}});
+    let picked = json!({"name": "picked", "volumeSelector": {"matchLabels": {"app": "web"}}});
+    let was = json!({"disks": [disk("scratch", "a"), picked]});
+    let is = json!({"disks": [disk("cd", "plain"), disk("late", "plain")], "os": {"kernelRef": {"name": "plain"}}});
+    let medium = json!({"name": "cd", "device": "Cdrom", "volume": {"pool": "p", "name": "v", "format": "Raw"}});
+    let parameters = json!({"os": {"machine": "q35"}, "disks": [medium]});
+    let links = |domain: &Domain| {
+        let links = world.cluster.links(domain);
+        (links.referents().count(), links.choices().into_iter().collect::<Vec<_>>())
+    };
+    let held = |domain: &Domain| -> Vec<String> {
+        domain.said().referents.into_iter().map(|referent| referent.name).collect()
+    };
+    let seen = |disks: &[&str]| {
+        let disks: Vec<Value> = disks.iter().map(|name| json!({"name": name, "target": name})).collect();
+        json!({"id": "u", "disks": disks})
+    };
+    let domain = |seen: &Value| made_of(&was, &is, seen, &parameters);
+    let chose = (disk_path("picked"), "b".to_owned());
+    assert_eq!(links(&domain(&Value::Null)), (0, vec![chose]));
+    for (seen, expected) in [
+        (Value::Null, vec!["a", "b"]),
+        (seen(&["cd", "scratch", "picked"]), vec!["a", "b"]),
+        (seen(&["cd", "picked"]), vec!["b"]),
+        (seen(&[]), vec![]),
+        (json!({"disks": []}), vec!["a", "b"]),
+    ] {
+        assert_eq!(held(&domain(&seen)), expected, "{seen}");
+    }
+    assert!(!domain(&Value::Null).said().open);
 }

@@ -11,11 +11,13 @@ use tests::{PATIENCE, Scenario, SharedStage};
 static STAGE: SharedStage = SharedStage::new("init", &["--poll=2s"]);
 
 fn object(kind: &str, name: &str, init: &Value, parameters: &Value) -> String {
-    json!({
-        "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": kind, "metadata": {"name": name},
-        "spec": {"initProvider": init, "forProvider": parameters},
-    })
-    .to_string()
+    let mut spec = json!({"forProvider": parameters});
+    if !init.is_null() {
+        spec["initProvider"] = init.clone();
+    }
+    let metadata = json!({"name": name});
+    json!({"apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
+        .to_string()
 }
 
 /// Changes `spec.initProvider`, where nothing is too late to be said.
@@ -82,7 +84,25 @@ fn a_guest_is_made_with_what_is_initial_and_its_owner_does_with_that_what_he_lik
     stays(&scenario, "domain/init-guest", || host.virsh(&["dumpxml", "--inactive", "init-guest"]))?;
 
     left_to_its_owner(&scenario)?;
+    made_again(&scenario)?;
     edited(&scenario)
+}
+
+/// What is gone from the host is made again with everything that it was made with.
+fn made_again(scenario: &Scenario<'_>) -> Result<()> {
+    let host = scenario.host();
+    host.virsh(&["destroy", "init-guest"])?;
+    host.virsh(&["undefine", "init-guest"])?;
+    let parts = "//disk/alias/@name|//interface/alias/@name|//interface/source/@network|//disk/source/@file";
+    let name = |scenario: &Scenario<'_>| scenario.inactive("//interface/alias/@name");
+    scenario.await_host("name=\"ua-init-nic-lan\"", name)?;
+    let made = scenario.inactive(parts)?;
+    for part in ["ua-disk-root", "ua-init-disk-scratch", "network=\"init-guest\"", "/root\"", "/scratch\""] {
+        assert!(made.contains(part), "{part}: {made}");
+    }
+    // Its owner unplugs the same disk once more.
+    host.virsh(&["detach-disk", "init-guest", "vda", "--config"])?;
+    stays(scenario, "domain/init-guest", || host.virsh(&["dumpxml", "--inactive", "init-guest"]))
 }
 
 /// What only `initProvider` says is nobody's to bring back; what `forProvider` says is, and nothing else with it.
@@ -174,7 +194,7 @@ fn both_parts_together_say_one_thing_at_most() -> Result<()> {
     scenario.await_condition("volume/data", "Synced", ("False", "ReconcileError", both))?;
     // Nor is anything left out that both could say.
     let refused = scenario.apply(&object("Volume", "none", &json!({"capacity": "1Mi"}), &json!({}))).unwrap_err();
-    assert!(format!("{refused:#}").contains("spec.forProvider needs pool or poolRef"), "{refused:#}");
+    assert!(format!("{refused:#}").contains("spec.forProvider needs pool, poolRef or poolSelector"), "{refused:#}");
     scenario.delete_all()?;
     scenario.await_all_gone(PATIENCE)
 }
@@ -191,6 +211,16 @@ fn a_pool_and_a_network_are_made_with_what_is_initial() -> Result<()> {
     host.virsh(&["pool-autostart", "init-net", "--disable"])?;
     change_init(&scenario, "pool/init-net", &json!({"target": {"path": "/another"}}))?;
     stays(&scenario, "pool/init-net", pool)?;
+    let elsewhere = scenario.change("pool", "init-net", &json!({"target": {"path": "/another"}})).unwrap_err();
+    assert!(format!("{elsewhere:#}").contains("path cannot be changed"), "{elsewhere:#}");
+    // Made again, it is where its volumes are.
+    scenario.await_host("undefined", |_| {
+        // It may be started again in between.
+        host.virsh(&["pool-destroy", "init-net"])?;
+        host.virsh(&["pool-undefine", "init-net"]).map(|_| "undefined".to_owned())
+    })?;
+    let path = |_: &Scenario<'_>| host.virsh(&["pool-dumpxml", "init-net", "--xpath", "/pool/target/path/text()"]);
+    scenario.await_host(scenario.folder().as_str(), path)?;
 
     let range = |start: &str, end: &str| json!({"start": start, "end": end});
     let init = json!({"domain": "first.example", "autostart": true, "mode": "Isolated", "ips": [
@@ -250,6 +280,25 @@ fn a_seed_is_named_once_for_what_is_initial_and_anew_for_what_is_said() -> Resul
     let second = host.volumes("init-seed")?;
     tests::run("grep", &["-a", "-q", "echo another", &format!("{}/{}", scenario.folder(), second[0])])?;
     // It names its pool as one that no object stands for, so nothing keeps the Pool until it has gone.
+    scenario.delete(&["cloudinit/seed"])?;
+    scenario.await_gone(&["cloudinit/seed"])?;
+    scenario.delete_all()?;
+    scenario.await_all_gone(PATIENCE)
+}
+
+#[test]
+fn a_seed_that_was_made_stays_when_something_initial_is_said_later() -> Result<()> {
+    let scenario = STAGE.scenario("init-late")?;
+    let host = scenario.host();
+    scenario.apply(&scenario.pool())?;
+    let said = json!({"pool": "init-late", "userData": {"inline": "#!/bin/sh\necho said\n"}});
+    scenario.apply(&object("CloudInit", "seed", &Value::Null, &said))?;
+    scenario.await_ready(&["cloudinit/seed"])?;
+    let first = host.volumes("init-late")?;
+    assert_eq!(first.len(), 1, "{first:?}");
+    change_init(&scenario, "cloudinit/seed", &json!({"networkConfig": {"inline": "version: 2\n"}}))?;
+    stays(&scenario, "cloudinit/seed", || Ok(host.volumes("init-late")?.join(" ")))?;
+    assert_eq!(host.volumes("init-late")?, first);
     scenario.delete(&["cloudinit/seed"])?;
     scenario.await_gone(&["cloudinit/seed"])?;
     scenario.delete_all()?;

@@ -106,7 +106,8 @@ impl Wishes {
         self.part.put_item(list, key, Form::Whole(vec![element]));
     }
 
-    /// Declares that an item of ours stays as it is: neither compared nor removed (what may be without its object, a serial's console).
+    /// Declares that an item of ours stays as it is: neither compared nor removed, such as a network's addresses of `initProvider`, a device
+    /// that may be without its object, or a serial's console.
     pub fn keep(&mut self, list: &str, key: &str) {
         self.part.put_item(list, key, Form::Kept);
     }

@@ -141,7 +141,7 @@ impl<E: External> Reconciler<E> {
     // ---- keeping it true ----
 
     async fn maintain(&self, object: &mut E::Managed, policies: Policies) -> Result<(Requeue, Verdict), Failure> {
-        if let Some(fault) = object.external_name_fault() {
+        if let Some(fault) = object.external_name_fault().or_else(|| object.initial_fault()) {
             return Err(Failure::new(Phase::Initialize, anyhow!(fault)).retry(Retry::Never));
         }
         let placement = self.place(object)?;

@@ -1,6 +1,6 @@
 //! The files of a seed, inline or read from Secrets and `ConfigMaps` as their watches show them.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::Context;
 use apis::{
@@ -70,12 +70,11 @@ impl Contents {
         }
     }
 
-    /// The seed that the parameters of an object say. What it is read from is watched from now on, and nothing else.
+    /// The seed that the parameters of an object say. What it may be read from is watched from now on, and nothing else.
     pub(super) async fn seed(&self, object: &CloudInit) -> anyhow::Result<Seed> {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        self.sources.hold(&reader(object), sources(object));
         let files = files(object);
-        self.sources
-            .hold(&reader(object), files.iter().filter_map(|(_, content)| source(namespace, (*content)?)).collect());
         let own = || seed::default_meta_data(object.uid(), object.metadata.name.as_deref().unwrap_or_default());
         let [user_data, meta_data, network_config, vendor_data] = files;
         Ok(Seed {
@@ -85,6 +84,13 @@ impl Contents {
             vendor_data: self.optional(namespace, vendor_data).await?,
         })
     }
+}
+
+/// What a seed may be read from: it may yet be made, or made anew, with what is initial.
+fn sources(object: &CloudInit) -> BTreeSet<Source> {
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    let whole = object.merged();
+    files(object).into_iter().chain(files(&whole)).filter_map(|(_, content)| source(namespace, content?)).collect()
 }
 
 /// The files of a seed by their fields.
@@ -118,4 +124,28 @@ fn source(namespace: &str, content: &Content) -> Option<Source> {
     let secret = secret_key_ref.as_ref().map(|reference| (SourceKind::Secret, reference));
     let (kind, reference) = secret.or_else(|| Some((SourceKind::ConfigMap, config_map_key_ref.as_ref()?)))?;
     Some(Source { kind, namespace: namespace.to_owned(), name: reference.name.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_initial_is_watched_with_the_rest_whichever_of_both_is_read() {
+        let from = |name: &str| json!({"secretKeyRef": {"name": name, "key": "k"}});
+        let object: CloudInit = serde_json::from_value(json!({
+            "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "CloudInit",
+            "metadata": {"namespace": "n", "name": "seed"},
+            "spec": {
+                "initProvider": {"pool": "p", "userData": from("hidden"), "networkConfig": from("initial")},
+                "forProvider": {"userData": from("said")},
+            },
+        }))
+        .unwrap();
+        let names = |object: &CloudInit| sources(object).into_iter().map(|source| source.name).collect::<Vec<_>>();
+        assert_eq!(names(&object), ["initial", "said"]);
+        assert_eq!(names(&object.merged()), ["initial", "said"]);
+    }
 }

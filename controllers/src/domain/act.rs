@@ -19,7 +19,7 @@ use managed::{
 };
 use std::time::Duration;
 
-use super::{Change, Domains, Found, Power, Surroundings, claim, initial, render};
+use super::{Change, Domains, Found, Power, Surroundings, claim, initial, render, resolve};
 use crate::hosts::owner;
 
 /// How long a guest has to shut down unless its object says otherwise.
@@ -51,10 +51,13 @@ impl Domains {
     }
 
     /// Defines a domain that is not there and starts it unless it is to be off.
-    pub(super) async fn define_and_start(&self, pass: &Pass<'_, Self>, around: &Surroundings) -> anyhow::Result<Found> {
-        let media = self.look(pass).await?.media;
+    pub(super) async fn define_and_start(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Found> {
+        // One that is made again is made of what is initial too.
+        let whole = pass.object.merged();
+        let around = resolve::resolve_whole(&self.cluster, pass.object, &whole, pass.config)?;
+        let media = self.host_media(pass, &whole).await?;
         let found = self.found(pass, None, None, media);
-        let order = self.order(pass, found.complete(around));
+        let order = self.order(pass, found.complete(&around));
         let (uuid, start) = (order.uuid.clone(), !super::find::is_halted(pass.object));
         let entry = pass.host.long(&uuid, move |host| order.create(host, start)).await?;
         pass.host.mirror().claim(libvirt::Claim::Domain(uuid.clone()), &owner(pass.object));
@@ -93,7 +96,7 @@ impl Domains {
     /// Asks the guest to shut down, asks again when its time is over, or forces it off where the object allows. Says what it did.
     async fn shut_down(&self, pass: &Pass<'_, Self>) -> anyhow::Result<String> {
         let uid = pass.object.uid();
-        let wished = pass.object.merged().parameters().shutdown.clone().unwrap_or_default();
+        let wished = pass.object.effective().parameters().shutdown.clone().unwrap_or_default();
         let timeout =
             wished.timeout.as_ref().map_or(Ok(SHUTDOWN_TIMEOUT), Span::duration).map_err(anyhow::Error::msg)?;
         let clock = *self.clocks().entry(uid.to_owned()).or_default();

@@ -59,7 +59,7 @@ fn writes(disk: &Disk) -> bool {
 fn has(cluster: &Cluster, domain: &Domain, volume: &Referent) -> bool {
     let links = cluster.links(domain);
     let leads = |disk: &Disk| links.leads_to(&disk_path(&disk.name.0), volume);
-    domain.merged().parameters().disks.iter().flatten().any(|disk| writes(disk) && leads(disk))
+    domain.effective().parameters().disks.iter().flatten().any(|disk| writes(disk) && leads(disk))
 }
 
 /// Whether the guest has had the disk when it was last looked at.

@@ -27,7 +27,7 @@ impl Domains {
         let entry = self.entry(pass).await?;
         let may_make = !pass.policies.only_observes();
         let obstacle = if entry.is_none() && may_make { self.obstacle(pass).await? } else { None };
-        let media = self.host_media(pass).await?;
+        let media = self.host_media(pass, &pass.object.effective()).await?;
         let mut found = self.found(pass, entry, obstacle, media);
         if found.theirs {
             found.volumes = self.volumes_of(pass, &found).await?;
@@ -149,10 +149,13 @@ impl Domains {
         (waits && started.elapsed() < LEASE_HURRY).then_some(Duration::from_secs(2))
     }
 
-    /// The paths of volumes that no object stands for.
-    async fn host_media(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Vec<(String, String)>> {
+    /// The paths of volumes that no object stands for, of a Domain with these fields.
+    pub(super) async fn host_media(
+        &self,
+        pass: &Pass<'_, Self>,
+        whole: &Domain,
+    ) -> anyhow::Result<Vec<(String, String)>> {
         let mut media = Vec::new();
-        let whole = pass.object.effective();
         let disks = whole.parameters().disks.iter().flatten();
         for (disk, volume) in disks.filter_map(|disk| Some((disk, disk.volume.as_ref()?))) {
             let claim = Claim::Volume { pool: volume.pool.clone(), name: volume.name.clone() };

@@ -16,12 +16,22 @@ use crate::{
     storage,
 };
 
-/// Reads the referents. What is missing or not Ready is waited for, unless its field may do without it.
+/// Reads the referents of a Domain as it is kept. What is missing or not Ready is waited for, unless its field may do without it.
 pub(super) fn resolve(cluster: &Cluster, object: &Domain, config: &ConfigId) -> anyhow::Result<Surroundings> {
     initial::check(object)?;
-    let (asker, links) = (Asker::of(object, config), cluster.links(object));
     // Nothing is made of what is only looked at.
     let whole = if only_observes(object) { Cow::Borrowed(object) } else { object.effective() };
+    resolve_whole(cluster, object, &whole, config)
+}
+
+/// The same for a Domain that is made, or made again, with these fields.
+pub(super) fn resolve_whole(
+    cluster: &Cluster,
+    object: &Domain,
+    whole: &Domain,
+    config: &ConfigId,
+) -> anyhow::Result<Surroundings> {
+    let (asker, links) = (Asker::of(object, config), cluster.links_of(object, whole));
     let parameters = whole.parameters();
     let mut around = Surroundings { choices: links.choices(), ..Surroundings::default() };
     for disk in parameters.disks.iter().flatten() {
