@@ -50,7 +50,7 @@ impl Domains {
     /// A domain that was taken over is not made again by itself: what its object says of it may not be all that it was.
     fn lost(&self, pass: &Pass<'_, Self>) -> Option<Refusal> {
         let allowed = pass.object.annotation(annotation::RECREATE) == Some(pass.object.uid());
-        let uuid = self.adoption.adopted(pass.object, pass.host).filter(|_| !allowed)?;
+        let uuid = self.adoption.adopted_anywhere(pass.object).filter(|_| !allowed)?;
         Some(Refusal {
             reason: "Lost",
             message: format!(
@@ -63,7 +63,7 @@ impl Domains {
 
     /// A domain that was here once may have moved to another host; `not_yet` is what is not done while that is possible.
     pub(super) async fn elsewhere(&self, pass: &Pass<'_, Self>, not_yet: &str) -> anyhow::Result<Option<Refusal>> {
-        let uuid = self.adoption.identity(pass.object, pass.host);
+        let uuids = self.adoption.identities(pass.object);
         for (config, host) in self.connector.others(pass.config).await {
             let unknown = |why: &dyn std::fmt::Display| Refusal {
                 reason: "WhereaboutsUnknown",
@@ -79,7 +79,7 @@ impl Domains {
             if host.is_same_host(pass.host) {
                 continue;
             }
-            if host.mirror().domain(&uuid).is_some() {
+            if uuids.iter().any(|uuid| host.mirror().domain(uuid).is_some()) {
                 return Ok(Some(Refusal {
                     reason: "Moved",
                     message: format!(
