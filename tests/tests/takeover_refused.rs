@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
 
-use std::{thread::sleep, time::Duration};
+use std::{os::unix::fs::symlink, thread::sleep, time::Duration};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -100,4 +100,103 @@ fn what_was_taken_over_is_not_made_a_second_time_on_another_host() -> Result<()>
     nothing_there()?;
     scenario.delete_all()?;
     scenario.await_all_gone(tests::PATIENCE)
+}
+
+// ---- disks ----
+
+/// A guest of others with one disk, `vda`, whose source is written like this.
+fn their_guest(scenario: &Scenario<'_>, name: &str, kind: &str, source: &str) -> Result<()> {
+    let ports = "<controller type='pci' model='pcie-root-port'/>".repeat(8);
+    let text = format!(
+        "<domain type='qemu'><name>{name}</name><memory unit='MiB'>48</memory><vcpu>1</vcpu>\
+         <os><type arch='x86_64' machine='q35'>hvm</type></os><devices>\
+         <disk type='{kind}' device='disk'><driver name='qemu' type='qcow2'/><source {source}/><target dev='vda' bus='virtio'/></disk>\
+         <controller type='pci' index='0' model='pcie-root'/>{ports}</devices></domain>"
+    );
+    scenario.host().virsh_xml("define", &text).map(drop)
+}
+
+/// The disks of a guest's definition.
+fn disks(scenario: &Scenario<'_>, name: &str) -> Result<String> {
+    scenario.host().virsh(&["dumpxml", "--inactive", name, "--xpath", "//disk/source|//disk/target"])
+}
+
+/// A guest whose one disk is the volume `root`, by the words of its object.
+fn with_root(name: &str) -> Value {
+    let disk = json!({"name": name, "volume": {"pool": "taken-disks", "name": "root", "format": "Qcow2"}});
+    json!({"type": "Qemu", "memory": "48Mi", "runStrategy": "Manual", "disks": [disk]})
+}
+
+#[test]
+fn a_guest_gets_none_of_its_own_disks_a_second_time_by_being_taken_over() -> Result<()> {
+    let scenario = scenario("taken-disks")?;
+    let host = scenario.host();
+    let folder = their_pool(&scenario, "taken-disks")?;
+    host.virsh(&["vol-create-as", "taken-disks", "root", "8M", "--format", "qcow2"])?;
+    let below = ["--backing-vol", "root", "--backing-vol-format", "qcow2"];
+    host.virsh(&[&["vol-create-as", "taken-disks", "root.snap", "8M", "--format", "qcow2"][..], &below].concat())?;
+    let link = host.path("taken-link");
+    symlink(&folder, &link)?;
+    let guests = [
+        ("taken-volume", "volume", "pool='taken-disks' volume='root'".to_owned()),
+        ("taken-snapshot", "file", format!("file='{folder}/root.snap'")),
+        ("taken-link", "file", format!("file='{}/root'", link.display())),
+    ];
+    for (name, kind, source) in &guests {
+        their_guest(&scenario, name, kind, source)?;
+        let before = disks(&scenario, name)?;
+        let object = format!("domain/{name}");
+        scenario.apply(&asking("Domain", name, &with_root("system")))?;
+        let words = "disk system of spec.forProvider.disks is none of the guest's disks by its name or its file (those are vda). \
+            If it is one of them, name it as its target there";
+        await_refused(&scenario, &object, "AdoptionRefused", words)?;
+        wait_for_polls();
+        assert_eq!(disks(&scenario, name)?, before, "{name}");
+        // The cure: no disk more, and where its data is written otherwise, that is told and left.
+        scenario.change("domain", name, &with_root("vda"))?;
+        scenario.await_object("domain", name, |domain| {
+            ensure!(domain["metadata"]["annotations"]["libvirt.nourspeed.io/ownership"].is_string(), "not taken over");
+            Ok(())
+        })?;
+        wait_for_polls();
+        assert_eq!(disks(&scenario, name)?, before, "{name} by its target");
+        host.virsh(&["start", name])?;
+        host.virsh(&["destroy", name])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_guest_that_was_taken_over_without_its_disk_does_not_get_it_a_second_time() -> Result<()> {
+    let scenario = scenario("taken-later")?;
+    let host = scenario.host();
+    their_pool(&scenario, "taken-later")?;
+    host.virsh(&["vol-create-as", "taken-later", "root", "8M", "--format", "qcow2"])?;
+    host.virsh(&["vol-create-as", "taken-later", "more", "8M", "--format", "qcow2"])?;
+    their_guest(&scenario, "taken-later", "volume", "pool='taken-later' volume='root'")?;
+    let before = disks(&scenario, "taken-later")?;
+    let with = |disks: &[&str]| {
+        let disk =
+            |name: &&str| json!({"name": name, "volume": {"pool": "taken-later", "name": name, "format": "Qcow2"}});
+        let disks: Vec<Value> = disks.iter().map(disk).collect();
+        json!({"type": "Qemu", "memory": "48Mi", "runStrategy": "Manual", "disks": disks})
+    };
+    scenario.apply(&asking("Domain", "taken-later", &with(&[])))?;
+    scenario.await_object("domain", "taken-later", |domain| {
+        ensure!(condition(domain, "Synced")?.0 == "True", "{}", domain["status"]);
+        Ok(())
+    })?;
+    scenario.change("domain", "taken-later", &with(&["root"]))?;
+    scenario.await_object("domain", "taken-later", |domain| {
+        let (synced, _, message) = condition(domain, "Synced")?;
+        let words = "which the guest has already as one of its disks or below one";
+        ensure!(synced == "False" && message.contains(words), "{message}");
+        Ok(())
+    })?;
+    assert_eq!(disks(&scenario, "taken-later")?, before);
+    // A new one comes as ever.
+    scenario.change("domain", "taken-later", &with(&["more"]))?;
+    scenario.await_host("2", |scenario| Ok(disks(scenario, "taken-later")?.matches("<target").count().to_string()))?;
+    host.virsh(&["start", "taken-later"])?;
+    host.virsh(&["destroy", "taken-later"]).map(drop)
 }

@@ -19,7 +19,7 @@ use managed::{
 };
 use std::time::Duration;
 
-use super::{Change, Domains, Found, Power, Surroundings, claim, initial, render};
+use super::{Change, Domains, Found, Power, Surroundings, claim, initial, own_disks, render};
 use crate::hosts::owner;
 
 /// How long a guest has to shut down unless its object says otherwise.
@@ -52,7 +52,7 @@ impl Domains {
 
     /// Defines a domain that is not there and starts it unless it is to be off.
     pub(super) async fn define_and_start(&self, pass: &Pass<'_, Self>, around: &Surroundings) -> anyhow::Result<Found> {
-        let media = self.look(pass).await?.media;
+        let media = self.look(pass, around).await?.media;
         let found = self.found(pass, None, None, media);
         let order = self.order(pass, found.complete(around));
         let (uuid, start) = (order.uuid.clone(), !super::find::is_halted(pass.object));
@@ -73,7 +73,7 @@ impl Domains {
             Some(Power::Shutdown) => Some(self.shut_down(pass).await?),
             Some(Power::Start) | None => None,
         };
-        let found = self.look(pass).await?;
+        let found = self.look(pass, around).await?;
         let order = self.order(pass, found.complete(around));
         let (uuid, start) = (order.uuid.clone(), change.power == Some(Power::Start));
         let autostart = change.autostart;
@@ -210,6 +210,9 @@ impl Order {
         let domain = host.find_domain(&self.uuid)?.context("the domain went away meanwhile")?;
         let base =
             Element::parse(&domain.describe(Description::InactiveSecure)?).context("read the domain's description")?;
+        if self.adopted {
+            own_disks::check(host, &self.uuid, (&self.object, &self.around), &base)?;
+        }
         let claimed = claim::claim(&self.object, &self.around, &base, self.adopted);
         let wishes = render::render(&claimed.object, &claimed.around, &self.facts, Some(&claimed.base))?;
         let wished = overlay(&wishes, &claimed.base, &self.rules);

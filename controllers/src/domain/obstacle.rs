@@ -7,7 +7,7 @@ use managed::{
     external::{Pass, Refusal},
 };
 
-use super::{Domains, claim};
+use super::{Domains, Surroundings, claim};
 use crate::{
     adopt::{Asking, Obstacle, Stranger, not_ours},
     mark,
@@ -15,11 +15,15 @@ use crate::{
 
 impl Domains {
     /// Why a domain that is not there cannot simply be made.
-    pub(super) async fn obstacle(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<Obstacle>> {
+    pub(super) async fn obstacle(
+        &self,
+        pass: &Pass<'_, Self>,
+        around: &Surroundings,
+    ) -> anyhow::Result<Option<Obstacle>> {
         if let Some(other) = pass.host.mirror().domain_by_name(pass.object.external_name()) {
             let uuid = other.uuid.clone();
             let entry = pass.host.short(&uuid.clone(), move |host| host.read_domain(&uuid)).await?;
-            return Ok(entry.map(|entry| self.stranger(pass, &entry)));
+            return Ok(entry.map(|entry| self.stranger(pass, around, &entry)));
         }
         if !was_created(pass.object) {
             return Ok(None);
@@ -29,7 +33,7 @@ impl Domains {
     }
 
     /// What is to be done about a domain of the object's name that is not the object's.
-    fn stranger(&self, pass: &Pass<'_, Self>, entry: &DomainEntry) -> Obstacle {
+    fn stranger(&self, pass: &Pass<'_, Self>, around: &Surroundings, entry: &DomainEntry) -> Obstacle {
         let (name, me) = (pass.object.external_name(), mark::Owner::of(pass.object));
         let description = entry.inactive.as_ref().or(entry.live.as_ref());
         let holder = self.adoption.living(&self.cluster.domains, pass.object, pass.host, &entry.uuid);
@@ -42,7 +46,7 @@ impl Domains {
             said: not_ours("domain", name, holder.as_ref().or(mark.as_ref()), &me),
             taken: lives || holder.is_some(),
             record: ["domain", &entry.uuid],
-            mismatch: description.and_then(|description| claim::mismatch(pass.object, description)),
+            mismatch: description.and_then(|description| claim::mismatch(pass.object, around, description)),
         };
         self.adoption.decide(&Asking { object: pass.object, config: pass.config, host: pass.host }, &stranger)
     }
