@@ -200,3 +200,35 @@ fn a_guest_that_was_taken_over_without_its_disk_does_not_get_it_a_second_time() 
     host.virsh(&["start", "taken-later"])?;
     host.virsh(&["destroy", "taken-later"]).map(drop)
 }
+
+// ---- seeds ----
+
+#[test]
+fn a_cloud_init_takes_no_disk_for_a_seed() -> Result<()> {
+    let scenario = scenario("taken-seedy")?;
+    let host = scenario.host();
+    let folder = their_pool(&scenario, "taken-seedy")?;
+    let no_seeds = [
+        ("taken-overlay", "8M", "qcow2", "it is no seed: its format is qcow2, and that of a seed is iso or raw"),
+        ("taken-large", "17M", "raw", "it is no seed: it has 17825792 bytes, and a seed has at most 16777216"),
+        ("taken-used", "1M", "raw", "it is no seed: domain seedy on the host has it as a disk"),
+    ];
+    for (name, size, format, _) in no_seeds {
+        host.virsh(&["vol-create-as", "taken-seedy", name, size, "--format", format])?;
+    }
+    their_guest(&scenario, "seedy", "file", &format!("file='{folder}/taken-used'"))?;
+    let volumes = host.volumes("taken-seedy")?;
+    let say = |text: &str| json!({"pool": "taken-seedy", "userData": {"inline": text}});
+    for (name, _, _, message) in no_seeds {
+        let object = format!("cloudinit/{name}");
+        scenario.apply(&asking("CloudInit", name, &say("one")))?;
+        await_refused(&scenario, &object, "AdoptionRefused", message)?;
+        scenario.change("cloudinit", name, &say("two"))?;
+    }
+    wait_for_polls();
+    for (name, _, _, message) in no_seeds {
+        await_refused(&scenario, &format!("cloudinit/{name}"), "AdoptionRefused", message)?;
+    }
+    assert_eq!(host.volumes("taken-seedy")?, volumes);
+    Ok(())
+}
