@@ -91,12 +91,44 @@ impl Adoption {
         self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the object took over, by its signed records, wherever: hosts and UUIDs there.
+    fn taken_over<K: Managed>(&self, object: &K) -> Vec<Record> {
+        if object.annotation(annotation::OWNERSHIP).is_none() {
+            return Vec::new();
+        }
+        let records = storage::records(object, &self.key).into_iter();
+        records.filter(|record| record.pool == word::<K>()).collect()
+    }
+
     /// The UUID of what the object took over on a host, by its signed record.
     pub fn adopted<K: Managed>(&self, object: &K, host: &Site) -> Option<String> {
-        object.annotation(annotation::OWNERSHIP)?;
-        let records = storage::records(object, &self.key).into_iter();
-        let mut here = records.filter(|record| record.host == host.uuid() && record.pool == word::<K>());
-        here.next().map(|record| record.volume)
+        self.taken_over(object).into_iter().find(|record| record.host == host.uuid()).map(|record| record.volume)
+    }
+
+    /// The UUID of what the object took over, on whatever host.
+    pub fn adopted_anywhere<K: Managed>(&self, object: &K) -> Option<String> {
+        self.taken_over(object).pop().map(|record| record.volume)
+    }
+
+    /// All UUIDs that what is the object's may have on a host: its own UID, and that of what it took over, which may have moved.
+    pub fn identities<K: Managed>(&self, object: &K) -> Vec<String> {
+        let adopted = self.taken_over(object).into_iter().map(|record| record.volume);
+        adopted.chain([object.uid().to_owned()]).collect()
+    }
+
+    /// Why nothing is made or deleted on this host for an object that took over what is on another one: it would be there twice,
+    /// or forgotten there.
+    pub fn left_behind<K: Managed>(&self, object: &K, host: &Site) -> Option<Refusal> {
+        let taken_over = self.taken_over(object);
+        if taken_over.iter().any(|record| record.host == host.uuid()) {
+            return None;
+        }
+        let Record { host: there, volume: uuid, pool: kind, uid: _, at: _ } = taken_over.first()?;
+        let message = format!(
+            "the {kind} with UUID {uuid} was taken over on the host with UUID {there}, and this one has {}; nothing is made or deleted here. Point the object back at that host, or let the {kind} go by dropping Delete from managementPolicies, and make a new object for this host",
+            host.uuid()
+        );
+        Some(Refusal { reason: "HostMismatch", message })
     }
 
     /// The UUID of what is the object's on a host: what it took over, else its own UID.

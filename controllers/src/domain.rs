@@ -8,6 +8,7 @@ pub mod import;
 pub mod initial;
 pub mod observed;
 mod obstacle;
+mod own_disks;
 mod pending;
 mod power;
 pub mod render;
@@ -175,14 +176,19 @@ fn reason(route: Route) -> &'static str {
 impl Found {
     /// The surroundings with the volumes that the host itself was asked for.
     fn complete(&self, around: &Surroundings) -> Surroundings {
-        let mut around = around.clone();
-        for (disk, path) in &self.media {
-            if let Some(medium) = around.media.get_mut(disk) {
-                medium.path.clone_from(path);
-            }
-        }
-        around
+        complete(around, &self.media)
     }
+}
+
+/// The surroundings with these paths of volumes that no object stands for.
+fn complete(around: &Surroundings, media: &[(String, String)]) -> Surroundings {
+    let mut around = around.clone();
+    for (disk, path) in media {
+        if let Some(medium) = around.media.get_mut(disk) {
+            medium.path.clone_from(path);
+        }
+    }
+    around
 }
 
 impl External for Domains {
@@ -202,8 +208,8 @@ impl External for Domains {
         resolve::resolve(&self.cluster, object, config)
     }
 
-    async fn find(&self, pass: &Pass<'_, Self>, _: &Surroundings) -> anyhow::Result<Found> {
-        self.look(pass).await
+    async fn find(&self, pass: &Pass<'_, Self>, around: &Surroundings) -> anyhow::Result<Found> {
+        self.look(pass, around).await
     }
 
     fn compare(&self, pass: &Pass<'_, Self>, around: &Surroundings, found: &Found) -> anyhow::Result<Standing<Change>> {

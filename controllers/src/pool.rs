@@ -95,6 +95,17 @@ impl Pools {
         Ok(Found { entry, obstacle: None, built, theirs: false })
     }
 
+    /// What stands in the way of making a pool that is not there.
+    async fn obstacle(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<Obstacle>> {
+        if let Some(refusal) = self.adoption.left_behind(pass.object, pass.host) {
+            return Ok(Some(Obstacle::Refused(refusal)));
+        }
+        match pass.host.mirror().pool_by_name(pass.object.external_name()) {
+            Some(other) => self.stranger(pass, &other.uuid).await,
+            None => Ok(None),
+        }
+    }
+
     /// What is to be done about a pool of the object's name that is not the object's.
     async fn stranger(&self, pass: &Pass<'_, Self>, uuid: &str) -> anyhow::Result<Option<Obstacle>> {
         let of = uuid.to_owned();
@@ -233,13 +244,10 @@ impl External for Pools {
 
     async fn find(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Found> {
         let entry = self.entry(pass).await?;
-        let (only_observes, name) = (pass.policies.only_observes(), pass.object.external_name());
+        let only_observes = pass.policies.only_observes();
         let own = |entry: &Arc<PoolEntry>| entry.uuid == self.adoption.identity(pass.object, pass.host);
         let theirs = only_observes && entry.as_ref().is_some_and(|entry| !own(entry));
-        let obstacle = match pass.host.mirror().pool_by_name(name) {
-            Some(other) if entry.is_none() && !only_observes => self.stranger(pass, &other.uuid).await?,
-            Some(_) | None => None,
-        };
+        let obstacle = if entry.is_some() || only_observes { None } else { self.obstacle(pass).await? };
         Ok(Found { entry, obstacle, built: false, theirs })
     }
 
@@ -280,6 +288,9 @@ impl External for Pools {
 
     async fn delete(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
         if let Some(refusal) = self.cluster.in_use("the pool", pass.object) {
+            return Ok(Deletion::Refused(refusal));
+        }
+        if let Some(refusal) = self.adoption.left_behind(pass.object, pass.host) {
             return Ok(Deletion::Refused(refusal));
         }
         let uuid = self.adoption.identity(pass.object, pass.host);

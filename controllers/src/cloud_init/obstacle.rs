@@ -1,17 +1,20 @@
 //! What stands in the way of a seed: a volume that is not the object's.
 
 use apis::{Managed, managed::annotation};
-use libvirt::mirror::VolumeEntry;
+use libvirt::{Connection, Description, absent, mirror::VolumeEntry, xml::Element};
 use managed::external::Pass;
 
 use super::{CloudInits, Referents};
 use crate::{
     adopt::{Adoption, Asking, Obstacle, Stranger},
     applied,
-    hosts::owner,
+    hosts::{Site, owner},
     located::{Wanted, locate},
     storage,
 };
+
+/// What a seed takes at the most: its files are a few kilobytes, and tools round up to a megabyte or so.
+const SEED_MAX: u64 = 16 << 20;
 
 impl CloudInits {
     /// What stands in the way of a first seed: the volume of others that the object looked at until now, or is to take over. It is no
@@ -35,7 +38,9 @@ impl CloudInits {
             // Another volume of the object's own would be forgotten for this one.
             return Ok(there().map(|name| Obstacle::Refused(storage::foreign_volume(&name, &referents.pool))));
         };
-        Ok(volume.map(|volume| self.stranger(pass, referents, &uuid, &volume)))
+        let Some(volume) = volume else { return Ok(None) };
+        let mismatch = mismatch(pass.host, &owner(pass.object), &referents.pool, &volume).await?;
+        Ok(Some(self.stranger(pass, referents, [&uuid, &volume], mismatch)))
     }
 
     async fn theirs(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Option<String>> {
@@ -55,14 +60,20 @@ impl CloudInits {
 
     /// What is to be done about a volume that is not the object's. A seed that is taken over stays as it is until its object says
     /// something else: nobody looks into it.
-    fn stranger(&self, pass: &Pass<'_, Self>, referents: &Referents, uuid: &str, volume: &str) -> Obstacle {
+    fn stranger(
+        &self,
+        pass: &Pass<'_, Self>,
+        referents: &Referents,
+        [uuid, volume]: [&str; 2],
+        mismatch: Option<String>,
+    ) -> Obstacle {
         let claimant = self.adoption.claimant(pass.object.uid(), pass.host, uuid, volume);
         let stranger = Stranger {
             name: volume,
             said: storage::not_ours(volume, &referents.pool, claimant.as_deref()),
             taken: claimant.is_some(),
             record: [uuid, volume],
-            mismatch: None,
+            mismatch,
         };
         let asking = Asking { object: pass.object, config: pass.config, host: pass.host };
         let mut obstacle = self.adoption.decide(&asking, &stranger);
@@ -72,4 +83,49 @@ impl CloudInits {
         }
         obstacle
     }
+}
+
+/// Why a volume is surely no seed: it would be deleted when its object says something else, and what is on it with it.
+async fn mismatch(host: &Site, owner: &str, pool: &str, volume: &str) -> anyhow::Result<Option<String>> {
+    let entry = storage::look(host, owner, pool, volume).await?;
+    let Some(description) = entry.description() else { return Ok(None) };
+    if let Some(mismatch) = no_seed(description) {
+        return Ok(Some(mismatch));
+    }
+    let path = description.text_at("target/path").unwrap_or_default().to_owned();
+    let (of, called) = (pool.to_owned(), volume.to_owned());
+    let look = move |host: &Connection| user(host, &of, &called, &path);
+    let user = host.short(&format!("{pool}/{volume}"), look).await?;
+    Ok(user.map(|user| format!("it is no seed: {user}")))
+}
+
+/// Why a volume is no seed, by its description.
+fn no_seed(description: &Element) -> Option<String> {
+    let format = description.attr_at("target/format@type").unwrap_or_default();
+    if !["raw", "iso"].contains(&format) {
+        return Some(format!("it is no seed: its format is {format}, and that of a seed is iso or raw"));
+    }
+    let size = storage::bytes(description, "capacity");
+    (size > SEED_MAX).then(|| format!("it is no seed: it has {size} bytes, and a seed has at most {SEED_MAX}"))
+}
+
+/// Who on the host has the volume as something else than a CD-ROM.
+fn user(host: &Connection, pool: &str, volume: &str, path: &str) -> Result<Option<String>, libvirt::Error> {
+    let is_it = |disk: &Element| {
+        let file = disk.attr_at("source@file").or_else(|| disk.attr_at("source@dev"));
+        file.is_some_and(|file| storage::is_same_path(file, path))
+            || (disk.attr_at("source@pool"), disk.attr_at("source@volume")) == (Some(pool), Some(volume))
+    };
+    for listed in host.list_domains()? {
+        for which in [Description::Inactive, Description::Live] {
+            let Some(text) = absent(listed.domain.describe(which))? else { continue };
+            let text = Element::parse(&text).map_err(|error| libvirt::Error::other(error.to_string()))?;
+            let disks = text.find_all("devices/disk");
+            if disks.into_iter().any(|disk| disk.get("device") != Some("cdrom") && is_it(disk)) {
+                return Ok(Some(format!("domain {} on the host has it as a disk", listed.domain.name()?)));
+            }
+        }
+    }
+    let above = host.backings()?.into_iter().find(|backing| storage::is_same_path(&backing.path, path));
+    Ok(above.map(|above| format!("volume {} in pool {} stands on it", above.volume, above.pool)))
 }

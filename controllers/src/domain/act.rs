@@ -19,7 +19,7 @@ use managed::{
 };
 use std::time::Duration;
 
-use super::{Change, Domains, Found, Power, Surroundings, claim, initial, render, resolve};
+use super::{Change, Domains, Found, Power, Surroundings, claim, initial, own_disks, render, resolve};
 use crate::hosts::owner;
 
 /// How long a guest has to shut down unless its object says otherwise.
@@ -76,7 +76,7 @@ impl Domains {
             Some(Power::Shutdown) => Some(self.shut_down(pass).await?),
             Some(Power::Start) | None => None,
         };
-        let found = self.look(pass).await?;
+        let found = self.look(pass, around).await?;
         let order = self.order(pass, found.complete(around));
         let (uuid, start) = (order.uuid.clone(), change.power == Some(Power::Start));
         let autostart = change.autostart;
@@ -213,6 +213,9 @@ impl Order {
         let domain = host.find_domain(&self.uuid)?.context("the domain went away meanwhile")?;
         let base =
             Element::parse(&domain.describe(Description::InactiveSecure)?).context("read the domain's description")?;
+        if self.adopted {
+            own_disks::check(host, &self.uuid, (&self.object, &self.around), &base)?;
+        }
         let claimed = claim::claim(&self.object, &self.around, &base, self.adopted);
         let wishes = render::render(&claimed.object, &claimed.around, &self.facts, Some(&claimed.base))?;
         let wished = overlay(&wishes, &claimed.base, &self.rules);

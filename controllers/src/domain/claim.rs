@@ -10,7 +10,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use apis::{
     Domain, Managed,
-    domain::{DomainObservation, DomainParameters, Rng},
+    domain::{DiskDevice, DomainObservation, DomainParameters, Rng},
     quantity::Quantity,
 };
 use libvirt::xml::Element;
@@ -206,6 +206,16 @@ fn name_disks(object: &Domain, around: &Surroundings, base: &mut Element) {
     }
 }
 
+/// The disks that the object speaks of and the guest does not have, as far as its definition tells.
+pub fn new_disks(object: &Domain, around: &Surroundings, base: &Element) -> Vec<String> {
+    let (around, mut base) = (initial::lasting(object, around), named(object, base));
+    name_disks(object, &around, &mut base);
+    let has = |alias: &str| base.find_all("devices/disk").into_iter().any(|device| alias_of(device) == alias);
+    let disks = object.parameters().disks.iter().flatten();
+    let disks = disks.filter(|disk| around.has_disk(disk) && disk.device != Some(DiskDevice::Cdrom));
+    disks.map(|disk| disk.name.0.clone()).filter(|name| !has(&format!("{DISK}{name}"))).collect()
+}
+
 /// An interface is told by its MAC address, which may also be its name; one of which the spec says no address by what it is on.
 fn name_interfaces(object: &Domain, around: &Surroundings, base: &mut Element) {
     let all = || object.parameters().network_interfaces.iter().flatten();
@@ -267,8 +277,8 @@ pub fn as_running(mut device: Element, live: &Element) -> Element {
     device
 }
 
-/// What the description says and the spec does not, where it can never change.
-pub fn mismatch(object: &Domain, description: &Element) -> Option<String> {
+/// What the description says and the spec does not, where it can never change, or where it cannot be told what the spec means.
+pub fn mismatch(object: &Domain, around: &Surroundings, description: &Element) -> Option<String> {
     let seen = observed::observe(Some(description), None, &observed::Volumes::new());
     let wished = object.parameters();
     let hypervisor = description.get("type").unwrap_or_default();
@@ -278,7 +288,19 @@ pub fn mismatch(object: &Domain, description: &Element) -> Option<String> {
     }
     let arch = wished.os.as_ref().and_then(|os| os.arch.as_ref());
     let seen = seen.os.and_then(|os| os.arch);
-    arch.filter(|arch| Some(*arch) != seen.as_ref()).map(|arch| {
-        format!("its architecture is {}, and spec.forProvider.os.arch says {arch}", seen.unwrap_or_default())
+    if let Some(arch) = arch.filter(|arch| Some(*arch) != seen.as_ref()) {
+        let seen = seen.unwrap_or_default();
+        return Some(format!("its architecture is {seen}, and spec.forProvider.os.arch says {arch}"));
+    }
+    // One of its own disks that is written otherwise, or that an overlay stands on, would be plugged in a second time.
+    let new = new_disks(object, around, description);
+    let targets = description.find_all("devices/disk").into_iter().filter_map(|disk| disk.attr_at("target@dev"));
+    let targets: Vec<&str> = targets.collect();
+    let targets =
+        if targets.is_empty() { "it has none".to_owned() } else { format!("those are {}", targets.join(", ")) };
+    new.first().map(|disk| {
+        format!(
+            "disk {disk} of spec.forProvider.disks is none of the guest's disks by its name or its file ({targets}). If it is one of them, name it as its target there; if it is a new one, take it out until the guest is taken over"
+        )
     })
 }

@@ -12,7 +12,7 @@ use managed::{creation::was_created, external::Pass};
 use std::sync::Arc;
 
 use super::{
-    Clock, Domains, Found,
+    Clock, Domains, Found, Surroundings, complete,
     observed::{self, Volumes, path},
     power,
 };
@@ -23,11 +23,12 @@ const LEASE_HURRY: Duration = Duration::from_mins(5);
 
 impl Domains {
     /// What the mirror of the host has.
-    pub(super) async fn look(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Found> {
+    pub(super) async fn look(&self, pass: &Pass<'_, Self>, around: &Surroundings) -> anyhow::Result<Found> {
         let entry = self.entry(pass).await?;
         let may_make = !pass.policies.only_observes();
-        let obstacle = if entry.is_none() && may_make { self.obstacle(pass).await? } else { None };
         let media = self.host_media(pass, &pass.object.effective()).await?;
+        let may_meet = entry.is_none() && may_make;
+        let obstacle = if may_meet { self.obstacle(pass, &complete(around, &media)).await? } else { None };
         let mut found = self.found(pass, entry, obstacle, media);
         if found.theirs {
             found.volumes = self.volumes_of(pass, &found).await?;

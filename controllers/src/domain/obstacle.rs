@@ -7,7 +7,7 @@ use managed::{
     external::{Pass, Refusal},
 };
 
-use super::{Domains, claim};
+use super::{Domains, Surroundings, claim};
 use crate::{
     adopt::{Asking, Obstacle, Stranger, not_ours},
     mark,
@@ -15,11 +15,15 @@ use crate::{
 
 impl Domains {
     /// Why a domain that is not there cannot simply be made.
-    pub(super) async fn obstacle(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<Obstacle>> {
+    pub(super) async fn obstacle(
+        &self,
+        pass: &Pass<'_, Self>,
+        around: &Surroundings,
+    ) -> anyhow::Result<Option<Obstacle>> {
         if let Some(other) = pass.host.mirror().domain_by_name(pass.object.external_name()) {
             let uuid = other.uuid.clone();
             let entry = pass.host.short(&uuid.clone(), move |host| host.read_domain(&uuid)).await?;
-            return Ok(entry.map(|entry| self.stranger(pass, &entry)));
+            return Ok(entry.map(|entry| self.stranger(pass, around, &entry)));
         }
         if !was_created(pass.object) {
             return Ok(None);
@@ -29,7 +33,7 @@ impl Domains {
     }
 
     /// What is to be done about a domain of the object's name that is not the object's.
-    fn stranger(&self, pass: &Pass<'_, Self>, entry: &DomainEntry) -> Obstacle {
+    fn stranger(&self, pass: &Pass<'_, Self>, around: &Surroundings, entry: &DomainEntry) -> Obstacle {
         let (name, me) = (pass.object.external_name(), mark::Owner::of(pass.object));
         let description = entry.inactive.as_ref().or(entry.live.as_ref());
         let holder = self.adoption.living(&self.cluster.domains, pass.object, pass.host, &entry.uuid);
@@ -42,7 +46,7 @@ impl Domains {
             said: not_ours("domain", name, holder.as_ref().or(mark.as_ref()), &me),
             taken: lives || holder.is_some(),
             record: ["domain", &entry.uuid],
-            mismatch: description.and_then(|description| claim::mismatch(pass.object, description)),
+            mismatch: description.and_then(|description| claim::mismatch(pass.object, around, description)),
         };
         self.adoption.decide(&Asking { object: pass.object, config: pass.config, host: pass.host }, &stranger)
     }
@@ -50,7 +54,7 @@ impl Domains {
     /// A domain that was taken over is not made again by itself: what its object says of it may not be all that it was.
     fn lost(&self, pass: &Pass<'_, Self>) -> Option<Refusal> {
         let allowed = pass.object.annotation(annotation::RECREATE) == Some(pass.object.uid());
-        let uuid = self.adoption.adopted(pass.object, pass.host).filter(|_| !allowed)?;
+        let uuid = self.adoption.adopted_anywhere(pass.object).filter(|_| !allowed)?;
         Some(Refusal {
             reason: "Lost",
             message: format!(
@@ -63,7 +67,7 @@ impl Domains {
 
     /// A domain that was here once may have moved to another host; `not_yet` is what is not done while that is possible.
     pub(super) async fn elsewhere(&self, pass: &Pass<'_, Self>, not_yet: &str) -> anyhow::Result<Option<Refusal>> {
-        let uuid = self.adoption.identity(pass.object, pass.host);
+        let uuids = self.adoption.identities(pass.object);
         for (config, host) in self.connector.others(pass.config).await {
             let unknown = |why: &dyn std::fmt::Display| Refusal {
                 reason: "WhereaboutsUnknown",
@@ -79,7 +83,7 @@ impl Domains {
             if host.is_same_host(pass.host) {
                 continue;
             }
-            if host.mirror().domain(&uuid).is_some() {
+            if uuids.iter().any(|uuid| host.mirror().domain(uuid).is_some()) {
                 return Ok(Some(Refusal {
                     reason: "Moved",
                     message: format!(

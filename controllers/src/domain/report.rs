@@ -54,7 +54,8 @@ impl Domains {
         let details = details::domain(pass.object, pass.host.uri(), &observation);
         let ready = ready(find::strategy(pass.object, found.theirs), entry, found);
         // The leave to make a lost one again is for once.
-        let forgotten = found.adopted.then_some((annotation::RECREATE, None));
+        let adopted = !found.theirs && self.adoption.adopted_anywhere(pass.object).is_some();
+        let forgotten = adopted.then_some((annotation::RECREATE, None));
         let annotations = chosen.into_iter().chain(forgotten).collect();
         Report { conditions, annotations, details, recheck: found.recheck, ..Report::of(observation, ready) }
     }

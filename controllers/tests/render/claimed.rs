@@ -156,7 +156,7 @@ fn a_running_guest_is_compared_by_our_names_and_changed_by_its_own() {
 
 #[test]
 fn what_can_never_change_must_be_said_as_it_is_or_not_at_all() {
-    let found = |parameters: &Value| domain::claim::mismatch(&object(parameters), &theirs(""));
+    let found = |parameters: &Value| domain::claim::mismatch(&object(parameters), &around(), &theirs(""));
     for same in [json!({}), json!({"type": "Auto"}), json!({"type": "Qemu", "os": {"arch": "x86_64", "machine": "pc"}})]
     {
         assert_eq!(found(&same), None, "{same}");
@@ -165,4 +165,23 @@ fn what_can_never_change_must_be_said_as_it_is_or_not_at_all() {
     assert_eq!(found(&json!({"type": "Kvm"})).as_deref(), Some(hypervisor));
     let arch = "its architecture is x86_64, and spec.forProvider.os.arch says aarch64";
     assert_eq!(found(&json!({"os": {"arch": "aarch64"}})).as_deref(), Some(arch));
+}
+
+#[test]
+fn a_disk_must_be_one_of_the_guests_by_its_name_or_its_file() {
+    let found =
+        |disks: Value, base: &Element| domain::claim::mismatch(&object(&json!({ "disks": disks })), &around(), base);
+    let base = theirs("");
+    let cdrom = json!({"name": "drive", "device": "Cdrom"});
+    for known in [json!([{"name": "system"}, {"name": "data"}]), json!([{"name": "sda"}]), json!([cdrom])] {
+        assert_eq!(found(known.clone(), &base), None, "{known}");
+    }
+    let said = "disk system of spec.forProvider.disks is none of the guest's disks by its name or its file (those are sda, vda, sdb). \
+        If it is one of them, name it as its target there; if it is a new one, take it out until the guest is taken over";
+    let elsewhere = ["file='/link/root'", "file='/pool/root.snap'", "pool='pool' volume='root'"];
+    for source in elsewhere {
+        let text = base.write().unwrap().replace('"', "'").replace("file='/pool/root'", source);
+        let base = Element::parse(&text).unwrap();
+        assert_eq!(found(json!([{"name": "system"}]), &base).as_deref(), Some(said), "{source}");
+    }
 }
