@@ -4,7 +4,7 @@ pub mod observed;
 pub mod render;
 pub mod rules;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use apis::{
@@ -41,6 +41,9 @@ use crate::{
 
 /// Remembers that we made the pool's directory, so that it goes with the pool if it is empty.
 const BUILT: &str = "libvirt.nourspeed.io/built";
+
+/// How soon a pool is looked at again whose directory is to be made now.
+const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// The kind.
 pub struct Pools {
@@ -144,7 +147,8 @@ fn wishes(object: &Pool, create: bool) -> Wishes {
     render::render(object, create, &applied::paths(object))
 }
 
-/// Looks at the pool anew and does what is needed: define, build, set autostart, start. Says whether it made the directory.
+/// Looks at the pool anew and does what is needed: define, build, set autostart, start. Says whether the directory is the object's.
+/// That is written down before the directory is made: a provider that dies in between would never take it away again.
 fn make_true(host: &Connection, object: &Pool, uuid: &str, rules: &Rules, create: bool) -> anyhow::Result<bool> {
     let name = object.external_name();
     let merged = object.merged();
@@ -176,6 +180,9 @@ fn make_true(host: &Connection, object: &Pool, uuid: &str, rules: &Rules, create
     // Only a new pool is built: where an old one's directory is missing, a mount is, and volumes with it.
     if !create || was_created(object) || *build == Some(false) {
         return Err(anyhow::Error::new(error).context("start pool"));
+    }
+    if object.annotation(BUILT).is_none() {
+        return Ok(true);
     }
     pool.build().context("build pool")?;
     pool.create().context("start pool")?;
@@ -323,7 +330,9 @@ impl External for Pools {
         let mut annotations: Annotations =
             as_wished.then(|| (annotation::APPLIED, Some(applied::text(&wishes.owned_paths())))).into_iter().collect();
         annotations.extend(found.built.then(|| (BUILT, Some("true".to_owned()))));
-        Report { annotations, details, ..Report::of(observation, ready) }
+        // Built it is as soon as that is written down.
+        let recheck = (found.built && !entry.active).then_some(AT_ONCE);
+        Report { annotations, details, complete: recheck.is_none(), recheck, ..Report::of(observation, ready) }
     }
 
     fn forget(&self, object: &Pool) {
