@@ -146,19 +146,20 @@ impl Adoption {
     pub fn own<K: Managed>(&self, object: &K) -> Vec<Record> {
         let is_own = |record: &Record| {
             let is_younger = |other: &Record| other.is_of_the_same(record) && other.at >= record.at;
-            let volume = self.recorded(&self.cluster.volumes, object.uid(), &record.volume, is_younger);
-            volume
-                .or_else(|| self.recorded(&self.cluster.cloud_inits, object.uid(), &record.volume, is_younger))
-                .is_none()
+            self.another(object.uid(), &record.volume, is_younger).is_none()
         };
         storage::records(object, &self.key).into_iter().filter(is_own).collect()
     }
 
     /// Another object whose record names this volume, as messages name it. Both would be its owner, and one would delete the other's data.
     pub fn claimant(&self, me: &str, host: &Site, pool_uuid: &str, name: &str) -> Option<String> {
-        let is_named = |record: &Record| record.is_of(&record.uid, host.uuid(), pool_uuid, name);
-        let volume = self.recorded(&self.cluster.volumes, me, name, is_named);
-        volume.or_else(|| self.recorded(&self.cluster.cloud_inits, me, name, is_named))
+        self.another(me, name, |record| record.is_of(&record.uid, host.uuid(), pool_uuid, name))
+    }
+
+    /// Another Volume or `CloudInit` with such a record of a volume of this name.
+    fn another(&self, me: &str, name: &str, is_it: impl Fn(&Record) -> bool) -> Option<String> {
+        let volume = self.recorded(&self.cluster.volumes, me, name, &is_it);
+        volume.or_else(|| self.recorded(&self.cluster.cloud_inits, me, name, &is_it))
     }
 
     fn recorded<K: Managed>(

@@ -146,12 +146,11 @@ impl Configs {
     fn note(&self, configs: &[ConfigId], known: &mut HashMap<ConfigId, Option<HostSpec>>) {
         let now: HashMap<ConfigId, _> =
             configs.iter().map(|config| (config.clone(), self.cluster.host_spec(config))).collect();
-        let is_new = |config: &&ConfigId| !known.contains_key(*config);
         let gone: Vec<&ConfigId> = known.keys().filter(|config| !now.contains_key(*config)).collect();
         for config in &gone {
             self.connector.secrets().hold(config, None);
         }
-        if !gone.is_empty() || now.keys().any(|config| is_new(&config)) {
+        if !gone.is_empty() || now.keys().any(|config| !known.contains_key(config)) {
             // Objects that waited for a config, or for one of several to be named, look again.
             self.cluster.wake_users(None);
         } else {

@@ -107,9 +107,7 @@ impl Volumes {
     }
 
     fn is_ours(&self, pass: &Pass<'_, Self>, pool_uuid: Option<&str>) -> bool {
-        let (uid, name) = (pass.object.uid(), pass.object.external_name());
-        let of = |record: &Record| pool_uuid.is_some_and(|pool| record.is_of(uid, pass.host.uuid(), pool, name));
-        storage::records(pass.object, &self.key).iter().any(of)
+        is_among(&storage::records(pass.object, &self.key), pass, pool_uuid)
     }
 
     async fn read(&self, pass: &Pass<'_, Self>, pool: &str) -> anyhow::Result<Found> {
@@ -120,6 +118,13 @@ impl Volumes {
     fn found(&self, pass: &Pass<'_, Self>, pool: &str, entry: Arc<VolumeEntry>) -> Found {
         Found { entry, pool_uuid: pass.host.pool_uuid(pool), import: self.imports.state(pass.object.uid()) }
     }
+}
+
+/// Whether one of these records is of the object's volume in this pool.
+fn is_among(records: &[Record], pass: &Pass<'_, Volumes>, pool_uuid: Option<&str>) -> bool {
+    let (uid, name) = (pass.object.uid(), pass.object.external_name());
+    let is_it = |record: &Record| pool_uuid.is_some_and(|pool| record.is_of(uid, pass.host.uuid(), pool, name));
+    records.iter().any(is_it)
 }
 
 fn wished_format(object: &Volume) -> Format {
@@ -272,11 +277,8 @@ impl External for Volumes {
     async fn update(&self, pass: &Pass<'_, Self>, referents: &Referents, change: &Change) -> anyhow::Result<Found> {
         let found = self.read(pass, &referents.pool).await?;
         let Some(description) = found.entry.description() else { anyhow::bail!("the volume went away meanwhile") };
-        let (host, name) = (pass.host.uuid(), pass.object.external_name());
-        let is_it = |record: &Record| {
-            found.pool_uuid.as_deref().is_some_and(|pool| record.is_of(pass.object.uid(), host, pool, name))
-        };
-        anyhow::ensure!(self.adoption.own(pass.object).iter().any(is_it), "the volume is not ours any more");
+        let is_own = is_among(&self.adoption.own(pass.object), pass, found.pool_uuid.as_deref());
+        anyhow::ensure!(is_own, "the volume is not ours any more");
         let path = description.text_at("target/path").context("the volume has no path")?.to_owned();
         let (pool, name, to) = (referents.pool.clone(), pass.object.external_name().to_owned(), change.to);
         if to > storage::bytes(description, "capacity") {

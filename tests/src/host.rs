@@ -125,6 +125,18 @@ impl Host {
         Ok(listed.lines().filter_map(|line| line.split_whitespace().next()).map(ToOwned::to_owned).collect())
     }
 
+    /// A pool that others made and started, in a folder of its name; answers the folder.
+    ///
+    /// # Errors
+    /// When virsh fails.
+    pub fn their_pool(&self, name: &str) -> Result<String> {
+        let path = self.path(name).display().to_string();
+        self.virsh(&["pool-define-as", name, "dir", "--target", &path])?;
+        self.virsh(&["pool-build", name])?;
+        self.virsh(&["pool-start", name])?;
+        Ok(path)
+    }
+
     /// Runs a program inside the host, as root.
     ///
     /// # Errors

@@ -130,15 +130,6 @@ fn not_recorded(kind: &str, name: &str, pool: &str) -> String {
     )
 }
 
-/// A pool that others made and started.
-fn their_pool(scenario: &Scenario<'_>, name: &str) -> Result<String> {
-    let path = scenario.host().path(name).display().to_string();
-    scenario.host().virsh(&["pool-define-as", name, "dir", "--target", &path])?;
-    scenario.host().virsh(&["pool-build", name])?;
-    scenario.host().virsh(&["pool-start", name])?;
-    Ok(path)
-}
-
 /// A guest as somebody's virt-install left it, its disk in this folder.
 fn their_guest(folder: &str) -> String {
     format!(
@@ -185,7 +176,7 @@ fn their_guest_seen(shown: &Value, folder: &str, running: bool) -> Value {
 fn a_domain_is_imported_stopped_and_running() -> Result<()> {
     let scenario = STAGE.scenario("imports-domain")?;
     let host = scenario.host();
-    let folder = their_pool(&scenario, "disks")?;
+    let folder = scenario.host().their_pool("disks")?;
     host.virsh(&["vol-create-as", "disks", "root", "8M", "--format", "qcow2"])?;
     host.virsh_xml("net-define", "<network><name>lan</name><bridge name='virbr-dom'/></network>")?;
     host.virsh(&["net-start", "lan"])?;
@@ -267,7 +258,7 @@ fn a_network_is_imported() -> Result<()> {
 #[test]
 fn a_pool_is_imported() -> Result<()> {
     let scenario = STAGE.scenario("imports-pool")?;
-    let folder = their_pool(&scenario, "attic")?;
+    let folder = scenario.host().their_pool("attic")?;
     let looks = vec![vec!["pool-dumpxml", "--inactive", "attic"], vec!["pool-info", "attic"]];
     let import = Import { scenario: &scenario, kind: "Pool", external: "attic", looks };
     let drift = (json!({"autostart": true}), "autostart: false, wished true");
@@ -287,8 +278,8 @@ fn a_pool_is_imported() -> Result<()> {
 fn a_volume_is_imported_from_whatever_pool_it_is_in_by_name_or_path() -> Result<()> {
     let scenario = STAGE.scenario("imports-volume")?;
     let host = scenario.host();
-    let folder = their_pool(&scenario, "shelf")?;
-    their_pool(&scenario, "other-shelf")?;
+    let folder = scenario.host().their_pool("shelf")?;
+    scenario.host().their_pool("other-shelf")?;
     host.virsh(&["vol-create-as", "shelf", "below", "8M", "--format", "qcow2"])?;
     let backing = ["--backing-vol", "below", "--backing-vol-format", "qcow2"];
     host.virsh(&[&["vol-create-as", "shelf", "data.img", "8M", "--format", "qcow2"][..], &backing].concat())?;
@@ -337,7 +328,7 @@ fn a_volume_is_imported_from_whatever_pool_it_is_in_by_name_or_path() -> Result<
 fn a_guest_on_an_imported_volume_waits_until_its_format_and_what_is_below_are_said() -> Result<()> {
     let scenario = STAGE.scenario("imports-disk")?;
     let host = scenario.host();
-    let folder = their_pool(&scenario, "crate")?;
+    let folder = scenario.host().their_pool("crate")?;
     host.virsh(&["vol-create-as", "crate", "root", "1M", "--format", "raw"])?;
     let import = Import { scenario: &scenario, kind: "Volume", external: "root", looks: vec![] };
     import.observe("root", &json!({"pool": "crate"}))?;
@@ -362,7 +353,7 @@ fn a_guest_on_an_imported_volume_waits_until_its_format_and_what_is_below_are_sa
 fn a_seed_is_imported_and_its_content_is_not_read() -> Result<()> {
     let scenario = STAGE.scenario("imports-seed")?;
     let host = scenario.host();
-    let folder = their_pool(&scenario, "seeds")?;
+    let folder = scenario.host().their_pool("seeds")?;
     for (external, volume) in [("first.iso", "first.iso"), ("second", "second-0123456789abcdef.iso")] {
         host.virsh(&["vol-create-as", "seeds", volume, "1M", "--format", "raw"])?;
         let looks = vec![vec!["vol-dumpxml", volume, "seeds"], vec!["vol-list", "seeds"]];

@@ -66,15 +66,6 @@ fn after_a_restart(scenario: &Scenario<'_>, object: &str) -> Result<()> {
     })
 }
 
-/// A pool that others made and started.
-fn their_pool(scenario: &Scenario<'_>, name: &str) -> Result<String> {
-    let path = scenario.host().path(name).display().to_string();
-    scenario.host().virsh(&["pool-define-as", name, "dir", "--target", &path])?;
-    scenario.host().virsh(&["pool-build", name])?;
-    scenario.host().virsh(&["pool-start", name])?;
-    Ok(path)
-}
-
 // ---- what is taken over ----
 
 /// A guest as somebody's virt-install left it, its disks in this folder.
@@ -104,7 +95,7 @@ fn identity(scenario: &Scenario<'_>, guest: &str) -> Result<String> {
 fn a_running_domain_is_taken_over_as_it_is_and_then_kept_true() -> Result<()> {
     let scenario = scenario("taken-guest")?;
     let host = scenario.host();
-    let folder = their_pool(&scenario, "guests")?;
+    let folder = scenario.host().their_pool("guests")?;
     host.virsh(&["vol-create-as", "guests", "root", "8M", "--format", "qcow2"])?;
     host.virsh(&["vol-create-as", "guests", "data", "1M", "--format", "raw"])?;
     host.virsh_xml("net-define", "<network><name>bridge</name><bridge name='br-take'/></network>")?;
@@ -247,7 +238,7 @@ fn a_network_is_taken_over_as_it_is_and_then_kept_true() -> Result<()> {
 fn a_pool_is_taken_over_as_it_is_and_goes_when_it_is_empty() -> Result<()> {
     let scenario = scenario("taken-pool")?;
     let host = scenario.host();
-    let folder = their_pool(&scenario, "taken-pool")?;
+    let folder = scenario.host().their_pool("taken-pool")?;
     host.virsh(&["vol-create-as", "taken-pool", "theirs", "1M"])?;
     let uuid = host.virsh(&["pool-uuid", "taken-pool"])?;
     let look = || host.virsh(&["pool-dumpxml", "taken-pool", "--inactive"]);
@@ -286,7 +277,7 @@ fn a_pool_is_taken_over_as_it_is_and_goes_when_it_is_empty() -> Result<()> {
 fn a_volume_is_taken_over_with_its_data_once_its_format_is_said() -> Result<()> {
     let scenario = scenario("taken-volume")?;
     let host = scenario.host();
-    let folder = their_pool(&scenario, "shelf")?;
+    let folder = scenario.host().their_pool("shelf")?;
     let content = format!("{folder}/taken-data");
     host.virsh(&["vol-create-as", "shelf", "taken-data", "2M", "--format", "raw"])?;
     fs::write(&content, vec![7; 2 << 20])?;
@@ -335,7 +326,7 @@ fn a_volume_is_taken_over_with_its_data_once_its_format_is_said() -> Result<()> 
 fn a_volume_on_another_is_taken_over_only_with_what_is_below_it() -> Result<()> {
     let scenario = scenario("taken-overlay")?;
     let host = scenario.host();
-    their_pool(&scenario, "stack")?;
+    scenario.host().their_pool("stack")?;
     host.virsh(&["vol-create-as", "stack", "taken-below", "8M", "--format", "qcow2"])?;
     let backing = ["--backing-vol", "taken-below", "--backing-vol-format", "qcow2"];
     host.virsh(&[&["vol-create-as", "stack", "taken-above", "8M", "--format", "qcow2"][..], &backing].concat())?;
@@ -366,7 +357,7 @@ fn a_volume_on_another_is_taken_over_only_with_what_is_below_it() -> Result<()> 
 fn a_seed_is_taken_over_and_stays_until_its_object_says_something_else() -> Result<()> {
     let scenario = scenario("taken-seed")?;
     let host = scenario.host();
-    their_pool(&scenario, "seeds")?;
+    scenario.host().their_pool("seeds")?;
     host.virsh(&["vol-create-as", "seeds", "taken.iso", "1M", "--format", "raw"])?;
     let say = |text: &str| json!({"pool": "seeds", "userData": {"inline": text}});
     let annotations = json!({ ADOPT: "true", "crossplane.io/external-name": "taken.iso" });
@@ -480,7 +471,7 @@ fn refused_things(scenario: &Scenario<'_>) -> Result<Vec<(&'static str, Value, S
         "<domain type='qemu'><name>refused</name><memory unit='MiB'>32</memory><os><type>hvm</type></os></domain>",
     )?;
     host.virsh_xml("net-define", "<network><name>refused</name><bridge name='virbr-refus'/></network>")?;
-    let folder = their_pool(scenario, "refused")?;
+    let folder = scenario.host().their_pool("refused")?;
     host.virsh(&["vol-create-as", "refused", "refused", "1M", "--format", "raw"])?;
     let recorded = "volume \"refused\" is in pool \"refused\" already and is not ours: no record of this provider says that this object made it";
     let made = |what: &str| {
@@ -535,7 +526,7 @@ fn what_the_config_does_not_list_or_nobody_asks_for_is_left_alone() -> Result<()
 /// What others made of four kinds: the name there, and the spec of an object that takes it over.
 fn twice_wanted(scenario: &Scenario<'_>) -> Result<[(&'static str, &'static str, Value); 4]> {
     let host = scenario.host();
-    let folder = their_pool(scenario, "taken-twice")?;
+    let folder = scenario.host().their_pool("taken-twice")?;
     host.virsh(&["vol-create-as", "taken-twice", "taken", "1M", "--format", "raw"])?;
     host.virsh_xml("net-define", "<network><name>taken-twice</name><bridge name='virbr-twice'/></network>")?;
     host.virsh_xml(
@@ -607,7 +598,7 @@ fn what_another_object_has_is_never_taken_whatever_is_asked_for_or_copied() -> R
 fn a_seed_that_its_object_has_no_more_use_for_is_never_taken_as_a_volume() -> Result<()> {
     let scenario = scenario("taken-old")?;
     let host = scenario.host();
-    their_pool(&scenario, "taken-old")?;
+    scenario.host().their_pool("taken-old")?;
     let say = |text: &str| json!({"pool": "taken-old", "userData": {"inline": text}});
     scenario.apply(&object("CloudInit", "taken", &json!({}), &say("one")))?;
     scenario.await_ready(&["cloudinit/taken"])?;

@@ -28,15 +28,6 @@ fn asking(kind: &str, name: &str, parameters: &Value) -> String {
     .to_string()
 }
 
-/// A pool that others made and started.
-fn their_pool(scenario: &Scenario<'_>, name: &str) -> Result<String> {
-    let path = scenario.host().path(name).display().to_string();
-    scenario.host().virsh(&["pool-define-as", name, "dir", "--target", &path])?;
-    scenario.host().virsh(&["pool-build", name])?;
-    scenario.host().virsh(&["pool-start", name])?;
-    Ok(path)
-}
-
 /// Something that is left alone is looked at a few times first.
 fn wait_for_polls() {
     sleep(Duration::from_secs(5));
@@ -65,7 +56,7 @@ fn what_was_taken_over_is_not_made_a_second_time_on_another_host() -> Result<()>
     )?;
     host.virsh(&["start", "taken-move"])?;
     host.virsh_xml("net-define", "<network><name>taken-move</name><bridge name='virbr-tkmove'/></network>")?;
-    let folder = their_pool(&scenario, "taken-move")?;
+    let folder = scenario.host().their_pool("taken-move")?;
     let guest = json!({"type": "Qemu", "memory": "32Mi", "shutdown": {"timeout": "1s", "forceAfterTimeout": true}});
     scenario.apply(&asking("Domain", "taken-move", &guest))?;
     scenario.apply(&asking("Network", "taken-move", &json!({"mode": "Isolated"})))?;
@@ -131,7 +122,7 @@ fn with_root(name: &str) -> Value {
 fn a_guest_gets_none_of_its_own_disks_a_second_time_by_being_taken_over() -> Result<()> {
     let scenario = scenario("taken-disks")?;
     let host = scenario.host();
-    let folder = their_pool(&scenario, "taken-disks")?;
+    let folder = scenario.host().their_pool("taken-disks")?;
     host.virsh(&["vol-create-as", "taken-disks", "root", "8M", "--format", "qcow2"])?;
     let below = ["--backing-vol", "root", "--backing-vol-format", "qcow2"];
     host.virsh(&[&["vol-create-as", "taken-disks", "root.snap", "8M", "--format", "qcow2"][..], &below].concat())?;
@@ -170,7 +161,7 @@ fn a_guest_gets_none_of_its_own_disks_a_second_time_by_being_taken_over() -> Res
 fn a_guest_that_was_taken_over_without_its_disk_does_not_get_it_a_second_time() -> Result<()> {
     let scenario = scenario("taken-later")?;
     let host = scenario.host();
-    their_pool(&scenario, "taken-later")?;
+    scenario.host().their_pool("taken-later")?;
     host.virsh(&["vol-create-as", "taken-later", "root", "8M", "--format", "qcow2"])?;
     host.virsh(&["vol-create-as", "taken-later", "more", "8M", "--format", "qcow2"])?;
     their_guest(&scenario, "taken-later", "volume", "pool='taken-later' volume='root'")?;
@@ -207,7 +198,7 @@ fn a_guest_that_was_taken_over_without_its_disk_does_not_get_it_a_second_time() 
 fn a_cloud_init_takes_no_disk_for_a_seed() -> Result<()> {
     let scenario = scenario("taken-seedy")?;
     let host = scenario.host();
-    let folder = their_pool(&scenario, "taken-seedy")?;
+    let folder = scenario.host().their_pool("taken-seedy")?;
     let no_seeds = [
         ("taken-overlay", "8M", "qcow2", "it is no seed: its format is qcow2, and that of a seed is iso or raw"),
         ("taken-large", "17M", "raw", "it is no seed: it has 17825792 bytes, and a seed has at most 16777216"),
