@@ -32,8 +32,9 @@ use managed::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     task::AbortHandle,
+    time::{Instant, sleep_until},
 };
 
 use crate::{
@@ -45,6 +46,8 @@ use crate::{
 const FINALIZER: &str = "in-use.crossplane.io";
 /// How long changes are gathered before the configs are gone through.
 const GATHER: Duration = Duration::from_millis(50);
+/// How often they are at most because of their users: a thousand that come at once must not cost as many writes.
+const RECOUNT: Duration = Duration::from_secs(1);
 /// How often they are gone through when nothing is heard.
 const REGULARLY: Duration = Duration::from_mins(1);
 /// How soon they are after a failure.
@@ -64,6 +67,7 @@ pub struct Configs {
     /// For events on configs, and on those of the cluster.
     events: [Recorder; 2],
     changes: mpsc::UnboundedSender<()>,
+    users: Notify,
     /// The kinds that have been listed once. (A store's own waiting wakes one waiter only.)
     listed: watch::Sender<HashSet<String>>,
 }
@@ -77,7 +81,8 @@ impl Configs {
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<()>) {
         let (changes, changed) = mpsc::unbounded_channel();
         let events = [recorder::<ProviderConfig>(&client), recorder::<ClusterProviderConfig>(&client)];
-        (Arc::new(Self { client, cluster, connector, events, changes, listed: watch::Sender::default() }), changed)
+        let (users, listed) = (Notify::new(), watch::Sender::default());
+        (Arc::new(Self { client, cluster, connector, events, changes, users, listed }), changed)
     }
 
     /// Waits until configs of both kinds, and their usages, have been listed.
@@ -87,8 +92,13 @@ impl Configs {
         let _ = listed.wait_for(|kinds| kinds.len() == 3).await;
     }
 
-    /// Keeps up to date what is kept of one kind.
-    pub async fn watch<K>(self: Arc<Self>, api: Api<K>, mut keep: impl FnMut(&Event<K>) + Send) -> anyhow::Result<()>
+    /// Keeps up to date what is kept of one kind, and says with `tell` that something has changed.
+    pub async fn watch<K>(
+        self: Arc<Self>,
+        api: Api<K>,
+        tell: fn(&Self),
+        mut keep: impl FnMut(&Event<K>) + Send,
+    ) -> anyhow::Result<()>
     where
         K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
     {
@@ -104,7 +114,7 @@ impl Configs {
                         });
                     }
                     if !matches!(event, Event::Init | Event::InitApply(_)) {
-                        self.told();
+                        tell(&self);
                     }
                 }
                 Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted"),
@@ -113,9 +123,21 @@ impl Configs {
         anyhow::bail!("the watch of {} ended", K::kind(&()))
     }
 
-    fn told(&self) {
+    /// Configs or their hosts have changed.
+    pub fn told(&self) {
         // The receiver lives as long as the process.
         let _ = self.changes.send(());
+    }
+
+    /// Users came or went.
+    pub fn told_of_users(&self) {
+        self.users.notify_one();
+    }
+
+    /// Waits until users came or went, and it is time to count them again.
+    async fn to_be_counted(&self, counted: Instant) {
+        self.users.notified().await;
+        sleep_until(counted + RECOUNT).await;
     }
 
     /// Goes through all configs whenever something about them or their hosts changes.
@@ -125,6 +147,7 @@ impl Configs {
         let mut known: HashMap<ConfigId, Option<HostSpec>> = HashMap::new();
         let mut sweep = Sweep::new(self.client.clone(), self.cluster.clone());
         loop {
+            let counted = Instant::now();
             let configs = self.cluster.all_configs();
             self.note(&configs, &mut known);
             self.attend(&configs, &mut listeners);
@@ -134,6 +157,7 @@ impl Configs {
             }
             tokio::select! {
                 _ = changed.recv() => {}
+                () = self.to_be_counted(counted) => {}
                 () = self.connector.secrets().changed() => {}
                 () = tokio::time::sleep(soon) => {}
             }

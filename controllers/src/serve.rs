@@ -263,11 +263,13 @@ impl Watches<'_> {
         self.kind(networks, &cluster.networks, tasks);
         let (api, keep) =
             (Api::<ProviderConfig>::all(Client::clone(client)), move |event: &_| own.apply_watcher_event(event));
-        tasks.spawn(Arc::clone(configs).watch(api, keep));
+        tasks.spawn(Arc::clone(configs).watch(api, Configs::told, keep));
         let api = Api::<ClusterProviderConfig>::all(Client::clone(client));
-        tasks.spawn(Arc::clone(configs).watch(api, move |event| cluster_configs.apply_watcher_event(event)));
+        tasks.spawn(
+            Arc::clone(configs).watch(api, Configs::told, move |event| cluster_configs.apply_watcher_event(event)),
+        );
         let (api, users) = (Api::<ProviderConfigUsage>::all(Client::clone(client)), Arc::clone(cluster));
-        tasks.spawn(Arc::clone(configs).watch(api, move |event| users.users.apply(event)));
+        tasks.spawn(Arc::clone(configs).watch(api, Configs::told_of_users, move |event| users.users.apply(event)));
     }
 
     fn kind<K: Refers>(&self, writer: Writer<K>, shelf: &Shelf<K>, tasks: &mut JoinSet<anyhow::Result<()>>) {

@@ -41,5 +41,5 @@ pub use process::{Lifetime, Process, free_port, is_running, run, signal};
 pub use provider::Provider;
 pub use recorded::Recorded;
 pub use scenario::{PATIENCE, Scenario};
-pub use stage::{SharedStage, Stage};
+pub use stage::{LEASE, SharedStage, Stage};
 pub use wait::eventually;

@@ -16,11 +16,10 @@ use crate::{
     wait::eventually,
 };
 
-/// Leader election as in production, with a lease that does not hold up a test: after a SIGKILL the next provider waits it out.
-/// It is as long as it is because a busy machine may keep an API server from answering for a second or two.
+/// Leader election as in production, but more patient: nobody starts a provider again that has lost its lease to a busy machine.
 const ELECTION: [&str; 3] = [
-    "--leader-election-lease-duration=5s",
-    "--leader-election-renew-deadline=4s",
+    "--leader-election-lease-duration=60s",
+    "--leader-election-renew-deadline=50s",
     "--leader-election-retry-period=500ms",
 ];
 

@@ -21,6 +21,9 @@ use crate::{
     scenario::Scenario,
 };
 
+/// The lease of leader election.
+pub const LEASE: &str = "crossplane-leader-election-provider-libvirt";
+
 /// A control plane with the CRDs, a libvirt host, an image server and the provider between them; dropping it ends them all.
 // Fields are dropped in this order: who talks to another goes first.
 #[derive(Debug)]
@@ -141,6 +144,15 @@ impl Stage {
     /// When it was taken out already.
     pub fn end_provider(&self) -> Result<Provider> {
         self.provider().take().context("find the provider: it was ended")
+    }
+
+    /// Kills the provider as [`Provider::kill9`] does, and spares the next one to wait until the lease has run out.
+    ///
+    /// # Errors
+    /// As there, and when the lease cannot be deleted.
+    pub fn kill_provider(&self) -> Result<()> {
+        self.end_provider()?.kill9()?;
+        self.plane.kubectl(&["delete", "lease", LEASE, "--namespace=default", "--ignore-not-found"]).map(drop)
     }
 
     /// Starts the provider again after [`Self::end_provider`], and does not wait until it serves.

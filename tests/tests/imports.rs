@@ -156,7 +156,7 @@ fn an_import_tells_its_progress_and_one_that_was_cut_by_a_kill_is_made_whole_onc
         Ok(())
     })?;
     assert_eq!(scenario.host().volumes(scenario.name())?, ["one"], "a part of the image is on the host");
-    stage.end_provider()?.kill9()?;
+    stage.kill_provider()?;
 
     stage.start_provider()?;
     let mut seen = Vec::new();

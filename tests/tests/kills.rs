@@ -27,7 +27,7 @@ fn a_provider_killed_at_ten_moments_of_a_create_makes_everything_once() -> Resul
         let uids = uids(&scenario)?;
         wait_until(Instant::now(), span * moment / MOMENTS);
         let before = identity(&scenario)?;
-        stage.end_provider()?.kill9()?;
+        stage.kill_provider()?;
         stage.start_provider()?;
         let objects = scenario.await_all_ready(2 * PATIENCE).with_context(|| case.clone())?;
         check_whole(&scenario, &objects, &uids, before).with_context(|| case.clone())?;
@@ -56,7 +56,7 @@ fn a_provider_killed_at_ten_moments_of_a_deletion_leaves_nothing_behind() -> Res
         let begin = Instant::now();
         scenario.delete_all()?;
         wait_until(begin, span * moment / MOMENTS);
-        stage.end_provider()?.kill9()?;
+        stage.kill_provider()?;
         stage.start_provider()?;
         scenario.await_all_gone(2 * PATIENCE).with_context(|| case.clone())?;
         assert_eq!((scenario.host().everything()?, files(&scenario)?), (vec![], vec![]), "{case}");

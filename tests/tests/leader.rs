@@ -10,12 +10,16 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
-use tests::{Manners, PATIENCE, Provider, Scenario, Stage, eventually, manifest, run, signal};
+use tests::{LEASE, Manners, PATIENCE, Provider, Scenario, Stage, eventually, manifest, run, signal};
 
-const LEASE: &str = "crossplane-leader-election-provider-libvirt";
-const ARGS: [&str; 1] = ["--poll=2s"];
-/// The rig's lease.
-const LEASE_DURATION: Duration = Duration::from_secs(5);
+/// A lease that does not hold up a test. It is as long as it is because a busy machine may keep an API server from answering for seconds.
+const LEASE_DURATION: Duration = Duration::from_secs(10);
+const ARGS: [&str; 4] = [
+    "--poll=2s",
+    "--leader-election-lease-duration=10s",
+    "--leader-election-renew-deadline=8s",
+    "--leader-election-retry-period=500ms",
+];
 
 #[test]
 fn of_two_that_overlap_one_works_and_the_other_takes_over_when_it_ends() -> Result<()> {
@@ -58,8 +62,8 @@ fn a_leader_that_dies_is_followed_when_its_lease_has_run_out() -> Result<()> {
     let begin = Instant::now();
     await_leading(|| second.metrics()).with_context(|| second.log())?;
     let took = begin.elapsed();
-    // The last renewal is half a second before the end, or on a busy machine a little longer.
-    assert!(took > Duration::from_secs(3), "before the lease had run out: {took:?}");
+    // The last renewal is half a second before the end, or on a busy machine longer.
+    assert!(took > Duration::from_secs(5), "before the lease had run out: {took:?}");
     scenario.await_all_ready(PATIENCE).with_context(|| second.log())?;
     assert_eq!(stage.host().everything()?, ["pool p0", "pool p1", "pool p2"]);
     await_repair(&scenario, "p0").with_context(|| second.log())
@@ -87,7 +91,7 @@ fn a_leader_that_sees_another_hold_its_lease_ends() -> Result<()> {
 
 #[test]
 fn a_leader_that_was_stopped_past_its_lease_does_nothing_when_it_goes_on() -> Result<()> {
-    let stage = Stage::start("sleeps", &["--poll=1s"])?;
+    let stage = Stage::start("sleeps", &ARGS)?;
     let scenario = stage.scenario("sleeps")?;
     await_leading(|| stage.metrics()).with_context(|| stage.log())?;
     let second = start(&stage)?;

@@ -3,20 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
 
 use std::{
+    path::PathBuf,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
-    thread::{scope, yield_now},
+    thread::{scope, sleep, yield_now},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tests::{PATIENCE, Scenario, Stage, condition, eventually, manifest};
-
-/// A busy machine may keep an API server from answering for longer than the short lease of other tests lasts.
-const PATIENT: [&str; 3] = [
-    "--leader-election-lease-duration=60s",
-    "--leader-election-renew-deadline=50s",
-    "--leader-election-retry-period=2s",
-];
 
 /// Sets a label of each object to another value, over and over, until it is told to end; answers how often it did.
 fn storm(scenario: &Scenario<'_>, objects: &[&str], end: &AtomicBool) -> u32 {
@@ -44,7 +39,7 @@ impl Drop for Calm<'_> {
 
 #[test]
 fn objects_that_somebody_writes_to_all_the_time_are_made_changed_and_deleted_like_any_others() -> Result<()> {
-    let stage = Stage::start("storm", &[&["--poll=2s"][..], &PATIENT].concat())?;
+    let stage = Stage::start("storm", &["--poll=2s"])?;
     let scenario = stage.scenario("storm")?;
     let objects = ["pool/storm", "volume/root", "domain/storm"];
     let (end, touched) = (AtomicBool::new(false), AtomicU32::new(0));
@@ -106,20 +101,23 @@ fn await_no_usage(scenario: &Scenario<'_>) -> Result<()> {
 
 #[test]
 fn a_hundred_objects_made_and_deleted_at_once_leave_nothing_and_cost_few_writes() -> Result<()> {
-    let stage = Stage::start("hundred", &[&["--poll=5s"][..], &PATIENT].concat())?;
+    let stage = Stage::start("hundred", &["--poll=5s"])?;
     let scenario = stage.scenario("hundred")?;
-    let volumes: String = (0..89).map(|at| scenario.volume(&format!("v{at}"), "format: Raw, capacity: 4Ki")).collect();
+    scenario.apply(&scenario.pool())?;
+    scenario.await_all_ready(PATIENCE)?;
+    let before = writes(&stage)?;
     let networks: String = (0..10).map(|at| manifest("Network", &format!("n{at}"), "mode: Isolated")).collect();
-    scenario.apply(&(scenario.pool() + &volumes + &networks))?;
+    scenario.apply(&(volumes(&scenario, 89) + &networks))?;
     let objects = scenario.await_all_ready(3 * PATIENCE)?;
     assert_eq!((objects.len(), stage.host().everything()?.len()), (100, 100));
     for object in objects.values() {
         assert_eq!(condition(object, "UpToDate")?, ("True", "ObserveMatched", ""), "{}", object["metadata"]["name"]);
     }
     let writes = writes(&stage)?;
-    // The usage and its finalizer; that a create begins; that it worked, and our finalizer; the status; the event. Volumes that waited
-    // for the pool have told so by a status and an event more.
-    assert!(writes <= 900.0, "{writes} writes for a hundred objects");
+    let made = writes - before;
+    // The usage and its finalizer; that a create begins; that it worked, and our finalizer; the status; the event. Every five
+    // seconds the pool tells what is left of it, and every second the config how many use it.
+    assert!(made <= 6.0 * 99.0 + 60.0, "{made} writes for ninety-nine objects");
 
     scenario.delete_all()?;
     scenario.await_all_gone(3 * PATIENCE)?;
@@ -131,6 +129,45 @@ fn a_hundred_objects_made_and_deleted_at_once_leave_nothing_and_cost_few_writes(
     assert!(more <= 800.0, "{more} writes for a hundred deletions");
     assert!(!std::fs::exists(scenario.folder())?, "the pool's folder is left");
     Ok(())
+}
+
+#[test]
+fn what_waits_for_what_it_needs_says_so_once_and_costs_nothing_more() -> Result<()> {
+    let stage = Stage::start("waiting", &["--poll=1s"])?;
+    let scenario = stage.scenario("waiting")?;
+    scenario.apply(&volumes(&scenario, 20))?;
+    let told = |what: &str| {
+        (0..20).try_for_each(|at| {
+            scenario.await_object("volume", &format!("v{at}"), |volume| {
+                let (_, _, message) = condition(volume, "Synced")?;
+                ensure!(message.contains(what), "{message}");
+                Ok(())
+            })
+        })
+    };
+    told("waiting for Pool waiting: there is none in namespace")?;
+    let before = writes(&stage)?;
+    sleep(Duration::from_secs(5));
+    let waited = writes(&stage)? - before;
+    assert!(waited < 1.0, "{waited} writes while nothing changes");
+
+    // Its folder cannot be made yet, so it is there and not Ready.
+    let folder = PathBuf::from(scenario.folder());
+    std::fs::create_dir_all(folder.parent().unwrap())?;
+    std::fs::write(&folder, "")?;
+    scenario.apply(&scenario.pool())?;
+    told("waiting for Pool waiting: it is not Ready")?;
+    std::fs::remove_file(&folder)?;
+    scenario.await_all_ready(PATIENCE)?;
+    let made = writes(&stage)? - before;
+    // Six each as above, and a status and an event for what they waited for since.
+    assert!(made <= 8.0 * 20.0 + 20.0, "{made} writes for twenty volumes and their pool");
+    Ok(())
+}
+
+/// So many volumes in the scenario's pool.
+fn volumes(scenario: &Scenario<'_>, number: usize) -> String {
+    (0..number).map(|at| scenario.volume(&format!("v{at}"), "format: Raw, capacity: 4Ki")).collect()
 }
 
 /// How often the provider has written to the API server.

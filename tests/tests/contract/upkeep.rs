@@ -122,9 +122,7 @@ fn whatever_the_provider_writes_is_signed_with_its_name() -> Result<()> {
     let show = "--show-managed-fields";
     let config = plane.get(&["clusterproviderconfig", "default", show])?.context("find the config")?;
     assert_eq!(writers(&config), both);
-    for (kind, name) in
-        [("secret", "provider-libvirt-ownership"), ("lease", "crossplane-leader-election-provider-libvirt")]
-    {
+    for (kind, name) in [("secret", "provider-libvirt-ownership"), ("lease", tests::LEASE)] {
         let object = plane.get(&[kind, name, "--namespace=default", show])?.context(name)?;
         assert_eq!(writers(&object), ours, "{name}");
     }
