@@ -46,8 +46,15 @@ pub(crate) fn over<K: Managed>(object: &K, fields: Map<String, Value>) -> Cow<'_
 /// The fields that the items of lists are told apart by.
 const KEYS: [&str; 4] = ["name", "type", "cidr", "start"];
 
-/// Drops the references below whose selectors win: a reference goes before a selector, and would count in its place.
+/// Where content comes from: what is said later is instead of the others.
+const CONTENT: [&str; 3] = ["inline", "secretKeyRef", "configMapKeyRef"];
+
+/// Drops what is below and would count in place of what wins: a reference goes before a selector, and content that is written out before
+/// content of elsewhere.
 fn outdo(below: &mut Map<String, Value>, wins: &Map<String, Value>) {
+    if CONTENT.iter().any(|field| wins.contains_key(*field)) {
+        below.retain(|field, _| !CONTENT.contains(&field.as_str()));
+    }
     for field in wins.keys().filter_map(|field| field.strip_suffix("Selector")) {
         let reference = format!("{field}Ref");
         if !wins.contains_key(&reference) {
@@ -126,6 +133,8 @@ mod tests {
             ),
             (json!({"aRef": 1}), json!({"aRef": 2, "aSelector": 2}), json!({"aRef": 2, "aSelector": 2})),
             (json!({"aRef": 1}), json!({"bSelector": 2}), json!({"aRef": 1, "bSelector": 2})),
+            (json!({"u": {"inline": 1}}), json!({"u": {"secretKeyRef": 2}}), json!({"u": {"secretKeyRef": 2}})),
+            (json!({"u": {"secretKeyRef": {"name": 1}}}), json!({"u": {"inline": 2}}), json!({"u": {"inline": 2}})),
             (json!({"aSelector": 1}), json!({"aRef": 2}), json!({"aSelector": 1, "aRef": 2})),
             (json!({"d": [{"name": "x"}]}), json!({"d": []}), json!({"d": [{"name": "x"}]})),
         ];

@@ -91,13 +91,32 @@ impl Adoption {
         self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the object took over, by its signed records, wherever: hosts and UUIDs there.
-    fn taken_over<K: Managed>(&self, object: &K) -> Vec<Record> {
+    /// What the object took over, by its signed records, wherever: hosts and UUIDs there. It may have let it go since: see [`Self::is_kept`].
+    fn recorded<K: Managed>(&self, object: &K) -> Vec<Record> {
         if object.annotation(annotation::OWNERSHIP).is_none() {
             return Vec::new();
         }
         let records = storage::records(object, &self.key).into_iter();
         records.filter(|record| record.pool == word::<K>()).collect()
+    }
+
+    /// What the object took over and has. What another object has taken over since is that one's, whatever was put back into an annotation.
+    fn taken_over<K: Managed>(&self, object: &K) -> Vec<Record> {
+        let records = self.recorded(object).into_iter();
+        records.filter(|record| self.is_kept(object.uid(), record)).collect()
+    }
+
+    /// Whether no other object has a younger record of the same.
+    fn is_kept(&self, uid: &str, record: &Record) -> bool {
+        let is_younger = |other: &Record| other.is_of_the_same(record) && other.at >= record.at;
+        let (cluster, name) = (&self.cluster, &record.volume);
+        let other = match record.pool.as_str() {
+            "domain" => self.with_record(&cluster.domains, uid, name, is_younger),
+            "network" => self.with_record(&cluster.networks, uid, name, is_younger),
+            "pool" => self.with_record(&cluster.pools, uid, name, is_younger),
+            _ => self.another(uid, name, is_younger),
+        };
+        other.is_none()
     }
 
     /// The UUID of what the object took over on a host, by its signed record.
@@ -136,19 +155,23 @@ impl Adoption {
         self.adopted(object, host).unwrap_or_else(|| object.uid().to_owned())
     }
 
+    /// The same by the records of the object alone, without a look at those of others.
+    pub fn recorded_identity<K: Managed>(&self, object: &K, host: &Site) -> String {
+        let mut records = self.recorded(object).into_iter();
+        let adopted = records.find(|record| record.host == host.uuid()).map(|record| record.volume);
+        adopted.unwrap_or_else(|| object.uid().to_owned())
+    }
+
     /// Another object that has what bears this UUID on a host.
     pub fn living<K: Managed>(&self, shelf: &Shelf<K>, me: &K, host: &Site, uuid: &str) -> Option<Owner> {
-        let has = |object: &K| object.uid() != me.uid() && self.identity(object, host) == uuid;
+        let has = |object: &K| object.uid() != me.uid() && self.recorded_identity(object, host) == uuid;
         shelf.store.state().into_iter().find(|object| has(object)).map(|object| Owner::of(&*object))
     }
 
     /// The volumes that are the object's. One of which another object has a younger record is not, whatever was put back into an annotation.
     pub fn own<K: Managed>(&self, object: &K) -> Vec<Record> {
-        let is_own = |record: &Record| {
-            let is_younger = |other: &Record| other.is_of_the_same(record) && other.at >= record.at;
-            self.another(object.uid(), &record.volume, is_younger).is_none()
-        };
-        storage::records(object, &self.key).into_iter().filter(is_own).collect()
+        let records = storage::records(object, &self.key).into_iter();
+        records.filter(|record| self.is_kept(object.uid(), record)).collect()
     }
 
     /// Another object whose record names this volume, as messages name it. Both would be its owner, and one would delete the other's data.
@@ -158,11 +181,12 @@ impl Adoption {
 
     /// Another Volume or `CloudInit` with such a record of a volume of this name.
     fn another(&self, me: &str, name: &str, is_it: impl Fn(&Record) -> bool) -> Option<String> {
-        let volume = self.recorded(&self.cluster.volumes, me, name, &is_it);
-        volume.or_else(|| self.recorded(&self.cluster.cloud_inits, me, name, &is_it))
+        let volume = self.with_record(&self.cluster.volumes, me, name, &is_it);
+        volume.or_else(|| self.with_record(&self.cluster.cloud_inits, me, name, &is_it))
     }
 
-    fn recorded<K: Managed>(
+    /// Another object of this kind with such a record of something of this name.
+    fn with_record<K: Managed>(
         &self,
         shelf: &Shelf<K>,
         me: &str,
@@ -182,6 +206,26 @@ impl Adoption {
     /// Whether the object is to take over what it finds.
     pub fn asks<K: Managed>(object: &K) -> bool {
         object.annotation(annotation::ADOPT) == Some("true")
+    }
+
+    /// What is to be done about a network or pool with this UUID that has the object's name and is not the object's.
+    pub fn judge<K: Managed>(
+        &self,
+        asking: &Asking<'_, K>,
+        shelf: &Shelf<K>,
+        uuid: &str,
+        mismatch: Option<String>,
+    ) -> Obstacle {
+        let (kind, name) = (word::<K>(), asking.object.external_name());
+        let holder = self.living(shelf, asking.object, asking.host, uuid);
+        let stranger = Stranger {
+            name,
+            said: not_ours(&kind, name, holder.as_ref(), &Owner::of(asking.object)),
+            taken: holder.is_some(),
+            record: [&kind, uuid],
+            mismatch,
+        };
+        self.decide(asking, &stranger)
     }
 
     /// What is to be done about something that is not ours where the object is to be.

@@ -271,6 +271,13 @@ impl Cluster {
         }
     }
 
+    /// Whether two configs lead to one host, as far as they have led anywhere.
+    pub fn is_one_host(&self, one: &ConfigId, other: &ConfigId) -> bool {
+        let identity = |config| self.host_seen(config).map(|seen| (seen.uuid, seen.hostname));
+        let seen = |config| identity(config).filter(|(uuid, _)| !uuid.is_empty());
+        one == other || seen(one).is_some_and(|one| seen(other) == Some(one))
+    }
+
     /// The host that a referent is on, once it is placed.
     fn host_of(&self, Referent { kind, namespace, name }: &Referent) -> Option<ConfigId> {
         match kind {

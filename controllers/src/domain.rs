@@ -6,9 +6,9 @@ mod exclusive;
 pub(crate) mod find;
 pub mod import;
 pub mod initial;
+mod new_disks;
 pub mod observed;
 mod obstacle;
-mod own_disks;
 mod pending;
 mod power;
 pub mod render;
@@ -232,7 +232,7 @@ impl External for Domains {
 
     async fn record(&self, pass: &Pass<'_, Self>, _: &Surroundings) -> anyhow::Result<Record> {
         // What is waited for or cannot be described is said before anything is written down.
-        let around = resolve::resolve_whole(&self.cluster, pass.object, &pass.object.merged(), pass.config)?;
+        let around = resolve::resolve_to_make(&self.cluster, pass.object, &pass.object.merged(), pass.config)?;
         initial::description(pass.object, &around, pass.host.facts(), &self.rules, pass.object.uid())?;
         Ok(Record { annotations: vec![references::record(&around.choices)], ..Record::default() })
     }

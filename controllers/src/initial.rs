@@ -5,7 +5,7 @@ use apis::Managed;
 use serde_json::Value;
 
 /// Fields of which an object says at most one.
-const ALTERNATIVES: [&[&str]; 8] = [
+const ALTERNATIVES: [&[&str]; 7] = [
     &["pool", "poolRef"],
     &["pool", "poolSelector"],
     &["source", "backingStore"],
@@ -13,7 +13,6 @@ const ALTERNATIVES: [&[&str]; 8] = [
     &["volumeSelector", "volume"],
     &["networkRef", "network", "bridge"],
     &["networkSelector", "network", "bridge"],
-    &["inline", "secretKeyRef", "configMapKeyRef"],
 ];
 
 /// Fails where the two together say what each alone may not.

@@ -12,7 +12,7 @@ use managed::creation::was_created;
 
 use crate::{
     cluster::{Cluster, Shelf, placed},
-    references::{By, Choices, Referent, ReferentKind, Refers, Want, chosen, is_made, recorded, written},
+    references::{By, Choices, Referent, ReferentKind, Refers, Want, chosen, is_disk, is_made, recorded, written},
     select,
 };
 
@@ -147,6 +147,17 @@ impl Links {
     /// What a field leads to; none where it is not set or matches nothing.
     pub fn referent(&self, path: &str) -> Option<Referent> {
         self.fields.get(path)?.referent.clone()
+    }
+
+    /// The same with the disks that selectors chose earlier.
+    #[must_use]
+    pub fn with_former_disks(mut self) -> Self {
+        for (_, link) in self.fields.iter_mut().filter(|(path, _)| is_disk(path)) {
+            if let Some(before) = &link.before {
+                link.referent = Some(before.clone());
+            }
+        }
+        self
     }
 
     /// Everything the object refers to.

@@ -26,13 +26,12 @@ use libvirt::{
 use managed::external::{Deletion, External, Pass, Record, Refusal, Report, Standing};
 
 use crate::{
-    adopt::{Adoption, Asking, Obstacle, Stranger, not_ours},
+    adopt::{Adoption, Asking, Obstacle},
     applied,
     cluster::Cluster,
     defined::{Change, Present, imported, standing},
     details,
     hosts::{Connector, owner},
-    mark::Owner,
 };
 
 /// The kind.
@@ -99,18 +98,10 @@ impl Networks {
     async fn stranger(&self, pass: &Pass<'_, Self>, uuid: &str) -> anyhow::Result<Option<Obstacle>> {
         let of = uuid.to_owned();
         let Some(entry) = pass.host.short(uuid, move |host| host.read_network(&of)).await? else { return Ok(None) };
-        let name = pass.object.external_name();
-        let holder = self.adoption.living(&self.cluster.networks, pass.object, pass.host, uuid);
         let seen = entry.inactive.as_deref().map(|text| observed::observe(Some(text), None));
-        let stranger = Stranger {
-            name,
-            said: not_ours("network", name, holder.as_ref(), &Owner::of(pass.object)),
-            taken: holder.is_some(),
-            record: ["network", uuid],
-            mismatch: seen.and_then(|seen| mismatch(pass.object, &seen)),
-        };
+        let mismatch = seen.and_then(|seen| mismatch(pass.object, &seen));
         let asking = Asking { object: pass.object, config: pass.config, host: pass.host };
-        Ok(Some(self.adoption.decide(&asking, &stranger)))
+        Ok(Some(self.adoption.judge(&asking, &self.cluster.networks, uuid, mismatch)))
     }
 }
 

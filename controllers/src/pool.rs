@@ -29,13 +29,12 @@ use managed::{
 };
 
 use crate::{
-    adopt::{Adoption, Asking, Obstacle, Stranger, not_ours},
+    adopt::{Adoption, Asking, Obstacle},
     applied,
     cluster::Cluster,
     defined::{Change, Present, imported, standing},
     details,
     hosts::{Connector, owner},
-    mark::Owner,
     network::count,
 };
 
@@ -113,17 +112,9 @@ impl Pools {
     async fn stranger(&self, pass: &Pass<'_, Self>, uuid: &str) -> anyhow::Result<Option<Obstacle>> {
         let of = uuid.to_owned();
         let Some(entry) = pass.host.short(uuid, move |host| host.read_pool(&of)).await? else { return Ok(None) };
-        let name = pass.object.external_name();
-        let holder = self.adoption.living(&self.cluster.pools, pass.object, pass.host, uuid);
-        let stranger = Stranger {
-            name,
-            said: not_ours("pool", name, holder.as_ref(), &Owner::of(pass.object)),
-            taken: holder.is_some(),
-            record: ["pool", uuid],
-            mismatch: entry.inactive.as_deref().and_then(|description| self.mismatch(pass.object, description)),
-        };
+        let mismatch = entry.inactive.as_deref().and_then(|description| self.mismatch(pass.object, description));
         let asking = Asking { object: pass.object, config: pass.config, host: pass.host };
-        Ok(Some(self.adoption.decide(&asking, &stranger)))
+        Ok(Some(self.adoption.judge(&asking, &self.cluster.pools, uuid, mismatch)))
     }
 
     /// What the pool is and the spec does not say, where it can never change.

@@ -121,6 +121,11 @@ pub fn disk_path(disk: &str) -> String {
     format!("disks[{disk}].volume")
 }
 
+/// Whether a field is the volume of a disk.
+pub fn is_disk(path: &str) -> bool {
+    path.starts_with("disks[")
+}
+
 /// The path of the field that names the Network of an interface.
 pub fn interface_path(interface: &str) -> String {
     format!("networkInterfaces[{interface}].network")
@@ -281,7 +286,7 @@ impl Refers for Domain {
         let names = |path: fn(&str) -> String, name: Option<&String>| name.is_some_and(|name| path(name) == want.path);
         match want.kind {
             ReferentKind::Volume => {
-                want.path.starts_with("disks[") && !seen.disks.iter().any(|disk| names(disk_path, disk.name.as_ref()))
+                is_disk(&want.path) && !seen.disks.iter().any(|disk| names(disk_path, disk.name.as_ref()))
             }
             ReferentKind::Network => {
                 !seen.network_interfaces.iter().any(|nic| names(interface_path, nic.name.as_ref()))

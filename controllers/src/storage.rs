@@ -64,6 +64,14 @@ pub async fn read(host: &Site, pool: &str, name: &str) -> anyhow::Result<Arc<Vol
     Ok(Arc::new(entry))
 }
 
+/// The UUIDs of other pools that show the file of a volume.
+pub async fn twins(host: &Site, pool: &str, name: &str) -> anyhow::Result<Vec<String>> {
+    let (of, called) = (pool.to_owned(), name.to_owned());
+    let look = move |host: &Connection| host.twins(&of, &called);
+    let twins = host.short(&format!("{pool}/{name}"), look).await.context("look for the volume in other pools")?;
+    Ok(twins.iter().filter_map(|twin| host.pool_uuid(&twin.volume.pool)).collect())
+}
+
 /// Makes the pool forget a volume that it lists while its file is gone; a new one of that name could not be made.
 pub async fn forget_ghost(host: &Site, pool: &str, name: &str) -> anyhow::Result<()> {
     let look = |refresh: bool| {
@@ -215,14 +223,19 @@ fn remove(host: &Connection, pool: &str, name: &str) -> anyhow::Result<Deletion>
 
 /// Who on the host uses a volume.
 pub fn user(host: &Connection, pool: &str, name: &str, path: &str) -> anyhow::Result<Option<String>> {
+    // The same file may be used by the name that it has in another pool.
+    let twins = host.twins(pool, name)?;
+    let is_path = |used: &str| is_same_path(used, path) || twins.iter().any(|twin| is_same_path(used, &twin.path));
+    let is_volume =
+        |of: &str, called: &str| called == name && (of == pool || twins.iter().any(|twin| twin.volume.pool == of));
     let uses = |source: &DiskSource| match source {
-        DiskSource::Path(used) => is_same_path(used, path),
-        DiskSource::Volume { pool: of, name: called } => of == pool && called == name,
+        DiskSource::Path(used) => is_path(used),
+        DiskSource::Volume { pool: of, name: called } => is_volume(of, called),
     };
     if let Some(user) = host.disk_users()?.into_iter().find(|user| uses(&user.source)) {
         return Ok(Some(format!("domain {} on the host", user.domain)));
     }
-    let above = host.backings()?.into_iter().find(|backing| is_same_path(&backing.path, path));
+    let above = host.backings()?.into_iter().find(|backing| is_path(&backing.path));
     Ok(above.map(|above| format!("volume {} in pool {}, which stands on it", above.volume, above.pool)))
 }
 

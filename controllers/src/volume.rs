@@ -70,6 +70,8 @@ pub struct Referents {
 pub struct Found {
     entry: Arc<VolumeEntry>,
     pool_uuid: Option<String>,
+    /// The UUIDs of other pools that show the same file, where it is to be taken over.
+    twins: Vec<String>,
     import: Option<import::State>,
 }
 
@@ -116,7 +118,8 @@ impl Volumes {
     }
 
     fn found(&self, pass: &Pass<'_, Self>, pool: &str, entry: Arc<VolumeEntry>) -> Found {
-        Found { entry, pool_uuid: pass.host.pool_uuid(pool), import: self.imports.state(pass.object.uid()) }
+        let import = self.imports.state(pass.object.uid());
+        Found { entry, pool_uuid: pass.host.pool_uuid(pool), twins: Vec::new(), import }
     }
 }
 
@@ -184,7 +187,12 @@ impl External for Volumes {
             Some(wanted) => self.located.look(pass.host, pass.object, wanted.clone()).await?,
             None => storage::look(pass.host, &owner(pass.object), pool, pass.object.external_name()).await?,
         };
-        Ok(self.found(pass, &referents.pool, entry))
+        let mut found = self.found(pass, &referents.pool, entry);
+        let may_take = Adoption::asks(pass.object) && !self.is_ours(pass, found.pool_uuid.as_deref());
+        if may_take && found.entry.description().is_some() {
+            found.twins = storage::twins(pass.host, &referents.pool, pass.object.external_name()).await?;
+        }
+        Ok(found)
     }
 
     fn compare(&self, pass: &Pass<'_, Self>, referents: &Referents, found: &Found) -> anyhow::Result<Standing<Change>> {

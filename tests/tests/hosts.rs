@@ -68,14 +68,53 @@ fn a_config_that_leads_nowhere_says_so_and_works_as_soon_as_it_is_mended() -> Re
     assert_eq!(condition(&net, "UpToDate")?, ("Unknown", "Unreachable", ""));
     assert!(condition(&net, "Ready").is_err(), "nothing is known of it yet");
     assert_eq!(net["metadata"]["finalizers"], Value::Null, "nothing to hold it for");
-    let config = await_config(&stage, "one", ("False", "ConnectFailed", cause))?;
-    assert_eq!((&config["status"]["users"], &config["status"]["host"]), (&json!(1), &Value::Null));
+    eventually(PATIENCE, || {
+        let config = await_config(&stage, "one", ("False", "ConnectFailed", cause))?;
+        let status = (&config["status"]["users"], &config["status"]["host"]);
+        ensure!(status == (&json!(1), &Value::Null), "{status:?}");
+        Ok(())
+    })?;
     stage.configure("one", &stage.host().uri(), QUICK)?;
     scenario.await_all_ready(SOON)?;
     let config = await_config(&stage, "one", ("True", "Available", ""))?;
     let host = &config["status"]["host"];
     assert_eq!((&host["uuid"], &host["hostname"]), (&json!(scenario.host().uuid()), &json!("nowhere")));
     Ok(())
+}
+
+#[test]
+fn a_config_of_another_namespace_that_leads_nowhere_holds_up_nobodys_guests() -> Result<()> {
+    let stage = Stage::start("dead", &["--poll=2s"])?;
+    let (scenario, other) = (stage.scenario("dead")?, stage.scenario("dead-other")?);
+    let config = |uri: &str| {
+        json!({
+            "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "ProviderConfig",
+            "metadata": {"name": "dead"}, "spec": {"uri": uri},
+        })
+    };
+    let nowhere = config("qemu+unix:///system?socket=/nowhere/sock").to_string();
+    other.apply(&nowhere)?;
+    let guest = manifest("Domain", "dead", "type: Qemu, memory: 32Mi, runStrategy: Halted");
+    scenario.apply(&guest)?;
+    scenario.await_ready(&["domain/dead"])?;
+    let vanish = || scenario.host().virsh(&["undefine", "dead"]);
+    vanish()?;
+    scenario.await_state("shut off")?;
+
+    // One of its own namespace may have the guest.
+    scenario.apply(&nowhere)?;
+    vanish()?;
+    let unknown = |object: &Value| {
+        let (_, reason, message) = condition(object, "Ready")?;
+        let words = format!("ProviderConfig {}/dead cannot be asked", scenario.namespace().name());
+        ensure!(reason == "WhereaboutsUnknown" && message.contains(&words), "{reason}: {message}");
+        Ok(())
+    };
+    scenario.await_object("domain", "dead", unknown)?;
+    scenario.delete(&["domain/dead"])?;
+    scenario.await_object("domain", "dead", unknown)?;
+    scenario.namespace().kubectl(&["delete", "providerconfig", "dead"])?;
+    scenario.await_gone(&["domain/dead"])
 }
 
 #[test]

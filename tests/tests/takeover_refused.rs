@@ -8,6 +8,9 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tests::{Host, Scenario, SharedStage, condition};
 
+/// The annotation with the signed record of what was taken over.
+const OWNERSHIP: &str = "libvirt.nourspeed.io/ownership";
+
 static STAGE: SharedStage = SharedStage::new("tkrf", &["--poll=2s"]);
 
 /// A scenario on a host whose config lets things be taken over that are called `taken…`.
@@ -91,6 +94,52 @@ fn what_was_taken_over_is_not_made_a_second_time_on_another_host() -> Result<()>
     nothing_there()?;
     scenario.delete_all()?;
     scenario.await_all_gone(tests::PATIENCE)
+}
+
+// ---- a record of earlier ----
+
+#[test]
+fn a_record_that_is_put_back_gives_nothing_back_that_another_object_took_over_since() -> Result<()> {
+    let (first, second) = (scenario("taken-back")?, scenario("taken-since")?);
+    let host = first.host();
+    let guest = json!({"type": "Qemu", "memory": "32Mi", "runStrategy": "Halted"});
+    host.virsh_xml(
+        "define",
+        "<domain type='qemu'><name>taken-back</name><memory unit='MiB'>32</memory><os><type>hvm</type></os></domain>",
+    )?;
+    host.virsh_xml("net-define", "<network><name>taken-back</name><bridge name='virbr-tkback'/></network>")?;
+    let objects = [
+        ("domain", asking("Domain", "taken-back", &guest)),
+        ("network", asking("Network", "taken-back", &json!({"mode": "Isolated"}))),
+    ];
+    for (kind, object) in &objects {
+        let title = format!("{kind}/taken-back");
+        first.apply(object)?;
+        first.await_ready(&[&title])?;
+        let record = first.object(kind, "taken-back")?["metadata"]["annotations"][OWNERSHIP].clone();
+        // It lets go, another takes over, and then it says that it never did.
+        let annotate = |value: &str| first.namespace().kubectl(&["annotate", "--overwrite", &title, value]);
+        annotate("libvirt.nourspeed.io/adopt-")?;
+        annotate(&format!("{OWNERSHIP}-"))?;
+        await_refused(&first, &title, "ForeignObject", "is not ours")?;
+        second.apply(object)?;
+        second.await_ready(&[&title])?;
+        annotate(&format!("{OWNERSHIP}={}", record.as_str().unwrap()))?;
+        let words = format!(
+            "it belongs to {} {}/taken-back",
+            if *kind == "domain" { "Domain" } else { "Network" },
+            second.namespace().name()
+        );
+        await_refused(&first, &title, "ForeignObject", &words)?;
+        first.delete(&[&title])?;
+        first.await_gone(&[&title])?;
+        wait_for_polls();
+        second.await_ready(&[&title])?;
+    }
+    host.virsh(&["dominfo", "taken-back"])?;
+    host.virsh(&["net-info", "taken-back"])?;
+    second.delete_all()?;
+    second.await_all_gone(tests::PATIENCE)
 }
 
 // ---- disks ----

@@ -67,9 +67,17 @@ impl Connection {
     ///
     /// The chain of a guest that is not running is known from its volumes only: see [`Connection::backings`].
     pub fn disk_users(&self) -> Result<Vec<DiskUser>, Error> {
+        self.disk_users_of(|_| true)
+    }
+
+    /// The same of the domains whose UUID is asked for; the others cost no call.
+    pub fn disk_users_of(&self, is_asked: impl Fn(&str) -> bool) -> Result<Vec<DiskUser>, Error> {
         let mut users = Vec::new();
         for listed in self.list_domains()? {
             let (domain, uuid) = (listed.domain.name()?, listed.domain.uuid()?);
+            if !is_asked(&uuid) {
+                continue;
+            }
             for which in [Description::Inactive, Description::Live] {
                 // A domain that has gone meanwhile uses nothing.
                 let Some(text) = absent(listed.domain.describe(which))? else { continue };

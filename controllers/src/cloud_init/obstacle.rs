@@ -40,7 +40,9 @@ impl CloudInits {
         };
         let Some(volume) = volume else { return Ok(None) };
         let mismatch = mismatch(pass.host, &owner(pass.object), &referents.pool, &volume).await?;
-        Ok(Some(self.stranger(pass, referents, [&uuid, &volume], mismatch)))
+        let mut pools = storage::twins(pass.host, &referents.pool, &volume).await?;
+        pools.insert(0, uuid);
+        Ok(Some(self.stranger(pass, referents, (&pools, &volume), mismatch)))
     }
 
     async fn theirs(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Option<String>> {
@@ -58,16 +60,17 @@ impl CloudInits {
         Ok(locate(pass.host, wanted).await?.map(|volume| volume.name))
     }
 
-    /// What is to be done about a volume that is not the object's. A seed that is taken over stays as it is until its object says
+    /// What is to be done about a volume that is not the object's, by the UUIDs of the pools that show it, its own first. A seed that is taken over stays as it is until its object says
     /// something else: nobody looks into it.
     fn stranger(
         &self,
         pass: &Pass<'_, Self>,
         referents: &Referents,
-        [uuid, volume]: [&str; 2],
+        (pools, volume): (&[String], &str),
         mismatch: Option<String>,
     ) -> Obstacle {
-        let claimant = self.adoption.claimant(pass.object.uid(), pass.host, uuid, volume);
+        let claimant = pools.iter().find_map(|pool| self.adoption.claimant(pass.object.uid(), pass.host, pool, volume));
+        let uuid = pools.first().map_or("", String::as_str);
         let stranger = Stranger {
             name: volume,
             said: storage::not_ours(volume, &referents.pool, claimant.as_deref()),

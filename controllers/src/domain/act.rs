@@ -1,6 +1,6 @@
 //! What changes a domain: each looks at it again first, in the same section of calls.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use anyhow::{Context, ensure};
 use apis::{Domain, Managed, quantity::Span};
@@ -19,7 +19,7 @@ use managed::{
 };
 use std::time::Duration;
 
-use super::{Change, Domains, Found, Power, Surroundings, claim, initial, own_disks, render, resolve};
+use super::{Change, Domains, Found, Power, Surroundings, claim, initial, new_disks::Guest, render, resolve};
 use crate::hosts::owner;
 
 /// How long a guest has to shut down unless its object says otherwise.
@@ -37,6 +37,8 @@ struct Order {
     /// Whether its devices may have other names on the running guest than in its definition.
     renamed: bool,
     around: Surroundings,
+    /// The UUIDs of all guests that objects manage.
+    managed: HashSet<String>,
     facts: Facts,
     rules: Arc<Rules>,
 }
@@ -47,14 +49,16 @@ impl Domains {
         let (object, facts, rules) = (pass.object.clone(), pass.host.facts().clone(), self.rules.clone());
         let uuid = adopted.clone().unwrap_or_else(|| object.uid().to_owned());
         let (adopted, initial) = (adopted.is_some(), object.initially().is_some());
-        Order { object, uuid, adopted, renamed: adopted || initial, around, facts, rules }
+        let managed = self.cluster.domains.store.state();
+        let managed = managed.iter().map(|domain| self.adoption.recorded_identity(&**domain, pass.host)).collect();
+        Order { object, uuid, adopted, renamed: adopted || initial, around, managed, facts, rules }
     }
 
     /// Defines a domain that is not there and starts it unless it is to be off.
     pub(super) async fn define_and_start(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Found> {
         // One that is made again is made of what is initial too.
         let whole = pass.object.merged();
-        let around = resolve::resolve_whole(&self.cluster, pass.object, &whole, pass.config)?;
+        let around = resolve::resolve_to_make(&self.cluster, pass.object, &whole, pass.config)?;
         let media = self.host_media(pass, &whole).await?;
         let found = self.found(pass, None, None, media);
         let order = self.order(pass, found.complete(&around));
@@ -184,6 +188,10 @@ fn stop(host: &Connection, uuid: &str, mode: ShutdownMode, force: bool) -> Resul
 }
 
 impl Order {
+    fn guest(&self) -> Guest<'_> {
+        Guest { uuid: &self.uuid, object: &self.object, around: &self.around, managed: &self.managed }
+    }
+
     fn create(self, host: &Connection, start: bool) -> anyhow::Result<Option<DomainEntry>> {
         let (uuid, name) = (self.uuid.as_str(), self.object.external_name());
         if host.find_domain(uuid)?.is_none() {
@@ -191,6 +199,7 @@ impl Order {
                 host.find_domain_by_name(name)?.is_none(),
                 "domain {name:?} is on the host already and is not ours"
             );
+            self.guest().check_make(host, &self.object.merged())?;
             let description = initial::description(&self.object, &self.around, &self.facts, &self.rules, uuid)?;
             define(host, &description, None)?;
         }
@@ -213,9 +222,7 @@ impl Order {
         let domain = host.find_domain(&self.uuid)?.context("the domain went away meanwhile")?;
         let base =
             Element::parse(&domain.describe(Description::InactiveSecure)?).context("read the domain's description")?;
-        if self.adopted {
-            own_disks::check(host, &self.uuid, (&self.object, &self.around), &base)?;
-        }
+        self.guest().check_attach(host, &base)?;
         let claimed = claim::claim(&self.object, &self.around, &base, self.adopted);
         let wishes = render::render(&claimed.object, &claimed.around, &self.facts, Some(&claimed.base))?;
         let wished = overlay(&wishes, &claimed.base, &self.rules);

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use anyhow::bail;
 use apis::{
     Domain, Managed, Volume,
-    domain::{Disk, DiskDevice},
+    domain::{Disk, DiskDevice, HostVolume},
     managed::annotation,
+    placement::ConfigId,
 };
 use managed::creation::was_created;
 
@@ -17,42 +18,119 @@ use crate::{
     references::{BACKING, Referent, Refers, disk_path},
 };
 
+/// Data of a host that a guest wants for a disk.
+struct Data<'a> {
+    /// The config of the host.
+    config: &'a ConfigId,
+    /// The names of its pool and its own there, where they are known.
+    names: Option<(&'a str, &'a str)>,
+    /// Where it is there, empty where that is not known.
+    path: &'a str,
+    /// The object that stands for it, if the guest says it so.
+    volume: Option<&'a Volume>,
+}
+
 /// Fails when a guest may not write to a volume because of what else uses it.
 pub(super) fn check(cluster: &Cluster, me: &Domain, disk: &Disk, volume: &Volume) -> anyhow::Result<()> {
-    let name = volume.metadata.name.as_deref().unwrap_or_default();
-    let Some(referent) = volume.as_referent().filter(|_| writes(disk) && !only_observes(me)) else { return Ok(()) };
-    let path = volume.observation().and_then(|seen| seen.path.as_deref()).unwrap_or_default();
-    let users = cluster.users_of(volume, ReferrerKind::Domain).into_iter();
-    let mut users = users.filter_map(|user| cluster.domains.get(&user.namespace, &user.name));
-    let is_first = |other: &Arc<Domain>| {
-        other.uid() != me.uid() && has(cluster, other, &referent) && comes_first(other, me, volume, path)
-    };
-    // A guest that has no such disk yet could also meet one whose object names another by now: what a disk holds is never swapped.
-    let is_held = holds(me, path);
-    let first = users.find(is_first).or_else(|| if is_held { None } else { holder(cluster, me, volume, path) });
+    let Some(config) = placed(volume) else { return Ok(()) };
+    let seen = volume.observation();
+    let names = seen.and_then(|seen| Some((seen.pool.as_deref()?, seen.name.as_deref()?)));
+    let path = seen.and_then(|seen| seen.path.as_deref()).unwrap_or_default();
+    let data = Data { config: &config, names, path, volume: Some(volume) };
+    check_data(cluster, me, disk, &data)
+}
+
+/// The same for a volume that is said by the names that it has on the host.
+pub(super) fn check_plain(
+    cluster: &Cluster,
+    (me, config): (&Domain, &ConfigId),
+    disk: &Disk,
+    volume: &HostVolume,
+    path: &str,
+) -> anyhow::Result<()> {
+    let data = Data { config, names: Some((&volume.pool, &volume.name)), path, volume: None };
+    check_data(cluster, me, disk, &data)
+}
+
+fn check_data(cluster: &Cluster, me: &Domain, disk: &Disk, data: &Data<'_>) -> anyhow::Result<()> {
+    if !writes(disk) || only_observes(me) {
+        return Ok(());
+    }
+    // A guest that has no such disk yet could also meet one that says it otherwise, or whose object names another by now.
+    let is_held = holds(me, data.path);
+    let volumes = if is_held { Vec::new() } else { standing_for(cluster, data) };
+    let volumes: Vec<&Volume> = data.volume.into_iter().chain(volumes.iter().map(|volume| &**volume)).collect();
+    let first = volumes.iter().find_map(|volume| first_user(cluster, me, volume, data));
+    let first = first.or_else(|| if is_held { None } else { holder(cluster, me, data) });
     if let Some(other) = first {
         bail!(
-            "Volume {name} is a disk of Domain {}: two guests that write to one disk destroy it. Give this one a volume of its own, or readOnly: true on both",
+            "{} is a disk of Domain {}: two guests that write to one disk destroy it. Give this one a volume of its own, or readOnly: true on both",
+            data.shown(),
             other.full_name()
         );
     }
     if is_held {
         return Ok(());
     }
-    for user in cluster.users_of(volume, ReferrerKind::Volume) {
-        let Some(above) = cluster.volumes.get(&user.namespace, &user.name) else { continue };
-        if cluster.links(&*above).leads_to(BACKING, &referent) {
-            bail!(
-                "Volume {name} has Volume {} standing on it, which a guest that writes to it would destroy. Give this guest a volume with backingStore {name}, or readOnly: true",
-                above.full_name()
-            );
+    for volume in volumes {
+        let Some(referent) = volume.as_referent() else { continue };
+        for user in cluster.users_of(volume, ReferrerKind::Volume) {
+            let Some(above) = cluster.volumes.get(&user.namespace, &user.name) else { continue };
+            if cluster.links(&*above).leads_to(BACKING, &referent) {
+                bail!(
+                    "{} has Volume {} standing on it, which a guest that writes to it would destroy. Give this guest a volume with backingStore {}, or readOnly: true",
+                    data.shown(),
+                    above.full_name(),
+                    referent.name
+                );
+            }
         }
     }
     Ok(())
 }
 
+impl Data<'_> {
+    fn shown(&self) -> String {
+        match (self.volume, self.names) {
+            (Some(volume), _) => format!("Volume {}", volume.metadata.name.as_deref().unwrap_or_default()),
+            (None, Some((pool, name))) => format!("volume {name} in pool {pool}"),
+            (None, None) => self.path.to_owned(),
+        }
+    }
+
+    /// Whether an object is on the host of the data, by whatever config.
+    fn is_with<K: Managed>(&self, cluster: &Cluster, object: &K) -> bool {
+        placed(object).is_some_and(|config| cluster.is_one_host(&config, self.config))
+    }
+
+    /// Whether a guest says this volume by the names that it has on the host.
+    fn is_said(&self, domain: &Domain) -> bool {
+        let whole = domain.effective();
+        let mut disks = whole.parameters().disks.iter().flatten().filter(|disk| writes(disk));
+        let names = |volume: &HostVolume| self.names == Some((volume.pool.as_str(), volume.name.as_str()));
+        self.names.is_some() && disks.any(|disk| disk.volume.as_ref().is_some_and(names))
+    }
+}
+
 fn writes(disk: &Disk) -> bool {
     disk.device != Some(DiskDevice::Cdrom) && disk.read_only != Some(true)
+}
+
+/// All Volumes that stand for the data.
+fn standing_for(cluster: &Cluster, data: &Data<'_>) -> Vec<Arc<Volume>> {
+    let is_it = |volume: &Arc<Volume>| {
+        let path = volume.observation().and_then(|seen| seen.path.as_deref());
+        path == Some(data.path) && data.is_with(cluster, &**volume)
+    };
+    if data.path.is_empty() { Vec::new() } else { cluster.volumes.store.state().into_iter().filter(is_it).collect() }
+}
+
+/// Another guest that writes to this Volume, and comes first.
+fn first_user(cluster: &Cluster, me: &Domain, volume: &Volume, data: &Data<'_>) -> Option<Arc<Domain>> {
+    let referent = volume.as_referent()?;
+    let users = cluster.users_of(volume, ReferrerKind::Domain).into_iter();
+    let mut users = users.filter_map(|user| cluster.domains.get(&user.namespace, &user.name));
+    users.find(|other| other.uid() != me.uid() && has(cluster, other, &referent) && comes_first(other, me, data))
 }
 
 /// Whether the guest writes to this Volume.
@@ -67,26 +145,30 @@ fn holds(domain: &Domain, path: &str) -> bool {
     domain.observation().is_some_and(|seen| seen.disks.iter().any(|disk| disk.path.as_deref() == Some(path)))
 }
 
-/// Another guest that writes to the volume, as it was last looked at.
-fn holder(cluster: &Cluster, me: &Domain, volume: &Volume, path: &str) -> Option<Arc<Domain>> {
+/// Another guest that writes to the data, as it was last looked at, or that says it by its names and comes first.
+fn holder(cluster: &Cluster, me: &Domain, data: &Data<'_>) -> Option<Arc<Domain>> {
     let writes = |domain: &Domain| {
         let mut disks = domain.observation().into_iter().flat_map(|seen| &seen.disks);
         disks.any(|disk| {
-            disk.path.as_deref() == Some(path) && disk.device != Some(DiskDevice::Cdrom) && disk.read_only != Some(true)
+            disk.path.as_deref() == Some(data.path)
+                && disk.device != Some(DiskDevice::Cdrom)
+                && disk.read_only != Some(true)
         })
     };
     let is_holder = |other: &Arc<Domain>| {
         // An object that only looks at a guest may be of the very guest that this one manages.
         let is_mine = only_observes(&**other) && other.external_name() == me.external_name();
-        other.uid() != me.uid() && !is_mine && placed(&**other) == placed(volume) && writes(other)
+        let wants = || !only_observes(&**other) && data.is_said(other) && comes_first(other, me, data);
+        other.uid() != me.uid() && !is_mine && (writes(other) || wants()) && data.is_with(cluster, &**other)
     };
     cluster.domains.store.state().into_iter().find(is_holder)
 }
 
 /// Of two guests that want one disk, the one that has it comes first, then the one that was made, then one of the volume's own namespace,
 /// then the older one.
-fn comes_first(other: &Domain, me: &Domain, volume: &Volume, path: &str) -> bool {
-    let is_elsewhere = |domain: &Domain| domain.metadata.namespace != volume.metadata.namespace;
+fn comes_first(other: &Domain, me: &Domain, data: &Data<'_>) -> bool {
+    let is_elsewhere =
+        |domain: &Domain| data.volume.is_some_and(|volume| volume.metadata.namespace != domain.metadata.namespace);
     let age = |domain: &Domain| {
         let meta = &domain.metadata;
         (meta.creation_timestamp.as_ref().map(|time| time.0), meta.namespace.clone(), meta.name.clone())
@@ -94,14 +176,14 @@ fn comes_first(other: &Domain, me: &Domain, volume: &Volume, path: &str) -> bool
     // One whose making has begun may have been looked at before the other was known.
     let begun = |domain: &Domain| domain.annotation(annotation::CREATE_PENDING).is_some();
     let rank = |domain: &Domain| {
-        (!holds(domain, path), !was_created(domain), !begun(domain), is_elsewhere(domain), age(domain))
+        (!holds(domain, data.path), !was_created(domain), !begun(domain), is_elsewhere(domain), age(domain))
     };
     rank(other) < rank(me)
 }
 
 #[cfg(test)]
 mod tests {
-    use apis::managed::annotation::CREATE_SUCCEEDED;
+    use apis::managed::{ConfigKind, annotation::CREATE_SUCCEEDED};
     use serde_json::json;
 
     use super::*;
@@ -134,8 +216,11 @@ mod tests {
             "metadata": {"namespace": "n", "name": "v"}, "spec": {"forProvider": {}},
         }))
         .unwrap();
+        let config =
+            ConfigId { kind: ConfigKind::ClusterProviderConfig, namespace: String::new(), name: "c".to_owned() };
+        let data = Data { config: &config, names: None, path: "/v", volume: Some(&volume) };
         for (first, second) in table {
-            let precedes = |one: &Domain, other: &Domain| comes_first(one, other, &volume, "/v");
+            let precedes = |one: &Domain, other: &Domain| comes_first(one, other, &data);
             assert!(precedes(&first, &second) && !precedes(&second, &first), "{first:?} {second:?}");
         }
     }

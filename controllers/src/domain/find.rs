@@ -12,7 +12,7 @@ use managed::{creation::was_created, external::Pass};
 use std::sync::Arc;
 
 use super::{
-    Clock, Domains, Found, Surroundings, complete,
+    Clock, Domains, Found, Surroundings, complete, exclusive,
     observed::{self, Volumes, path},
     power,
 };
@@ -178,6 +178,7 @@ impl Domains {
                 }
                 bail!("disks {}: there is no volume {} in pool {} on the host", disk.name, volume.name, volume.pool)
             };
+            exclusive::check_plain(&self.cluster, (pass.object, pass.config), disk, volume, path)?;
             media.push((disk.name.0.clone(), path.to_owned()));
         }
         Ok(media)

@@ -68,7 +68,8 @@ impl Domains {
     /// A domain that was here once may have moved to another host; `not_yet` is what is not done while that is possible.
     pub(super) async fn elsewhere(&self, pass: &Pass<'_, Self>, not_yet: &str) -> anyhow::Result<Option<Refusal>> {
         let uuids = self.adoption.identities(pass.object);
-        for (config, host) in self.connector.others(pass.config).await {
+        let namespace = pass.object.metadata.namespace.as_deref().unwrap_or_default();
+        for (config, host) in self.connector.others(pass.config, namespace).await {
             let unknown = |why: &dyn std::fmt::Display| Refusal {
                 reason: "WhereaboutsUnknown",
                 message: format!(

@@ -21,30 +21,41 @@ pub(super) fn resolve(cluster: &Cluster, object: &Domain, config: &ConfigId) -> 
     initial::check(object)?;
     // Nothing is made of what is only looked at.
     let whole = if only_observes(object) { Cow::Borrowed(object) } else { object.effective() };
-    resolve_whole(cluster, object, &whole, config)
+    gather(cluster, (object, &whole), &cluster.links_of(object, &whole), config)
 }
 
-/// The same for a Domain that is made, or made again, with these fields.
-pub(super) fn resolve_whole(
+/// The same for a Domain that is made with these fields. One that is made again gets the disks that it had, whatever selectors would choose
+/// by now: it is the same guest, and its data is there.
+pub(super) fn resolve_to_make(
     cluster: &Cluster,
     object: &Domain,
     whole: &Domain,
     config: &ConfigId,
 ) -> anyhow::Result<Surroundings> {
-    let (asker, links) = (Asker::of(object, config), cluster.links_of(object, whole));
-    let parameters = whole.parameters();
+    let links = cluster.links_of(object, whole);
+    let links = if was_created(object) { links.with_former_disks() } else { links };
+    gather(cluster, (object, whole), &links, config)
+}
+
+fn gather(
+    cluster: &Cluster,
+    (object, whole): (&Domain, &Domain),
+    links: &Links,
+    config: &ConfigId,
+) -> anyhow::Result<Surroundings> {
+    let (asker, parameters) = (Asker::of(object, config), whole.parameters());
     let mut around = Surroundings { choices: links.choices(), ..Surroundings::default() };
     for disk in parameters.disks.iter().flatten() {
-        match medium(cluster, &asker, &links, object, disk)? {
+        match medium(cluster, &asker, links, object, disk)? {
             Some(medium) => drop(around.media.insert(disk.name.0.clone(), medium)),
-            None => around.leave_out(&links, references::disk_path(&disk.name.0)),
+            None => around.leave_out(links, references::disk_path(&disk.name.0)),
         }
     }
     for nic in parameters.network_interfaces.iter().flatten() {
         let path = references::interface_path(&nic.name.0);
         match links.find(&cluster.networks, &asker, &path)? {
             Some(network) => drop(around.networks.insert(nic.name.0.clone(), network.external_name().to_owned())),
-            None => around.leave_out(&links, path),
+            None => around.leave_out(links, path),
         }
     }
     let has_seed = parameters.cloud_init_ref.is_some() || parameters.cloud_init_selector.is_some();
@@ -55,10 +66,10 @@ pub(super) fn resolve_whole(
         around.seed = Some(path);
     }
     if parameters.os.is_some() {
-        around.kernel = boot_file(cluster, &asker, &links, references::KERNEL)?;
-        around.initrd = boot_file(cluster, &asker, &links, references::INITRD)?;
+        around.kernel = boot_file(cluster, &asker, links, references::KERNEL)?;
+        around.initrd = boot_file(cluster, &asker, links, references::INITRD)?;
         if around.kernel.is_none() {
-            around.leave_out(&links, references::KERNEL.to_owned());
+            around.leave_out(links, references::KERNEL.to_owned());
         }
     }
     Ok(around)

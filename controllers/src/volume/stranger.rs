@@ -23,7 +23,8 @@ impl Volumes {
         let Some(uuid) = &found.pool_uuid else {
             return Obstacle::Refused(storage::foreign_volume(name, pool));
         };
-        let claimant = self.adoption.claimant(pass.object.uid(), pass.host, uuid, name);
+        let mut pools = [uuid].into_iter().chain(&found.twins);
+        let claimant = pools.find_map(|pool| self.adoption.claimant(pass.object.uid(), pass.host, pool, name));
         let stranger = Stranger {
             name,
             said: storage::not_ours(name, pool, claimant.as_deref()),
