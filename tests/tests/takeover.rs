@@ -55,7 +55,7 @@ fn after_a_restart(scenario: &Scenario<'_>, object: &str) -> Result<()> {
     let before = scenario.object(kind, name)?["status"]["atProvider"]["id"].clone();
     let request = "crossplane.io/reconcile-requested-at=after-the-restart";
     let _one_at_a_time = RESTARTS.lock().unwrap_or_else(PoisonError::into_inner);
-    drop(scenario.stage().end_provider()?);
+    scenario.stage().kill_provider()?;
     scenario.namespace().kubectl(&["annotate", "--overwrite", object, request])?;
     scenario.stage().start_provider()?;
     scenario.await_object(kind, name, |object| {

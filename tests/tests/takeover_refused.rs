@@ -102,15 +102,11 @@ fn what_was_taken_over_is_not_made_a_second_time_on_another_host() -> Result<()>
 fn a_record_that_is_put_back_gives_nothing_back_that_another_object_took_over_since() -> Result<()> {
     let (first, second) = (scenario("taken-back")?, scenario("taken-since")?);
     let host = first.host();
-    let guest = json!({"type": "Qemu", "memory": "32Mi", "runStrategy": "Halted"});
-    host.virsh_xml(
-        "define",
-        "<domain type='qemu'><name>taken-back</name><memory unit='MiB'>32</memory><os><type>hvm</type></os></domain>",
-    )?;
+    let folder = host.their_pool("taken-back")?;
     host.virsh_xml("net-define", "<network><name>taken-back</name><bridge name='virbr-tkback'/></network>")?;
     let objects = [
-        ("domain", asking("Domain", "taken-back", &guest)),
         ("network", asking("Network", "taken-back", &json!({"mode": "Isolated"}))),
+        ("pool", asking("Pool", "taken-back", &json!({"target": {"path": folder}}))),
     ];
     for (kind, object) in &objects {
         let title = format!("{kind}/taken-back");
@@ -121,23 +117,20 @@ fn a_record_that_is_put_back_gives_nothing_back_that_another_object_took_over_si
         let annotate = |value: &str| first.namespace().kubectl(&["annotate", "--overwrite", &title, value]);
         annotate("libvirt.nourspeed.io/adopt-")?;
         annotate(&format!("{OWNERSHIP}-"))?;
-        await_refused(&first, &title, "ForeignObject", "is not ours")?;
+        await_refused(&first, &title, "ForeignObject", "is not ours: it was not made by this provider")?;
         second.apply(object)?;
         second.await_ready(&[&title])?;
         annotate(&format!("{OWNERSHIP}={}", record.as_str().unwrap()))?;
-        let words = format!(
-            "it belongs to {} {}/taken-back",
-            if *kind == "domain" { "Domain" } else { "Network" },
-            second.namespace().name()
-        );
+        let owner = if *kind == "pool" { "Pool" } else { "Network" };
+        let words = format!("it belongs to {owner} {}/taken-back", second.namespace().name());
         await_refused(&first, &title, "ForeignObject", &words)?;
         first.delete(&[&title])?;
         first.await_gone(&[&title])?;
         wait_for_polls();
         second.await_ready(&[&title])?;
     }
-    host.virsh(&["dominfo", "taken-back"])?;
     host.virsh(&["net-info", "taken-back"])?;
+    host.virsh(&["pool-info", "taken-back"])?;
     second.delete_all()?;
     second.await_all_gone(tests::PATIENCE)
 }
@@ -161,9 +154,9 @@ fn disks(scenario: &Scenario<'_>, name: &str) -> Result<String> {
     scenario.host().virsh(&["dumpxml", "--inactive", name, "--xpath", "//disk/source|//disk/target"])
 }
 
-/// A guest whose one disk is the volume `root`, by the words of its object.
-fn with_root(name: &str) -> Value {
-    let disk = json!({"name": name, "volume": {"pool": "taken-disks", "name": "root", "format": "Qcow2"}});
+/// A guest whose one disk is this volume, by the words of its object.
+fn with_disk(name: &str, volume: &str) -> Value {
+    let disk = json!({"name": name, "volume": {"pool": "taken-disks", "name": volume, "format": "Qcow2"}});
     json!({"type": "Qemu", "memory": "48Mi", "runStrategy": "Manual", "disks": [disk]})
 }
 
@@ -172,28 +165,30 @@ fn a_guest_gets_none_of_its_own_disks_a_second_time_by_being_taken_over() -> Res
     let scenario = scenario("taken-disks")?;
     let host = scenario.host();
     let folder = scenario.host().their_pool("taken-disks")?;
-    host.virsh(&["vol-create-as", "taken-disks", "root", "8M", "--format", "qcow2"])?;
-    let below = ["--backing-vol", "root", "--backing-vol-format", "qcow2"];
-    host.virsh(&[&["vol-create-as", "taken-disks", "root.snap", "8M", "--format", "qcow2"][..], &below].concat())?;
+    for volume in ["plain", "below", "linked"] {
+        host.virsh(&["vol-create-as", "taken-disks", volume, "8M", "--format", "qcow2"])?;
+    }
+    let below = ["--backing-vol", "below", "--backing-vol-format", "qcow2"];
+    host.virsh(&[&["vol-create-as", "taken-disks", "snap", "8M", "--format", "qcow2"][..], &below].concat())?;
     let link = host.path("taken-link");
     symlink(&folder, &link)?;
     let guests = [
-        ("taken-volume", "volume", "pool='taken-disks' volume='root'".to_owned()),
-        ("taken-snapshot", "file", format!("file='{folder}/root.snap'")),
-        ("taken-link", "file", format!("file='{}/root'", link.display())),
+        ("taken-volume", "plain", "volume", "pool='taken-disks' volume='plain'".to_owned()),
+        ("taken-snapshot", "below", "file", format!("file='{folder}/snap'")),
+        ("taken-link", "linked", "file", format!("file='{}/linked'", link.display())),
     ];
-    for (name, kind, source) in &guests {
+    for (name, volume, kind, source) in &guests {
         their_guest(&scenario, name, kind, source)?;
         let before = disks(&scenario, name)?;
         let object = format!("domain/{name}");
-        scenario.apply(&asking("Domain", name, &with_root("system")))?;
+        scenario.apply(&asking("Domain", name, &with_disk("system", volume)))?;
         let words = "disk system of spec.forProvider.disks is none of the guest's disks by its name or its file (those are vda). \
             If it is one of them, name it as its target there";
         await_refused(&scenario, &object, "AdoptionRefused", words)?;
         wait_for_polls();
         assert_eq!(disks(&scenario, name)?, before, "{name}");
         // The cure: no disk more, and where its data is written otherwise, that is told and left.
-        scenario.change("domain", name, &with_root("vda"))?;
+        scenario.change("domain", name, &with_disk("vda", volume))?;
         scenario.await_object("domain", name, |domain| {
             ensure!(domain["metadata"]["annotations"]["libvirt.nourspeed.io/ownership"].is_string(), "not taken over");
             Ok(())

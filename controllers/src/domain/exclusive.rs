@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use apis::{
     Domain, Managed, Volume,
-    domain::{Disk, DiskDevice, HostVolume},
+    domain::{Disk, DiskDevice, DiskObservation, HostVolume},
     managed::annotation,
     placement::ConfigId,
 };
@@ -58,10 +58,11 @@ fn check_data(cluster: &Cluster, me: &Domain, disk: &Disk, data: &Data<'_>) -> a
     }
     // A guest that has no such disk yet could also meet one that says it otherwise, or whose object names another by now.
     let is_held = holds(me, data.path);
-    let volumes = if is_held { Vec::new() } else { standing_for(cluster, data) };
-    let volumes: Vec<&Volume> = data.volume.into_iter().chain(volumes.iter().map(|volume| &**volume)).collect();
-    let first = volumes.iter().find_map(|volume| first_user(cluster, me, volume, data));
-    let first = first.or_else(|| if is_held { None } else { holder(cluster, me, data) });
+    let others = if is_held { Vec::new() } else { standing_for(cluster, data) };
+    let volumes: Vec<&Volume> = data.volume.into_iter().chain(others.iter().map(|volume| &**volume)).collect();
+    let rivals = Rivals { cluster, me, data, homes: volumes.iter().map(|volume| &volume.metadata.namespace).collect() };
+    let user = || volumes.iter().find_map(|volume| rivals.user(volume));
+    let first = if is_held { user() } else { rivals.writer().or_else(user).or_else(|| rivals.sayer()) };
     if let Some(other) = first {
         bail!(
             "{} is a disk of Domain {}: two guests that write to one disk destroy it. Give this one a volume of its own, or readOnly: true on both",
@@ -125,12 +126,69 @@ fn standing_for(cluster: &Cluster, data: &Data<'_>) -> Vec<Arc<Volume>> {
     if data.path.is_empty() { Vec::new() } else { cluster.volumes.store.state().into_iter().filter(is_it).collect() }
 }
 
-/// Another guest that writes to this Volume, and comes first.
-fn first_user(cluster: &Cluster, me: &Domain, volume: &Volume, data: &Data<'_>) -> Option<Arc<Domain>> {
-    let referent = volume.as_referent()?;
-    let users = cluster.users_of(volume, ReferrerKind::Domain).into_iter();
-    let mut users = users.filter_map(|user| cluster.domains.get(&user.namespace, &user.name));
-    users.find(|other| other.uid() != me.uid() && has(cluster, other, &referent) && comes_first(other, me, data))
+/// The other guests that may want the data.
+struct Rivals<'a> {
+    cluster: &'a Cluster,
+    me: &'a Domain,
+    data: &'a Data<'a>,
+    /// The namespaces of the Volumes that stand for the data.
+    homes: Vec<&'a Option<String>>,
+}
+
+impl Rivals<'_> {
+    /// A guest that writes to the data, as it was last looked at.
+    fn writer(&self) -> Option<Arc<Domain>> {
+        let is_it = |disk: &DiskObservation| {
+            let writes = disk.device != Some(DiskDevice::Cdrom) && disk.read_only != Some(true);
+            writes && disk.path.as_deref() == Some(self.data.path)
+        };
+        // An object that only looks at a guest may be of the very guest that this one manages.
+        let is_mine = |other: &Domain| only_observes(other) && other.external_name() == self.me.external_name();
+        self.other(|other| !is_mine(other) && other.observation().is_some_and(|seen| seen.disks.iter().any(is_it)))
+    }
+
+    /// A guest that writes to this Volume, and comes first.
+    fn user(&self, volume: &Volume) -> Option<Arc<Domain>> {
+        let referent = volume.as_referent()?;
+        let users = self.cluster.users_of(volume, ReferrerKind::Domain).into_iter();
+        let mut users = users.filter_map(|user| self.cluster.domains.get(&user.namespace, &user.name));
+        users.find(|other| {
+            other.uid() != self.me.uid() && has(self.cluster, other, &referent) && self.comes_first(other)
+        })
+    }
+
+    /// A guest that says the data by its names on the host, and comes first.
+    fn sayer(&self) -> Option<Arc<Domain>> {
+        self.other(|other| !only_observes(other) && self.data.is_said(other) && self.comes_first(other))
+    }
+
+    /// Another guest on the host of the data.
+    fn other(&self, is_it: impl Fn(&Domain) -> bool) -> Option<Arc<Domain>> {
+        let is_it = |other: &Arc<Domain>| {
+            other.uid() != self.me.uid() && is_it(other) && self.data.is_with(self.cluster, &**other)
+        };
+        self.cluster.domains.store.state().into_iter().find(is_it)
+    }
+
+    fn comes_first(&self, other: &Domain) -> bool {
+        comes_first(other, self.me, self.data.path, &self.homes)
+    }
+}
+
+/// Of two guests that want one disk, the one that has it comes first, then the one that was made, then one of a namespace that has a Volume
+/// for it, then the older one. The answer is the same whoever asks.
+fn comes_first(other: &Domain, me: &Domain, path: &str, homes: &[&Option<String>]) -> bool {
+    let is_elsewhere = |domain: &Domain| !homes.is_empty() && !homes.contains(&&domain.metadata.namespace);
+    let age = |domain: &Domain| {
+        let meta = &domain.metadata;
+        (meta.creation_timestamp.as_ref().map(|time| time.0), meta.namespace.clone(), meta.name.clone())
+    };
+    // One whose making has begun may have been looked at before the other was known.
+    let begun = |domain: &Domain| domain.annotation(annotation::CREATE_PENDING).is_some();
+    let rank = |domain: &Domain| {
+        (!holds(domain, path), !was_created(domain), !begun(domain), is_elsewhere(domain), age(domain))
+    };
+    rank(other) < rank(me)
 }
 
 /// Whether the guest writes to this Volume.
@@ -145,45 +203,9 @@ fn holds(domain: &Domain, path: &str) -> bool {
     domain.observation().is_some_and(|seen| seen.disks.iter().any(|disk| disk.path.as_deref() == Some(path)))
 }
 
-/// Another guest that writes to the data, as it was last looked at, or that says it by its names and comes first.
-fn holder(cluster: &Cluster, me: &Domain, data: &Data<'_>) -> Option<Arc<Domain>> {
-    let writes = |domain: &Domain| {
-        let mut disks = domain.observation().into_iter().flat_map(|seen| &seen.disks);
-        disks.any(|disk| {
-            disk.path.as_deref() == Some(data.path)
-                && disk.device != Some(DiskDevice::Cdrom)
-                && disk.read_only != Some(true)
-        })
-    };
-    let is_holder = |other: &Arc<Domain>| {
-        // An object that only looks at a guest may be of the very guest that this one manages.
-        let is_mine = only_observes(&**other) && other.external_name() == me.external_name();
-        let wants = || !only_observes(&**other) && data.is_said(other) && comes_first(other, me, data);
-        other.uid() != me.uid() && !is_mine && (writes(other) || wants()) && data.is_with(cluster, &**other)
-    };
-    cluster.domains.store.state().into_iter().find(is_holder)
-}
-
-/// Of two guests that want one disk, the one that has it comes first, then the one that was made, then one of the volume's own namespace,
-/// then the older one.
-fn comes_first(other: &Domain, me: &Domain, data: &Data<'_>) -> bool {
-    let is_elsewhere =
-        |domain: &Domain| data.volume.is_some_and(|volume| volume.metadata.namespace != domain.metadata.namespace);
-    let age = |domain: &Domain| {
-        let meta = &domain.metadata;
-        (meta.creation_timestamp.as_ref().map(|time| time.0), meta.namespace.clone(), meta.name.clone())
-    };
-    // One whose making has begun may have been looked at before the other was known.
-    let begun = |domain: &Domain| domain.annotation(annotation::CREATE_PENDING).is_some();
-    let rank = |domain: &Domain| {
-        (!holds(domain, data.path), !was_created(domain), !begun(domain), is_elsewhere(domain), age(domain))
-    };
-    rank(other) < rank(me)
-}
-
 #[cfg(test)]
 mod tests {
-    use apis::managed::{ConfigKind, annotation::CREATE_SUCCEEDED};
+    use apis::managed::annotation::CREATE_SUCCEEDED;
     use serde_json::json;
 
     use super::*;
@@ -211,16 +233,9 @@ mod tests {
             (domain("a", early, true, Some("/v")), domain("b", early, true, Some("/v"))),
             (domain("b", late, false, None), elsewhere),
         ];
-        let volume: Volume = serde_json::from_value(json!({
-            "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Volume",
-            "metadata": {"namespace": "n", "name": "v"}, "spec": {"forProvider": {}},
-        }))
-        .unwrap();
-        let config =
-            ConfigId { kind: ConfigKind::ClusterProviderConfig, namespace: String::new(), name: "c".to_owned() };
-        let data = Data { config: &config, names: None, path: "/v", volume: Some(&volume) };
+        let home = Some("n".to_owned());
         for (first, second) in table {
-            let precedes = |one: &Domain, other: &Domain| comes_first(one, other, &data);
+            let precedes = |one: &Domain, other: &Domain| comes_first(one, other, "/v", &[&home]);
             assert!(precedes(&first, &second) && !precedes(&second, &first), "{first:?} {second:?}");
         }
     }
