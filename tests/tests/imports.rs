@@ -147,7 +147,7 @@ fn an_import_tells_its_progress_and_one_that_was_cut_by_a_kill_is_made_whole_onc
     let (images, image) = (stage.images(), scenario.host().path("image"));
     fs::write(&image, pattern(SIZE, 2))?;
     let sum = sha256(&image)?;
-    let url = images.serve("image", &image, Manners::Slow(SIZE / 6));
+    let url = images.serve("image", &image, Manners::Slow(SIZE / 12));
     scenario.apply(&scenario.pool())?;
     apply_volume(&scenario, "one", &url, &sum, "Raw")?;
     eventually(PATIENCE, || {
