@@ -1,0 +1,137 @@
+//! A cluster as the watches would show it, made of JSON.
+
+use std::sync::Arc;
+
+use apis::{CloudInit, ClusterProviderConfig, Domain, Managed, Network, Pool, ProviderConfig, Volume};
+use kube::runtime::{
+    reflector::{self, store::Writer},
+    watcher::Event,
+};
+use managed::queue::Queue;
+use provider_libvirt::{
+    admission::{Admission, Verdict},
+    cluster::{Cluster, Shelf},
+    index::Index,
+    references::Refers,
+    users::Users,
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// The annotation that records where an object was placed.
+pub(crate) const PLACEMENT: &str = "libvirt.nourspeed.io/provider-config";
+
+/// Everything there is.
+pub(crate) struct World {
+    pub(crate) cluster: Cluster,
+    domains: Writer<Domain>,
+    volumes: Writer<Volume>,
+    pools: Writer<Pool>,
+    cloud_inits: Writer<CloudInit>,
+    networks: Writer<Network>,
+    configs: Writer<ProviderConfig>,
+    cluster_configs: Writer<ClusterProviderConfig>,
+}
+
+fn shelf<K: Managed>() -> (Shelf<K>, Writer<K>) {
+    let (store, writer) = reflector::store();
+    (Shelf { store, queue: Arc::new(Queue::new()), listed: Arc::default(), forget: Arc::default() }, writer)
+}
+
+/// An object of namespace `n` that is labelled; `config` is `<Kind>/<name>` of its providerConfigRef.
+pub(crate) fn object(kind: &str, name: &str, config: Option<&str>, parameters: &Value) -> Value {
+    let reference = config.map(|config| {
+        let (kind, name) = config.split_once('/').unwrap();
+        json!({"kind": kind, "name": name})
+    });
+    json!({
+        "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": kind,
+        "metadata": {"namespace": "n", "name": name, "uid": format!("{kind}-{name}"), "annotations": {},
+            "labels": {"libvirt.nourspeed.io/instance": "any", "name": name}},
+        "spec": {"providerConfigRef": reference, "forProvider": parameters},
+    })
+}
+
+/// The same with other metadata.
+pub(crate) fn with(mut object: Value, metadata: &Value) -> Value {
+    for (field, value) in metadata.as_object().unwrap() {
+        object["metadata"][field] = value.clone();
+    }
+    object
+}
+
+fn read<K: DeserializeOwned>(object: &Value) -> K {
+    serde_json::from_value(object.clone()).unwrap()
+}
+
+impl World {
+    /// `ClusterProviderConfigs` one and two, and a `ProviderConfig` one in the namespaces n and m.
+    pub(crate) fn new() -> Self {
+        let (domains, volumes, pools, cloud_inits, networks) = (shelf(), shelf(), shelf(), shelf(), shelf());
+        let (configs, cluster_configs) = (reflector::store(), reflector::store());
+        let cluster = Cluster {
+            domains: domains.0,
+            volumes: volumes.0,
+            pools: pools.0,
+            cloud_inits: cloud_inits.0,
+            networks: networks.0,
+            configs: configs.0,
+            cluster_configs: cluster_configs.0,
+            users: Arc::new(Users::default()),
+            index: Index::default(),
+        };
+        let mut world = Self {
+            cluster,
+            domains: domains.1,
+            volumes: volumes.1,
+            pools: pools.1,
+            cloud_inits: cloud_inits.1,
+            networks: networks.1,
+            configs: configs.1,
+            cluster_configs: cluster_configs.1,
+        };
+        for name in ["one", "two"] {
+            let config = json!({"apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "ClusterProviderConfig",
+                "metadata": {"name": name}, "spec": {"uri": "test:///default"}});
+            world.cluster_configs.apply_watcher_event(&Event::Apply(read(&config)));
+        }
+        for namespace in ["n", "m"] {
+            let config = json!({"apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "ProviderConfig",
+                "metadata": {"name": "one", "namespace": namespace}, "spec": {"uri": "test:///default"}});
+            world.configs.apply_watcher_event(&Event::Apply(read(&config)));
+        }
+        world
+    }
+
+    /// Shows an object.
+    pub(crate) fn put(&mut self, object: &Value) {
+        let index = &self.cluster.index;
+        match object["kind"].as_str().unwrap() {
+            "Domain" => show(&mut self.domains, index, object),
+            "Volume" => show(&mut self.volumes, index, object),
+            "Pool" => show(&mut self.pools, index, object),
+            "CloudInit" => show(&mut self.cloud_inits, index, object),
+            "Network" => show(&mut self.networks, index, object),
+            kind => panic!("{kind}"),
+        }
+    }
+
+    /// What is said of an object.
+    pub(crate) fn review(&self, object: &Value) -> Verdict {
+        let admission = Admission { cluster: &self.cluster, default: None };
+        match object["kind"].as_str().unwrap() {
+            "Domain" => admission.review::<Domain>(&read(object)),
+            "Volume" => admission.review::<Volume>(&read(object)),
+            "Pool" => admission.review::<Pool>(&read(object)),
+            "CloudInit" => admission.review::<CloudInit>(&read(object)),
+            "Network" => admission.review::<Network>(&read(object)),
+            kind => panic!("{kind}"),
+        }
+    }
+}
+
+fn show<K: Refers>(writer: &mut Writer<K>, index: &Index, object: &Value) {
+    let object: K = read(object);
+    index.put(&object);
+    writer.apply_watcher_event(&Event::Apply(object));
+}
