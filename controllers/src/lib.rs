@@ -45,3 +45,4 @@ pub mod storage;
 pub mod usages;
 pub mod users;
 pub mod volume;
+pub mod webhook;

@@ -1,6 +1,6 @@
 //! A cluster as the watches would show it, made of JSON.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use apis::{CloudInit, ClusterProviderConfig, Domain, Managed, Network, Pool, ProviderConfig, Volume};
 use kube::runtime::{
@@ -23,7 +23,7 @@ pub(crate) const PLACEMENT: &str = "libvirt.nourspeed.io/provider-config";
 
 /// Everything there is.
 pub(crate) struct World {
-    pub(crate) cluster: Cluster,
+    pub(crate) cluster: Arc<Cluster>,
     domains: Writer<Domain>,
     volumes: Writer<Volume>,
     pools: Writer<Pool>,
@@ -81,7 +81,7 @@ impl World {
             index: Index::default(),
         };
         let mut world = Self {
-            cluster,
+            cluster: Arc::new(cluster),
             domains: domains.1,
             volumes: volumes.1,
             pools: pools.1,
@@ -90,17 +90,27 @@ impl World {
             configs: configs.1,
             cluster_configs: cluster_configs.1,
         };
-        for name in ["one", "two"] {
-            let config = json!({"apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "ClusterProviderConfig",
-                "metadata": {"name": name}, "spec": {"uri": "test:///default"}});
-            world.cluster_configs.apply_watcher_event(&Event::Apply(read(&config)));
+        let config = |kind: &str, metadata: Value| json!({"apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": {"uri": "test:///default"}});
+        let one = |name: &str| Event::InitApply(read(&config("ClusterProviderConfig", json!({"name": name}))));
+        for event in [Event::Init, one("one"), one("two"), Event::InitDone] {
+            world.cluster_configs.apply_watcher_event(&event);
         }
-        for namespace in ["n", "m"] {
-            let config = json!({"apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "ProviderConfig",
-                "metadata": {"name": "one", "namespace": namespace}, "spec": {"uri": "test:///default"}});
-            world.configs.apply_watcher_event(&Event::Apply(read(&config)));
+        let one = |namespace: &str| {
+            Event::InitApply(read(&config("ProviderConfig", json!({"name": "one", "namespace": namespace}))))
+        };
+        for event in [Event::Init, one("n"), one("m"), Event::InitDone] {
+            world.configs.apply_watcher_event(&event);
         }
         world
+    }
+
+    /// Everything has been listed.
+    pub(crate) fn listed(self) -> Self {
+        let Cluster { domains, volumes, pools, cloud_inits, networks, .. } = &*self.cluster;
+        for listed in [&domains.listed, &volumes.listed, &pools.listed, &cloud_inits.listed, &networks.listed] {
+            listed.store(true, Ordering::Release);
+        }
+        self
     }
 
     /// Shows an object.
