@@ -9,13 +9,15 @@
 //! A refusal needs proof: both sides are there and say different hosts. What is missing may come later in whatever order it is applied,
 //! so it is a warning; a pass waits for it and then enforces the same rule.
 
+mod devices;
+mod moved;
 mod names;
 mod whereabouts;
 
 use std::sync::Arc;
 
 use apis::{
-    Managed,
+    CloudInit, Domain, Managed, Network, Pool, Volume,
     managed::{ProviderConfigReference, annotation},
     placement::ConfigId,
 };
@@ -49,9 +51,43 @@ pub struct Admission<'a> {
     pub default: Option<&'a ProviderConfigReference>,
 }
 
+/// A kind that is reviewed.
+pub trait Reviewable: Refers {
+    /// What messages call an object of the kind when it is deleted.
+    const WHAT: &'static str;
+
+    /// What is said of objects of this kind beside what is said of all.
+    fn further(&self, _: &Admission<'_>, _config: Option<&ConfigId>, _: &mut Findings) {}
+}
+
+impl Reviewable for Domain {
+    const WHAT: &'static str = "the domain";
+
+    fn further(&self, admission: &Admission<'_>, config: Option<&ConfigId>, findings: &mut Findings) {
+        admission.disks(self, findings);
+        admission.addresses(self, config, findings);
+    }
+}
+
+impl Reviewable for Volume {
+    const WHAT: &'static str = "the volume";
+}
+
+impl Reviewable for Pool {
+    const WHAT: &'static str = "the pool";
+}
+
+impl Reviewable for CloudInit {
+    const WHAT: &'static str = "the seed";
+}
+
+impl Reviewable for Network {
+    const WHAT: &'static str = "the network";
+}
+
 /// What speaks against an object, and what else is to be said.
 #[derive(Debug, Default)]
-struct Findings {
+pub struct Findings {
     denials: Vec<String>,
     warnings: Vec<String>,
 }
@@ -81,16 +117,43 @@ impl Findings {
 
 impl Admission<'_> {
     /// What is said of an object that is to be stored like this. One that is being deleted may always change.
-    pub fn review<K: Refers>(&self, object: &K) -> Verdict {
+    pub fn review<K: Reviewable>(&self, object: &K) -> Verdict {
         let mut findings = Findings::default();
         if object.meta().deletion_timestamp.is_none() {
-            let config = self.at(object, &mut findings);
-            self.referents(object, config.as_ref(), &mut findings);
-            self.names(object, config.as_ref(), &mut findings);
-            self.referrers(object, config.as_ref(), &mut findings);
-            unlabelled(object, &mut findings);
+            self.look_through(object, &mut findings);
         }
         findings.verdict()
+    }
+
+    /// What is said of a change of an object.
+    pub fn change<K: Reviewable>(&self, old: &K, new: &K) -> Verdict {
+        let mut findings = Findings::default();
+        if new.meta().deletion_timestamp.is_none() {
+            match moved::moved(old, new) {
+                // What it refers to is a question only where it stays.
+                Some(why) => findings.deny(why),
+                None => self.look_through(new, &mut findings),
+            }
+        }
+        findings.verdict()
+    }
+
+    /// What is said of a deletion: it is never refused, or namespaces and whole sets could not be deleted. It waits for who needs it.
+    pub fn deletion<K: Reviewable>(&self, object: &K) -> Verdict {
+        let mut findings = Findings::default();
+        if let Some(used) = self.cluster.in_use(K::WHAT, object) {
+            findings.warn(used.message);
+        }
+        findings.verdict()
+    }
+
+    fn look_through<K: Reviewable>(&self, object: &K, findings: &mut Findings) {
+        let config = self.at(object, findings);
+        self.referents(object, config.as_ref(), findings);
+        self.names(object, config.as_ref(), findings);
+        self.referrers(object, config.as_ref(), findings);
+        object.further(self, config.as_ref(), findings);
+        unlabelled(object, findings);
     }
 
     /// The config of the object, as far as it can be told.

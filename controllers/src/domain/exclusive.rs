@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Fails when a guest may not write to a volume because of what else uses it.
-pub(super) fn check(cluster: &Cluster, me: &Domain, disk: &Disk, volume: &Volume) -> anyhow::Result<()> {
+pub(crate) fn check(cluster: &Cluster, me: &Domain, disk: &Disk, volume: &Volume) -> anyhow::Result<()> {
     let name = volume.metadata.name.as_deref().unwrap_or_default();
     let Some(referent) = volume.as_referent().filter(|_| writes(disk) && !only_observes(me)) else { return Ok(()) };
     let path = volume.observation().and_then(|seen| seen.path.as_deref()).unwrap_or_default();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::router::Refused;
 use crate::{
-    admission::{Admission, Verdict},
+    admission::{Admission, Reviewable, Verdict},
     cluster::Cluster,
     metrics::{Metrics, Reviewed},
     references::Refers,
@@ -91,20 +91,20 @@ impl Reviewer {
         listed && self.cluster.is_read()
     }
 
-    fn say<K: Refers>(&self, request: &Request) -> Answer {
+    fn say<K: Reviewable>(&self, request: &Request) -> Answer {
         let Request { uid: _, kind: _, sub_resource, operation, object, old_object } = request;
         if !sub_resource.is_empty() {
             return Answer::Said(Verdict::Allowed);
         }
         match operation {
-            Operation::Create if object.is_object() => self.review::<K>(object),
-            Operation::Update if object.is_object() && old_object.is_object() => {
-                if is_untouched(old_object, object) {
-                    Answer::Said(Verdict::Allowed)
-                } else {
-                    self.review::<K>(object)
-                }
+            Operation::Create if object.is_object() => {
+                self.once_read(object, |admission, new: K| admission.review(&new))
             }
+            Operation::Update if object.is_object() && old_object.is_object() => self.change::<K>(old_object, object),
+            Operation::Delete if old_object.is_object() => {
+                self.once_read(old_object, |admission, object: K| admission.deletion(&object))
+            }
+            // All of a namespace: each is asked for again by itself.
             Operation::Delete => Answer::Said(Verdict::Allowed),
             Operation::Create | Operation::Update => {
                 Answer::Unfit(StatusCode::BAD_REQUEST, "the review lacks the object".to_owned())
@@ -113,15 +113,27 @@ impl Reviewer {
         }
     }
 
-    fn review<K: Refers>(&self, object: &Value) -> Answer {
-        if is_leaving(object) {
+    fn change<K: Reviewable>(&self, old: &Value, new: &Value) -> Answer {
+        if is_untouched(old, new) {
+            return Answer::Said(Verdict::Allowed);
+        }
+        // What was stored by other rules than today's is judged by what it is to be.
+        self.once_read(new, |admission, new: K| match K::deserialize(old) {
+            Ok(old) => admission.change(&old, &new),
+            Err(_) => admission.review(&new),
+        })
+    }
+
+    /// What is said of an object once the watches have shown everything.
+    fn once_read<K: Reviewable>(&self, object: &Value, say: impl FnOnce(Admission<'_>, K) -> Verdict) -> Answer {
+        if !object["metadata"]["deletionTimestamp"].is_null() {
             return Answer::Said(Verdict::Allowed);
         }
         if !self.is_read() {
             return Answer::Said(Verdict::Warned(vec![EARLY.to_owned()]));
         }
         match K::deserialize(object) {
-            Ok(object) => Answer::Said(self.admission().review(&object)),
+            Ok(object) => Answer::Said(say(self.admission(), object)),
             Err(error) => Answer::Unfit(StatusCode::UNPROCESSABLE_ENTITY, format!("cannot read the object: {error}")),
         }
     }
@@ -135,7 +147,7 @@ impl Reviewer {
 ///
 /// # Errors
 /// With the HTTP status and a sentence when the body is no review.
-pub(super) fn answer<K: Refers>(reviewer: &Reviewer, body: &[u8]) -> Result<Value, Refused> {
+pub(super) fn answer<K: Reviewable>(reviewer: &Reviewer, body: &[u8]) -> Result<Value, Refused> {
     let begun = Instant::now();
     let malformed = |why: String| (StatusCode::BAD_REQUEST, why);
     let review: Review =
@@ -212,10 +224,6 @@ fn response(uid: &str, answer: Answer) -> (Reviewed, Value) {
         }
     };
     (outcome, response)
-}
-
-fn is_leaving(object: &Value) -> bool {
-    !object["metadata"]["deletionTimestamp"].is_null()
 }
 
 /// Whether nothing that is reviewed differs: only finalizers, labels or what a pass records of the object itself. Whoever deletes needs

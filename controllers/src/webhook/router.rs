@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::review::{Reviewer, answer};
-use crate::references::Refers;
+use crate::admission::Reviewable;
 
 /// How large a review may be, in bytes. etcd takes objects of 1.5 MiB, and a review holds two.
 pub const LARGEST: usize = 3 * 1024 * 1024;
@@ -38,7 +38,7 @@ pub fn path<K: Managed>() -> String {
     format!("/validate-{group}-{version}-{}", K::kind(&()).to_lowercase())
 }
 
-fn kind<K: Refers>(router: Router, reviewer: &Arc<Reviewer>) -> Router {
+fn kind<K: Reviewable>(router: Router, reviewer: &Arc<Reviewer>) -> Router {
     let reviewer = reviewer.clone();
     let handler = move |request: Request| {
         let reviewer = reviewer.clone();
@@ -47,7 +47,7 @@ fn kind<K: Refers>(router: Router, reviewer: &Arc<Reviewer>) -> Router {
     router.route(&path::<K>(), post(handler))
 }
 
-async fn handle<K: Refers>(reviewer: &Reviewer, request: Request) -> Response {
+async fn handle<K: Reviewable>(reviewer: &Reviewer, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let answered = match read(&parts.headers, body).await {
         Ok(body) => answer::<K>(reviewer, &body),

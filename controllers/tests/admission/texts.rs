@@ -23,8 +23,9 @@ fn every_object_that_is_elsewhere_is_named_once() {
         world.put(&object("Volume", name, ONE, &json!({})));
     }
     let disks = ["a", "b", "a"].iter().enumerate();
-    let disks: Vec<_> =
-        disks.map(|(at, name)| json!({"name": format!("d{at}"), "volumeRef": {"name": name}})).collect();
+    let disks: Vec<_> = disks
+        .map(|(at, name)| json!({"name": format!("d{at}"), "readOnly": true, "volumeRef": {"name": name}}))
+        .collect();
     let said = "volume a uses providerConfig one, but domain uses providerConfig two. Resources must use the same libvirt instance; \
                 volume b uses providerConfig one, but domain uses providerConfig two. Resources must use the same libvirt instance";
     assert_eq!(world.review(&object("Domain", "d", TWO, &json!({"disks": disks}))), Verdict::Denied(said.to_owned()));

@@ -9,7 +9,7 @@ use kube::runtime::{
 };
 use managed::queue::Queue;
 use provider_libvirt::{
-    admission::{Admission, Verdict},
+    admission::{Admission, Reviewable, Verdict},
     cluster::{Cluster, Shelf},
     index::Index,
     references::Refers,
@@ -126,17 +126,40 @@ impl World {
         }
     }
 
-    /// What is said of an object.
+    /// What is said of an object that is new.
     pub(crate) fn review(&self, object: &Value) -> Verdict {
+        self.say(None, Some(object))
+    }
+
+    /// What is said of a change.
+    pub(crate) fn change(&self, old: &Value, new: &Value) -> Verdict {
+        self.say(Some(old), Some(new))
+    }
+
+    /// What is said of a deletion.
+    pub(crate) fn delete(&self, object: &Value) -> Verdict {
+        self.say(Some(object), None)
+    }
+
+    fn say(&self, old: Option<&Value>, new: Option<&Value>) -> Verdict {
         let admission = Admission { cluster: &self.cluster, default: None };
-        match object["kind"].as_str().unwrap() {
-            "Domain" => admission.review::<Domain>(&read(object)),
-            "Volume" => admission.review::<Volume>(&read(object)),
-            "Pool" => admission.review::<Pool>(&read(object)),
-            "CloudInit" => admission.review::<CloudInit>(&read(object)),
-            "Network" => admission.review::<Network>(&read(object)),
+        match new.or(old).unwrap()["kind"].as_str().unwrap() {
+            "Domain" => say::<Domain>(admission, old, new),
+            "Volume" => say::<Volume>(admission, old, new),
+            "Pool" => say::<Pool>(admission, old, new),
+            "CloudInit" => say::<CloudInit>(admission, old, new),
+            "Network" => say::<Network>(admission, old, new),
             kind => panic!("{kind}"),
         }
+    }
+}
+
+fn say<K: Reviewable>(admission: Admission<'_>, old: Option<&Value>, new: Option<&Value>) -> Verdict {
+    match (old, new) {
+        (None, Some(new)) => admission.review::<K>(&read(new)),
+        (Some(old), Some(new)) => admission.change::<K>(&read(old), &read(new)),
+        (Some(old), None) => admission.deletion::<K>(&read(old)),
+        (None, None) => panic!("nothing is reviewed"),
     }
 }
 
