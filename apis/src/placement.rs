@@ -82,25 +82,45 @@ pub struct Placement {
     pub ignored: Option<ConfigId>,
 }
 
-/// Places an object: its record, its reference, its annotation, its referents, the default, the only config there is.
+/// The config that an object says itself, and whether its annotation says so: its record, its reference, its annotation.
 /// An object that was created carries its record in the annotation, so the annotation is the record once a create was attempted.
-pub fn place<K: Managed>(object: &K, known: &Known) -> Result<Placement, String> {
+pub fn named<K: Managed>(object: &K) -> Result<Option<(ConfigId, bool)>, String> {
     let namespace = object.meta().namespace.as_deref().unwrap_or_default();
-    let wished =
-        object.resource().provider_config_ref.as_ref().map(|reference| ConfigId::resolve(reference, namespace));
     let annotated = object
         .annotation(annotation::PLACEMENT)
         .map(parse_record)
         .transpose()?
         .map(|r| ConfigId::resolve(&r, namespace));
-    let placed_before = object.annotation(annotation::CREATE_PENDING).is_some() || has_finalizer(object);
-    let (config, recorded) = match (annotated, &wished) {
-        (Some(record), _) if placed_before => (record, true),
-        (annotated, Some(wished)) => (wished.clone(), annotated.as_ref() == Some(wished)),
-        (Some(annotated), None) => (annotated, true),
-        (None, None) => (unnamed(known, namespace)?, false),
+    Ok(match (annotated, referred(object)) {
+        (Some(record), _) if was_placed(object) => Some((record, true)),
+        (annotated, Some(wished)) => {
+            let recorded = annotated.as_ref() == Some(&wished);
+            Some((wished, recorded))
+        }
+        (Some(annotated), None) => Some((annotated, true)),
+        (None, None) => None,
+    })
+}
+
+/// What `spec.providerConfigRef` names.
+fn referred<K: Managed>(object: &K) -> Option<ConfigId> {
+    let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+    object.resource().provider_config_ref.as_ref().map(|reference| ConfigId::resolve(reference, namespace))
+}
+
+/// Whether the object's annotation is the record of its placement.
+pub fn was_placed<K: Managed>(object: &K) -> bool {
+    object.annotation(annotation::CREATE_PENDING).is_some() || has_finalizer(object)
+}
+
+/// Places an object: where it says itself, with its referents, on the default, on the only config there is.
+pub fn place<K: Managed>(object: &K, known: &Known) -> Result<Placement, String> {
+    let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+    let (config, recorded) = match named(object)? {
+        Some(named) => named,
+        None => (unnamed(known, namespace)?, false),
     };
-    let ignored = wished.filter(|wished| *wished != config);
+    let ignored = referred(object).filter(|wished| *wished != config);
     Ok(Placement { config, recorded, ignored })
 }
 

@@ -3,7 +3,7 @@
 //! Go providers read theirs with kingpin, so this one takes kingpin's forms as well (`--no-debug`, `--debug=true`), and each flag from
 //! the environment too: its own variable, or `PROVIDER_LIBVIRT_` with the flag's name. What stands on the command line counts first.
 
-use std::{ffi::OsString, net::SocketAddr, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use apis::{managed::ProviderConfigReference, placement::parse_record, quantity::parse_span};
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, builder::Resettable, error::ErrorKind};
@@ -61,12 +61,39 @@ pub struct Args {
     /// Where /healthz and /readyz are served
     #[arg(long, env = "HEALTH_PROBE_BIND_ADDRESS", default_value = ":8081", value_parser = address)]
     pub health_probe_bind_addr: SocketAddr,
+    /// Serve the admission webhook: auto does so where the certificate directory is there
+    #[arg(long, env = "ENABLE_WEBHOOKS", default_value = "auto", value_parser = switch, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub enable_webhooks: Switch,
+    /// Where the admission webhook is served, on every address
+    #[arg(long, env = "WEBHOOK_PORT", default_value_t = 9443, value_parser = clap::value_parser!(u16).range(1..))]
+    pub webhook_port: u16,
+    /// The directory of the admission webhook's certificate: tls.crt and tls.key, read again when they change
+    #[arg(long, env = "WEBHOOK_TLS_CERT_DIR", alias = "certs-dir")]
+    pub webhook_cert_dir: Option<PathBuf>,
     /// The namespace of the provider itself, where the Secret provider-libvirt-ownership and the Lease are kept. Default: that of the kubeconfig
     #[arg(long, env = "POD_NAMESPACE")]
     pub namespace: Option<String>,
     #[command(flatten)]
     unused: Unused,
 }
+
+/// Why the webhook cannot be served.
+const NO_CERTIFICATE: &str =
+    "--enable-webhooks=true needs a certificate: name its directory with --webhook-cert-dir or TLS_SERVER_CERTS_DIR";
+
+/// On, off, or on where what it needs is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// On where what it needs is there.
+    Auto,
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+/// The other variables of a flag, as Crossplane and others set them.
+const ALSO: [(&str, &str); 2] = [("webhook-cert-dir", "TLS_SERVER_CERTS_DIR"), ("webhook-cert-dir", "CERTS_DIR")];
 
 /// What runtime configs that several providers share give to all of them. Refusing it would keep this one from starting.
 #[derive(Clone, Debug, clap::Args)]
@@ -100,6 +127,9 @@ impl Args {
         let mut matches = command.try_get_matches_from_mut(whole)?;
         let args = Self::from_arg_matches_mut(&mut matches)?;
         args.timing().check().map_err(|wrong| command.error(ErrorKind::ValueValidation, wrong))?;
+        if args.enable_webhooks == Switch::On && args.webhook_cert_dir.is_none() {
+            return Err(command.error(ErrorKind::ValueValidation, NO_CERTIFICATE));
+        }
         Ok(args)
     }
 
@@ -131,7 +161,8 @@ impl Args {
 fn variables(arg: &Arg) -> impl Iterator<Item = String> {
     let own = arg.get_long().map(|long| format!("PROVIDER_LIBVIRT_{}", long.to_uppercase().replace('-', "_")));
     let common = arg.get_env().map(|name| name.to_string_lossy().into_owned());
-    own.into_iter().chain(common)
+    let also = ALSO.iter().filter(|(flag, _)| arg.get_long() == Some(flag)).map(|(_, name)| (*name).to_owned());
+    own.into_iter().chain(common).chain(also)
 }
 
 /// The flag as the environment has it, written as on a command line. An empty variable is none, as for kingpin.
@@ -163,6 +194,17 @@ fn boolean(text: &str) -> Result<bool, String> {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err(format!("{text:?} is neither true nor false")),
+    }
+}
+
+fn switch(text: &str) -> Result<Switch, String> {
+    match text {
+        "auto" => Ok(Switch::Auto),
+        text => match boolean(text) {
+            Ok(true) => Ok(Switch::On),
+            Ok(false) => Ok(Switch::Off),
+            Err(_) => Err(format!("{text:?} is neither auto nor true nor false")),
+        },
     }
 }
 

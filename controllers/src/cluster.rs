@@ -9,7 +9,7 @@ use apis::{
     CloudInit, ClusterProviderConfig, Domain, Managed, Network, Pool, ProviderConfig, Volume,
     condition::{self, Type},
     managed::{ConfigKind, annotation},
-    placement::{ConfigId, parse_record},
+    placement::{ConfigId, named, parse_record},
     provider_config::{HostObservation, HostSpec},
 };
 use kube::{
@@ -172,10 +172,9 @@ impl Cluster {
         }
     }
 
-    /// The configs of the objects that this one refers to, as far as they are placed and it may use them.
+    /// The configs of the objects that this one refers to, as far as they say so and it may use them.
     pub fn hosts_of_referents<K: Refers>(&self, object: &K) -> Vec<ConfigId> {
-        let own = object.meta().namespace.as_deref().unwrap_or_default();
-        let may_use = |config: &ConfigId| config.namespace == own || config.kind == ConfigKind::ClusterProviderConfig;
+        let may_use = |config: &ConfigId| may_use(object, config);
         self.links(object).referents().filter_map(|referent| self.host_of(&referent)).filter(may_use).collect()
     }
 
@@ -278,13 +277,13 @@ impl Cluster {
         one == other || seen(one).is_some_and(|one| seen(other) == Some(one))
     }
 
-    /// The host that a referent is on, once it is placed.
+    /// The host that a referent is on, as far as it says so itself.
     fn host_of(&self, Referent { kind, namespace, name }: &Referent) -> Option<ConfigId> {
         match kind {
-            ReferentKind::Volume => placed(&*self.volumes.get(namespace, name)?),
-            ReferentKind::Pool => placed(&*self.pools.get(namespace, name)?),
-            ReferentKind::CloudInit => placed(&*self.cloud_inits.get(namespace, name)?),
-            ReferentKind::Network => placed(&*self.networks.get(namespace, name)?),
+            ReferentKind::Volume => declared(&*self.volumes.get(namespace, name)?),
+            ReferentKind::Pool => declared(&*self.pools.get(namespace, name)?),
+            ReferentKind::CloudInit => declared(&*self.cloud_inits.get(namespace, name)?),
+            ReferentKind::Network => declared(&*self.networks.get(namespace, name)?),
         }
     }
 }
@@ -298,10 +297,20 @@ fn id<K: Resource<DynamicType = ()>>(config: &K, kind: ConfigKind) -> ConfigId {
     }
 }
 
+/// The host that an object is on or will be, as far as it says so itself: by its record, its reference or its annotation.
+pub fn declared<K: Managed>(object: &K) -> Option<ConfigId> {
+    named(object).ok().flatten().map(|(config, _)| config)
+}
+
 /// The host that an object's record names.
 pub fn placed<K: Managed>(object: &K) -> Option<ConfigId> {
     let record = parse_record(object.annotation(annotation::PLACEMENT)?).ok()?;
     Some(ConfigId::resolve(&record, object.meta().namespace.as_deref().unwrap_or_default()))
+}
+
+/// Whether an object may be on the host of this config.
+pub fn may_use<K: Managed>(object: &K, config: &ConfigId) -> bool {
+    config.kind == ConfigKind::ClusterProviderConfig || object.meta().namespace.as_deref() == Some(&config.namespace)
 }
 
 fn uses<K: Managed>(object: &K, config: Option<&ConfigId>) -> bool {

@@ -2,7 +2,7 @@
 
 mod act;
 pub mod claim;
-mod exclusive;
+pub(crate) mod exclusive;
 pub(crate) mod find;
 pub mod import;
 pub mod initial;

@@ -9,7 +9,7 @@ use axum::{
     routing::get,
 };
 
-use crate::{cluster::Cluster, hosts::Connector, metrics::Metrics};
+use crate::{cluster::Cluster, hosts::Connector, metrics::Metrics, webhook::Webhook};
 
 /// Serves until the process ends.
 pub async fn serve(address: SocketAddr, router: Router) -> anyhow::Result<()> {
@@ -26,17 +26,30 @@ pub fn metrics(metrics: Arc<Metrics>, cluster: Arc<Cluster>, connector: Arc<Conn
     Router::new().route("/metrics", get(answer))
 }
 
-/// Alive while it answers; ready when everything has been listed. No single host makes it unready.
-pub fn health(ready: impl Fn() -> bool + Clone + Send + Sync + 'static) -> Router {
+/// Alive while it answers; ready when nothing is in the way. No single host makes it unready.
+pub fn health(obstacle: impl Fn() -> Option<String> + Clone + Send + Sync + 'static) -> Router {
     let readiness = move || {
-        let ready = ready();
+        let obstacle = obstacle();
         async move {
-            if ready {
-                (StatusCode::OK, "ok")
-            } else {
-                (StatusCode::SERVICE_UNAVAILABLE, "the objects are being listed")
+            match obstacle {
+                None => (StatusCode::OK, "ok".to_owned()),
+                Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
             }
         }
     };
     Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(readiness))
+}
+
+/// Why the process is not ready, if so.
+pub fn obstacle(
+    cluster: Arc<Cluster>,
+    webhook: Option<Webhook>,
+) -> impl Fn() -> Option<String> + Clone + Send + Sync + 'static {
+    let webhook = webhook.map(Arc::new);
+    move || {
+        if !cluster.is_read() {
+            return Some("the objects are being listed".to_owned());
+        }
+        webhook.as_ref().and_then(|webhook| webhook.fault())
+    }
 }

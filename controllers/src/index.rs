@@ -21,6 +21,17 @@ pub enum ReferrerKind {
     CloudInit,
 }
 
+impl ReferrerKind {
+    /// The kind's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Domain => "Domain",
+            Self::Volume => "Volume",
+            Self::CloudInit => "CloudInit",
+        }
+    }
+}
+
 /// An object that refers to others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Referrer {

@@ -11,6 +11,7 @@
 //! What differs a kind is in `<kind>.rs`: find, compare, create, update, delete. Its parameters become wishes in `<kind>/render.rs`;
 //! what libvirt knows of each path is a line in `<kind>/rules.rs`.
 
+pub mod admission;
 pub mod adopt;
 mod applied;
 pub mod args;
@@ -24,6 +25,7 @@ pub mod hosts;
 pub mod http;
 pub mod index;
 mod initial;
+pub mod instance;
 pub mod key;
 pub mod leader;
 pub mod links;
@@ -43,3 +45,4 @@ pub mod storage;
 pub mod usages;
 pub mod users;
 pub mod volume;
+pub mod webhook;

@@ -11,7 +11,8 @@ use apis::{
 use managed::creation::was_created;
 
 use crate::{
-    cluster::{Cluster, Shelf, placed},
+    cluster::{Cluster, Shelf, declared},
+    instance,
     references::{By, Choices, Referent, ReferentKind, Refers, Want, chosen, is_disk, is_made, recorded, written},
     select,
 };
@@ -36,6 +37,17 @@ struct Link {
     /// The selector, in words.
     selector: Option<String>,
     optional: bool,
+}
+
+/// What a field leads to, as others are told.
+#[derive(Clone, Copy, Debug)]
+pub struct Led<'a> {
+    /// The field.
+    pub path: &'a str,
+    /// The object; else, in words, what its selector asks for and nothing matches.
+    pub to: Result<&'a Referent, &'a str>,
+    /// Whether it may do without the object.
+    pub optional: bool,
 }
 
 impl Cluster {
@@ -165,6 +177,15 @@ impl Links {
         self.fields.values().filter_map(|link| link.referent.clone())
     }
 
+    /// Every field that is set.
+    pub fn all(&self) -> impl Iterator<Item = Led<'_>> {
+        self.fields.iter().map(|(path, Link { referent, before: _, selector, optional })| Led {
+            path,
+            to: referent.as_ref().ok_or_else(|| selector.as_deref().unwrap_or_default()),
+            optional: *optional,
+        })
+    }
+
     /// Whether a field leads to this object, now or by what it chose earlier.
     pub fn leads_to(&self, path: &str, referent: &Referent) -> bool {
         let Some(link) = self.fields.get(path) else { return false };
@@ -229,7 +250,7 @@ pub struct Asker<'a> {
 impl<'a> Asker<'a> {
     /// An object on its host.
     pub fn of<K: Managed>(object: &K, config: &'a ConfigId) -> Self {
-        Self { word: K::kind(&()).to_lowercase(), config, made: was_created(object) }
+        Self { word: instance::word(&K::kind(&())), config, made: was_created(object) }
     }
 }
 
@@ -246,13 +267,8 @@ pub fn ready<K: Managed>(shelf: &Shelf<K>, asker: &Asker<'_>, referent: &Referen
             "cannot get referenced resource: waiting for {kind} {name}: there is none in namespace {namespace}"
         )));
     };
-    if let Some(host) = placed(&*object).filter(|host| host != *config) {
-        return Err(Lack::Unfit(format!(
-            "{} {name} uses providerConfig {}, but {word} uses providerConfig {}. Resources must use the same libvirt instance",
-            kind.to_lowercase(),
-            shown(&host, config),
-            shown(config, &host)
-        )));
+    if let Some(apart) = declared(&*object).and_then(|host| instance::apart(referent, &host, word, config)) {
+        return Err(Lack::Unfit(apart));
     }
     let tells = object.observation().is_some_and(|seen| *seen != K::Observation::default());
     if object.meta().deletion_timestamp.is_some() {
@@ -268,9 +284,4 @@ pub fn ready<K: Managed>(shelf: &Shelf<K>, asker: &Asker<'_>, referent: &Referen
     // What has been there and is not Ready at the moment is not taken for absent: a guest would lose its disk.
     let waiting = format!("waiting for {kind} {name}: it is not Ready");
     Err(if tells { Lack::Unfit(waiting) } else { Lack::Absent(format!("{EMPTY}: {waiting}")) })
-}
-
-/// A config by its name, or by all that tells it apart where the names are the same.
-fn shown(config: &ConfigId, other: &ConfigId) -> String {
-    if config.name == other.name { config.to_string() } else { config.name.clone() }
 }

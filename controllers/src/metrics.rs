@@ -2,6 +2,7 @@
 
 mod lives;
 mod requests;
+mod reviews;
 
 use std::{
     fmt::Write,
@@ -33,6 +34,8 @@ use crate::{
 use lives::Lives;
 use requests::Requests;
 pub use requests::counted;
+pub use reviews::Reviewed;
+use reviews::Reviews;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ended {
@@ -67,6 +70,7 @@ pub struct Metrics {
     requests: Requests,
     /// The lives of objects.
     lives: Lives,
+    reviews: Reviews,
     workers: u16,
     leads: Family<Election, Gauge>,
     /// How long the figures of objects are good for, and the last ones.
@@ -93,6 +97,7 @@ impl Metrics {
             retries: Family::default(),
             requests: Requests::default(),
             lives: Lives::new(&mut registry),
+            reviews: Reviews::new(&mut registry),
             workers,
             leads: Family::default(),
             every,
@@ -140,6 +145,11 @@ impl Metrics {
         self.results.get_or_create(&Ended { controller: controller.clone(), result }).inc();
         self.seconds.get_or_create(&Controller { controller }).observe(pass.took.as_secs_f64());
         self.lives.passed(object, pass);
+    }
+
+    /// Counts a review by the webhook, and how long it took where there was one.
+    pub fn reviewed<K: Managed>(&self, outcome: Reviewed, took: Option<Duration>) {
+        self.reviews.add::<K>(outcome, took);
     }
 
     /// An object is gone from Kubernetes.

@@ -9,6 +9,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use apis::{
     CloudInit, Domain, Managed, Network, Pool, Volume,
+    domain::HostVolume,
     managed::annotation,
     reference::{Policy, Reference, Resolve, Selector},
 };
@@ -116,6 +117,25 @@ impl<'a> Want<'a> {
     }
 }
 
+/// A field that names a thing by its name on the host. An object may stand for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plain<'a> {
+    /// The field, as messages call it.
+    pub path: Cow<'static, str>,
+    /// The kind of the object that may stand for it.
+    pub kind: ReferentKind,
+    /// Of a volume, its pool.
+    pub pool: Option<&'a str>,
+    /// The name on the host.
+    pub name: &'a str,
+}
+
+impl<'a> Plain<'a> {
+    fn pool(name: Option<&'a String>) -> Vec<Self> {
+        name.map(|name| Self { path: POOL.into(), kind: ReferentKind::Pool, pool: None, name }).into_iter().collect()
+    }
+}
+
 /// The path of the field that names the Volume of a disk.
 pub fn disk_path(disk: &str) -> String {
     format!("disks[{disk}].volume")
@@ -192,6 +212,11 @@ pub trait Refers: Managed {
 
     /// Every field of these parameters that is set and names an object.
     fn wants(parameters: &Self::Parameters) -> Vec<Want<'_>>;
+
+    /// Every field of these parameters that is set and names a thing by its name on the host.
+    fn plain(_: &Self::Parameters) -> Vec<Plain<'_>> {
+        Vec::new()
+    }
 
     /// Whether what was made with this field, which only `initProvider` set, has it no more.
     fn let_go(&self, _: &Want<'_>) -> bool {
@@ -280,6 +305,18 @@ impl Refers for Domain {
         disks.chain(boot.flatten()).chain(seed).chain(nics).collect()
     }
 
+    fn plain(parameters: &Self::Parameters) -> Vec<Plain<'_>> {
+        let disks = parameters.disks.iter().flatten().filter_map(|disk| {
+            let HostVolume { pool, name, format: _ } = disk.volume.as_ref()?;
+            Some(Plain { path: disk_path(&disk.name.0).into(), kind: ReferentKind::Volume, pool: Some(pool), name })
+        });
+        let nics = parameters.network_interfaces.iter().flatten().filter_map(|nic| {
+            let (path, name) = (interface_path(&nic.name.0).into(), nic.network.as_deref()?);
+            Some(Plain { path, kind: ReferentKind::Network, pool: None, name })
+        });
+        disks.chain(nics).collect()
+    }
+
     /// A guest that was seen without the disk or interface: its owner took it out.
     fn let_go(&self, want: &Want<'_>) -> bool {
         let Some(seen) = self.observation().filter(|seen| seen.id.is_some()) else { return false };
@@ -307,6 +344,10 @@ impl Refers for Volume {
         });
         pool.into_iter().chain(below).map(Want::for_good).collect()
     }
+
+    fn plain(parameters: &Self::Parameters) -> Vec<Plain<'_>> {
+        Plain::pool(parameters.pool.as_ref())
+    }
 }
 
 impl Refers for CloudInit {
@@ -316,6 +357,10 @@ impl Refers for CloudInit {
     fn wants(parameters: &Self::Parameters) -> Vec<Want<'_>> {
         let pool = Want::of(ReferentKind::Pool, POOL, parameters.pool_ref.as_ref(), parameters.pool_selector.as_ref());
         pool.into_iter().map(Want::for_good).collect()
+    }
+
+    fn plain(parameters: &Self::Parameters) -> Vec<Plain<'_>> {
+        Plain::pool(parameters.pool.as_ref())
     }
 }
 

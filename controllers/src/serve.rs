@@ -52,6 +52,7 @@ use crate::{
     references::Refers,
     users::Users,
     volume::{Imports, Volumes, fetch},
+    webhook::{Webhook, review::Reviewer},
 };
 
 /// How long what was made just now and is not there is waited for, as crossplane-runtime does.
@@ -83,8 +84,10 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
         args.metrics_bind_address,
         http::metrics(metrics.clone(), cluster.clone(), connector.clone()),
     ));
-    let ready = cluster.clone();
-    background.spawn(http::serve(args.health_probe_bind_addr, http::health(move || ready.is_read())));
+    let reviewer =
+        Reviewer { cluster: cluster.clone(), default: args.default_provider_config.clone(), metrics: metrics.clone() };
+    let webhook = Webhook::start(&args, reviewer, &mut background).await?;
+    background.spawn(http::serve(args.health_probe_bind_addr, http::health(http::obstacle(cluster.clone(), webhook))));
 
     let rate = Arc::new(Bucket::new(args.max_reconcile_rate.into()));
     let term = leadership.term();

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString};
 
-use provider_libvirt::args::Args;
+use provider_libvirt::args::{Args, Switch};
 
 /// The program with these words after it and these variables around it.
 fn read(words: &[&str], variables: &[(&str, &str)]) -> Result<Args, clap::Error> {
@@ -21,7 +21,7 @@ fn refusal(words: &[&str]) -> String {
 type Show = fn(&Args) -> String;
 
 /// Flag, variable, what it is when nobody says anything, another value, what it comes to.
-const FLAGS: [(&str, &str, &str, &str, Show); 18] = [
+const FLAGS: [(&str, &str, &str, &str, Show); 21] = [
     ("debug", "DEBUG", "false", "true", |args| args.debug.to_string()),
     ("poll", "POLL", "60s", "90s", |args| format!("{:?}", args.poll)),
     ("min-poll-interval", "MIN_POLL_INTERVAL", "1s", "20s", |args| format!("{:?}", args.min_poll_interval)),
@@ -54,6 +54,18 @@ const FLAGS: [(&str, &str, &str, &str, Show); 18] = [
     ("health-probe-bind-addr", "HEALTH_PROBE_BIND_ADDRESS", "0.0.0.0:8081", "127.0.0.1:2", |args| {
         args.health_probe_bind_addr.to_string()
     }),
+    ("enable-webhooks", "ENABLE_WEBHOOKS", "auto", "false", |args| {
+        let word = match args.enable_webhooks {
+            Switch::Auto => "auto",
+            Switch::On => "true",
+            Switch::Off => "false",
+        };
+        word.to_owned()
+    }),
+    ("webhook-port", "WEBHOOK_PORT", "9443", "10443", |args| args.webhook_port.to_string()),
+    ("webhook-cert-dir", "WEBHOOK_TLS_CERT_DIR", "", "/certs", |args| {
+        args.webhook_cert_dir.as_ref().map_or_else(String::new, |folder| folder.display().to_string())
+    }),
     ("namespace", "POD_NAMESPACE", "", "crossplane-system", |args| args.namespace.clone().unwrap_or_default()),
     ("changelogs-socket-path", "CHANGELOGS_SOCKET_PATH", "", "/var/run/changelogs/changelogs.sock", |args| {
         if args.without_effect().is_empty() { String::new() } else { "/var/run/changelogs/changelogs.sock".to_owned() }
@@ -85,7 +97,7 @@ fn every_flag_has_its_default_and_is_read_in_every_form() {
             assert_eq!(show(&read(&[], &[(name, value)]).unwrap()), value, "{name}={value}");
             assert_eq!(show(&read(&[], &[(name, "")]).unwrap()), default, "{name} is empty");
         }
-        if !["debug", "leader-election", "enable-management-policies"].contains(&flag) {
+        if !["debug", "leader-election", "enable-management-policies", "enable-webhooks"].contains(&flag) {
             let apart = [format!("--{flag}"), value.to_owned()];
             assert_eq!(show(&read(&[&apart[0], &apart[1]], &[]).unwrap()), value, "{apart:?}");
         }
@@ -110,6 +122,49 @@ fn what_is_on_or_off_is_read_as_kingpin_reads_it() {
     }
     assert!(read(&["-d"], &[]).unwrap().debug);
     assert!(read(&["-l"], &[("LEADER_ELECTION", "false")]).unwrap().leader_election);
+}
+
+#[test]
+fn webhooks_are_on_off_or_on_where_a_certificate_is_and_not_on_without_one() {
+    let of = |words: &[&str], variables: &[(&str, &str)]| read(words, variables).unwrap().enable_webhooks;
+    let folder = "--webhook-cert-dir=/certs";
+    for (words, wished) in [
+        (vec![folder], Switch::Auto),
+        (vec![folder, "--enable-webhooks=auto"], Switch::Auto),
+        (vec![folder, "--enable-webhooks"], Switch::On),
+        (vec![folder, "--enable-webhooks=1"], Switch::On),
+        (vec!["--no-enable-webhooks"], Switch::Off),
+        (vec!["--enable-webhooks=false"], Switch::Off),
+    ] {
+        assert_eq!(of(&words, &[]), wished, "{words:?}");
+    }
+    assert_eq!(of(&[], &[("ENABLE_WEBHOOKS", "true"), ("TLS_SERVER_CERTS_DIR", "/tls/server")]), Switch::On);
+    assert_eq!(of(&["--enable-webhooks=false"], &[("PROVIDER_LIBVIRT_ENABLE_WEBHOOKS", "true")]), Switch::Off);
+    let lacking = refusal(&["--enable-webhooks"]);
+    assert!(lacking.contains("--enable-webhooks=true needs a certificate: name its directory"), "{lacking}");
+    let odd = refusal(&["--enable-webhooks=perhaps"]);
+    assert!(odd.contains("\"perhaps\" is neither auto nor true nor false"), "{odd}");
+}
+
+#[test]
+fn the_certificate_directory_comes_from_whoever_mounts_it() {
+    let folder = |variables: &[(&str, &str)]| read(&[], variables).unwrap().webhook_cert_dir.unwrap();
+    let (own, old, new, others) = (
+        ("PROVIDER_LIBVIRT_WEBHOOK_CERT_DIR", "/own"),
+        ("WEBHOOK_TLS_CERT_DIR", "/webhook"),
+        ("TLS_SERVER_CERTS_DIR", "/tls/server"),
+        ("CERTS_DIR", "/others"),
+    );
+    for (variables, wished) in [
+        (vec![others, new, old, own], "/own"),
+        (vec![others, new, old], "/webhook"),
+        (vec![others, new], "/tls/server"),
+        (vec![others], "/others"),
+    ] {
+        assert_eq!(folder(&variables).display().to_string(), wished);
+    }
+    let alias = read(&["--certs-dir=/a"], &[new]).unwrap().webhook_cert_dir.unwrap();
+    assert_eq!(alias.display().to_string(), "/a");
 }
 
 #[test]

@@ -207,6 +207,10 @@ fn what_is_not_there_is_waited_for_in_the_words_of_the_contract_unless_it_is_opt
     world.volume(&volume("blank", &json!({}), json!({})));
     world.volume(&volume("paused", &path, json!({})));
     world.volume(&volume("leaving", &path, leaving));
+    let mut bound = volume("bound", &json!({}), json!({}));
+    bound.spec.resource.provider_config_ref =
+        serde_json::from_value(json!({"kind": "ClusterProviderConfig", "name": "two"})).unwrap();
+    world.volume(&bound);
     world.volume(&volume("away", &path, json!({"annotations": {PLACEMENT: "ClusterProviderConfig/two"}})));
     let absent = |why: &str| Err(Lack::Absent(why.to_owned()));
     let unfit = |why: &str| Err(Lack::Unfit(why.to_owned()));
@@ -225,6 +229,7 @@ fn what_is_not_there_is_waited_for_in_the_words_of_the_contract_unless_it_is_opt
         (named("leaving"), false, absent("waiting for Volume leaving: it is being deleted"), true),
         (named("leaving"), true, Ok(Some("n/leaving".to_owned())), false),
         (named("away"), true, unfit(away), false),
+        (named("bound"), true, unfit(&away.replace("away", "bound")), false),
         (json!({"volumeSelector": {"matchLabels": {"app": "db"}}}), true, absent(none), true),
         (json!({"device": "Cdrom"}), true, Ok(None), false),
     ];

@@ -20,8 +20,8 @@ use crate::{
 
 /// Data of a host that a guest wants for a disk.
 struct Data<'a> {
-    /// The config of the host.
-    config: &'a ConfigId,
+    /// The config of the host, once that is known.
+    config: Option<&'a ConfigId>,
     /// The names of its pool and its own there, where they are known.
     names: Option<(&'a str, &'a str)>,
     /// Where it is there, empty where that is not known.
@@ -31,12 +31,12 @@ struct Data<'a> {
 }
 
 /// Fails when a guest may not write to a volume because of what else uses it.
-pub(super) fn check(cluster: &Cluster, me: &Domain, disk: &Disk, volume: &Volume) -> anyhow::Result<()> {
-    let Some(config) = placed(volume) else { return Ok(()) };
+pub(crate) fn check(cluster: &Cluster, me: &Domain, disk: &Disk, volume: &Volume) -> anyhow::Result<()> {
+    let config = placed(volume);
     let seen = volume.observation();
     let names = seen.and_then(|seen| Some((seen.pool.as_deref()?, seen.name.as_deref()?)));
     let path = seen.and_then(|seen| seen.path.as_deref()).unwrap_or_default();
-    let data = Data { config: &config, names, path, volume: Some(volume) };
+    let data = Data { config: config.as_ref(), names, path, volume: Some(volume) };
     check_data(cluster, me, disk, &data)
 }
 
@@ -48,7 +48,7 @@ pub(super) fn check_plain(
     volume: &HostVolume,
     path: &str,
 ) -> anyhow::Result<()> {
-    let data = Data { config, names: Some((&volume.pool, &volume.name)), path, volume: None };
+    let data = Data { config: Some(config), names: Some((&volume.pool, &volume.name)), path, volume: None };
     check_data(cluster, me, disk, &data)
 }
 
@@ -101,7 +101,7 @@ impl Data<'_> {
 
     /// Whether an object is on the host of the data, by whatever config.
     fn is_with<K: Managed>(&self, cluster: &Cluster, object: &K) -> bool {
-        placed(object).is_some_and(|config| cluster.is_one_host(&config, self.config))
+        placed(object).zip(self.config).is_some_and(|(theirs, ours)| cluster.is_one_host(&theirs, ours))
     }
 
     /// Whether a guest says this volume by the names that it has on the host.

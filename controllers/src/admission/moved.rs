@@ -1,0 +1,36 @@
+//! An object stays on its host: what it refers to, and what refers to it, relies on that.
+
+use apis::{
+    Managed,
+    managed::annotation,
+    placement::{ConfigId, named, was_placed},
+};
+
+use crate::{cluster::declared, instance::word};
+
+/// Why a change may not be stored, if so: the object would be on another host after it. Its config may be said once, and what was
+/// written down of its placement may be said again.
+pub(super) fn moved<K: Managed>(old: &K, new: &K) -> Option<String> {
+    let before = declared(old)?;
+    let (was, is) = (reference(old), reference(new));
+    let changed = if is.as_ref().is_some_and(|is| *is != before) && is != was {
+        "spec.providerConfigRef"
+    } else if named(new).is_ok_and(|now| now.is_some_and(|(now, _)| now == before)) {
+        return None;
+    } else if was_placed(old) {
+        annotation::PLACEMENT
+    } else {
+        "spec.providerConfigRef"
+    };
+    let (kind, word) = (K::kind(&()), word(&K::kind(&())));
+    let name = new.meta().name.as_deref().unwrap_or_default();
+    Some(format!(
+        "{changed} may be set once and not be changed: {word} {name} uses {before}. To move it, create a new {kind} with the other providerConfigRef and delete this one"
+    ))
+}
+
+fn reference<K: Managed>(object: &K) -> Option<ConfigId> {
+    let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+    let reference = object.resource().provider_config_ref.as_ref()?;
+    Some(ConfigId::resolve(reference, namespace))
+}

@@ -1,0 +1,81 @@
+//! Paths and HTTP: what is no review gets a 4xx before anybody looks into it.
+
+use std::{sync::Arc, time::Duration};
+
+use apis::{CloudInit, Domain, Managed, Network, Pool, Volume};
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::Request,
+    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::review::{Reviewer, answer};
+use crate::admission::Reviewable;
+
+/// How large a review may be, in bytes. etcd takes objects of 1.5 MiB, and a review holds two.
+pub const LARGEST: usize = 3 * 1024 * 1024;
+/// How long a review may take to arrive. The API server itself gives up after three seconds.
+const ARRIVAL: Duration = Duration::from_secs(10);
+
+/// All reviews, each kind at its own path.
+pub fn router(reviewer: &Arc<Reviewer>) -> Router {
+    let router = Router::new();
+    let router = kind::<Domain>(router, reviewer);
+    let router = kind::<Volume>(router, reviewer);
+    let router = kind::<Pool>(router, reviewer);
+    let router = kind::<CloudInit>(router, reviewer);
+    kind::<Network>(router, reviewer)
+}
+
+/// Where objects of a kind are reviewed: controller-runtime's way to name it.
+pub fn path<K: Managed>() -> String {
+    let (group, version) = (K::group(&()).replace('.', "-"), K::version(&()));
+    format!("/validate-{group}-{version}-{}", K::kind(&()).to_lowercase())
+}
+
+fn kind<K: Reviewable>(router: Router, reviewer: &Arc<Reviewer>) -> Router {
+    let reviewer = reviewer.clone();
+    let handler = move |request: Request| {
+        let reviewer = reviewer.clone();
+        async move { handle::<K>(&reviewer, request).await }
+    };
+    router.route(&path::<K>(), post(handler))
+}
+
+async fn handle<K: Reviewable>(reviewer: &Reviewer, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let answered = match read(&parts.headers, body).await {
+        Ok(body) => answer::<K>(reviewer, &body),
+        Err(refused) => Err(refused),
+    };
+    match answered {
+        Ok(review) => ([(CONTENT_TYPE, "application/json")], review.to_string()).into_response(),
+        Err((status, why)) => {
+            reviewer.malformed::<K>();
+            tracing::debug!(%status, why, "not a review");
+            (status, why).into_response()
+        }
+    }
+}
+
+/// What is wrong with a request, and how it is told.
+pub(super) type Refused = (StatusCode, String);
+
+async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Refused> {
+    let of_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_json = of_type.split(';').next().is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json"));
+    if !is_json {
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "a review is application/json".to_owned()));
+    }
+    let too_large = || (StatusCode::PAYLOAD_TOO_LARGE, format!("a review has at most {LARGEST} bytes"));
+    match timeout(ARRIVAL, to_bytes(body, LARGEST)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(_)) => Err(too_large()),
+        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the review took too long to arrive".to_owned())),
+    }
+}

@@ -1,0 +1,205 @@
+//! The rule: every reference, in every form, against every place where its object may be.
+
+use provider_libvirt::admission::Verdict;
+use serde_json::{Value, json};
+
+use crate::world::{PLACEMENT, World, object, with};
+
+/// Who refers, the words for it, the field as messages call it, to what, the words for that, and the field around the reference.
+type Field = (&'static str, &'static str, &'static str, &'static str, &'static str, fn(&str, Value) -> Value);
+
+/// Every field that names an object.
+const FIELDS: [Field; 8] = [
+    ("Domain", "domain", "cloudInit", "CloudInit", "cloudinit disk", |by, to| json!({format!("cloudInit{by}"): to})),
+    (
+        "Domain",
+        "domain",
+        "disks[root].volume",
+        "Volume",
+        "volume",
+        |by, to| json!({"disks": [{"name": "root", format!("volume{by}"): to}]}),
+    ),
+    (
+        "Domain",
+        "domain",
+        "networkInterfaces[lan].network",
+        "Network",
+        "network",
+        |by, to| json!({"networkInterfaces": [{"name": "lan", format!("network{by}"): to}]}),
+    ),
+    ("Domain", "domain", "os.kernel", "Volume", "volume", |by, to| json!({"os": {format!("kernel{by}"): to}})),
+    ("Domain", "domain", "os.initrd", "Volume", "volume", |by, to| json!({"os": {format!("initrd{by}"): to}})),
+    ("Volume", "volume", "pool", "Pool", "pool", |by, to| json!({format!("pool{by}"): to})),
+    (
+        "Volume",
+        "volume",
+        "backingStore.volume",
+        "Volume",
+        "volume",
+        |by, to| json!({"backingStore": {format!("volume{by}"): to}}),
+    ),
+    ("CloudInit", "cloudinit disk", "pool", "Pool", "pool", |by, to| json!({format!("pool{by}"): to})),
+];
+
+const ONE: Option<&str> = Some("ClusterProviderConfig/one");
+const TWO: Option<&str> = Some("ClusterProviderConfig/two");
+const OWN: Option<&str> = Some("ProviderConfig/one");
+
+/// Where the two are.
+struct Case {
+    what: &'static str,
+    /// The one referred to; none where it is missing.
+    referent: Option<Value>,
+    referrer: Option<&'static str>,
+    metadata: Value,
+    /// How the referent and the referrer are called in a refusal.
+    apart: Option<(&'static str, &'static str)>,
+    warning: Option<&'static str>,
+}
+
+fn case(what: &'static str, referent: Value, referrer: Option<&'static str>) -> Case {
+    Case { what, referent: Some(referent), referrer, metadata: json!({}), apart: None, warning: None }
+}
+
+/// Every case for an object of this kind that is called `it`.
+fn cases(kind: &str) -> Vec<Case> {
+    let it = |config| object(kind, "it", config, &json!({}));
+    let leaving = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
+    let record = |config: &str| json!({"annotations": {PLACEMENT: config}, "finalizers": ["finalizer.managedresource.crossplane.io"]});
+    let annotated = |config: &str| json!({"annotations": {PLACEMENT: config}});
+    let elsewhere = |config| with(it(config), &json!({"namespace": "m"}));
+    let apart = |referent, referrer| Some((referent, referrer));
+    vec![
+        case("same", it(ONE), ONE),
+        case("same by record", with(it(None), &record("ClusterProviderConfig/one")), ONE),
+        case("the record counts, not the reference", with(it(TWO), &record("ClusterProviderConfig/one")), ONE),
+        case(
+            "the annotation counts where nothing else does",
+            with(it(None), &annotated("ClusterProviderConfig/one")),
+            ONE,
+        ),
+        case("who names no config follows", it(ONE), None),
+        Case { apart: apart("one", "two"), ..case("different", it(ONE), TWO) },
+        Case {
+            apart: apart("one", "two"),
+            ..case("by record", with(it(TWO), &record("ClusterProviderConfig/one")), TWO)
+        },
+        Case {
+            apart: apart("two", "one"),
+            ..case("by reference", with(it(TWO), &annotated("ClusterProviderConfig/one")), ONE)
+        },
+        Case { referent: None, warning: Some("missing"), ..case("missing", Value::Null, ONE) },
+        Case { referent: None, warning: Some("missing"), ..case("missing, and no config named", Value::Null, None) },
+        Case { warning: Some("leaving"), ..case("the referent is being deleted", with(it(ONE), &leaving), ONE) },
+        Case { apart: apart("one", "two"), ..case("being deleted elsewhere", with(it(ONE), &leaving), TWO) },
+        Case { metadata: leaving.clone(), ..case("the object is being deleted", it(ONE), TWO) },
+        Case { referent: None, metadata: leaving, ..case("being deleted, and what it used is gone", Value::Null, TWO) },
+        Case { apart: apart("ClusterProviderConfig one", "ProviderConfig n/one"), ..case("other kind", it(ONE), OWN) },
+        Case {
+            apart: apart("ProviderConfig n/one", "ClusterProviderConfig one"),
+            ..case("other kind, back", it(OWN), ONE)
+        },
+        Case {
+            apart: apart("ProviderConfig m/one", "ProviderConfig n/one"),
+            ..case("other namespace", elsewhere(OWN), OWN)
+        },
+        case("other namespace on the same host", elsewhere(ONE), ONE),
+    ]
+}
+
+#[test]
+fn whatever_refers_to_an_object_is_on_its_host_or_is_refused_in_the_words_of_the_page() {
+    let mut rows = 0;
+    for (kind, referrer, path, of, referent, around) in FIELDS {
+        for by in ["Ref", "Selector"] {
+            // One that a selector finds is chosen among those that are not being deleted.
+            for case in cases(of).into_iter().filter(|case| by == "Ref" || !is_leaving(case.referent.as_ref())) {
+                let Case { what, referent: it, referrer: config, metadata, apart, warning } = case;
+                let mut world = World::new();
+                let namespace = it.as_ref().map_or("n", |it| it["metadata"]["namespace"].as_str().unwrap()).to_owned();
+                if let Some(it) = &it {
+                    world.put(it);
+                }
+                let to = match by {
+                    "Ref" => json!({"name": "it", "namespace": namespace}),
+                    _ => json!({"matchLabels": {"name": "it"}, "namespace": namespace}),
+                };
+                let reviewed = with(object(kind, "me", config, &around(by, to)), &metadata);
+                let expected = match (apart, warning) {
+                    (Some((theirs, ours)), _) => Verdict::Denied(format!(
+                        "{referent} it uses providerConfig {theirs}, but {referrer} uses providerConfig {ours}. Resources must use the same libvirt instance"
+                    )),
+                    (None, None) => Verdict::Allowed,
+                    (None, Some("leaving")) => Verdict::Warned(vec![format!(
+                        "{path}: {referent} it is being deleted; nothing new is made with it"
+                    )]),
+                    (None, Some(_)) if by == "Ref" => Verdict::Warned(vec![format!(
+                        "{path}: there is no {referent} it in namespace n yet; the {referrer} waits for it"
+                    )]),
+                    (None, Some(_)) => Verdict::Warned(vec![format!(
+                        "{path}: there is no {of} in namespace n with the labels name=it yet; the {referrer} waits for it"
+                    )]),
+                };
+                assert_eq!(world.review(&reviewed), expected, "{kind} {path} by {by}: {what}");
+                rows += 1;
+            }
+        }
+    }
+    assert_eq!(rows, FIELDS.len() * (18 + 16));
+}
+
+fn is_leaving(referent: Option<&Value>) -> bool {
+    referent.is_some_and(|referent| !referent["metadata"]["deletionTimestamp"].is_null())
+}
+
+/// Who names something by its name on the host, the field as messages call it, the object that may stand for it, and the fields.
+type Plain = (&'static str, &'static str, Value, Value);
+
+fn plain_fields() -> [Plain; 4] {
+    let volume = json!({"disks": [{"name": "root", "volume": {"pool": "p", "name": "default", "format": "Raw"}}]});
+    [
+        ("Volume", "pool", object("Pool", "it", None, &json!({})), json!({"pool": "default"})),
+        ("CloudInit", "pool", object("Pool", "it", None, &json!({})), json!({"pool": "default"})),
+        ("Domain", "disks[root].volume", object("Volume", "it", None, &json!({"pool": "p"})), volume),
+        (
+            "Domain",
+            "networkInterfaces[lan].network",
+            object("Network", "it", None, &json!({})),
+            json!({"networkInterfaces": [{"name": "lan", "network": "default"}]}),
+        ),
+    ]
+}
+
+#[test]
+fn a_name_means_what_the_objects_own_host_has_of_that_name_whatever_others_have() {
+    for (kind, path, it, fields) in plain_fields() {
+        let of = it["kind"].as_str().unwrap();
+        let named = |name: &str, config: &str, namespace: &str| {
+            let mut it = with(
+                it.clone(),
+                &json!({"name": name, "namespace": namespace, "uid": name,
+                "annotations": {"crossplane.io/external-name": "default"}}),
+            );
+            it["spec"]["providerConfigRef"] = json!({"kind": "ClusterProviderConfig", "name": config});
+            it
+        };
+        let unchecked = |why: &str| {
+            Verdict::Warned(vec![format!("{path}: whether providerConfig one has default is not checked: {why}")])
+        };
+        let table = [
+            (vec![], unchecked(&format!("no {of} of namespace n stands for it"))),
+            (vec![named("a", "one", "n")], Verdict::Allowed),
+            (vec![named("a", "two", "n"), named("b", "one", "n")], Verdict::Allowed),
+            (vec![named("a", "one", "n"), named("b", "two", "n")], Verdict::Allowed),
+            (vec![named("a", "two", "n")], unchecked(&format!("the {of} of that name is on providerConfig two"))),
+            (vec![named("a", "one", "m")], unchecked(&format!("no {of} of namespace n stands for it"))),
+        ];
+        for (objects, expected) in table {
+            let mut world = World::new();
+            for object in &objects {
+                world.put(object);
+            }
+            assert_eq!(world.review(&object(kind, "me", ONE, &fields)), expected, "{kind} {path}: {objects:?}");
+        }
+    }
+}

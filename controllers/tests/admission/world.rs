@@ -1,0 +1,170 @@
+//! A cluster as the watches would show it, made of JSON.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use apis::{CloudInit, ClusterProviderConfig, Domain, Managed, Network, Pool, ProviderConfig, Volume};
+use kube::runtime::{
+    reflector::{self, store::Writer},
+    watcher::Event,
+};
+use managed::queue::Queue;
+use provider_libvirt::{
+    admission::{Admission, Reviewable, Verdict},
+    cluster::{Cluster, Shelf},
+    index::Index,
+    references::Refers,
+    users::Users,
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// The annotation that records where an object was placed.
+pub(crate) const PLACEMENT: &str = "libvirt.nourspeed.io/provider-config";
+
+/// Everything there is.
+pub(crate) struct World {
+    pub(crate) cluster: Arc<Cluster>,
+    domains: Writer<Domain>,
+    volumes: Writer<Volume>,
+    pools: Writer<Pool>,
+    cloud_inits: Writer<CloudInit>,
+    networks: Writer<Network>,
+    configs: Writer<ProviderConfig>,
+    cluster_configs: Writer<ClusterProviderConfig>,
+}
+
+fn shelf<K: Managed>() -> (Shelf<K>, Writer<K>) {
+    let (store, writer) = reflector::store();
+    (Shelf { store, queue: Arc::new(Queue::new()), listed: Arc::default(), forget: Arc::default() }, writer)
+}
+
+/// An object of namespace `n` that is labelled; `config` is `<Kind>/<name>` of its providerConfigRef.
+pub(crate) fn object(kind: &str, name: &str, config: Option<&str>, parameters: &Value) -> Value {
+    let reference = config.map(|config| {
+        let (kind, name) = config.split_once('/').unwrap();
+        json!({"kind": kind, "name": name})
+    });
+    json!({
+        "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": kind,
+        "metadata": {"namespace": "n", "name": name, "uid": format!("{kind}-{name}"), "annotations": {},
+            "labels": {"libvirt.nourspeed.io/instance": "any", "name": name}},
+        "spec": {"providerConfigRef": reference, "forProvider": parameters},
+    })
+}
+
+/// The same with other metadata.
+pub(crate) fn with(mut object: Value, metadata: &Value) -> Value {
+    for (field, value) in metadata.as_object().unwrap() {
+        object["metadata"][field] = value.clone();
+    }
+    object
+}
+
+fn read<K: DeserializeOwned>(object: &Value) -> K {
+    serde_json::from_value(object.clone()).unwrap()
+}
+
+impl World {
+    /// `ClusterProviderConfigs` one and two, and a `ProviderConfig` one in the namespaces n and m.
+    pub(crate) fn new() -> Self {
+        let (domains, volumes, pools, cloud_inits, networks) = (shelf(), shelf(), shelf(), shelf(), shelf());
+        let (configs, cluster_configs) = (reflector::store(), reflector::store());
+        let cluster = Cluster {
+            domains: domains.0,
+            volumes: volumes.0,
+            pools: pools.0,
+            cloud_inits: cloud_inits.0,
+            networks: networks.0,
+            configs: configs.0,
+            cluster_configs: cluster_configs.0,
+            users: Arc::new(Users::default()),
+            index: Index::default(),
+        };
+        let mut world = Self {
+            cluster: Arc::new(cluster),
+            domains: domains.1,
+            volumes: volumes.1,
+            pools: pools.1,
+            cloud_inits: cloud_inits.1,
+            networks: networks.1,
+            configs: configs.1,
+            cluster_configs: cluster_configs.1,
+        };
+        let config = |kind: &str, metadata: Value| json!({"apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": {"uri": "test:///default"}});
+        let one = |name: &str| Event::InitApply(read(&config("ClusterProviderConfig", json!({"name": name}))));
+        for event in [Event::Init, one("one"), one("two"), Event::InitDone] {
+            world.cluster_configs.apply_watcher_event(&event);
+        }
+        let one = |namespace: &str| {
+            Event::InitApply(read(&config("ProviderConfig", json!({"name": "one", "namespace": namespace}))))
+        };
+        for event in [Event::Init, one("n"), one("m"), Event::InitDone] {
+            world.configs.apply_watcher_event(&event);
+        }
+        world
+    }
+
+    /// Everything has been listed.
+    pub(crate) fn listed(self) -> Self {
+        let Cluster { domains, volumes, pools, cloud_inits, networks, .. } = &*self.cluster;
+        for listed in [&domains.listed, &volumes.listed, &pools.listed, &cloud_inits.listed, &networks.listed] {
+            listed.store(true, Ordering::Release);
+        }
+        self
+    }
+
+    /// Shows an object.
+    pub(crate) fn put(&mut self, object: &Value) {
+        let index = &self.cluster.index;
+        match object["kind"].as_str().unwrap() {
+            "Domain" => show(&mut self.domains, index, object),
+            "Volume" => show(&mut self.volumes, index, object),
+            "Pool" => show(&mut self.pools, index, object),
+            "CloudInit" => show(&mut self.cloud_inits, index, object),
+            "Network" => show(&mut self.networks, index, object),
+            kind => panic!("{kind}"),
+        }
+    }
+
+    /// What is said of an object that is new.
+    pub(crate) fn review(&self, object: &Value) -> Verdict {
+        self.say(None, Some(object))
+    }
+
+    /// What is said of a change.
+    pub(crate) fn change(&self, old: &Value, new: &Value) -> Verdict {
+        self.say(Some(old), Some(new))
+    }
+
+    /// What is said of a deletion.
+    pub(crate) fn delete(&self, object: &Value) -> Verdict {
+        self.say(Some(object), None)
+    }
+
+    fn say(&self, old: Option<&Value>, new: Option<&Value>) -> Verdict {
+        let admission = Admission { cluster: &self.cluster, default: None };
+        match new.or(old).unwrap()["kind"].as_str().unwrap() {
+            "Domain" => say::<Domain>(admission, old, new),
+            "Volume" => say::<Volume>(admission, old, new),
+            "Pool" => say::<Pool>(admission, old, new),
+            "CloudInit" => say::<CloudInit>(admission, old, new),
+            "Network" => say::<Network>(admission, old, new),
+            kind => panic!("{kind}"),
+        }
+    }
+}
+
+fn say<K: Reviewable>(admission: Admission<'_>, old: Option<&Value>, new: Option<&Value>) -> Verdict {
+    match (old, new) {
+        (None, Some(new)) => admission.review::<K>(&read(new)),
+        (Some(old), Some(new)) => admission.change::<K>(&read(old), &read(new)),
+        (Some(old), None) => admission.deletion::<K>(&read(old)),
+        (None, None) => panic!("nothing is reviewed"),
+    }
+}
+
+fn show<K: Refers>(writer: &mut Writer<K>, index: &Index, object: &Value) {
+    let object: K = read(object);
+    index.put(&object);
+    writer.apply_watcher_event(&Event::Apply(object));
+}

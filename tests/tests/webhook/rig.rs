@@ -1,0 +1,76 @@
+//! Certificates as a cluster would mount them, and the package's webhook configuration for a provider on this machine.
+
+use std::{fs, os::unix::fs::symlink, path::Path};
+
+use anyhow::{Context as _, Result};
+use data_encoding::BASE64;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use serde_json::Value;
+use tests::{ControlPlane, Scratch, free_port, workspace};
+
+/// The door of one provider.
+pub(crate) struct Gate {
+    pub(crate) port: u16,
+    issuer: Issuer<'static, KeyPair>,
+    authority: String,
+    folder: Scratch,
+}
+
+impl Gate {
+    /// With a certificate that is good.
+    pub(crate) fn new() -> Result<Self> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate()?;
+        let authority = params.self_signed(&key)?.pem();
+        let issuer = Issuer::new(params, key);
+        let gate = Self { port: free_port()?, issuer, authority, folder: Scratch::new("gate")? };
+        gate.exchange("first", 2100)?;
+        Ok(gate)
+    }
+
+    /// Mounts a new certificate, good until the beginning of this year, by exchanging one symbolic link as kubelet does.
+    pub(crate) fn exchange(&self, version: &str, until: i32) -> Result<()> {
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()])?;
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(until, 1, 1);
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        let (folder, data) = (self.folder.path(), self.folder.path().join(version));
+        fs::create_dir(&data)?;
+        fs::write(data.join("tls.crt"), certificate.pem())?;
+        fs::write(data.join("tls.key"), key.serialize_pem())?;
+        symlink(version, folder.join("..new"))?;
+        fs::rename(folder.join("..new"), folder.join("..data"))?;
+        for file in ["tls.crt", "tls.key"] {
+            if !folder.join(file).exists() {
+                symlink(Path::new("..data").join(file), folder.join(file))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The provider's flags.
+    pub(crate) fn flags(&self) -> Vec<String> {
+        let folder = self.folder.path().display();
+        vec![
+            "--enable-webhooks".to_owned(),
+            format!("--webhook-port={}", self.port),
+            format!("--webhook-cert-dir={folder}"),
+        ]
+    }
+
+    /// Applies the package's webhook configuration, with this provider's address in place of its Service.
+    pub(crate) fn register(&self, plane: &ControlPlane) -> Result<()> {
+        let file = workspace().join("package/webhooks/webhook-config.yaml");
+        let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+        let mut config: Value = serde_saphyr::from_str(&text)?;
+        for webhook in config["webhooks"].as_array_mut().context("find the webhooks")? {
+            let path = webhook["clientConfig"]["service"]["path"].as_str().context("find the path")?;
+            let url = format!("https://127.0.0.1:{}{path}", self.port);
+            webhook["clientConfig"] =
+                serde_json::json!({"url": url, "caBundle": BASE64.encode(self.authority.as_bytes())});
+        }
+        plane.apply(&config.to_string()).map(drop)
+    }
+}
