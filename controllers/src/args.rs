@@ -61,15 +61,9 @@ pub struct Args {
     /// Where /healthz and /readyz are served
     #[arg(long, env = "HEALTH_PROBE_BIND_ADDRESS", default_value = ":8081", value_parser = address)]
     pub health_probe_bind_addr: SocketAddr,
-    /// Serve the admission webhook: auto does so where the certificate directory is there
-    #[arg(long, env = "ENABLE_WEBHOOKS", default_value = "auto", value_parser = switch, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
-    pub enable_webhooks: Switch,
-    /// Where the admission webhook is served, on every address
-    #[arg(long, env = "WEBHOOK_PORT", default_value_t = 9443, value_parser = clap::value_parser!(u16).range(1..))]
-    pub webhook_port: u16,
-    /// The directory of the admission webhook's certificate: tls.crt and tls.key, read again when they change
-    #[arg(long, env = "WEBHOOK_TLS_CERT_DIR", alias = "certs-dir")]
-    pub webhook_cert_dir: Option<PathBuf>,
+    /// The admission webhook
+    #[command(flatten)]
+    pub webhooks: Webhooks,
     /// The namespace of the provider itself, where the Secret provider-libvirt-ownership and the Lease are kept. Default: that of the kubeconfig
     #[arg(long, env = "POD_NAMESPACE")]
     pub namespace: Option<String>,
@@ -78,8 +72,7 @@ pub struct Args {
 }
 
 /// Why the webhook cannot be served.
-const NO_CERTIFICATE: &str =
-    "--enable-webhooks=true needs a certificate: name its directory with --webhook-cert-dir or TLS_SERVER_CERTS_DIR";
+const NO_CERTIFICATE: &str = "--enable-webhooks=true needs a certificate: name its directory with --webhook-cert-dir or TLS_SERVER_CERTS_DIR, or have one made with --webhook-self-signed";
 
 /// On, off, or on where what it needs is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +87,23 @@ pub enum Switch {
 
 /// The other variables of a flag, as Crossplane and others set them.
 const ALSO: [(&str, &str); 2] = [("webhook-cert-dir", "TLS_SERVER_CERTS_DIR"), ("webhook-cert-dir", "CERTS_DIR")];
+
+/// The admission webhook.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Webhooks {
+    /// Serve the admission webhook: auto does so where the certificate directory is there, or --webhook-self-signed is set
+    #[arg(long, env = "ENABLE_WEBHOOKS", default_value = "auto", value_parser = switch, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub enable_webhooks: Switch,
+    /// Where the admission webhook is served, on every address
+    #[arg(long, env = "WEBHOOK_PORT", default_value_t = 9443, value_parser = clap::value_parser!(u16).range(1..))]
+    pub webhook_port: u16,
+    /// The directory of the admission webhook's certificate: tls.crt and tls.key, read again when they change
+    #[arg(long, env = "WEBHOOK_TLS_CERT_DIR", alias = "certs-dir")]
+    pub webhook_cert_dir: Option<PathBuf>,
+    /// Without a certificate directory, make a certificate, keep it in the Secret provider-libvirt-webhook, and have the API server trust it
+    #[arg(long, env = "WEBHOOK_SELF_SIGNED", default_value = "false", value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub webhook_self_signed: bool,
+}
 
 /// What runtime configs that several providers share give to all of them. Refusing it would keep this one from starting.
 #[derive(Clone, Debug, clap::Args)]
@@ -127,7 +137,8 @@ impl Args {
         let mut matches = command.try_get_matches_from_mut(whole)?;
         let args = Self::from_arg_matches_mut(&mut matches)?;
         args.timing().check().map_err(|wrong| command.error(ErrorKind::ValueValidation, wrong))?;
-        if args.enable_webhooks == Switch::On && args.webhook_cert_dir.is_none() {
+        let Webhooks { enable_webhooks, webhook_port: _, webhook_cert_dir, webhook_self_signed } = &args.webhooks;
+        if *enable_webhooks == Switch::On && webhook_cert_dir.is_none() && !webhook_self_signed {
             return Err(command.error(ErrorKind::ValueValidation, NO_CERTIFICATE));
         }
         Ok(args)

@@ -52,7 +52,7 @@ use crate::{
     references::Refers,
     users::Users,
     volume::{Imports, Volumes, fetch},
-    webhook::{Webhook, review::Reviewer},
+    webhook::{Webhook, review::Reviewer, self_signed::Home},
 };
 
 /// How long what was made just now and is not there is waited for, as crossplane-runtime does.
@@ -65,6 +65,7 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(args.max_reconcile_rate, args.poll_state_metric));
     let config = kube::Config::infer().await.context("find the Kubernetes API server")?;
     let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    let server = config.cluster_url.clone();
     let client = counted(config, &metrics)?;
     let mut leadership = Leadership::new(&args, &client, &namespace, &metrics)?;
 
@@ -86,7 +87,8 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     ));
     let reviewer =
         Reviewer { cluster: cluster.clone(), default: args.default_provider_config.clone(), metrics: metrics.clone() };
-    let webhook = Webhook::start(&args, reviewer, &mut background).await?;
+    let home = Home { client: client.clone(), namespace: namespace.clone(), server, term: leadership.term() };
+    let webhook = Webhook::start(&args.webhooks, reviewer, home, &mut background).await?;
     background.spawn(http::serve(args.health_probe_bind_addr, http::health(http::obstacle(cluster.clone(), webhook))));
 
     let rate = Arc::new(Bucket::new(args.max_reconcile_rate.into()));

@@ -4,15 +4,19 @@
 //! API server ──TLS──▶ server ──▶ router ──▶ review: AdmissionReview in, verdict out
 //!                       ▲ every new connection with the certificate as it is by then
 //!                  certificate ◀── directory, looked at once a second
+//!                             ◀── self_signed: Secret ◀── authority; registration tells the API server whom to trust
 //! ```
 //!
 //! Every process serves it, leading or not: it only reads what the watches have shown. It is configured with `failurePolicy: Ignore`: a
 //! pass enforces the same rule, so a provider that is away costs a late answer and no harm, where Fail would keep people from
 //! everything, also from deleting.
 
+pub mod authority;
 pub mod certificate;
+mod registration;
 pub mod review;
 pub mod router;
+pub mod self_signed;
 pub mod server;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -21,9 +25,10 @@ use anyhow::Context;
 use jiff::Timestamp;
 use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::args::{Args, Switch};
+use crate::args::{Switch, Webhooks};
 use certificate::Served;
 use review::Reviewer;
+use self_signed::{Home, SelfSigned};
 
 /// How often the certificate directory is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -33,21 +38,39 @@ pub struct Webhook {
     served: Arc<Served>,
 }
 
+/// Where its certificate comes from.
+#[derive(Debug, PartialEq, Eq)]
+enum Origin {
+    /// A directory that somebody keeps up to date.
+    Folder(PathBuf),
+    /// The provider itself.
+    Own,
+}
+
 impl Webhook {
     /// Starts to serve it, if these flags say so. Without a certificate it waits for one.
     pub async fn start(
-        args: &Args,
+        args: &Webhooks,
         reviewer: Reviewer,
+        home: Home,
         tasks: &mut JoinSet<anyhow::Result<()>>,
     ) -> anyhow::Result<Option<Self>> {
-        let Some(folder) = folder(args) else { return Ok(None) };
+        let Some(origin) = origin(args) else { return Ok(None) };
         let address = ("0.0.0.0", args.webhook_port);
         let listener = TcpListener::bind(address).await;
         let listener = listener.with_context(|| format!("listen on port {} for the webhook", args.webhook_port))?;
         let served = Arc::new(Served::default());
-        served.look(&folder);
-        tracing::info!(port = args.webhook_port, certificates = %folder.display(), "serving the admission webhook");
-        tasks.spawn(follow(served.clone(), folder));
+        tracing::info!(port = args.webhook_port, certificate = ?origin, "serving the admission webhook");
+        match origin {
+            Origin::Folder(folder) => {
+                served.look(&folder);
+                tasks.spawn(follow(served.clone(), folder));
+            }
+            Origin::Own => {
+                let own = SelfSigned::new(home, args.webhook_port, served.clone())?;
+                tasks.spawn(own.run());
+            }
+        }
         tasks.spawn(server::serve(listener, served.clone(), router::router(&Arc::new(reviewer))));
         Ok(Some(Self { served }))
     }
@@ -58,13 +81,14 @@ impl Webhook {
     }
 }
 
-/// The directory of the certificate, where the webhook is to be served.
-fn folder(args: &Args) -> Option<PathBuf> {
+/// Where the certificate comes from, where the webhook is to be served.
+fn origin(args: &Webhooks) -> Option<Origin> {
+    let own = args.webhook_self_signed.then_some(Origin::Own);
     let folder = args.webhook_cert_dir.clone();
     match args.enable_webhooks {
         Switch::Off => None,
-        Switch::On => folder,
-        Switch::Auto => folder.filter(|folder| folder.is_dir()),
+        Switch::On => folder.map(Origin::Folder).or(own),
+        Switch::Auto => folder.filter(|folder| folder.is_dir()).map(Origin::Folder).or(own),
     }
 }
 

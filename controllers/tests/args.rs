@@ -21,7 +21,7 @@ fn refusal(words: &[&str]) -> String {
 type Show = fn(&Args) -> String;
 
 /// Flag, variable, what it is when nobody says anything, another value, what it comes to.
-const FLAGS: [(&str, &str, &str, &str, Show); 21] = [
+const FLAGS: [(&str, &str, &str, &str, Show); 22] = [
     ("debug", "DEBUG", "false", "true", |args| args.debug.to_string()),
     ("poll", "POLL", "60s", "90s", |args| format!("{:?}", args.poll)),
     ("min-poll-interval", "MIN_POLL_INTERVAL", "1s", "20s", |args| format!("{:?}", args.min_poll_interval)),
@@ -55,16 +55,19 @@ const FLAGS: [(&str, &str, &str, &str, Show); 21] = [
         args.health_probe_bind_addr.to_string()
     }),
     ("enable-webhooks", "ENABLE_WEBHOOKS", "auto", "false", |args| {
-        let word = match args.enable_webhooks {
+        let word = match args.webhooks.enable_webhooks {
             Switch::Auto => "auto",
             Switch::On => "true",
             Switch::Off => "false",
         };
         word.to_owned()
     }),
-    ("webhook-port", "WEBHOOK_PORT", "9443", "10443", |args| args.webhook_port.to_string()),
+    ("webhook-port", "WEBHOOK_PORT", "9443", "10443", |args| args.webhooks.webhook_port.to_string()),
     ("webhook-cert-dir", "WEBHOOK_TLS_CERT_DIR", "", "/certs", |args| {
-        args.webhook_cert_dir.as_ref().map_or_else(String::new, |folder| folder.display().to_string())
+        args.webhooks.webhook_cert_dir.as_ref().map_or_else(String::new, |folder| folder.display().to_string())
+    }),
+    ("webhook-self-signed", "WEBHOOK_SELF_SIGNED", "false", "true", |args| {
+        args.webhooks.webhook_self_signed.to_string()
     }),
     ("namespace", "POD_NAMESPACE", "", "crossplane-system", |args| args.namespace.clone().unwrap_or_default()),
     ("changelogs-socket-path", "CHANGELOGS_SOCKET_PATH", "", "/var/run/changelogs/changelogs.sock", |args| {
@@ -73,10 +76,11 @@ const FLAGS: [(&str, &str, &str, &str, Show); 21] = [
 ];
 
 /// The flags that are on or off.
-const BOOLEANS: [(&str, &str, Show); 5] = [
+const BOOLEANS: [(&str, &str, Show); 6] = [
     ("debug", "DEBUG", |args| args.debug.to_string()),
     ("leader-election", "LEADER_ELECTION", |args| args.leader_election.to_string()),
     ("enable-management-policies", "ENABLE_MANAGEMENT_POLICIES", |args| args.enable_management_policies.to_string()),
+    ("webhook-self-signed", "WEBHOOK_SELF_SIGNED", |args| args.webhooks.webhook_self_signed.to_string()),
     ("enable-changelogs", "ENABLE_CHANGE_LOGS", |args| unused(args, "change logs")),
     ("enable-secret-cache", "ENABLE_SECRET_CACHE", |args| unused(args, "Secrets")),
 ];
@@ -97,7 +101,8 @@ fn every_flag_has_its_default_and_is_read_in_every_form() {
             assert_eq!(show(&read(&[], &[(name, value)]).unwrap()), value, "{name}={value}");
             assert_eq!(show(&read(&[], &[(name, "")]).unwrap()), default, "{name} is empty");
         }
-        if !["debug", "leader-election", "enable-management-policies", "enable-webhooks"].contains(&flag) {
+        let is_switch = BOOLEANS.iter().any(|(boolean, ..)| *boolean == flag) || flag == "enable-webhooks";
+        if !is_switch {
             let apart = [format!("--{flag}"), value.to_owned()];
             assert_eq!(show(&read(&[&apart[0], &apart[1]], &[]).unwrap()), value, "{apart:?}");
         }
@@ -126,13 +131,14 @@ fn what_is_on_or_off_is_read_as_kingpin_reads_it() {
 
 #[test]
 fn webhooks_are_on_off_or_on_where_a_certificate_is_and_not_on_without_one() {
-    let of = |words: &[&str], variables: &[(&str, &str)]| read(words, variables).unwrap().enable_webhooks;
+    let of = |words: &[&str], variables: &[(&str, &str)]| read(words, variables).unwrap().webhooks.enable_webhooks;
     let folder = "--webhook-cert-dir=/certs";
     for (words, wished) in [
         (vec![folder], Switch::Auto),
         (vec![folder, "--enable-webhooks=auto"], Switch::Auto),
         (vec![folder, "--enable-webhooks"], Switch::On),
         (vec![folder, "--enable-webhooks=1"], Switch::On),
+        (vec!["--webhook-self-signed", "--enable-webhooks"], Switch::On),
         (vec!["--no-enable-webhooks"], Switch::Off),
         (vec!["--enable-webhooks=false"], Switch::Off),
     ] {
@@ -148,7 +154,7 @@ fn webhooks_are_on_off_or_on_where_a_certificate_is_and_not_on_without_one() {
 
 #[test]
 fn the_certificate_directory_comes_from_whoever_mounts_it() {
-    let folder = |variables: &[(&str, &str)]| read(&[], variables).unwrap().webhook_cert_dir.unwrap();
+    let folder = |variables: &[(&str, &str)]| read(&[], variables).unwrap().webhooks.webhook_cert_dir.unwrap();
     let (own, old, new, others) = (
         ("PROVIDER_LIBVIRT_WEBHOOK_CERT_DIR", "/own"),
         ("WEBHOOK_TLS_CERT_DIR", "/webhook"),
@@ -163,7 +169,7 @@ fn the_certificate_directory_comes_from_whoever_mounts_it() {
     ] {
         assert_eq!(folder(&variables).display().to_string(), wished);
     }
-    let alias = read(&["--certs-dir=/a"], &[new]).unwrap().webhook_cert_dir.unwrap();
+    let alias = read(&["--certs-dir=/a"], &[new]).unwrap().webhooks.webhook_cert_dir.unwrap();
     assert_eq!(alias.display().to_string(), "/a");
 }
 

@@ -80,10 +80,10 @@ impl Served {
     }
 
     /// Says once what is wrong.
-    fn complain(&self, fault: &str) {
+    pub(super) fn complain(&self, fault: &str) {
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if state.fault.as_deref() != Some(fault) {
-            tracing::warn!("the webhook's certificate cannot be read, so the one before stays: {fault}");
+            tracing::warn!("the webhook has no new certificate, so the one before stays: {fault}");
             state.fault = Some(fault.to_owned());
         }
     }

@@ -63,6 +63,11 @@ pub(crate) async fn serve(world: &World, served: Arc<Served>) -> u16 {
 
 /// A client that trusts this authority and nobody else.
 pub(crate) fn client(authority: &Authority) -> ClientBuilder {
+    client_of(&authority.pem)
+}
+
+/// A client that trusts these authorities and nobody else.
+pub(crate) fn client_of(bundle: &str) -> ClientBuilder {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder().tls_certs_only([reqwest::Certificate::from_pem(authority.pem.as_bytes()).unwrap()])
+    Client::builder().tls_certs_only(reqwest::Certificate::from_pem_bundle(bundle.as_bytes()).unwrap())
 }

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! It reports and never fails on a figure. `make bench` runs it on the release binary. Names of parts (`ready`, `cycle`, `memory`,
-//! `pickup`) on the command line choose among them.
+//! `pickup`, `admission`) on the command line choose among them.
 
+mod admission;
 mod cycle;
 mod memory;
 mod pickup;
@@ -40,6 +41,9 @@ fn main() -> Result<()> {
     }
     if wanted("pickup") {
         pickup::measure(&stage)?;
+    }
+    if wanted("admission") {
+        admission::measure(&stage)?;
     }
     println!("took {} s; {}", begun.elapsed().as_secs(), Stage::machine());
     Ok(())

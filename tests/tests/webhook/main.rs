@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
 
 mod rig;
+mod self_signed;
 
 use std::{sync::OnceLock, thread, time::Duration};
 

@@ -1,0 +1,218 @@
+//! A certificate that the provider makes itself, for a cluster where nobody else does: kept in a Secret, told to the API server, and made
+//! anew in time.
+
+use std::{net::IpAddr, pin::pin, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use axum::http::Uri;
+use futures::StreamExt;
+use jiff::Timestamp;
+use k8s_openapi::{
+    ByteString,
+    api::{
+        admissionregistration::v1::ValidatingWebhookConfiguration, core::v1::Secret, core::v1::Service,
+        discovery::v1::EndpointSlice,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+    runtime::{WatchStreamExt, watcher},
+};
+use managed::{lease::Term, publish::post_by_us};
+use tokio::time::timeout;
+
+use super::{
+    authority::Keys,
+    certificate::Served,
+    registration::{NAME, Place},
+};
+
+/// The Secret with the keys, in the provider's own namespace.
+pub const SECRET: &str = "provider-libvirt-webhook";
+const FIELDS: [&str; 4] = ["ca.crt", "ca.key", "tls.crt", "tls.key"];
+/// How often it is looked whether something is due; only what is due costs a request.
+const TICK: Duration = Duration::from_secs(2);
+/// How often the Secret is read again: another process may have made a new authority.
+const REREAD: Duration = Duration::from_hours(1);
+
+/// Where the provider is.
+pub struct Home {
+    /// Kubernetes.
+    pub client: Client,
+    /// The provider's own namespace.
+    pub namespace: String,
+    /// The API server.
+    pub server: Uri,
+    /// Whether this process leads: only one tells the API server where the webhook is.
+    pub term: Arc<Term>,
+}
+
+/// Keeps the certificate good and known.
+pub(super) struct SelfSigned {
+    client: Client,
+    term: Arc<Term>,
+    place: Place,
+    served: Arc<Served>,
+    keys: Option<Keys>,
+    read: Timestamp,
+    /// The configuration, once somebody has applied it.
+    config: Option<ValidatingWebhookConfiguration>,
+    /// Whether the Service was there when the Secret was read last.
+    found: bool,
+}
+
+impl SelfSigned {
+    pub(super) fn new(home: Home, port: u16, served: Arc<Served>) -> anyhow::Result<Self> {
+        let Home { client, namespace, server, term } = home;
+        let place = Place { namespace, address: facing(&server)?, port };
+        Ok(Self { client, term, place, served, keys: None, read: Timestamp::MIN, config: None, found: false })
+    }
+
+    /// Runs until the process ends.
+    pub(super) async fn run(mut self) -> anyhow::Result<()> {
+        let api: Api<ValidatingWebhookConfiguration> = Api::all(self.client.clone());
+        let only = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
+        let mut events = pin!(watcher::watcher(api, only).default_backoff());
+        let mut last = None;
+        loop {
+            let trouble = self.tend().await.err().map(|error| format!("{error:#}"));
+            if let Some(why) = &trouble {
+                if self.keys.is_none() {
+                    self.served.complain(why);
+                } else if last.as_ref() != Some(why) {
+                    tracing::warn!("the webhook cannot be made known to the API server: {why}");
+                }
+            }
+            last = trouble;
+            match timeout(TICK, events.next()).await {
+                Ok(Some(Ok(event))) => self.take(event),
+                Ok(Some(Err(error))) => tracing::warn!("watch ValidatingWebhookConfiguration {NAME}: {error}"),
+                Ok(None) => anyhow::bail!("the watch of ValidatingWebhookConfiguration {NAME} ended"),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn take(&mut self, event: watcher::Event<ValidatingWebhookConfiguration>) {
+        match event {
+            watcher::Event::Apply(config) | watcher::Event::InitApply(config) => self.config = Some(config),
+            watcher::Event::Delete(_) | watcher::Event::Init => self.config = None,
+            watcher::Event::InitDone => {}
+        }
+    }
+
+    /// Does what is due.
+    async fn tend(&mut self) -> anyhow::Result<()> {
+        let now = Timestamp::now();
+        let names = self.place.names(self.config.as_ref());
+        let is_old = now.duration_since(self.read).unsigned_abs() > REREAD;
+        let is_due = self.keys.as_ref().is_none_or(|keys| keys.is_due(&names, now));
+        if is_old || is_due {
+            let keys = self.load(&names, now).await?;
+            if self.keys.as_ref().is_none_or(|known| known.certificate != keys.certificate) {
+                self.served.set(keys.certificate.as_bytes(), keys.key.as_bytes())?;
+            }
+            self.keys = Some(keys);
+            self.read = now;
+            self.found = false;
+        }
+        if self.term.holds() { self.register().await } else { Ok(()) }
+    }
+
+    /// The keys of the Secret, made anew if they are due. Several processes share the authority, and each serves what it made or found.
+    async fn load(&self, names: &[String], now: Timestamp) -> anyhow::Result<Keys> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.place.namespace);
+        let secret = api.get_opt(SECRET).await.with_context(|| format!("read Secret {SECRET}"))?;
+        let kept = secret.as_ref().and_then(keys);
+        if let (Some(kept), Some(own)) = (&kept, &self.keys)
+            && kept.authority_key == own.authority_key
+            && !own.is_due(names, now)
+        {
+            return Ok(Keys { bundle: kept.bundle.clone(), ..own.clone() });
+        }
+        if let Some(kept) = kept.as_ref().filter(|kept| !kept.is_due(names, now)) {
+            return Ok(kept.clone());
+        }
+        let keys = Keys::renew(kept.as_ref(), names, now)?;
+        // Whoever was quicker is read the next time.
+        if let Some(mut secret) = secret {
+            secret.data = Some(data(&keys));
+            api.replace(SECRET, &post_by_us(), &secret).await.with_context(|| format!("update Secret {SECRET}"))?;
+        } else {
+            let made = Secret {
+                metadata: ObjectMeta { name: Some(SECRET.to_owned()), ..ObjectMeta::default() },
+                type_: Some("kubernetes.io/tls".to_owned()),
+                data: Some(data(&keys)),
+                ..Secret::default()
+            };
+            api.create(&post_by_us(), &made).await.with_context(|| format!("create Secret {SECRET}"))?;
+        }
+        tracing::info!(?names, "made a new certificate for the webhook");
+        Ok(keys)
+    }
+
+    /// Tells the API server where the webhook is and whom to trust, once its configuration is there.
+    async fn register(&mut self) -> anyhow::Result<()> {
+        let (Some(config), Some(keys)) = (&self.config, &self.keys) else { return Ok(()) };
+        let wished = self.place.corrected(config, &keys.bundle);
+        if !self.found {
+            self.ensure_service().await?;
+            self.found = true;
+        }
+        let Some(wished) = wished else { return Ok(()) };
+        let api: Api<ValidatingWebhookConfiguration> = Api::all(self.client.clone());
+        let written = api.replace(NAME, &PostParams::default(), &wished).await;
+        self.config = Some(written.with_context(|| format!("update ValidatingWebhookConfiguration {NAME}"))?);
+        tracing::info!("the API server knows the webhook's certificate");
+        Ok(())
+    }
+
+    /// A Service that somebody made for pods stays as it is; else there is one that leads here.
+    async fn ensure_service(&self) -> anyhow::Result<()> {
+        let namespace = &self.place.namespace;
+        let api: Api<Service> = Api::namespaced(self.client.clone(), namespace);
+        let found = api.get_opt(NAME).await.with_context(|| format!("read Service {NAME}"))?;
+        if found.is_some_and(|service| service.spec.is_some_and(|spec| spec.selector.is_some())) {
+            return Ok(());
+        }
+        let ours = PatchParams::apply("provider-libvirt").force();
+        api.patch(NAME, &ours, &Patch::Apply(self.place.service()))
+            .await
+            .with_context(|| format!("apply Service {NAME}"))?;
+        if let Some(endpoints) = self.place.endpoints() {
+            let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
+            let applied = api.patch(NAME, &ours, &Patch::Apply(endpoints)).await;
+            applied.with_context(|| format!("apply EndpointSlice {NAME}"))?;
+        }
+        Ok(())
+    }
+}
+
+fn data(Keys { bundle, authority_key, certificate, key }: &Keys) -> std::collections::BTreeMap<String, ByteString> {
+    let texts = [bundle, authority_key, certificate, key];
+    let field = |(field, text): (&str, &String)| (field.to_owned(), ByteString(text.as_bytes().to_vec()));
+    FIELDS.into_iter().zip(texts).map(field).collect()
+}
+
+/// What a Secret holds, if it is whole.
+fn keys(secret: &Secret) -> Option<Keys> {
+    let data = secret.data.as_ref()?;
+    let text = |field: &str| String::from_utf8(data.get(field)?.0.clone()).ok();
+    let [bundle, authority_key, certificate, key] = FIELDS.map(text);
+    Some(Keys { bundle: bundle?, authority_key: authority_key?, certificate: certificate?, key: key? })
+}
+
+/// The address of this machine that the API server is reached from, and so, as far as can be known, the one that it can reach.
+fn facing(server: &Uri) -> anyhow::Result<IpAddr> {
+    let host = server.host().context("the kubeconfig names no API server")?.trim_matches(['[', ']']);
+    let port = server.port_u16().unwrap_or(443);
+    let any = |address: &str| -> std::io::Result<IpAddr> {
+        let socket = std::net::UdpSocket::bind((address, 0))?;
+        // Nothing is sent: connecting only asks for the way.
+        socket.connect((host, port))?;
+        Ok(socket.local_addr()?.ip())
+    };
+    any("0.0.0.0").or_else(|_| any("::")).context("find the address that faces the API server")
+}
