@@ -5,6 +5,7 @@
 //!   │ (once it leads: leader)                │ render (pure) ▶ wishes ▶ libvirt::diff, overlay
 //!   ├── cluster: stores, queues, index ◀─────┤ resolve: referents from the stores (references, select, links)
 //!   ├── provider_config: usage, health       │
+//!   ├── webhook ──▶ admission (pure): instance, links, exclusive; said before an object is stored, enforced in resolve
 //!   └── hosts: config ▶ libvirt::Host ◀──────┘ find (mirror), create, update, delete
 //! ```
 //!

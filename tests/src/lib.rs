@@ -13,6 +13,7 @@
 mod console;
 mod control_plane;
 mod files;
+mod foreign;
 mod guest;
 mod host;
 mod http;
@@ -30,6 +31,7 @@ mod wait;
 pub use console::Console;
 pub use control_plane::ControlPlane;
 pub use files::{Scratch, cache, control_plane_programs, guest_files, provider_binary, workspace};
+pub use foreign::cert_manager;
 pub use guest::{GuestFiles, Seed, real_kvm};
 pub use host::Host;
 pub use http::get as http_get;

@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
-use tests::{ControlPlane, Kubectl, Scratch, workspace};
+use tests::{ControlPlane, Kubectl, Scratch, cert_manager, workspace};
 
 use cases::{Case, REFUSED, case, cases, without};
 
@@ -66,6 +66,8 @@ fn the_crds_and_every_example_are_taken_without_a_warning() -> Result<()> {
     assert_eq!((lines.len(), lines.iter().all(|line| line.ends_with("serverside-applied"))), (crds, true), "{answer}");
 
     let client = plane.client();
+    client.apply(&cert_manager())?;
+    client.run(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])?;
     let mut documents = 0;
     for file in files(&workspace().join("examples"))? {
         let text = fs::read_to_string(&file)?;

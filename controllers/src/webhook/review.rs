@@ -201,7 +201,7 @@ fn response(uid: &str, answer: Answer) -> (Reviewed, Value) {
     let refuse = |response: &mut Value, status: StatusCode, reason: &str, message: &str| {
         response["allowed"] = false.into();
         response["status"] = json!({"code": status.as_u16(), "reason": reason, "message": message});
-        response["auditAnnotations"] = json!({"verdict": "denied", "reason": message});
+        response["auditAnnotations"] = json!({"verdict": "denied"});
     };
     let outcome = match answer {
         Answer::Said(Verdict::Allowed) => {
@@ -215,6 +215,8 @@ fn response(uid: &str, answer: Answer) -> (Reviewed, Value) {
         }
         Answer::Said(Verdict::Denied(why)) => {
             refuse(&mut response, StatusCode::FORBIDDEN, "Forbidden", &why);
+            // Only names are in it. What cannot be read may quote what stands in the object, and that belongs in no audit log.
+            response["auditAnnotations"]["reason"] = why.into();
             Reviewed::Denied
         }
         Answer::Unfit(status, why) => {

@@ -77,9 +77,10 @@ fn guest(config: Option<&str>) -> Value {
 const CLASH: &str = "volume root uses providerConfig one, but domain uses providerConfig two. Resources must use the same libvirt instance";
 
 fn denied(code: u16, reason: &str, message: &str) -> Value {
+    let audit =
+        if code == 403 { json!({"verdict": "denied", "reason": message}) } else { json!({"verdict": "denied"}) };
     json!({
-        "uid": "u-1", "allowed": false, "status": {"code": code, "reason": reason, "message": message},
-        "auditAnnotations": {"verdict": "denied", "reason": message},
+        "uid": "u-1", "allowed": false, "status": {"code": code, "reason": reason, "message": message}, "auditAnnotations": audit,
     })
 }
 
@@ -158,6 +159,11 @@ async fn a_review_of_something_else_is_refused_with_its_uid() {
     odd["spec"]["forProvider"]["disks"] = json!("none");
     let said = door.review(&review("CREATE", "Domain", &Value::Null, &odd)).await;
     assert_eq!((&said["uid"], &said["allowed"], &said["status"]["code"]), (&json!("u-1"), &json!(false), &json!(422)));
+    assert_eq!(
+        said["auditAnnotations"],
+        json!({"verdict": "denied"}),
+        "what stands in the object is quoted to its author only"
+    );
 }
 
 /// Bodies that are no review.

@@ -11,6 +11,7 @@ use tests::{ControlPlane, Scratch, free_port, workspace};
 /// The door of one provider.
 pub(crate) struct Gate {
     pub(crate) port: u16,
+    names: Vec<String>,
     issuer: Issuer<'static, KeyPair>,
     authority: String,
     folder: Scratch,
@@ -19,19 +20,24 @@ pub(crate) struct Gate {
 impl Gate {
     /// With a certificate that is good.
     pub(crate) fn new() -> Result<Self> {
+        Self::of(free_port()?, &["127.0.0.1".to_owned()])
+    }
+
+    /// The same on this port and for these names.
+    pub(crate) fn of(port: u16, names: &[String]) -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate()?;
         let authority = params.self_signed(&key)?.pem();
         let issuer = Issuer::new(params, key);
-        let gate = Self { port: free_port()?, issuer, authority, folder: Scratch::new("gate")? };
+        let gate = Self { port, names: names.to_owned(), issuer, authority, folder: Scratch::new("gate")? };
         gate.exchange("first", 2100)?;
         Ok(gate)
     }
 
     /// Mounts a new certificate, good until the beginning of this year, by exchanging one symbolic link as kubelet does.
     pub(crate) fn exchange(&self, version: &str, until: i32) -> Result<()> {
-        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()])?;
+        let mut params = CertificateParams::new(self.names.clone())?;
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(until, 1, 1);
         let key = KeyPair::generate()?;
@@ -48,6 +54,11 @@ impl Gate {
             }
         }
         Ok(())
+    }
+
+    /// Who signs, as `caBundle` has it.
+    pub(crate) fn authority(&self) -> String {
+        BASE64.encode(self.authority.as_bytes())
     }
 
     /// The provider's flags.
@@ -68,8 +79,7 @@ impl Gate {
         for webhook in config["webhooks"].as_array_mut().context("find the webhooks")? {
             let path = webhook["clientConfig"]["service"]["path"].as_str().context("find the path")?;
             let url = format!("https://127.0.0.1:{}{path}", self.port);
-            webhook["clientConfig"] =
-                serde_json::json!({"url": url, "caBundle": BASE64.encode(self.authority.as_bytes())});
+            webhook["clientConfig"] = serde_json::json!({"url": url, "caBundle": self.authority()});
         }
         plane.apply(&config.to_string()).map(drop)
     }
