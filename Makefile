@@ -32,7 +32,8 @@ demo: build ## examples/quickstart on this machine's libvirt: a guest from YAML 
 	@$(AS_ROOT) $(TARGET)/debug/demo up
 
 demo-down: ## take the demo away again
-	@if [ -d "$(CACHE)/demo" ]; then cargo build -q -p tests --bin demo && $(AS_ROOT) $(TARGET)/debug/demo down; else echo "demo: nothing is there"; fi
+	@if [ ! -d "$(CACHE)/demo" ]; then echo "demo: nothing is there"; exit; fi; \
+	[ -x "$(TARGET)/debug/demo" ] || cargo build -q --workspace && $(AS_ROOT) $(TARGET)/debug/demo down
 
 bench: setup ## figures beside a plain loop over libvirt's C API; reports, never fails on a figure
 	cargo build --release -p provider-libvirt
