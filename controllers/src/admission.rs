@@ -21,6 +21,7 @@ use apis::{
     managed::{ProviderConfigReference, annotation},
     placement::ConfigId,
 };
+use managed::plan::Policies;
 
 use crate::{
     cluster::Cluster,
@@ -120,7 +121,7 @@ impl Admission<'_> {
     pub fn review<K: Reviewable>(&self, object: &K) -> Verdict {
         let mut findings = Findings::default();
         if object.meta().deletion_timestamp.is_none() {
-            self.look_through(object, &mut findings);
+            self.look_through(object, None, &mut findings);
         }
         findings.verdict()
     }
@@ -132,7 +133,7 @@ impl Admission<'_> {
             match moved::moved(old, new) {
                 // What it refers to is a question only where it stays.
                 Some(why) => findings.deny(why),
-                None => self.look_through(new, &mut findings),
+                None => self.look_through(new, Some(old), &mut findings),
             }
         }
         findings.verdict()
@@ -141,19 +142,34 @@ impl Admission<'_> {
     /// What is said of a deletion: it is never refused, or namespaces and whole sets could not be deleted. It waits for who needs it.
     pub fn deletion<K: Reviewable>(&self, object: &K) -> Verdict {
         let mut findings = Findings::default();
-        if let Some(used) = self.cluster.in_use(K::WHAT, object) {
+        // Without Delete in its policies it goes at once, and the thing stays.
+        let waits = Policies::check(&object.resource().management_policies).is_ok_and(Policies::may_delete);
+        if let Some(used) = self.cluster.in_use(K::WHAT, object).filter(|_| waits) {
             findings.warn(used.message);
         }
         findings.verdict()
     }
 
-    fn look_through<K: Reviewable>(&self, object: &K, findings: &mut Findings) {
+    fn look_through<K: Reviewable>(&self, object: &K, old: Option<&K>, findings: &mut Findings) {
         let config = self.at(object, findings);
         self.referents(object, config.as_ref(), findings);
         self.names(object, config.as_ref(), findings);
         self.referrers(object, config.as_ref(), findings);
-        object.further(self, config.as_ref(), findings);
+        self.further(object, old, config.as_ref(), findings);
         unlabelled(object, findings);
+    }
+
+    /// What two guests have both since before anybody asked keeps neither from being changed.
+    fn further<K: Reviewable>(&self, object: &K, old: Option<&K>, config: Option<&ConfigId>, findings: &mut Findings) {
+        let (mut now, mut before) = (Findings::default(), Findings::default());
+        object.further(self, config, &mut now);
+        if let Some(old) = old.filter(|_| !now.denials.is_empty()) {
+            old.further(self, config, &mut before);
+        }
+        now.warnings.into_iter().for_each(|what| findings.warn(what));
+        for why in now.denials {
+            if before.denials.contains(&why) { findings.warn(why) } else { findings.deny(why) }
+        }
     }
 
     /// The config of the object, as far as it can be told.

@@ -146,6 +146,14 @@ fn a_mac_address_has_one_guest_on_a_host() {
         world.put(&first);
         assert_eq!(world.review(&named("second", config, &[up])), expected, "beside {first}");
     }
+    // Two that have one address already can be changed, and are told.
+    let mut world = World::new();
+    world.put(&named("first", ONE, &[low]));
+    let (old, mut new) = (named("second", ONE, &[up]), named("second", ONE, &[up]));
+    new["spec"]["forProvider"]["memory"] = json!("2Gi");
+    let Verdict::Denied(why) = taken("Domain n/first") else { panic!() };
+    assert_eq!(world.change(&old, &new), warned(&why));
+    assert_eq!(world.change(&named("second", ONE, &[other]), &new), denied(&why));
     let both = "interfaces lan0 and lan1 have both the MAC address 52:54:00:AA:BB:CC";
     assert_eq!(World::new().review(&named("d", ONE, &[low, up])), denied(both));
 }
@@ -164,6 +172,9 @@ fn what_others_need_may_be_deleted_and_it_is_told_who_is_waited_for() {
     assert_eq!(said("CloudInit"), warned("the seed is used by Domain n/web; it is deleted after it"));
     assert_eq!(said("Network"), warned("the network is used by Domain n/web; it is deleted after it"));
     assert_eq!(said("Pool"), warned("the pool is used by Volume n/root; it is deleted after it"));
+    let mut kept = object("Volume", "it", ONE, &json!({}));
+    kept["spec"]["managementPolicies"] = json!(["Observe", "Create", "Update"]);
+    assert_eq!(world.delete(&kept), Verdict::Allowed, "it goes at once, and the volume stays");
     assert_eq!(world.delete(&object("Domain", "web", ONE, &uses)), Verdict::Allowed);
     assert_eq!(world.delete(&object("Pool", "lonely", ONE, &json!({}))), Verdict::Allowed);
 }

@@ -4,11 +4,9 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use tests::{
-    ControlPlane, Kubectl, Namespace, PATIENCE, Provider, Scratch, cert_manager, eventually, manifest_on, workspace,
-};
+use tests::{ControlPlane, Kubectl, PATIENCE, Provider, Scratch, cert_manager, eventually, free_port, workspace};
 
-use crate::rig::Gate;
+use crate::rig::{Gate, await_refusal, prepare};
 
 /// Applies the example, with a Service of another port.
 fn apply_example(plane: &ControlPlane, port: u16) -> Result<()> {
@@ -41,34 +39,18 @@ fn the_example_with_cert_manager_refuses_once_its_certificate_is_there() -> Resu
     let scratch = Scratch::new("issued")?;
     let plane = ControlPlane::start_with(scratch.path(), &[&workspace().join("package/crds")])?;
     let client = plane.client();
-    let port = tests::free_port()?;
+    let port = free_port()?;
     apply_example(&plane, port)?;
     let certificate = client.get(&["certificate", "provider-libvirt-webhook", "-n", "crossplane-system"])?;
     let names = certificate.context("find the Certificate")?["spec"]["dnsNames"].clone();
     let names: Vec<String> = serde_json::from_value(names)?;
     let gate = Gate::of(port, &names)?;
     inject(&client, &gate.authority())?;
-    for name in ["one", "two"] {
-        plane.apply(&format!(
-            "{{apiVersion: libvirt.m.nourspeed.io/v1alpha1, kind: ClusterProviderConfig, metadata: {{name: {name}}}, spec: {{uri: 'test:///default'}}}}"
-        ))?;
-    }
-    let namespace = Namespace::create(&client)?;
-    namespace.apply(&manifest_on(Some("one"), "Pool", "p", "target: {path: /p}"))?;
+    let namespace = prepare(&plane)?;
     // Named as Crossplane and the example's Deployment would.
     let flags = gate.flags();
     let mut provider =
         Provider::start(&plane.kubeconfig(), &flags[1..].iter().map(String::as_str).collect::<Vec<_>>())?;
     provider.await_ready()?;
-    let wrong = manifest_on(Some("two"), "Volume", "v", "poolRef: {name: p}, capacity: 1Mi");
-    eventually(PATIENCE, || {
-        let args = ["-n", namespace.name(), "apply", "--server-side", "--dry-run=server", "-f", "-"];
-        let said = match client.run_with_input(&args, &wrong) {
-            Ok(admitted) => admitted,
-            Err(error) => format!("{error:#}"),
-        };
-        ensure!(said.contains("denied the request: pool p uses providerConfig one, but volume uses"), "{said}");
-        Ok(())
-    })
-    .with_context(|| provider.log())
+    await_refusal(&plane, &namespace).with_context(|| provider.log())
 }

@@ -301,6 +301,12 @@ fn an_expired_certificate_is_told_by_readyz_with_its_date_until_there_is_a_new_o
     };
     is(&expired)?;
     assert_eq!(http_get(provider.health_port(), "/healthz")?, (200, "ok".to_owned()));
+    // The API server does not trust it, and admits without a word; the pass refuses.
+    let namespace = rig::prepare(&plane)?;
+    gate.register(&plane)?;
+    let said = rig::ask(&plane, &namespace);
+    assert_eq!(said, "volume.libvirt.m.nourspeed.io/v serverside-applied (server dry run)\n");
     gate.exchange("new", 2100)?;
-    is(&(200, "ok".to_owned()))
+    is(&(200, "ok".to_owned()))?;
+    rig::await_refusal(&plane, &namespace)
 }

@@ -1,12 +1,15 @@
 //! Certificates as a cluster would mount them, and the package's webhook configuration for a provider on this machine.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use data_encoding::BASE64;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use serde_json::Value;
-use tests::{ControlPlane, Scratch, free_port, workspace};
+use tests::{ControlPlane, Namespace, Scratch, eventually, free_port, manifest_on, workspace};
+
+/// How soon the first refusal comes, once everything is there, also on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
 
 /// The door of one provider.
 pub(crate) struct Gate {
@@ -83,4 +86,38 @@ impl Gate {
         }
         plane.apply(&config.to_string()).map(drop)
     }
+}
+
+/// A namespace on a plane without hosts, with a pool on the first of two configs that lead to libvirt's test driver.
+pub(crate) fn prepare(plane: &ControlPlane) -> Result<Namespace> {
+    for name in ["one", "two"] {
+        plane.apply(&format!(
+            "{{apiVersion: libvirt.m.nourspeed.io/v1alpha1, kind: ClusterProviderConfig, metadata: {{name: {name}}}, \
+             spec: {{uri: 'test:///default'}}}}"
+        ))?;
+    }
+    let namespace = Namespace::create(&plane.client())?;
+    namespace.apply(&manifest_on(Some("one"), "Pool", "p", "target: {path: /p}"))?;
+    Ok(namespace)
+}
+
+/// What the API server says to a volume in that pool and on the second config, without keeping it.
+pub(crate) fn ask(plane: &ControlPlane, namespace: &Namespace) -> String {
+    let wrong = manifest_on(Some("two"), "Volume", "v", "poolRef: {name: p}, capacity: 1Mi");
+    let args = ["-n", namespace.name(), "apply", "--server-side", "--dry-run=server", "-f", "-"];
+    match plane.client().run_with_input(&args, &wrong) {
+        Ok(admitted) => admitted,
+        Err(error) => format!("{error:#}"),
+    }
+}
+
+/// Waits until that is refused.
+pub(crate) fn await_refusal(plane: &ControlPlane, namespace: &Namespace) -> Result<()> {
+    eventually(SOON, || {
+        let said = ask(plane, namespace);
+        let wished = "admission webhook \"volumes.libvirt.m.nourspeed.io\" denied the request: pool p uses providerConfig one, \
+                      but volume uses providerConfig two. Resources must use the same libvirt instance";
+        ensure!(said.contains(wished), "{said}");
+        Ok(())
+    })
 }

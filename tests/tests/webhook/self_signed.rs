@@ -1,33 +1,12 @@
 //! A cluster where nobody makes certificates: one file is applied, and the webhook works.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use tests::{ControlPlane, Namespace, PATIENCE, Provider, Scratch, eventually, free_port, manifest_on, workspace};
+use tests::{ControlPlane, PATIENCE, Provider, Scratch, eventually, free_port, workspace};
 
-/// How soon the first refusal comes, once everything is there, also on a busy machine.
-const SOON: Duration = Duration::from_secs(20);
-
-/// A volume in a pool of another host.
-fn wrong() -> String {
-    manifest_on(Some("two"), "Volume", "v", "poolRef: {name: p}, capacity: 1Mi")
-}
-
-/// Waits until the webhook refuses.
-fn await_refusal(plane: &ControlPlane, namespace: &Namespace) -> Result<()> {
-    eventually(SOON, || {
-        let args = ["-n", namespace.name(), "apply", "--server-side", "--dry-run=server", "-f", "-"];
-        let said = match plane.client().run_with_input(&args, &wrong()) {
-            Ok(admitted) => admitted,
-            Err(error) => format!("{error:#}"),
-        };
-        let wished = "admission webhook \"volumes.libvirt.m.nourspeed.io\" denied the request: pool p uses providerConfig one, \
-                      but volume uses providerConfig two. Resources must use the same libvirt instance";
-        ensure!(said.contains(wished), "{said}");
-        Ok(())
-    })
-}
+use crate::rig::{await_refusal, prepare};
 
 /// What the configuration and the Secret say.
 fn known(plane: &ControlPlane) -> Result<(Value, Value)> {
@@ -40,13 +19,7 @@ fn known(plane: &ControlPlane) -> Result<(Value, Value)> {
 fn one_file_is_applied_on_a_plain_cluster_and_the_first_refusal_comes_within_seconds() -> Result<()> {
     let scratch = Scratch::new("plain")?;
     let plane = ControlPlane::start_with(scratch.path(), &[&workspace().join("package/crds")])?;
-    for name in ["one", "two"] {
-        plane.apply(&format!(
-            "{{apiVersion: libvirt.m.nourspeed.io/v1alpha1, kind: ClusterProviderConfig, metadata: {{name: {name}}}, spec: {{uri: 'test:///default'}}}}"
-        ))?;
-    }
-    let namespace = Namespace::create(&plane.client())?;
-    namespace.apply(&manifest_on(Some("one"), "Pool", "p", "target: {path: /p}"))?;
+    let namespace = prepare(&plane)?;
     let port = format!("--webhook-port={}", free_port()?);
     let start = || -> Result<Provider> {
         let mut provider = Provider::start(&plane.kubeconfig(), &["--webhook-self-signed", &port])?;
