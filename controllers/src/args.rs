@@ -3,7 +3,12 @@
 //! Go providers read theirs with kingpin, so this one takes kingpin's forms as well (`--no-debug`, `--debug=true`), and each flag from
 //! the environment too: its own variable, or `PROVIDER_LIBVIRT_` with the flag's name. What stands on the command line counts first.
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use apis::{managed::ProviderConfigReference, placement::parse_record, quantity::parse_span};
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, builder::Resettable, error::ErrorKind};
@@ -94,7 +99,10 @@ pub struct Webhooks {
     /// Serve the admission webhook: auto does so where the certificate directory is there, or --webhook-self-signed is set
     #[arg(long, env = "ENABLE_WEBHOOKS", default_value = "auto", value_parser = switch, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     pub enable_webhooks: Switch,
-    /// Where the admission webhook is served, on every address
+    /// The address that the admission webhook is served on. Default: every address, of IPv4 and IPv6
+    #[arg(long, env = "WEBHOOK_BIND_ADDRESS")]
+    pub webhook_bind_address: Option<IpAddr>,
+    /// The port that the admission webhook is served on
     #[arg(long, env = "WEBHOOK_PORT", default_value_t = 9443, value_parser = clap::value_parser!(u16).range(1..))]
     pub webhook_port: u16,
     /// The directory of the admission webhook's certificate: tls.crt and tls.key, read again when they change
@@ -137,7 +145,13 @@ impl Args {
         let mut matches = command.try_get_matches_from_mut(whole)?;
         let args = Self::from_arg_matches_mut(&mut matches)?;
         args.timing().check().map_err(|wrong| command.error(ErrorKind::ValueValidation, wrong))?;
-        let Webhooks { enable_webhooks, webhook_port: _, webhook_cert_dir, webhook_self_signed } = &args.webhooks;
+        let Webhooks {
+            enable_webhooks,
+            webhook_bind_address: _,
+            webhook_port: _,
+            webhook_cert_dir,
+            webhook_self_signed,
+        } = &args.webhooks;
         if *enable_webhooks == Switch::On && webhook_cert_dir.is_none() && !webhook_self_signed {
             return Err(command.error(ErrorKind::ValueValidation, NO_CERTIFICATE));
         }

@@ -19,11 +19,20 @@ pub mod router;
 pub mod self_signed;
 pub mod server;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use jiff::Timestamp;
-use tokio::{net::TcpListener, task::JoinSet};
+use rustix::net::sockopt::set_ipv6_v6only;
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    task::JoinSet,
+};
 
 use crate::args::{Switch, Webhooks};
 use certificate::Served;
@@ -32,6 +41,8 @@ use self_signed::{Home, SelfSigned};
 
 /// How often the certificate directory is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How many connections may wait to be taken.
+const BACKLOG: u32 = 1024;
 
 /// The webhook as it is served.
 pub struct Webhook {
@@ -56,8 +67,7 @@ impl Webhook {
         tasks: &mut JoinSet<anyhow::Result<()>>,
     ) -> anyhow::Result<Option<Self>> {
         let Some(origin) = origin(args) else { return Ok(None) };
-        let address = ("0.0.0.0", args.webhook_port);
-        let listener = TcpListener::bind(address).await;
+        let listener = listen(args.webhook_bind_address, args.webhook_port);
         let listener = listener.with_context(|| format!("listen on port {} for the webhook", args.webhook_port))?;
         let served = Arc::new(Served::default());
         tracing::info!(port = args.webhook_port, certificate = ?origin, "serving the admission webhook");
@@ -81,6 +91,29 @@ impl Webhook {
     }
 }
 
+/// Listens on this address, else on every one: of IPv4 and IPv6, or of IPv4 alone where there is nothing else.
+fn listen(address: Option<IpAddr>, port: u16) -> std::io::Result<TcpListener> {
+    match address {
+        Some(address) => bind(address, port),
+        None => bind(Ipv6Addr::UNSPECIFIED.into(), port).or_else(|_| bind(Ipv4Addr::UNSPECIFIED.into(), port)),
+    }
+}
+
+fn bind(address: IpAddr, port: u16) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        IpAddr::V4(_) => TcpSocket::new_v4()?,
+        IpAddr::V6(_) => {
+            let socket = TcpSocket::new_v6()?;
+            // Whatever the machine's default is.
+            set_ipv6_v6only(&socket, false)?;
+            socket
+        }
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind((address, port).into())?;
+    socket.listen(BACKLOG)
+}
+
 /// Where the certificate comes from, where the webhook is to be served.
 fn origin(args: &Webhooks) -> Option<Origin> {
     let own = args.webhook_self_signed.then_some(Origin::Own);
@@ -98,5 +131,28 @@ async fn follow(served: Arc<Served>, folder: PathBuf) -> anyhow::Result<()> {
         tokio::time::sleep(LOOK).await;
         let (served, folder) = (served.clone(), folder.clone());
         tokio::task::spawn_blocking(move || served.look(&folder)).await.context("look at the certificate directory")?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "what goes wrong in a test ends it")]
+
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_address_is_listened_on_unless_one_is_named() {
+        let everywhere = listen(None, 0).unwrap();
+        let port = everywhere.local_addr().unwrap().port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        if everywhere.local_addr().unwrap().is_ipv6() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).unwrap();
+        }
+        let one = listen(Some(Ipv4Addr::new(127, 0, 0, 2).into()), 0).unwrap();
+        let port = one.local_addr().unwrap().port();
+        TcpStream::connect((Ipv4Addr::new(127, 0, 0, 2), port)).unwrap();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap_err();
     }
 }

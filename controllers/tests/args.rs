@@ -62,6 +62,9 @@ const FLAGS: [(&str, &str, &str, &str, Show); 22] = [
         };
         word.to_owned()
     }),
+    ("webhook-bind-address", "WEBHOOK_BIND_ADDRESS", "", "::1", |args| {
+        args.webhooks.webhook_bind_address.map_or_else(String::new, |address| address.to_string())
+    }),
     ("webhook-port", "WEBHOOK_PORT", "9443", "10443", |args| args.webhooks.webhook_port.to_string()),
     ("webhook-cert-dir", "WEBHOOK_TLS_CERT_DIR", "", "/certs", |args| {
         args.webhooks.webhook_cert_dir.as_ref().map_or_else(String::new, |folder| folder.display().to_string())
