@@ -1,7 +1,7 @@
 # provider-libvirt: what can be done with one command. `make` alone lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test bless demo demo-down bench clean-cache
+.PHONY: help setup build check test e2e bless demo demo-down bench clean-cache
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/provider-libvirt
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -23,6 +23,9 @@ check: setup ## formatting, lints, documentation, dependency rules
 
 test: setup ## every check and every test; the last line is the count
 	@tests/run.sh
+
+e2e: setup ## a real Crossplane installs the package and composes guests (part of make test)
+	@tests/run.sh crossplane
 
 bless: setup ## write generated files and golden files anew (BLESS=1)
 	BLESS=1 cargo test --workspace --exclude tests

@@ -37,6 +37,26 @@ pub fn control_plane_programs() -> Result<PathBuf> {
     cached("tests/controlplane/build.sh", "kubectl")
 }
 
+/// Folder with crossplane, its CRDs in `crds`, and function-auto-ready.
+///
+/// # Errors
+/// When they have not been built: `make setup` does it.
+pub fn crossplane_programs() -> Result<PathBuf> {
+    cached("tests/controlplane/crossplane.sh", "function-auto-ready")
+}
+
+/// The registry of packages.
+///
+/// # Errors
+/// When it has not been fetched: `make setup` does it.
+pub(crate) fn registry_program() -> Result<PathBuf> {
+    let program = cache()?.join("docker-registry/usr/bin/docker-registry");
+    if !program.exists() {
+        bail!("{} is missing: run `make setup`", program.display());
+    }
+    Ok(program)
+}
+
 /// Kernel, initrd and disk of the test guest.
 ///
 /// # Errors

@@ -1,0 +1,72 @@
+//! Composite resources become guests, and go again.
+
+use anyhow::{Context as _, Result, ensure};
+use data_encoding::BASE64;
+use serde_json::Value;
+use tests::{Console, Host, PATIENCE, crossplane::composed};
+
+use crate::world::{World, world};
+
+fn composite(world: &World, namespace: &str, object: &str) -> Result<Value> {
+    let found = world.rig.plane().client().get(&["--namespace", namespace, object])?;
+    found.with_context(|| format!("there is no {object}"))
+}
+
+/// What a guest's own user-data said.
+fn await_proof(host: &Host, guest: &str, hostname: &str) -> Result<()> {
+    let console = Console::new(host.path(&format!("log/qemu/{guest}.serial.console")));
+    let proof = format!("> user-data of a composed guest was run on {hostname}");
+    console.wait_for_line(&proof, 3 * PATIENCE).map(drop)
+}
+
+#[test]
+fn composite_resources_become_guests_on_the_hosts_they_name_and_go_without_a_trace() -> Result<()> {
+    let world = world()?;
+    let plane = world.rig.plane();
+    let before = world.everything()?;
+    // The Pod would need a node; the API server takes it all the same.
+    world.rig.eventually(PATIENCE, || plane.apply(&world.shop("shop")?))?;
+    let ordered = ["virtualnetwork/front", "virtualnetwork/back", "virtualmachine/web", "virtualmachine/db"];
+    world.await_ready("shop", &ordered)?;
+    await_proof(world.rig.stage().host(), "web-rack1", "web")?;
+    await_proof(&world.second, "db-rack2", "db")?;
+
+    let web = composite(world, "shop", "virtualmachine/web")?;
+    assert_eq!(composed(&web), ["cloudinit/web-rack1", "domain/web-rack1", "volume/web-rack1"]);
+    for (name, host) in [("web", "rack1"), ("db", "rack2")] {
+        for kind in ["cloudinit", "domain", "volume"] {
+            let object = composite(world, "shop", &format!("{kind}/{name}-{host}"))?;
+            assert_eq!(object["spec"]["providerConfigRef"]["name"], host, "{kind}");
+            assert_eq!(object["metadata"]["labels"]["libvirt.nourspeed.io/instance"], host, "{kind}");
+        }
+    }
+    check_connection(world)?;
+
+    plane.kubectl(&["--namespace", "shop", "delete", "virtualmachine,virtualnetwork", "--all"])?;
+    world.rig.eventually(2 * PATIENCE, || {
+        let left = plane.kubectl(&["--namespace", "shop", "get", "managed,secrets", "-o", "name"])?;
+        ensure!(left.is_empty(), "left: {left}");
+        Ok(())
+    })?;
+    assert_eq!(world.everything()?, before);
+    Ok(())
+}
+
+/// What the composite resource and the Secret tell of the guest.
+fn check_connection(world: &World) -> Result<()> {
+    let address = world.rig.eventually(PATIENCE, || {
+        let web = composite(world, "shop", "virtualmachine/web")?;
+        let text = |field: &str| web["status"][field].as_str().map(ToOwned::to_owned);
+        ensure!(text("state").as_deref() == Some("Running"), "{:#}", web["status"]);
+        ensure!(text("domain").as_deref() == Some("web-rack1"), "{:#}", web["status"]);
+        text("address").with_context(|| format!("{:#}", web["status"]))
+    })?;
+    assert!(address.starts_with("192.168.30."), "{address}");
+    world.rig.eventually(PATIENCE, || {
+        let secret = composite(world, "shop", "secret/web-connection")?;
+        let value = secret["data"]["addresses"].as_str().context("the Secret has no addresses yet")?;
+        let value = String::from_utf8(BASE64.decode(value.as_bytes())?)?;
+        ensure!(value == address, "{value} is not {address}");
+        Ok(())
+    })
+}
