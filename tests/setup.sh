@@ -17,7 +17,7 @@ packages=(
 	# for the test guest and its seeds
 	busybox-static kmod cpio dosfstools mtools syslinux genisoimage xz-utils zstd
 	# for the tests and the demo
-	util-linux curl
+	util-linux curl lua5.1
 )
 
 root=()

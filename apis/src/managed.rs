@@ -150,6 +150,10 @@ pub struct ResourceStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
+    /// The metadata.generation of the last spec that was made true, 0 before the first: until it is the present one, tools that follow a
+    /// roll-out go on waiting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
     /// The last value of the annotation crossplane.io/reconcile-requested-at that a pass has handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,

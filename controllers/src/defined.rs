@@ -1,6 +1,11 @@
 //! What Networks and Pools share: things that a host keeps by definition, that run or not, and that may start with the host.
 
-use std::fmt;
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use libvirt::diff::Difference;
 use managed::external::{Refusal, Standing};
@@ -57,4 +62,57 @@ pub fn imported(differences: Vec<Difference>, present: bool, autostart: Option<b
         return Standing::Settled;
     }
     Standing::Drifted(Change { differences, persist: false, autostart, start: false }, None)
+}
+
+/// How long something that was stopped by others stays so before it is started again.
+///
+/// Who stops a network often undefines it next, and libvirt 9.0 (`virNetworkObjRemoveInactive`) loses a network that is
+/// started meanwhile: its bridge then stays, without a network, and nobody else can have the addresses.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Since when things that ran are stopped, by the UID of their objects.
+#[derive(Debug, Default)]
+pub struct Stops(Mutex<HashMap<String, Option<Instant>>>);
+
+impl Stops {
+    /// How long to wait yet before it is started; None where it runs, or has not run since this process began.
+    pub fn wait(&self, uid: &str, active: bool, now: Instant) -> Option<Duration> {
+        let mut stops = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if active {
+            match stops.get_mut(uid) {
+                Some(stopped) => *stopped = None,
+                None => drop(stops.insert(uid.to_owned(), None)),
+            }
+            return None;
+        }
+        let since = *stops.get_mut(uid)?.get_or_insert(now);
+        GRACE.checked_sub(now.duration_since(since)).filter(|wait| !wait.is_zero())
+    }
+
+    /// The object is gone.
+    pub fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_stopped_is_started_a_moment_later_and_what_never_ran_at_once() {
+        let (stops, begin) = (Stops::default(), Instant::now());
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(stops.wait("a", false, begin), None, "it never ran");
+        assert_eq!(stops.wait("a", true, begin), None);
+        assert_eq!(stops.wait("a", false, at(10)), Some(GRACE));
+        assert_eq!(stops.wait("a", false, at(11)), second);
+        assert_eq!(stops.wait("b", false, at(11)), None, "another one");
+        assert_eq!(stops.wait("a", false, at(12)), None, "it has been stopped for long enough");
+        assert_eq!(stops.wait("a", true, at(13)), None);
+        assert_eq!(stops.wait("a", false, at(20)), Some(GRACE), "it was stopped anew");
+        stops.forget("a");
+        assert_eq!(stops.wait("a", false, at(20)), None);
+    }
 }

@@ -4,7 +4,10 @@ pub mod observed;
 pub mod render;
 pub mod rules;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, anyhow};
 use apis::{
@@ -29,7 +32,7 @@ use crate::{
     adopt::{Adoption, Asking, Obstacle},
     applied,
     cluster::Cluster,
-    defined::{Change, Present, imported, standing},
+    defined::{Change, Present, Stops, imported, standing},
     details,
     hosts::{Connector, owner},
 };
@@ -40,6 +43,7 @@ pub struct Networks {
     connector: Arc<Connector>,
     adoption: Arc<Adoption>,
     rules: Arc<Rules>,
+    stops: Stops,
 }
 
 /// What the host has of a Network.
@@ -48,12 +52,14 @@ pub struct Found {
     obstacle: Option<Obstacle>,
     /// Others made it, and it is only looked at.
     theirs: bool,
+    /// It was stopped a moment ago, and is started after this time.
+    settling: Option<Duration>,
 }
 
 impl Networks {
     /// The kind, with its rules ready.
     pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>, adoption: Arc<Adoption>) -> Self {
-        Self { cluster, connector, adoption, rules: Arc::new(rules::rules()) }
+        Self { cluster, connector, adoption, rules: Arc::new(rules::rules()), stops: Stops::default() }
     }
 
     /// The object's network by its UUID; where it is only looked at, else the one of that name, whoever made it.
@@ -80,7 +86,7 @@ impl Networks {
         pass.host.long(&uuid, move |host| make_true(host, &object, &of, &rules, create)).await?;
         let entry = read(pass, &uuid).await?.map(Arc::new);
         pass.host.mirror().claim(Claim::Network(uuid), &owner(pass.object));
-        Ok(Found { entry, obstacle: None, theirs: false })
+        Ok(Found { entry, obstacle: None, theirs: false, settling: None })
     }
 
     /// What stands in the way of making a network that is not there.
@@ -150,11 +156,17 @@ fn make_true(host: &Connection, object: &Network, uuid: &str, rules: &Rules, cre
     {
         network.set_autostart(autostart).context("set autostart of network")?;
     }
-    if network.is_active()? {
-        change_running(&network, &wishes, rules)
-    } else {
-        network.create().context("start network")
-    }
+    if network.is_active()? { change_running(&network, &wishes, rules) } else { start(&network) }
+}
+
+fn start(network: &libvirt::Network<'_>) -> anyhow::Result<()> {
+    network.create().map_err(|error| {
+        // libvirt's words name an interface only, which may be of another network, of the host, or left by a network that is gone.
+        let taken = error.to_string().contains("is already in use by interface");
+        let cure = "the host has its addresses already: set others in spec.forProvider.ips, or remove that interface if nothing uses it";
+        let error = anyhow::Error::from(error);
+        if taken { error.context(cure) } else { error }.context("start network")
+    })
 }
 
 /// DHCP hosts and ranges change on the running network; no guest notices.
@@ -251,7 +263,10 @@ impl External for Networks {
         let own = |entry: &Arc<NetworkEntry>| entry.uuid == self.adoption.identity(pass.object, pass.host);
         let theirs = only_observes && entry.as_ref().is_some_and(|entry| !own(entry));
         let obstacle = if entry.is_some() || only_observes { None } else { self.obstacle(pass).await? };
-        Ok(Found { entry, obstacle, theirs })
+        let active = entry.as_ref().is_some_and(|entry| entry.active);
+        let settling =
+            self.stops.wait(pass.object.uid(), active, Instant::now()).filter(|_| !theirs && entry.is_some());
+        Ok(Found { entry, obstacle, theirs, settling })
     }
 
     fn compare(&self, pass: &Pass<'_, Self>, (): &(), found: &Found) -> anyhow::Result<Standing<Change>> {
@@ -266,7 +281,8 @@ impl External for Networks {
             Some(base) => diff(&wishes(pass.object, false)?, &observed::prefixed(base), &self.rules),
             None => Vec::new(),
         };
-        let present = Present { active: entry.active, autostart: entry.autostart, persistent: entry.persistent };
+        let active = entry.active || found.settling.is_some();
+        let present = Present { active, autostart: entry.autostart, persistent: entry.persistent };
         Ok(standing(differences, present, pass.object.parameters().autostart))
     }
 
@@ -336,10 +352,12 @@ impl External for Networks {
             .map(|(wishes, _)| (annotation::APPLIED, Some(applied::text(&wishes.owned_paths()))))
             .into_iter()
             .collect();
-        Report { conditions, annotations, details, ..Report::of(observation, ready) }
+        let recheck = found.settling;
+        Report { conditions, annotations, details, recheck, ..Report::of(observation, ready) }
     }
 
     fn forget(&self, object: &Network) {
+        self.stops.forget(object.uid());
         self.adoption.forget(object.uid());
         self.connector.unclaim(object);
     }

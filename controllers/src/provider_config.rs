@@ -59,6 +59,17 @@ const LIMIT: Duration = Duration::from_mins(2);
 /// What a config that is in use says while it is to be deleted.
 const BLOCKED: &str = "Blocking deletion while usages still exist";
 
+/// A kind of configs, or of their usages.
+pub trait Configuration:
+    Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static
+{
+}
+
+impl<K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static> Configuration
+    for K
+{
+}
+
 /// Keeps the status of all configs.
 pub struct Configs {
     client: Client,
@@ -100,7 +111,7 @@ impl Configs {
         mut keep: impl FnMut(&Event<K>) + Send,
     ) -> anyhow::Result<()>
     where
-        K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
+        K: Configuration,
     {
         let watcher = kube::runtime::watcher(api, watcher::Config::default());
         let mut stream = watcher.default_backoff().modify(drop_unread::<K>).boxed();

@@ -12,20 +12,25 @@ use apis::{
 };
 use kube::{
     Api, Client, Resource,
-    runtime::reflector::{self, Store, store::Writer},
+    runtime::{
+        reflector::{self, Store, store::Writer},
+        watcher::Event,
+    },
 };
 use managed::{
     backoff::Backoff,
     events::Recorder,
     external::External,
+    gate::{Gate, Presence},
     intent::Feature,
     lease::{Lost, Term},
     queue::Queue,
     rate::Bucket,
     reconcile::Reconciler,
-    run::{Observer, Pace, Runner, watch},
+    run::{Observer, Pace, Runner},
     secret::Secrets,
     usage::Usages,
+    watch::watch,
 };
 use tokio::{
     sync::mpsc,
@@ -48,7 +53,7 @@ use crate::{
     network::Networks,
     observe::Watcher,
     pool::Pools,
-    provider_config::Configs,
+    provider_config::{Configs, Configuration},
     references::Refers,
     users::Users,
     volume::{Imports, Volumes, fetch},
@@ -78,7 +83,9 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     ));
     let (configs, changed) = Configs::new(client.clone(), cluster.clone(), connector.clone());
     let mut background = JoinSet::new();
-    let watches = Watches { client: &client, cluster: &cluster, metrics: &metrics, configs: &configs };
+    let (gate, keeper) = Gate::new(client.clone(), apis::GROUP);
+    background.spawn(keeper.run());
+    let watches = Watches { client: &client, gate, cluster: &cluster, metrics: &metrics, configs: &configs };
     watches.start(writers, &mut background);
     background.spawn(forward_wakes(cluster.clone(), connector.clone()));
     background.spawn(http::serve(
@@ -252,6 +259,7 @@ fn shelves() -> (Arc<Cluster>, Writers) {
 /// What every watch is made of.
 struct Watches<'a> {
     client: &'a Client,
+    gate: Gate,
     cluster: &'a Arc<Cluster>,
     metrics: &'a Arc<Metrics>,
     configs: &'a Arc<Configs>,
@@ -259,33 +267,41 @@ struct Watches<'a> {
 
 impl Watches<'_> {
     fn start(&self, writers: Writers, tasks: &mut JoinSet<anyhow::Result<()>>) {
-        let Self { client, cluster, metrics: _, configs } = self;
+        let Self { client: _, gate: _, cluster, metrics: _, configs: _ } = self;
         let Writers { domains, volumes, pools, cloud_inits, networks, configs: mut own, mut cluster_configs } = writers;
         self.kind(domains, &cluster.domains, tasks);
         self.kind(volumes, &cluster.volumes, tasks);
         self.kind(pools, &cluster.pools, tasks);
         self.kind(cloud_inits, &cluster.cloud_inits, tasks);
         self.kind(networks, &cluster.networks, tasks);
-        let (api, keep) =
-            (Api::<ProviderConfig>::all(Client::clone(client)), move |event: &_| own.apply_watcher_event(event));
-        tasks.spawn(Arc::clone(configs).watch(api, Configs::told, keep));
-        let api = Api::<ClusterProviderConfig>::all(Client::clone(client));
-        tasks.spawn(
-            Arc::clone(configs).watch(api, Configs::told, move |event| cluster_configs.apply_watcher_event(event)),
-        );
-        let (api, users) = (Api::<ProviderConfigUsage>::all(Client::clone(client)), Arc::clone(cluster));
-        tasks.spawn(Arc::clone(configs).watch(api, Configs::told_of_users, move |event| users.users.apply(event)));
+        self.config(Configs::told, move |event| own.apply_watcher_event(event), tasks);
+        self.config(Configs::told, move |event| cluster_configs.apply_watcher_event(event), tasks);
+        let users = Arc::clone(cluster);
+        self.config::<ProviderConfigUsage>(Configs::told_of_users, move |event| users.users.apply(event), tasks);
+    }
+
+    fn config<K: Configuration>(
+        &self,
+        tell: fn(&Configs),
+        keep: impl FnMut(&Event<K>) + Send + 'static,
+        tasks: &mut JoinSet<anyhow::Result<()>>,
+    ) {
+        let (configs, api, mut gate) = (self.configs.clone(), Api::all(self.client.clone()), self.gate.clone());
+        tasks.spawn(async move {
+            gate.until::<K>(|presence| presence == Presence::Served).await;
+            configs.watch(api, tell, keep).await
+        });
     }
 
     fn kind<K: Refers>(&self, writer: Writer<K>, shelf: &Shelf<K>, tasks: &mut JoinSet<anyhow::Result<()>>) {
-        let Self { client, cluster, metrics, configs: _ } = self;
+        let Self { client, gate, cluster, metrics, configs: _ } = self;
         let listed = shelf.listed.clone();
         let forget = shelf.forget.clone();
         let watcher = Watcher { cluster: Arc::clone(cluster), metrics: Arc::clone(metrics), listed, forget };
         let observer: Arc<dyn Observer<K>> = Arc::new(watcher);
-        let (api, queue) = (Api::all(Client::clone(client)), shelf.queue.clone());
+        let (client, gate, queue) = (Client::clone(client), gate.clone(), shelf.queue.clone());
         tasks.spawn(async move {
-            watch(api, writer, queue, observer).await;
+            watch(client, gate, writer, queue, observer).await;
             anyhow::bail!("the watch of {} ended", K::kind(&()))
         });
     }

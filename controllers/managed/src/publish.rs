@@ -7,7 +7,7 @@ use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use apis::{
     Managed,
-    condition::{self, Condition, Type, Wish},
+    condition::{self, Condition, Status, Type, Wish},
     managed::{FINALIZER, annotation},
 };
 use jiff::Timestamp;
@@ -95,9 +95,19 @@ fn status_patch<K: Managed>(object: &K, present: &K, news: &News<K::Observation>
     let asked = object.annotation(annotation::RECONCILE_REQUESTED).filter(|_| news.handled).map(str::to_owned);
     let handled = asked.or_else(|| old?.last_handled_reconcile_at.clone());
     let observation = news.observation.as_ref().or_else(|| present.observation());
-    let wished = json!({ "conditions": conditions, "lastHandledReconcileAt": handled, "atProvider": observation });
+    let is_true = news.wishes.iter().any(|wish| wish.type_ == Type::Synced && wish.status == Status::True);
+    // Without Ready, which what cannot be looked for yet does not have, kstatus takes anything for current that says no generation.
+    let never = Some(0);
+    let generation = object.meta().generation.filter(|_| is_true).or_else(|| old?.observed_generation).or(never);
+    let wished = json!({
+        "conditions": conditions,
+        "observedGeneration": generation,
+        "lastHandledReconcileAt": handled,
+        "atProvider": observation,
+    });
     let present = json!({
         "conditions": present.conditions(),
+        "observedGeneration": old.and_then(|status| status.observed_generation),
         "lastHandledReconcileAt": old.and_then(|status| status.last_handled_reconcile_at.as_ref()),
         "atProvider": present.observation(),
     });

@@ -1,4 +1,4 @@
-//! The life of one kind: watch, queue, workers.
+//! The life of one kind: its workers, fed by the queue that the watch fills.
 
 use std::{
     collections::HashMap,
@@ -11,18 +11,9 @@ use std::{
 use apis::{
     Managed,
     condition::{self, Type},
-    managed::annotation::{CREATE_FAILED, CREATE_PENDING},
 };
-use futures::{FutureExt, StreamExt};
-use kube::{
-    Api,
-    core::DeserializeGuard,
-    runtime::{
-        WatchStreamExt,
-        reflector::{ObjectRef, Store, store::Writer},
-        watcher::{self, Event},
-    },
-};
+use futures::FutureExt;
+use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -34,13 +25,11 @@ use crate::{
     queue::{Queue, Taken, Urgency},
     rate::Bucket,
     reconcile::{Outcome, Reconciler, Requeue},
+    watch::drop_unread,
 };
 
 /// When an object whose pass panicked is tried again.
 const AFTER_PANIC: Duration = Duration::from_mins(1);
-
-/// What `kubectl apply` keeps on an object.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// An object's names. The queue, its timers and the watch keep one copy together.
 pub type Key<K> = Arc<ObjectRef<K>>;
@@ -233,88 +222,6 @@ impl<E: External> Runner<E> {
     }
 }
 
-/// Keeps store and queue of a kind up to date for ever. What cannot be read stops nobody else.
-pub async fn watch<K: Managed>(
-    api: Api<K>,
-    mut writer: Writer<K>,
-    queue: Arc<KindQueue<K>>,
-    observer: Arc<dyn Observer<K>>,
-) {
-    let guarded = Api::<DeserializeGuard<K>>::all(api.into_client());
-    let mut stream = kube::runtime::watcher(guarded, watcher::Config::default()).default_backoff().boxed();
-    let mut watched = Watched { store: writer.as_reader(), seen: HashMap::new(), listed: Vec::new(), queue, observer };
-    while let Some(event) = stream.next().await {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted");
-                continue;
-            }
-        };
-        let Some(event) = readable(event) else { continue };
-        let missing = if matches!(event, Event::InitDone) { watched.missing() } else { Vec::new() };
-        writer.apply_watcher_event(&event);
-        watched.take(event);
-        for object in missing {
-            watched.gone(&object);
-        }
-    }
-}
-
-/// What the watch of a kind has shown so far.
-struct Watched<K: Managed> {
-    store: Store<K>,
-    /// What each object asked for when it was last queued.
-    seen: HashMap<Key<K>, u64>,
-    /// The list that is coming in; the store shows it only when it is whole.
-    listed: Vec<K>,
-    queue: Arc<KindQueue<K>>,
-    observer: Arc<dyn Observer<K>>,
-}
-
-impl<K: Managed> Watched<K> {
-    fn take(&mut self, event: Event<K>) {
-        match event {
-            Event::Apply(object) => self.note(&object, Urgency::Event),
-            Event::Delete(object) => self.gone(&object),
-            Event::Init => self.listed.clear(),
-            Event::InitApply(object) => self.listed.push(object),
-            Event::InitDone => {
-                for object in std::mem::take(&mut self.listed) {
-                    self.note(&object, Urgency::Background);
-                }
-                self.observer.listed();
-            }
-        }
-    }
-
-    /// What went away while nobody watched: the list that has come in does not have it.
-    fn missing(&self) -> Vec<Arc<K>> {
-        let listed: HashMap<Key<K>, &str> = self.listed.iter().map(|object| (key(object), object.uid())).collect();
-        let known = self.seen.keys().filter_map(|key| self.store.get(key));
-        known.filter(|object| listed.get(&key(&**object)) != Some(&object.uid())).collect()
-    }
-
-    fn gone(&mut self, object: &K) {
-        let key = key(object);
-        self.seen.remove(&key);
-        self.queue.forget(&key);
-        self.observer.gone(object);
-    }
-
-    /// Queues the object if something changed that a pass reads: our own status writes do not.
-    fn note(&mut self, object: &K, urgency: Urgency) {
-        let key = key(object);
-        self.observer.changed(object);
-        let now = desired_state(object);
-        let known = self.seen.get_key_value(&key).map(|(key, _)| key.clone());
-        let key = known.unwrap_or(key);
-        if self.seen.insert(key.clone(), now) != Some(now) {
-            self.queue.push(key, urgency);
-        }
-    }
-}
-
 /// The object's names alone: kube's own references carry its UID and version too, and a queue keeps several.
 pub fn key<K: Managed>(object: &K) -> Key<K> {
     let meta = object.meta();
@@ -323,55 +230,6 @@ pub fn key<K: Managed>(object: &K) -> Key<K> {
         Some(namespace) => key.within(namespace),
         None => key,
     })
-}
-
-/// A number that changes with what asks for a pass: generation, labels, annotations but those of a create, finalizers, deletion.
-fn desired_state<K: Managed>(object: &K) -> u64 {
-    let meta = object.meta();
-    let mut hasher = DefaultHasher::new();
-    meta.uid.hash(&mut hasher);
-    meta.generation.hash(&mut hasher);
-    meta.labels.hash(&mut hasher);
-    meta.finalizers.hash(&mut hasher);
-    meta.deletion_timestamp.is_some().hash(&mut hasher);
-    for annotation in
-        meta.annotations.iter().flatten().filter(|(key, _)| ![CREATE_PENDING, CREATE_FAILED].contains(&key.as_str()))
-    {
-        annotation.hash(&mut hasher);
-    }
-    hasher.finish()
-}
-
-/// Takes the object out of its guard, without the parts that nobody here reads.
-fn readable<K: Managed>(event: Event<DeserializeGuard<K>>) -> Option<Event<K>> {
-    let open = |guard: DeserializeGuard<K>| match guard.0 {
-        Ok(mut object) => {
-            drop_unread(&mut object);
-            Some(object)
-        }
-        Err(invalid) => {
-            let name = invalid.metadata.name.unwrap_or_default();
-            tracing::warn!(kind = %K::kind(&()), name, error = %invalid.error, "object cannot be read");
-            None
-        }
-    };
-    match event {
-        Event::Apply(guard) => open(guard).map(Event::Apply),
-        Event::InitApply(guard) => open(guard).map(Event::InitApply),
-        Event::Delete(guard) => open(guard).map(Event::Delete),
-        Event::Init => Some(Event::Init),
-        Event::InitDone => Some(Event::InitDone),
-    }
-}
-
-/// Takes out what nobody here reads, which is more than the rest of an object.
-fn drop_unread<K: Managed>(object: &mut K) {
-    let meta = object.meta_mut();
-    meta.managed_fields = None;
-    // A copy of the whole spec, for kubectl alone.
-    if let Some(annotations) = &mut meta.annotations {
-        annotations.remove(LAST_APPLIED);
-    }
 }
 
 /// Resource versions are numbers that grow (Kubernetes 1.35 made them comparable); what is no number is oldest.
@@ -387,50 +245,7 @@ fn seed<K: Managed>(object: &K) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use apis::Pool;
-    use serde_json::{Value, json};
-
     use super::*;
-
-    /// An edit and its name.
-    type Edit<'a> = (&'a str, &'a dyn Fn(&mut Value));
-
-    #[test]
-    fn a_pass_is_asked_for_by_what_it_reads_and_not_by_what_it_writes() {
-        let state = |edit: &dyn Fn(&mut Value)| {
-            let mut pool = json!({
-                "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Pool",
-                "metadata": {"name": "p", "namespace": "n", "uid": "u", "generation": 1, "annotations": {"a": "b"}},
-                "spec": {"forProvider": {"target": {"path": "/p"}}},
-            });
-            edit(&mut pool);
-            desired_state(&serde_json::from_value::<Pool>(pool).unwrap())
-        };
-        let annotate = |key: &'static str| move |pool: &mut Value| pool["metadata"]["annotations"][key] = json!("x");
-        let before = state(&|_| ());
-        let ignored: [Edit<'_>; 4] = [
-            ("a status", &|pool| pool["status"] = json!({"atProvider": {"path": "/p"}})),
-            ("a version", &|pool| pool["metadata"]["resourceVersion"] = json!("7")),
-            ("that a create begins", &annotate(CREATE_PENDING)),
-            ("that it failed", &annotate(CREATE_FAILED)),
-        ];
-        for (what, edit) in ignored {
-            assert_eq!(state(edit), before, "{what}");
-        }
-        let asks: [Edit<'_>; 8] = [
-            ("a generation", &|pool| pool["metadata"]["generation"] = json!(2)),
-            ("a label", &|pool| pool["metadata"]["labels"] = json!({"a": "b"})),
-            ("an annotation", &|pool| pool["metadata"]["annotations"]["a"] = json!("c")),
-            ("a request", &annotate("crossplane.io/reconcile-requested-at")),
-            ("that a create succeeded", &annotate("crossplane.io/external-create-succeeded")),
-            ("a finalizer", &|pool| pool["metadata"]["finalizers"] = json!(["a"])),
-            ("a deletion", &|pool| pool["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z")),
-            ("another of the same name", &|pool| pool["metadata"]["uid"] = json!("v")),
-        ];
-        for (what, edit) in asks {
-            assert_ne!(state(edit), before, "{what}");
-        }
-    }
 
     #[test]
     fn a_poll_is_spread_and_never_sooner_than_allowed() {

@@ -1,0 +1,222 @@
+//! Which kinds the API server serves: with Crossplane's safe start the CRDs of a package come one by one, as they are wanted, and a
+//! kind without one must neither be listed nor hold up the others.
+
+use std::collections::{HashMap, HashSet};
+
+use anyhow::Context;
+use futures::StreamExt;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{
+    Client, Resource, ResourceExt,
+    api::Api,
+    core::PartialObjectMeta,
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event},
+    },
+};
+use serde::Deserialize;
+use tokio::sync::watch;
+
+/// Whether the API server serves a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Nobody knows yet, or its CRD is there and not established: it may have objects.
+    Unknown,
+    /// It has no CRD, and so no objects.
+    Absent,
+    /// Its objects can be listed.
+    Served,
+}
+
+/// The CRDs by name, `<plural>.<group>`, and the versions that each serves; None where that could not be read.
+type Definitions = HashMap<String, Option<HashSet<String>>>;
+
+/// What is known of the CRDs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Seen {
+    /// They have not been listed yet.
+    Nothing,
+    /// They may not be looked at, as on a cluster without safe start: every kind counts as served, and its watch tries until it is.
+    Denied,
+    /// These are there.
+    Listed(Definitions),
+}
+
+/// Tells whether a kind is served. Copies look at the same CRDs.
+#[derive(Clone, Debug)]
+pub struct Gate(watch::Receiver<Seen>);
+
+impl Gate {
+    /// Nothing is known before [`Keeper::run`] runs.
+    pub fn new(client: Client, group: &str) -> (Self, Keeper) {
+        let (tell, seen) = watch::channel(Seen::Nothing);
+        (Self(seen), Keeper { client, suffix: format!(".{group}"), tell })
+    }
+
+    /// Waits until this is so, for ever if need be.
+    pub async fn until<K: Resource<DynamicType = ()>>(&mut self, presence: impl Fn(Presence) -> bool) -> Presence {
+        let seen = self.0.wait_for(|seen| presence(seen.presence::<K>())).await.map(|seen| seen.presence::<K>());
+        match seen {
+            Ok(presence) => presence,
+            // The keeper is gone because the process is about to end.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Seen {
+    fn presence<K: Resource<DynamicType = ()>>(&self) -> Presence {
+        let definitions = match self {
+            Self::Nothing => return Presence::Unknown,
+            Self::Denied => return Presence::Served,
+            Self::Listed(definitions) => definitions,
+        };
+        match definitions.get(&format!("{}.{}", K::plural(&()), K::group(&()))) {
+            None => Presence::Absent,
+            Some(Some(versions)) if !versions.contains(&*K::version(&())) => Presence::Unknown,
+            // Where it could not be read, the watch of the kind finds out.
+            Some(_) => Presence::Served,
+        }
+    }
+}
+
+/// Watches the CRDs of one API group for a [`Gate`].
+pub struct Keeper {
+    client: Client,
+    suffix: String,
+    tell: watch::Sender<Seen>,
+}
+
+impl Keeper {
+    /// Keeps the gate up to date for ever. Of all CRDs only the metadata is watched: their schemas are megabytes.
+    ///
+    /// # Errors
+    /// When the watch ends, which it does not.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let api = Api::<PartialObjectMeta<CustomResourceDefinition>>::all(self.client.clone());
+        let mut events = watcher::watcher(api, watcher::Config::default()).default_backoff().boxed();
+        let mut listed = Definitions::new();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => self.take(event, &mut listed).await,
+                Err(error) if is_denied(&error) => self.denied(),
+                Err(error) => tracing::warn!(%error, "watch of the CRDs interrupted"),
+            }
+        }
+        anyhow::bail!("the watch of the CRDs ended")
+    }
+
+    async fn take(&self, event: Event<PartialObjectMeta<CustomResourceDefinition>>, listed: &mut Definitions) {
+        match event {
+            Event::Init => listed.clear(),
+            Event::InitApply(definition) => listed.extend(self.read(&definition).await),
+            Event::InitDone => self.tell(|known| *known = std::mem::take(listed)),
+            Event::Apply(definition) => {
+                let found = self.read(&definition).await;
+                self.tell(|known| known.extend(found));
+            }
+            Event::Delete(definition) => self.tell(|known| drop(known.remove(&definition.name_any()))),
+        }
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut Definitions)) {
+        self.tell.send_if_modified(|seen| {
+            let mut definitions = match seen {
+                Seen::Listed(definitions) => definitions.clone(),
+                Seen::Nothing | Seen::Denied => Definitions::new(),
+            };
+            change(&mut definitions);
+            let now = Seen::Listed(definitions);
+            let is_news = *seen != now;
+            *seen = now;
+            is_news
+        });
+    }
+
+    /// What was known stays so; who is denied from the start, as before a package manager has bound the role, goes on without knowing.
+    fn denied(&self) {
+        let is_news = self.tell.send_if_modified(|seen| {
+            let is_news = *seen == Seen::Nothing;
+            if is_news {
+                *seen = Seen::Denied;
+            }
+            is_news
+        });
+        if is_news {
+            tracing::info!("CRDs may not be watched: every kind is taken for installed");
+        }
+    }
+
+    /// A CRD of our group, with the versions that it serves. One that is gone again is told of as deleted next.
+    async fn read(
+        &self,
+        definition: &PartialObjectMeta<CustomResourceDefinition>,
+    ) -> Option<(String, Option<HashSet<String>>)> {
+        let name = definition.name_any();
+        if !name.ends_with(&self.suffix) {
+            return None;
+        }
+        let versions = self.definition(&name).await.map(Definition::versions);
+        if let Err(error) = &versions {
+            tracing::warn!(name, error = format!("{error:#}"), "CRD cannot be read");
+        }
+        Some((name, versions.ok()))
+    }
+
+    async fn definition(&self, name: &str) -> anyhow::Result<Definition> {
+        let path = format!("{}/{name}", CustomResourceDefinition::url_path(&(), None));
+        let request = http::Request::get(path).body(Vec::new()).context("ask for a CRD")?;
+        Ok(self.client.request(request).await?)
+    }
+}
+
+fn is_denied(error: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(kube::Error::Api(status))
+    | watcher::Error::WatchStartFailed(kube::Error::Api(status))) = error
+    else {
+        return false;
+    };
+    status.is_forbidden()
+}
+
+/// What is read of a CRD: the rest, most of it schema, is never unfolded in memory.
+#[derive(Deserialize)]
+struct Definition {
+    spec: DefinitionSpec,
+    status: Option<DefinitionStatus>,
+}
+
+#[derive(Deserialize)]
+struct DefinitionSpec {
+    versions: Vec<DefinitionVersion>,
+}
+
+#[derive(Deserialize)]
+struct DefinitionVersion {
+    name: String,
+    served: bool,
+}
+
+#[derive(Deserialize)]
+struct DefinitionStatus {
+    #[serde(default)]
+    conditions: Vec<DefinitionCondition>,
+}
+
+#[derive(Deserialize)]
+struct DefinitionCondition {
+    r#type: String,
+    status: String,
+}
+
+impl Definition {
+    /// The versions that can be asked for: none before the CRD is established.
+    fn versions(self) -> HashSet<String> {
+        let conditions = self.status.map(|status| status.conditions).unwrap_or_default();
+        if !conditions.iter().any(|condition| condition.r#type == "Established" && condition.status == "True") {
+            return HashSet::new();
+        }
+        self.spec.versions.into_iter().filter(|version| version.served).map(|version| version.name).collect()
+    }
+}
