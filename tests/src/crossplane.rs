@@ -25,9 +25,10 @@ use std::{
 
 pub use core::SYSTEM;
 pub use kubelet::PROVIDER;
-pub use registry::{Registry, function_package, provider_package};
+pub use registry::{Registry, function_package};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use package::{Package, Target};
 use serde_json::{Value, json};
 
 use self::{
@@ -139,12 +140,14 @@ impl Rig {
         self.stage.scenario(name)
     }
 
-    /// Pushes the provider's package as this version.
+    /// Pushes the provider's package as this version, without the image that it would run in.
     ///
     /// # Errors
-    /// As [`Registry::push`].
+    /// When it cannot be made, or the registry refuses it.
     pub fn publish(&self, version: &str) -> Result<()> {
-        self.registry.push("provider/provider-libvirt", version, &provider_package(version)?)
+        let package = Package::new(&workspace(), version.trim_start_matches('v'))?;
+        let target = format!("{}/provider/provider-libvirt:{version}", Registry::ADDRESS);
+        package::push(&[package.without_runtime()?], &Target::parse(&target)?).map(drop)
     }
 
     /// Installs this version of the provider as the examples do, or changes to it, and waits until it is Healthy.

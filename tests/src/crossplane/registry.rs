@@ -12,7 +12,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    files::{registry_program, workspace},
+    files::registry_program,
     http,
     process::{Process, run},
     wait::eventually,
@@ -54,7 +54,7 @@ impl Registry {
         Ok(Self { _process: process, folder })
     }
 
-    /// Pushes a package that has nothing but its manifests, as `repository:tag`.
+    /// Pushes a package of others that has nothing but its manifests, as `repository:tag`.
     ///
     /// # Errors
     /// When the registry refuses it.
@@ -113,28 +113,6 @@ fn described(media: &str, blob: &serde_json::Value, annotations: &serde_json::Va
 fn put(url: &str, media: &str, file: &Path) -> Result<()> {
     let (header, data) = (format!("Content-Type: {media}"), format!("@{}", file.display()));
     run("curl", &["-sSf", "-X", "PUT", "-H", &header, "--data-binary", &data, url]).map(drop)
-}
-
-/// The provider's package as the tree has it, with a label that tells versions apart.
-///
-/// # Errors
-/// When a file cannot be read.
-pub fn provider_package(version: &str) -> Result<String> {
-    let root = workspace().join("package");
-    let mut files = vec![root.join("crossplane.yaml")];
-    for folder in ["crds", "webhooks"] {
-        let mut found: Vec<_> = fs::read_dir(root.join(folder))?.flatten().map(|entry| entry.path()).collect();
-        found.sort();
-        files.extend(found);
-    }
-    let mut text = String::new();
-    for file in files {
-        text += "---\n";
-        text += &fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-        text += "\n";
-    }
-    // Two versions of one tree would have the same bytes, and be one.
-    Ok(text + &format!("# {version}\n"))
 }
 
 /// A function's package, without its input's schema.

@@ -87,6 +87,7 @@ pub(crate) fn needed() -> Vec<Right> {
     all.extend(["list", "watch"].map(|verb| ("", "configmaps", verb)));
     all.extend(["create", "patch"].map(|verb| ("", "events", verb)));
     all.extend(["get", "create", "update"].map(|verb| (LEASES, "leases", verb)));
+    all.extend(["get", "list", "watch"].map(|verb| (KINDS, "customresourcedefinitions", verb)));
     all
 }
 
