@@ -15,7 +15,6 @@ use std::{
     net::SocketAddr,
     path::Path,
     task::{Context as TaskContext, Poll},
-    thread::JoinHandle,
 };
 
 use anyhow::{Context as _, Result};
@@ -36,11 +35,10 @@ use tonic_prost::ProstCodec;
 /// How long Crossplane may keep an answer.
 const GOOD_FOR: Span = Span { seconds: 60 };
 
-/// The function as it is served; dropping it ends that.
+/// The function as it is served; dropping it ends that, once Crossplane has let go of its connections.
 #[derive(Debug)]
 pub(crate) struct Function {
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<Result<()>>>,
+    _stop: oneshot::Sender<()>,
 }
 
 impl Function {
@@ -52,23 +50,15 @@ impl Function {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
         let mut server = Server::builder().tls_config(tls).context("set up TLS")?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let thread = std::thread::spawn(move || {
+        std::thread::spawn(move || {
             let end = async move {
                 // Dropped is stopped as well.
                 let _ = stopped.await;
             };
-            let served = server.add_service(Runner).serve_with_shutdown(address, end);
-            runtime.block_on(served).with_context(|| format!("serve the function at {address}"))
+            // Who waits for the port tells what is wrong.
+            runtime.block_on(server.add_service(Runner).serve_with_shutdown(address, end))
         });
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-impl Drop for Function {
-    fn drop(&mut self) {
-        self.stop = None;
-        // The connections of Crossplane would keep it from ending; the thread ends with them or with the process.
-        self.thread = None;
+        Ok(Self { _stop: stop })
     }
 }
 

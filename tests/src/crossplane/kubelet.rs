@@ -119,7 +119,7 @@ fn handle(node: &Node, pods: &Pods, event: &Value) {
     if lock(pods).get(name).is_some_and(|pod| pod.template == *template) {
         return;
     }
-    let labels = &deployment["metadata"]["labels"];
+    let labels = &template["metadata"]["labels"];
     let package = ["provider", "function"].iter().find_map(|kind| labels[format!("pkg.crossplane.io/{kind}")].as_str());
     let Some(package) = package else { return };
     // One address for all pods: the new one cannot begin before the old one has ended.
