@@ -51,6 +51,9 @@ use crate::{
 const MIRRORED: [(&str, &str); 2] =
     [("registry.example.org/", "provider/"), ("xpkg.crossplane.io/crossplane-contrib/", "function/")];
 
+/// How long Crossplane may take for a step of its own on a machine with busy neighbours.
+pub(crate) const SLOW: Duration = Duration::from_mins(5);
+
 /// How much of a log is shown.
 const LOG_LINES: usize = 30;
 
@@ -166,7 +169,7 @@ impl Rig {
     /// # Errors
     /// With their conditions.
     pub fn await_healthy(&self, version: &str) -> Result<()> {
-        self.eventually(2 * PATIENCE, || {
+        self.eventually(SLOW, || {
             let objects = self.plane().client().get(&["providers.pkg.crossplane.io,functions.pkg.crossplane.io"])?;
             let objects = objects.context("there are no packages")?;
             for object in objects["items"].as_array().into_iter().flatten() {

@@ -4,12 +4,12 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use data_encoding::BASE64;
 
+use super::SLOW;
 use crate::{
     control_plane::ControlPlane,
     files::crossplane_programs,
@@ -48,12 +48,12 @@ impl Core {
         plane.kubectl(&["apply", "--server-side", "-f", &crds])?;
         // It makes its certificates and what it needs of its own kinds, which takes the API server a moment to know.
         let init = || stdout_of(&place.crossplane(&["core", "init"]).output()?);
-        eventually(Duration::from_mins(2), init).context("crossplane core init")?;
+        eventually(SLOW, init).context("crossplane core init")?;
         let certificates = folder.join("tls-client");
         write_secret(&plane.client(), "crossplane-tls-client", &certificates)?;
         let rbac = Process::spawn(&place.crossplane(&["rbac", "start"]), &folder.join("rbac.log"))?;
         let mut core = Process::spawn(&place.core(&certificates)?, &folder.join("core.log"))?;
-        eventually(Duration::from_mins(1), || {
+        eventually(SLOW, || {
             core.check_running()?;
             match http::get(HEALTH, "/readyz")? {
                 (200, _) => Ok(()),

@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, anyhow};
 use serde_json::{Value, json};
 
 use super::{
+    SLOW,
     core::{FUNCTIONS, SYSTEM},
     function::Function,
     pod::{Template, await_provider},
@@ -158,7 +159,7 @@ fn run(node: &Node, package: &str, template: &Template<'_>) -> Result<Runs> {
     if package == PROVIDER {
         let address = cluster_address(node, package)?;
         // The Secrets come about the same time as the Deployment.
-        let mut process = eventually(Duration::from_secs(20), || template.start_provider(node, &address))?;
+        let mut process = eventually(SLOW, || template.start_provider(node, &address))?;
         await_provider(&mut process)?;
         return Ok(Runs::Process(process));
     }
@@ -167,7 +168,7 @@ fn run(node: &Node, package: &str, template: &Template<'_>) -> Result<Runs> {
         .find(|(name, ..)| *name == package)
         .with_context(|| format!("nothing is known of {package}"))?;
     let address = format!("{address}:9443");
-    let volumes = eventually(Duration::from_secs(20), || template.volumes(node))?;
+    let volumes = eventually(SLOW, || template.volumes(node))?;
     let variables = template.variables()?;
     let certificates =
         variables.iter().find(|(name, _)| name == "TLS_SERVER_CERTS_DIR").context("find the certificates")?;
@@ -180,14 +181,13 @@ fn run(node: &Node, package: &str, template: &Template<'_>) -> Result<Runs> {
         Runs::Function(Function::serve(address.parse().context("read the address")?, &folder)?)
     };
     let address: SocketAddr = address.parse().context("read the address")?;
-    eventually(Duration::from_secs(20), || TcpStream::connect(address).context("connect"))
-        .context("wait for the function")?;
+    eventually(SLOW, || TcpStream::connect(address).context("connect")).context("wait for the function")?;
     Ok(runs)
 }
 
 /// The address of the package's Service: in the rig it is one of this machine's.
 fn cluster_address(node: &Node, package: &str) -> Result<String> {
-    eventually(Duration::from_secs(20), || {
+    eventually(SLOW, || {
         let service = node.client.get(&["--namespace", SYSTEM, "service", package])?;
         let service = service.with_context(|| format!("there is no Service {package}"))?;
         Ok(service["spec"]["clusterIP"].as_str().context("the Service has no address")?.to_owned())

@@ -4,13 +4,13 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::{
+    SLOW,
     core::{SYSTEM, write_secret},
     kubelet::Node,
 };
@@ -143,7 +143,7 @@ impl Template<'_> {
 
 /// Waits until the provider says that it is ready.
 pub(crate) fn await_provider(process: &mut Process) -> Result<()> {
-    eventually(Duration::from_mins(1), || {
+    eventually(SLOW, || {
         process.check_running()?;
         match http::get(HEALTH, "/readyz")? {
             (200, _) => Ok(()),

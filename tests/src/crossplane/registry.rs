@@ -4,13 +4,13 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use super::SLOW;
 use crate::{
     files::registry_program,
     http,
@@ -46,7 +46,7 @@ impl Registry {
         let mut command = Command::new(registry_program()?);
         command.arg("serve").arg(&file);
         let mut process = Process::spawn(&command, &folder.join("registry.log"))?;
-        eventually(Duration::from_secs(20), || {
+        eventually(SLOW, || {
             process.check_running()?;
             http::get(PORT, "/v2/")
         })
