@@ -3,7 +3,12 @@
 //! Go providers read theirs with kingpin, so this one takes kingpin's forms as well (`--no-debug`, `--debug=true`), and each flag from
 //! the environment too: its own variable, or `PROVIDER_LIBVIRT_` with the flag's name. What stands on the command line counts first.
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use apis::{managed::ProviderConfigReference, placement::parse_record, quantity::parse_span};
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, builder::Resettable, error::ErrorKind};
@@ -94,13 +99,16 @@ pub struct Webhooks {
     /// Serve the admission webhook: auto does so where the certificate directory is there, or --webhook-self-signed is set
     #[arg(long, env = "ENABLE_WEBHOOKS", default_value = "auto", value_parser = switch, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     pub enable_webhooks: Switch,
-    /// Where the admission webhook is served, on every address
+    /// The address that the admission webhook is served on. Default: every address, IPv4 and IPv6
+    #[arg(long, env = "WEBHOOK_BIND_ADDRESS")]
+    pub webhook_bind_address: Option<IpAddr>,
+    /// The port that the admission webhook is served on
     #[arg(long, env = "WEBHOOK_PORT", default_value_t = 9443, value_parser = clap::value_parser!(u16).range(1..))]
     pub webhook_port: u16,
     /// The directory of the admission webhook's certificate: tls.crt and tls.key, read again when they change
     #[arg(long, env = "WEBHOOK_TLS_CERT_DIR", alias = "certs-dir")]
     pub webhook_cert_dir: Option<PathBuf>,
-    /// Without a certificate directory, make a certificate, keep it in the Secret provider-libvirt-webhook, and have the API server trust it
+    /// Where the certificate directory is not there, make a certificate, keep it in the Secret provider-libvirt-webhook, and have the API server trust it
     #[arg(long, env = "WEBHOOK_SELF_SIGNED", default_value = "false", value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     pub webhook_self_signed: bool,
 }
@@ -137,7 +145,13 @@ impl Args {
         let mut matches = command.try_get_matches_from_mut(whole)?;
         let args = Self::from_arg_matches_mut(&mut matches)?;
         args.timing().check().map_err(|wrong| command.error(ErrorKind::ValueValidation, wrong))?;
-        let Webhooks { enable_webhooks, webhook_port: _, webhook_cert_dir, webhook_self_signed } = &args.webhooks;
+        let Webhooks {
+            enable_webhooks,
+            webhook_bind_address: _,
+            webhook_port: _,
+            webhook_cert_dir,
+            webhook_self_signed,
+        } = &args.webhooks;
         if *enable_webhooks == Switch::On && webhook_cert_dir.is_none() && !webhook_self_signed {
             return Err(command.error(ErrorKind::ValueValidation, NO_CERTIFICATE));
         }
@@ -234,6 +248,6 @@ fn at_least(least: Duration, text: &str) -> Result<Duration, String> {
 
 /// An address as Go programs take it: `:8080` is every address.
 fn address(text: &str) -> Result<SocketAddr, String> {
-    let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    let full = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
     full.parse().map_err(|_| format!("{text:?} is not an address: write it like :8080 or 127.0.0.1:8080"))
 }

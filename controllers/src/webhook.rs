@@ -19,13 +19,21 @@ pub mod router;
 pub mod self_signed;
 pub mod server;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use jiff::Timestamp;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::task::JoinSet;
 
-use crate::args::{Switch, Webhooks};
+use crate::{
+    args::{Switch, Webhooks},
+    http::listen,
+};
 use certificate::Served;
 use review::Reviewer;
 use self_signed::{Home, SelfSigned};
@@ -56,11 +64,11 @@ impl Webhook {
         tasks: &mut JoinSet<anyhow::Result<()>>,
     ) -> anyhow::Result<Option<Self>> {
         let Some(origin) = origin(args) else { return Ok(None) };
-        let address = ("0.0.0.0", args.webhook_port);
-        let listener = TcpListener::bind(address).await;
-        let listener = listener.with_context(|| format!("listen on port {} for the webhook", args.webhook_port))?;
+        let every = Ipv6Addr::UNSPECIFIED.into();
+        let address = SocketAddr::new(args.webhook_bind_address.unwrap_or(every), args.webhook_port);
+        let listener = listen(address).with_context(|| format!("listen on {address} for the webhook"))?;
         let served = Arc::new(Served::default());
-        tracing::info!(port = args.webhook_port, certificate = ?origin, "serving the admission webhook");
+        tracing::info!(%address, certificate = ?origin, "serving the admission webhook");
         match origin {
             Origin::Folder(folder) => {
                 served.look(&folder);
@@ -87,8 +95,9 @@ fn origin(args: &Webhooks) -> Option<Origin> {
     let folder = args.webhook_cert_dir.clone();
     match args.enable_webhooks {
         Switch::Off => None,
-        Switch::On => folder.map(Origin::Folder).or(own),
-        Switch::Auto => folder.filter(|folder| folder.is_dir()).map(Origin::Folder).or(own),
+        // A directory may come later, unless there is something to begin with.
+        Switch::On if own.is_none() => folder.map(Origin::Folder),
+        Switch::On | Switch::Auto => folder.filter(|folder| folder.is_dir()).map(Origin::Folder).or(own),
     }
 }
 
@@ -98,5 +107,39 @@ async fn follow(served: Arc<Served>, folder: PathBuf) -> anyhow::Result<()> {
         tokio::time::sleep(LOOK).await;
         let (served, folder) = (served.clone(), folder.clone());
         tokio::task::spawn_blocking(move || served.look(&folder)).await.context("look at the certificate directory")?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_certificate_comes_from_the_directory_that_is_there_or_is_made_or_is_waited_for() {
+        let there = tempfile::tempdir().unwrap();
+        let (there, absent) = (there.path().to_owned(), there.path().join("absent"));
+        let folder = |folder: &PathBuf| Some(Origin::Folder(folder.clone()));
+        let (on, off, auto) = (Switch::On, Switch::Off, Switch::Auto);
+        let table = [
+            (on, Some(&there), false, folder(&there)),
+            (on, Some(&there), true, folder(&there)),
+            (on, Some(&absent), false, folder(&absent)),
+            (on, Some(&absent), true, Some(Origin::Own)),
+            (on, None, true, Some(Origin::Own)),
+            (auto, Some(&there), false, folder(&there)),
+            (auto, Some(&there), true, folder(&there)),
+            (auto, Some(&absent), false, None),
+            (auto, Some(&absent), true, Some(Origin::Own)),
+            (auto, None, false, None),
+            (auto, None, true, Some(Origin::Own)),
+            (off, Some(&there), true, None),
+        ];
+        for (enable_webhooks, webhook_cert_dir, webhook_self_signed, expected) in table {
+            let webhook_cert_dir = webhook_cert_dir.cloned();
+            let (webhook_bind_address, webhook_port) = (None, 9443);
+            let args =
+                Webhooks { enable_webhooks, webhook_bind_address, webhook_port, webhook_cert_dir, webhook_self_signed };
+            assert_eq!(origin(&args), expected, "{args:?}");
+        }
     }
 }
