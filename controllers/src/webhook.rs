@@ -57,7 +57,7 @@ enum Origin {
 
 impl Webhook {
     /// Starts to serve it, if these flags say so. Without a certificate it waits for one.
-    pub async fn start(
+    pub fn start(
         args: &Webhooks,
         reviewer: Reviewer,
         home: Home,

@@ -50,13 +50,8 @@ fn one_file_is_applied_on_a_plain_cluster_and_the_first_refusal_comes_within_sec
     let bundle = &secret["data"]["ca.crt"];
     let entries = webhooks.as_array().context("find the webhooks")?;
     assert!(entries.len() == 5 && entries.iter().all(|entry| entry["clientConfig"]["caBundle"] == *bundle));
-    // The keys are in no log, also where every review is; that nobody can tell the way is.
     namespace.apply(&manifest_on(Some("one"), "Network", "net", "mode: Isolated"))?;
-    let log = provider.log();
-    for key in keys(&secret)? {
-        assert!(!log.contains(&key), "{log}");
-    }
-    assert!(log.contains("\"verdict\":\"warned\"") && log.contains("has no endpoints"), "{log}");
+    check_log(&provider.log(), &secret)?;
 
     // Applied again, with another certificate that nobody has, and by the next process: it is put right.
     plane.kubectl(&["apply", "-f", &file])?;
@@ -87,6 +82,15 @@ fn one_file_is_applied_on_a_plain_cluster_and_the_first_refusal_comes_within_sec
     await_refusal(&plane, &namespace).with_context(|| provider.log())
 }
 
+/// The keys are in no log, also where every review is; that nobody can tell the way is.
+fn check_log(log: &str, secret: &Value) -> Result<()> {
+    for key in keys(secret)? {
+        assert!(!log.contains(&key), "{log}");
+    }
+    assert!(log.contains("\"verdict\":\"warned\"") && log.contains("has no endpoints"), "{log}");
+    Ok(())
+}
+
 /// What must not be told of a Secret: the lines of its keys, and those as the Secret has them.
 fn keys(secret: &Value) -> Result<Vec<String>> {
     let mut told = vec!["PRIVATE KEY".to_owned()];
@@ -108,7 +112,9 @@ fn clients(plane: &ControlPlane) -> Result<Vec<Value>> {
         .iter()
         .map(|one| one["clientConfig"].clone())
         .collect();
-    clients.iter_mut().for_each(|client| client["service"]["path"] = Value::Null);
+    for client in &mut clients {
+        client["service"]["path"] = Value::Null;
+    }
     clients.dedup();
     Ok(clients)
 }
@@ -150,7 +156,10 @@ fn what_others_say_of_the_service_and_of_trust_stays_and_nobody_is_outrun() -> R
     let annotation = "cert-manager.io/inject-ca-from";
     plane.kubectl(&["annotate", CONFIG, "provider-libvirt", &format!("{annotation}=a/b")])?;
     let told = format!("has the annotation {annotation}, so whom to trust is left to cert-manager");
-    eventually(PATIENCE, || Ok(ensure!(provider.log().contains(&told), "{}", provider.log())))?;
+    eventually(PATIENCE, || {
+        ensure!(provider.log().contains(&told), "{}", provider.log());
+        Ok(())
+    })?;
     spoil(&plane)?;
     thread::sleep(Duration::from_secs(4));
     assert_eq!(clients(&plane)?.len(), 2, "one entry was spoilt and stays so");
