@@ -124,7 +124,8 @@ pub fn place<K: Managed>(object: &K, known: &Known) -> Result<Placement, String>
     Ok(Placement { config, recorded, ignored })
 }
 
-fn has_finalizer<K: Managed>(object: &K) -> bool {
+/// Whether the object has the provider's finalizer: without it nothing of it is waited for when it is deleted.
+pub fn has_finalizer<K: Managed>(object: &K) -> bool {
     object.meta().finalizers.iter().flatten().any(|finalizer| finalizer == crate::managed::FINALIZER)
 }
 

@@ -19,14 +19,14 @@ use std::sync::Arc;
 use apis::{
     CloudInit, Domain, Managed, Network, Pool, Volume,
     managed::{ProviderConfigReference, annotation},
-    placement::ConfigId,
+    placement::{ConfigId, has_finalizer},
 };
 use managed::plan::Policies;
 
 use crate::{
     cluster::Cluster,
     index::{Referrer, ReferrerKind},
-    instance::{apart, word},
+    instance::{apart, beyond, word},
     links::Led,
     references::{Referent, ReferentKind, Refers},
 };
@@ -54,37 +54,24 @@ pub struct Admission<'a> {
 
 /// A kind that is reviewed.
 pub trait Reviewable: Refers {
-    /// What messages call an object of the kind when it is deleted.
-    const WHAT: &'static str;
-
     /// What is said of objects of this kind beside what is said of all.
     fn further(&self, _: &Admission<'_>, _config: Option<&ConfigId>, _: &mut Findings) {}
 }
 
 impl Reviewable for Domain {
-    const WHAT: &'static str = "the domain";
-
     fn further(&self, admission: &Admission<'_>, config: Option<&ConfigId>, findings: &mut Findings) {
         admission.disks(self, findings);
         admission.addresses(self, config, findings);
     }
 }
 
-impl Reviewable for Volume {
-    const WHAT: &'static str = "the volume";
-}
+impl Reviewable for Volume {}
 
-impl Reviewable for Pool {
-    const WHAT: &'static str = "the pool";
-}
+impl Reviewable for Pool {}
 
-impl Reviewable for CloudInit {
-    const WHAT: &'static str = "the seed";
-}
+impl Reviewable for CloudInit {}
 
-impl Reviewable for Network {
-    const WHAT: &'static str = "the network";
-}
+impl Reviewable for Network {}
 
 /// What speaks against an object, and what else is to be said.
 #[derive(Debug, Default)]
@@ -143,33 +130,36 @@ impl Admission<'_> {
     pub fn deletion<K: Reviewable>(&self, object: &K) -> Verdict {
         let mut findings = Findings::default();
         // Without Delete in its policies it goes at once, and the thing stays.
-        let waits = Policies::check(&object.resource().management_policies).is_ok_and(Policies::may_delete);
-        if let Some(used) = self.cluster.in_use(K::WHAT, object).filter(|_| waits) {
+        let may_delete = Policies::check(&object.resource().management_policies).is_ok_and(Policies::may_delete);
+        if object.meta().deletion_timestamp.is_none()
+            && may_delete
+            && has_finalizer(object)
+            && let Some(used) = self.cluster.in_use(object)
+        {
             findings.warn(used.message);
         }
         findings.verdict()
     }
 
+    /// What speaks against an object as it is to be. What spoke against it before keeps nobody from changing something else of it, such
+    /// as what becomes of the thing when the object is deleted; it is said, and a pass still refuses it.
     fn look_through<K: Reviewable>(&self, object: &K, old: Option<&K>, findings: &mut Findings) {
+        self.look_at(object, findings);
+        let Some(old) = old.filter(|_| !findings.denials.is_empty()) else { return };
+        let mut before = Findings::default();
+        self.look_at(old, &mut before);
+        for why in std::mem::take(&mut findings.denials) {
+            if before.denials.contains(&why) { findings.warn(why) } else { findings.deny(why) }
+        }
+    }
+
+    fn look_at<K: Reviewable>(&self, object: &K, findings: &mut Findings) {
         let config = self.at(object, findings);
         self.referents(object, config.as_ref(), findings);
         self.names(object, config.as_ref(), findings);
         self.referrers(object, config.as_ref(), findings);
-        self.further(object, old, config.as_ref(), findings);
+        object.further(self, config.as_ref(), findings);
         unlabelled(object, findings);
-    }
-
-    /// What two guests have both since before anybody asked keeps neither from being changed.
-    fn further<K: Reviewable>(&self, object: &K, old: Option<&K>, config: Option<&ConfigId>, findings: &mut Findings) {
-        let (mut now, mut before) = (Findings::default(), Findings::default());
-        object.further(self, config, &mut now);
-        if let Some(old) = old.filter(|_| !now.denials.is_empty()) {
-            old.further(self, config, &mut before);
-        }
-        now.warnings.into_iter().for_each(|what| findings.warn(what));
-        for why in now.denials {
-            if before.denials.contains(&why) { findings.warn(why) } else { findings.deny(why) }
-        }
     }
 
     /// The config of the object, as far as it can be told.
@@ -212,7 +202,10 @@ impl Admission<'_> {
                     .warn(format!("{path}: there is no {what} in namespace {namespace} yet; the {referrer} {then}"));
                 continue;
             };
-            let clash = seen.config.zip(ours).and_then(|(theirs, ours)| apart(referent, &theirs, &referrer, ours));
+            let clash = seen.config.and_then(|theirs| match ours {
+                Some(ours) => apart(referent, &theirs, &referrer, ours),
+                None => beyond(object, referent, &theirs),
+            });
             if let Some(clash) = clash {
                 findings.deny(clash);
             } else if seen.leaving {
@@ -278,7 +271,7 @@ fn unlabelled<K: Managed>(object: &K, findings: &mut Findings) {
     let labels = object.meta().labels.as_ref();
     if labels.is_none_or(|labels| !labels.contains_key(annotation::INSTANCE_LABEL)) {
         findings.warn(format!(
-            "no label {}: until the {} is placed nobody can tell its libvirt instance by labels",
+            "no label {}: until the provider sets it, nobody can tell by labels which libvirt instance the {} is on",
             annotation::INSTANCE_LABEL,
             word(&K::kind(&()))
         ));

@@ -99,7 +99,7 @@ pub struct Webhooks {
     /// Serve the admission webhook: auto does so where the certificate directory is there, or --webhook-self-signed is set
     #[arg(long, env = "ENABLE_WEBHOOKS", default_value = "auto", value_parser = switch, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     pub enable_webhooks: Switch,
-    /// The address that the admission webhook is served on. Default: every address, of IPv4 and IPv6
+    /// The address that the admission webhook is served on. Default: every address, IPv4 and IPv6
     #[arg(long, env = "WEBHOOK_BIND_ADDRESS")]
     pub webhook_bind_address: Option<IpAddr>,
     /// The port that the admission webhook is served on
@@ -108,7 +108,7 @@ pub struct Webhooks {
     /// The directory of the admission webhook's certificate: tls.crt and tls.key, read again when they change
     #[arg(long, env = "WEBHOOK_TLS_CERT_DIR", alias = "certs-dir")]
     pub webhook_cert_dir: Option<PathBuf>,
-    /// Without a certificate directory, make a certificate, keep it in the Secret provider-libvirt-webhook, and have the API server trust it
+    /// Where the certificate directory is not there, make a certificate, keep it in the Secret provider-libvirt-webhook, and have the API server trust it
     #[arg(long, env = "WEBHOOK_SELF_SIGNED", default_value = "false", value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     pub webhook_self_signed: bool,
 }
@@ -248,6 +248,6 @@ fn at_least(least: Duration, text: &str) -> Result<Duration, String> {
 
 /// An address as Go programs take it: `:8080` is every address.
 fn address(text: &str) -> Result<SocketAddr, String> {
-    let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    let full = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
     full.parse().map_err(|_| format!("{text:?} is not an address: write it like :8080 or 127.0.0.1:8080"))
 }

@@ -21,7 +21,10 @@ use libvirt::{
     mirror::{Presence, VolumeEntry},
     xml::Element,
 };
-use managed::external::{Annotations, Deletion, External, Pass, Report, Standing};
+use managed::{
+    external::{Annotations, Deletion, External, Pass, Report, Standing},
+    plan::only_observes,
+};
 
 use crate::{
     adopt::{Adoption, Obstacle},
@@ -31,7 +34,7 @@ use crate::{
     hosts::{Connector, owner},
     initial,
     links::Asker,
-    located::{Located, Wanted, only_observes},
+    located::{Located, Wanted},
     ownership::{Key, Record},
     references::{self, Choices},
     storage,
@@ -286,7 +289,7 @@ impl External for CloudInits {
     }
 
     async fn delete(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
-        if let Some(refusal) = self.cluster.in_use("the seed", pass.object) {
+        if let Some(refusal) = self.cluster.in_use(pass.object) {
             return Ok(Deletion::Refused(refusal));
         }
         storage::take_away(pass.host, self.adoption.own(pass.object)).await

@@ -24,6 +24,7 @@ use managed::{
 
 use crate::{
     index::{Index, Referrer, ReferrerKind},
+    instance::word,
     links::selects,
     references::{Referent, ReferentKind, Refers, is_made},
     users::Users,
@@ -150,13 +151,14 @@ impl Cluster {
     }
 
     /// Why an object is not deleted yet: another object refers to it.
-    pub fn in_use<K: Refers>(&self, what: &str, object: &K) -> Option<Refusal> {
+    pub fn in_use<K: Refers>(&self, object: &K) -> Option<Refusal> {
         let users = self.index.referrers(&object.as_referent()?);
         let (own, config) = (object.meta().namespace.as_deref().unwrap_or_default(), placed(object));
         // Who is elsewhere has no say before it has something: else any tenant could hold on to another's things for ever.
         let counts = |user: &&Arc<Referrer>| user.namespace == own || self.has_something(user, config.as_ref());
         let Referrer { kind, namespace, name } = &**users.iter().find(counts)?;
-        let message = format!("{what} is used by {kind:?} {namespace}/{name}; it is deleted after it");
+        let what = word(&K::kind(&()));
+        let message = format!("the {what} is used by {kind:?} {namespace}/{name}; it is deleted after it");
         Some(Refusal { reason: "InUse", message })
     }
 

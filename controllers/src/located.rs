@@ -11,7 +11,6 @@ use libvirt::{
     Connection, Listing, VolumeId,
     mirror::{Presence, VolumeEntry},
 };
-use managed::plan::Policies;
 
 use crate::{
     hosts::{Site, owner},
@@ -27,11 +26,6 @@ pub struct Wanted {
     pub name: String,
     /// Whether a seed that our kind of naming made of that name will do, where no volume has the name itself.
     pub seed: bool,
-}
-
-/// Whether an object only looks, whoever made what it looks at.
-pub fn only_observes<K: Managed>(object: &K) -> bool {
-    Policies::check(&object.resource().management_policies).is_ok_and(Policies::only_observes)
 }
 
 /// Finds the one volume that is wanted; an error if more than one could be meant.

@@ -301,7 +301,7 @@ impl External for Networks {
     }
 
     async fn delete(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
-        if let Some(refusal) = self.cluster.in_use("the network", pass.object) {
+        if let Some(refusal) = self.cluster.in_use(pass.object) {
             return Ok(Deletion::Refused(refusal));
         }
         if let Some(refusal) = self.adoption.left_behind(pass.object, pass.host) {

@@ -285,7 +285,7 @@ impl External for Pools {
     }
 
     async fn delete(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
-        if let Some(refusal) = self.cluster.in_use("the pool", pass.object) {
+        if let Some(refusal) = self.cluster.in_use(pass.object) {
             return Ok(Deletion::Refused(refusal));
         }
         if let Some(refusal) = self.adoption.left_behind(pass.object, pass.host) {

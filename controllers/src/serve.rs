@@ -95,7 +95,7 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     let reviewer =
         Reviewer { cluster: cluster.clone(), default: args.default_provider_config.clone(), metrics: metrics.clone() };
     let home = Home { client: client.clone(), namespace: namespace.clone(), server, term: leadership.term() };
-    let webhook = Webhook::start(&args.webhooks, reviewer, home, &mut background).await?;
+    let webhook = Webhook::start(&args.webhooks, reviewer, home, &mut background)?;
     background.spawn(http::serve(args.health_probe_bind_addr, http::health(http::obstacle(cluster.clone(), webhook))));
 
     let rate = Arc::new(Bucket::new(args.max_reconcile_rate.into()));

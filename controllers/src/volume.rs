@@ -25,6 +25,7 @@ use libvirt::{
 use managed::{
     creation::{Creation, was_created},
     external::{Deletion, External, Pass, Refusal, Report, Standing},
+    plan::only_observes,
 };
 
 use crate::{
@@ -35,7 +36,7 @@ use crate::{
     hosts::{Connector, owner},
     initial,
     links::Asker,
-    located::{Located, Wanted, only_observes},
+    located::{Located, Wanted},
     ownership::{Key, Record},
     references::{self, BACKING, Choices},
     storage,
@@ -298,7 +299,7 @@ impl External for Volumes {
     }
 
     async fn delete(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
-        if let Some(refusal) = self.cluster.in_use("the volume", pass.object) {
+        if let Some(refusal) = self.cluster.in_use(pass.object) {
             return Ok(Deletion::Refused(refusal));
         }
         self.imports.cancel(pass.object.uid()).await;

@@ -20,7 +20,7 @@ pub mod self_signed;
 pub mod server;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{Ipv6Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -28,21 +28,18 @@ use std::{
 
 use anyhow::Context;
 use jiff::Timestamp;
-use rustix::net::sockopt::set_ipv6_v6only;
-use tokio::{
-    net::{TcpListener, TcpSocket},
-    task::JoinSet,
-};
+use tokio::task::JoinSet;
 
-use crate::args::{Switch, Webhooks};
+use crate::{
+    args::{Switch, Webhooks},
+    http::listen,
+};
 use certificate::Served;
 use review::Reviewer;
 use self_signed::{Home, SelfSigned};
 
 /// How often the certificate directory is looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// How many connections may wait to be taken.
-const BACKLOG: u32 = 1024;
 
 /// The webhook as it is served.
 pub struct Webhook {
@@ -60,17 +57,18 @@ enum Origin {
 
 impl Webhook {
     /// Starts to serve it, if these flags say so. Without a certificate it waits for one.
-    pub async fn start(
+    pub fn start(
         args: &Webhooks,
         reviewer: Reviewer,
         home: Home,
         tasks: &mut JoinSet<anyhow::Result<()>>,
     ) -> anyhow::Result<Option<Self>> {
         let Some(origin) = origin(args) else { return Ok(None) };
-        let listener = listen(args.webhook_bind_address, args.webhook_port);
-        let listener = listener.with_context(|| format!("listen on port {} for the webhook", args.webhook_port))?;
+        let every = Ipv6Addr::UNSPECIFIED.into();
+        let address = SocketAddr::new(args.webhook_bind_address.unwrap_or(every), args.webhook_port);
+        let listener = listen(address).with_context(|| format!("listen on {address} for the webhook"))?;
         let served = Arc::new(Served::default());
-        tracing::info!(port = args.webhook_port, certificate = ?origin, "serving the admission webhook");
+        tracing::info!(%address, certificate = ?origin, "serving the admission webhook");
         match origin {
             Origin::Folder(folder) => {
                 served.look(&folder);
@@ -91,37 +89,15 @@ impl Webhook {
     }
 }
 
-/// Listens on this address, else on every one: of IPv4 and IPv6, or of IPv4 alone where there is nothing else.
-fn listen(address: Option<IpAddr>, port: u16) -> std::io::Result<TcpListener> {
-    match address {
-        Some(address) => bind(address, port),
-        None => bind(Ipv6Addr::UNSPECIFIED.into(), port).or_else(|_| bind(Ipv4Addr::UNSPECIFIED.into(), port)),
-    }
-}
-
-fn bind(address: IpAddr, port: u16) -> std::io::Result<TcpListener> {
-    let socket = match address {
-        IpAddr::V4(_) => TcpSocket::new_v4()?,
-        IpAddr::V6(_) => {
-            let socket = TcpSocket::new_v6()?;
-            // Whatever the machine's default is.
-            set_ipv6_v6only(&socket, false)?;
-            socket
-        }
-    };
-    socket.set_reuseaddr(true)?;
-    socket.bind((address, port).into())?;
-    socket.listen(BACKLOG)
-}
-
 /// Where the certificate comes from, where the webhook is to be served.
 fn origin(args: &Webhooks) -> Option<Origin> {
     let own = args.webhook_self_signed.then_some(Origin::Own);
     let folder = args.webhook_cert_dir.clone();
     match args.enable_webhooks {
         Switch::Off => None,
-        Switch::On => folder.map(Origin::Folder).or(own),
-        Switch::Auto => folder.filter(|folder| folder.is_dir()).map(Origin::Folder).or(own),
+        // A directory may come later, unless there is something to begin with.
+        Switch::On if own.is_none() => folder.map(Origin::Folder),
+        Switch::On | Switch::Auto => folder.filter(|folder| folder.is_dir()).map(Origin::Folder).or(own),
     }
 }
 
@@ -136,23 +112,34 @@ async fn follow(served: Arc<Served>, folder: PathBuf) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "what goes wrong in a test ends it")]
-
-    use std::net::TcpStream;
-
     use super::*;
 
-    #[tokio::test]
-    async fn every_address_is_listened_on_unless_one_is_named() {
-        let everywhere = listen(None, 0).unwrap();
-        let port = everywhere.local_addr().unwrap().port();
-        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-        if everywhere.local_addr().unwrap().is_ipv6() {
-            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).unwrap();
+    #[test]
+    fn the_certificate_comes_from_the_directory_that_is_there_or_is_made_or_is_waited_for() {
+        let there = tempfile::tempdir().unwrap();
+        let (there, absent) = (there.path().to_owned(), there.path().join("absent"));
+        let folder = |folder: &PathBuf| Some(Origin::Folder(folder.clone()));
+        let (on, off, auto) = (Switch::On, Switch::Off, Switch::Auto);
+        let table = [
+            (on, Some(&there), false, folder(&there)),
+            (on, Some(&there), true, folder(&there)),
+            (on, Some(&absent), false, folder(&absent)),
+            (on, Some(&absent), true, Some(Origin::Own)),
+            (on, None, true, Some(Origin::Own)),
+            (auto, Some(&there), false, folder(&there)),
+            (auto, Some(&there), true, folder(&there)),
+            (auto, Some(&absent), false, None),
+            (auto, Some(&absent), true, Some(Origin::Own)),
+            (auto, None, false, None),
+            (auto, None, true, Some(Origin::Own)),
+            (off, Some(&there), true, None),
+        ];
+        for (enable_webhooks, webhook_cert_dir, webhook_self_signed, expected) in table {
+            let webhook_cert_dir = webhook_cert_dir.cloned();
+            let (webhook_bind_address, webhook_port) = (None, 9443);
+            let args =
+                Webhooks { enable_webhooks, webhook_bind_address, webhook_port, webhook_cert_dir, webhook_self_signed };
+            assert_eq!(origin(&args), expected, "{args:?}");
         }
-        let one = listen(Some(Ipv4Addr::new(127, 0, 0, 2).into()), 0).unwrap();
-        let port = one.local_addr().unwrap().port();
-        TcpStream::connect((Ipv4Addr::new(127, 0, 0, 2), port)).unwrap();
-        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap_err();
     }
 }

@@ -21,7 +21,7 @@ fn refusal(words: &[&str]) -> String {
 type Show = fn(&Args) -> String;
 
 /// Flag, variable, what it is when nobody says anything, another value, what it comes to.
-const FLAGS: [(&str, &str, &str, &str, Show); 22] = [
+const FLAGS: [(&str, &str, &str, &str, Show); 23] = [
     ("debug", "DEBUG", "false", "true", |args| args.debug.to_string()),
     ("poll", "POLL", "60s", "90s", |args| format!("{:?}", args.poll)),
     ("min-poll-interval", "MIN_POLL_INTERVAL", "1s", "20s", |args| format!("{:?}", args.min_poll_interval)),
@@ -48,10 +48,10 @@ const FLAGS: [(&str, &str, &str, &str, Show); 22] = [
             .map_or_else(String::new, |config| format!("{:?}/{}", config.kind, config.name))
     }),
     ("image-stall-timeout", "IMAGE_STALL_TIMEOUT", "30s", "10s", |args| format!("{:?}", args.image_stall_timeout)),
-    ("metrics-bind-address", "METRICS_BIND_ADDRESS", "0.0.0.0:8080", "127.0.0.1:1", |args| {
+    ("metrics-bind-address", "METRICS_BIND_ADDRESS", "[::]:8080", "127.0.0.1:1", |args| {
         args.metrics_bind_address.to_string()
     }),
-    ("health-probe-bind-addr", "HEALTH_PROBE_BIND_ADDRESS", "0.0.0.0:8081", "127.0.0.1:2", |args| {
+    ("health-probe-bind-addr", "HEALTH_PROBE_BIND_ADDRESS", "[::]:8081", "127.0.0.1:2", |args| {
         args.health_probe_bind_addr.to_string()
     }),
     ("enable-webhooks", "ENABLE_WEBHOOKS", "auto", "false", |args| {
@@ -62,7 +62,7 @@ const FLAGS: [(&str, &str, &str, &str, Show); 22] = [
         };
         word.to_owned()
     }),
-    ("webhook-bind-address", "WEBHOOK_BIND_ADDRESS", "", "::1", |args| {
+    ("webhook-bind-address", "WEBHOOK_BIND_ADDRESS", "", "fd00::1", |args| {
         args.webhooks.webhook_bind_address.map_or_else(String::new, |address| address.to_string())
     }),
     ("webhook-port", "WEBHOOK_PORT", "9443", "10443", |args| args.webhooks.webhook_port.to_string()),
@@ -181,7 +181,7 @@ fn short_names_and_the_names_of_others_are_taken() {
     let sync = |words: &[&str]| read(words, &[]).unwrap().sync.as_secs();
     assert_eq!([sync(&["-s", "30m"]), sync(&["-s30m"])], [1800; 2]);
     assert_eq!(read(&["--poll-interval=5m"], &[]).unwrap().poll.as_secs(), 300);
-    assert_eq!(read(&["--metrics-addr", ":9090"], &[]).unwrap().metrics_bind_address.to_string(), "0.0.0.0:9090");
+    assert_eq!(read(&["--metrics-addr", ":9090"], &[]).unwrap().metrics_bind_address.to_string(), "[::]:9090");
 }
 
 #[test]

@@ -262,7 +262,7 @@ fn whose_choice_is_not_settled_may_be_about_to_use_what_it_matches() {
         (users("a"), users("b"), users("plain")),
         (vec!["new".to_owned()], vec!["new".to_owned(), "settled".to_owned()], vec![])
     );
-    let in_use = |name: &str| world.cluster.in_use("the volume", &*world.cluster.volumes.get("n", name).unwrap());
+    let in_use = |name: &str| world.cluster.in_use(&*world.cluster.volumes.get("n", name).unwrap());
     assert_eq!(in_use("a"), None);
     assert_eq!(in_use("b").unwrap().message, "the volume is used by Domain n/settled; it is deleted after it");
 }

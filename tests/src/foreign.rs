@@ -3,9 +3,12 @@
 /// The CRDs of cert-manager's Issuer and Certificate with the fields that examples set; others are refused.
 pub fn cert_manager() -> String {
     let text = "{type: string}";
-    let issuer = "selfSigned: {type: object}".to_owned();
+    let issuer = format!("selfSigned: {{type: object}}, ca: {{type: object, properties: {{secretName: {text}}}}}");
     let reference = format!("{{type: object, properties: {{kind: {text}, name: {text}}}}}");
-    let certificate = format!("secretName: {text}, dnsNames: {{type: array, items: {text}}}, issuerRef: {reference}");
+    let certificate = format!(
+        "secretName: {text}, commonName: {text}, duration: {text}, isCA: {{type: boolean}}, \
+         dnsNames: {{type: array, items: {text}}}, issuerRef: {reference}"
+    );
     crd("Issuer", "issuers", &issuer) + &crd("Certificate", "certificates", &certificate)
 }
 

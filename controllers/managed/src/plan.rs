@@ -1,6 +1,6 @@
 //! What to do: pure, and tested as a table.
 
-use apis::managed::ManagementPolicy;
+use apis::{Managed, managed::ManagementPolicy};
 
 use crate::external::{Annotations, Refusal, Standing};
 
@@ -56,6 +56,11 @@ impl Policies {
     pub fn may_delete(self) -> bool {
         self.delete
     }
+}
+
+/// Whether an object only looks, whoever made what it looks at.
+pub fn only_observes<K: Managed>(object: &K) -> bool {
+    Policies::check(&object.resource().management_policies).is_ok_and(Policies::only_observes)
 }
 
 /// Policies as Go programs print them.

@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
-use apis::{
-    Domain, Managed,
-    domain::{Disk, DiskDevice},
-    placement::ConfigId,
-};
+use apis::{Domain, Managed, domain::Disk, placement::ConfigId};
+
+use managed::plan::only_observes;
 
 use super::{Admission, Findings};
 use crate::{
     domain::exclusive,
     index::{Referrer, ReferrerKind},
-    located::only_observes,
     references::{Referent, disk_path},
 };
 
@@ -24,7 +21,9 @@ impl Admission<'_> {
         let led = |disk: &Disk| links.referent(&disk_path(&disk.name.0));
         for (at, disk) in disks.iter().enumerate() {
             let Some(referent) = led(disk) else { continue };
-            let same = |other: &&Disk| (writes(disk) || writes(other)) && led(other).as_ref() == Some(&referent);
+            let same = |other: &&Disk| {
+                (exclusive::writes(disk) || exclusive::writes(other)) && led(other).as_ref() == Some(&referent)
+            };
             if let Some(other) = disks[..at].iter().find(same) {
                 let (one, two, name) = (&other.name, &disk.name, &referent.name);
                 findings.deny(format!(
@@ -74,11 +73,13 @@ impl Admission<'_> {
         }
         let Some(ours) = ours else { return };
         for other in self.cluster.domains.store.state() {
-            let is_it = |(_, mac): &&(_, &str)| has(&other, mac);
+            let is_near = other.metadata.namespace == object.metadata.namespace;
+            // Words alone count only in their own namespace: else any tenant could keep addresses from all others.
+            let is_it = |(_, mac): &&(_, &str)| has(&other, mac) || (is_near && says(&other, mac));
             let Some((name, mac)) = addresses.iter().find(is_it).filter(|_| self.competes(object, &other, ours)) else {
                 continue;
             };
-            let whose = if other.metadata.namespace == object.metadata.namespace {
+            let whose = if is_near {
                 format!("Domain {}", other.full_name())
             } else {
                 "a Domain of another namespace".to_owned()
@@ -97,14 +98,15 @@ impl Admission<'_> {
     }
 }
 
-fn writes(disk: &Disk) -> bool {
-    disk.device != Some(DiskDevice::Cdrom) && disk.read_only != Some(true)
+/// Whether a guest had a MAC address when it was last looked at.
+fn has(domain: &Domain, mac: &str) -> bool {
+    let mut seen = domain.observation().into_iter().flat_map(|seen| &seen.network_interfaces);
+    seen.any(|nic| nic.mac.eq_ignore_ascii_case(mac))
 }
 
-/// Whether a guest has a MAC address, by its object or as it was last looked at.
-fn has(domain: &Domain, mac: &str) -> bool {
+/// Whether a guest is to have a MAC address.
+fn says(domain: &Domain, mac: &str) -> bool {
     let whole = domain.effective();
     let mut said = whole.parameters().network_interfaces.iter().flatten().filter_map(|nic| nic.mac.as_deref());
-    let mut seen = domain.observation().into_iter().flat_map(|seen| &seen.network_interfaces);
-    said.any(|said| said.eq_ignore_ascii_case(mac)) || seen.any(|nic| nic.mac.eq_ignore_ascii_case(mac))
+    said.any(|said| said.eq_ignore_ascii_case(mac))
 }

@@ -17,7 +17,7 @@ pub(super) fn moved<K: Managed>(old: &K, new: &K) -> Option<String> {
         "spec.providerConfigRef"
     } else if named(new).is_ok_and(|now| now.is_some_and(|(now, _)| now == before)) {
         return None;
-    } else if was_placed(old) {
+    } else if was_placed(old) || is == was {
         annotation::PLACEMENT
     } else {
         "spec.providerConfigRef"

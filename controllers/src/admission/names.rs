@@ -7,6 +7,7 @@ use apis::{Managed, Volume, managed::annotation, placement::ConfigId};
 use super::{Admission, Findings};
 use crate::{
     cluster::Shelf,
+    instance::shown,
     references::{POOL, Plain, ReferentKind, Refers},
 };
 
@@ -26,11 +27,14 @@ impl Admission<'_> {
                 continue;
             }
             let kind = kind.as_str();
-            let known = match bearers.into_iter().flatten().next() {
-                Some(other) => format!("the {kind} of that name is on providerConfig {}", other.name),
-                None => format!("no {kind} of namespace {own} stands for it"),
+            let (config, known) = match bearers.into_iter().flatten().next() {
+                Some(other) => {
+                    let known = format!("the {kind} of that name is on providerConfig {}", shown(&other, ours));
+                    (shown(ours, &other), known)
+                }
+                None => (ours.name.clone(), format!("no {kind} of namespace {own} stands for it")),
             };
-            findings.warn(format!("{path}: whether providerConfig {} has {name} is not checked: {known}", ours.name));
+            findings.warn(format!("{path}: whether providerConfig {config} has {name} is not checked: {known}"));
         }
         if object.annotation(annotation::EXTERNAL_NAME).is_some_and(is_path_or_url) {
             findings.warn(path_risk(annotation::EXTERNAL_NAME, object.external_name()));

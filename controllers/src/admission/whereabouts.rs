@@ -50,9 +50,10 @@ impl Admission<'_> {
         let Some(depth) = depth.checked_sub(1) else { return Where::Open };
         let (mut referents, mut open) = (Vec::new(), false);
         for led in self.cluster.links(object).all() {
-            let config = led.to.ok().and_then(|referent| self.seen_at(referent, depth)?.config);
-            match config.filter(|config| may_use(object, config)) {
-                Some(config) => referents.push(config),
+            match led.to.ok().and_then(|referent| self.seen_at(referent, depth)?.config) {
+                Some(config) if may_use(object, &config) => referents.push(config),
+                // It cannot follow there.
+                Some(_) => {}
                 None => open = true,
             }
         }

@@ -9,12 +9,11 @@ use apis::{
     managed::annotation,
     placement::ConfigId,
 };
-use managed::creation::was_created;
+use managed::{creation::was_created, plan::only_observes};
 
 use crate::{
     cluster::{Cluster, placed},
     index::ReferrerKind,
-    located::only_observes,
     references::{BACKING, Referent, Refers, disk_path},
 };
 
@@ -113,7 +112,8 @@ impl Data<'_> {
     }
 }
 
-fn writes(disk: &Disk) -> bool {
+/// Whether a guest may write to a disk.
+pub(crate) fn writes(disk: &Disk) -> bool {
     disk.device != Some(DiskDevice::Cdrom) && disk.read_only != Some(true)
 }
 

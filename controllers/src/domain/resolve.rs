@@ -4,14 +4,13 @@ use std::borrow::Cow;
 
 use anyhow::{Context, bail};
 use apis::{Domain, Managed, Volume, domain::Disk, placement::ConfigId, volume::Format};
-use managed::creation::was_created;
+use managed::{creation::was_created, plan::only_observes};
 
 use super::{Surroundings, exclusive, render::Medium};
 use crate::{
     cluster::Cluster,
     initial,
     links::{Asker, Links, ready},
-    located::only_observes,
     references::{self, BACKING, Referent},
     storage,
 };

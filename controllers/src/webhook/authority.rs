@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use anyhow::Context;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd};
-use rustls::pki_types::{CertificateDer, pem::PemObject};
 use x509_parser::{extensions::GeneralName, parse_x509_certificate};
+
+use super::certificate::{expiry, first};
 
 const DAY: i64 = 24 * 60 * 60;
 /// How long a certificate is good for, and how long before its end there is a new one, in days.
@@ -32,15 +33,15 @@ impl Keys {
     /// Whether there is to be a new certificate: it lacks a name, or ends soon, or its authority does.
     pub fn is_due(&self, names: &[String], now: Timestamp) -> bool {
         let lacks = |known: &[String]| names.iter().any(|name| !known.contains(name));
-        let ends = |pem: &str, before| expiry(pem).is_none_or(|end| end < after(now, before));
-        ends(&self.bundle, AUTHORITY.1)
-            || ends(&self.certificate, CERTIFICATE.1)
+        let soon = |pem: &str, before| ends(pem).is_none_or(|end| end < after(now, before));
+        soon(&self.bundle, AUTHORITY.1)
+            || soon(&self.certificate, CERTIFICATE.1)
             || named(&self.certificate).is_none_or(|known| lacks(&known))
     }
 
     /// New keys for these names, signed by the same authority for as long as that is good.
     pub fn renew(old: Option<&Self>, names: &[String], now: Timestamp) -> anyhow::Result<Self> {
-        let good = |old: &&Self| expiry(&old.bundle).is_some_and(|end| end >= after(now, AUTHORITY.1));
+        let good = |old: &&Self| ends(&old.bundle).is_some_and(|end| end >= after(now, AUTHORITY.1));
         let (bundle, authority_key) = match old.filter(good) {
             Some(old) => (old.bundle.clone(), old.authority_key.clone()),
             None => authority(old, now)?,
@@ -60,11 +61,17 @@ impl Keys {
 fn authority(old: Option<&Keys>, now: Timestamp) -> anyhow::Result<(String, String)> {
     let key = KeyPair::generate().context("make a key")?;
     let mut bundle = authority_params(now)?.self_signed(&key).context("make the webhook's authority")?.pem();
-    let before = old.and_then(|old| CertificateDer::pem_slice_iter(old.bundle.as_bytes()).next()?.ok());
-    if let Some(before) = before {
-        bundle += &pem(&before);
+    if let Some(before) = old.and_then(|old| first_as_written(&old.bundle)) {
+        bundle = format!("{bundle}{before}\n");
     }
     Ok((bundle, key.serialize_pem()))
+}
+
+/// The first certificate of a bundle, if it is one.
+fn first_as_written(bundle: &str) -> Option<&str> {
+    const END: &str = "-----END CERTIFICATE-----";
+    first(bundle.as_bytes())?;
+    Some(&bundle[..bundle.find(END)? + END.len()])
 }
 
 fn authority_params(now: Timestamp) -> anyhow::Result<CertificateParams> {
@@ -74,12 +81,6 @@ fn authority_params(now: Timestamp) -> anyhow::Result<CertificateParams> {
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     last(&mut params, now, AUTHORITY.0);
     Ok(params)
-}
-
-fn pem(certificate: &CertificateDer<'_>) -> String {
-    let text = data_encoding::BASE64.encode(certificate);
-    let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
 
 fn after(now: Timestamp, days: i64) -> Timestamp {
@@ -95,20 +96,14 @@ fn last(params: &mut CertificateParams, now: Timestamp, days: i64) {
     (params.not_before, params.not_after) = (day(after(now, -1)), day(after(now, days)));
 }
 
-fn first(pem: &str) -> Option<CertificateDer<'static>> {
-    CertificateDer::pem_slice_iter(pem.as_bytes()).next()?.ok()
-}
-
 /// When the first certificate ends.
-fn expiry(pem: &str) -> Option<Timestamp> {
-    let der = first(pem)?;
-    let (_, certificate) = parse_x509_certificate(&der).ok()?;
-    Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
+fn ends(pem: &str) -> Option<Timestamp> {
+    expiry(&first(pem.as_bytes())?).ok()
 }
 
 /// The names that the first certificate is good for.
 fn named(pem: &str) -> Option<Vec<String>> {
-    let der = first(pem)?;
+    let der = first(pem.as_bytes())?;
     let (_, certificate) = parse_x509_certificate(&der).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
     let name = |name: &GeneralName<'_>| match name {

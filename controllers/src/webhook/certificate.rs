@@ -83,7 +83,8 @@ impl Served {
     pub(super) fn complain(&self, fault: &str) {
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if state.fault.as_deref() != Some(fault) {
-            tracing::warn!("the webhook has no new certificate, so the one before stays: {fault}");
+            let then = if state.certificate.is_some() { "the one before stays" } else { "nothing is served yet" };
+            tracing::warn!("the webhook has no new certificate, so {then}: {fault}");
             state.fault = Some(fault.to_owned());
         }
     }
@@ -111,12 +112,21 @@ fn read(folder: &Path) -> anyhow::Result<[Vec<u8>; 2]> {
     Ok([certificates?, key?])
 }
 
+/// The first certificate of a PEM file.
+pub(super) fn first(pem: &[u8]) -> Option<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem).next()?.ok()
+}
+
+/// When a certificate expires.
+pub(super) fn expiry(certificate: &CertificateDer<'_>) -> anyhow::Result<Timestamp> {
+    let (_, parsed) = parse_x509_certificate(certificate).context("read the certificate")?;
+    Timestamp::from_second(parsed.validity().not_after.timestamp()).context("read when it expires")
+}
+
 fn parse(certificates: &[u8], key: &[u8]) -> anyhow::Result<Certificate> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificates).collect();
     let certificates = certificates.context("read tls.crt")?;
-    let first = certificates.first().context("there is no certificate in tls.crt")?;
-    let (_, parsed) = parse_x509_certificate(first).context("read the certificate")?;
-    let expires = Timestamp::from_second(parsed.validity().not_after.timestamp()).context("read when it expires")?;
+    let expires = expiry(certificates.first().context("there is no certificate in tls.crt")?)?;
     let key = PrivateKeyDer::from_pem_slice(key).context("read tls.key")?;
     let key = CertifiedKey::from_der(certificates, key, &ring::default_provider()).context("tls.key is not its key")?;
     Ok(Certificate { key: Arc::new(key), expires })

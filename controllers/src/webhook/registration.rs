@@ -12,9 +12,38 @@ use k8s_openapi::{
     },
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use serde_json::{Value, json};
+
+use super::certificate::first;
 
 /// The name of the configuration, of the Service before the webhook, and of where that leads.
 pub(super) const NAME: &str = "provider-libvirt";
+
+/// The annotations by which cert-manager is asked to say whom to trust.
+const INJECTED: [&str; 3] =
+    ["cert-manager.io/inject-ca-from", "cert-manager.io/inject-ca-from-secret", "cert-manager.io/inject-apiserver-ca"];
+
+/// Why whom to trust is somebody else's business, if so: the annotation that says it.
+pub(super) fn injected(config: &ValidatingWebhookConfiguration) -> Option<&'static str> {
+    let annotations = config.metadata.annotations.as_ref()?;
+    INJECTED.into_iter().find(|annotation| annotations.contains_key(*annotation))
+}
+
+/// Whether the API server is told to trust the first certificate of a bundle.
+pub(super) fn trusts(config: &ValidatingWebhookConfiguration, bundle: &str) -> bool {
+    let mut trusted = config.webhooks.iter().flatten().map(|webhook| &webhook.client_config.ca_bundle);
+    let is_in = |trusted: &ByteString| {
+        first(bundle.as_bytes())
+            .is_some_and(|it| CertificateDer::pem_slice_iter(&trusted.0).flatten().any(|one| one == it))
+    };
+    trusted.all(|trusted| trusted.as_ref().is_some_and(is_in))
+}
+
+/// The host of a URL, an IPv6 address without its brackets.
+pub(super) fn host(url: &Uri) -> Option<&str> {
+    url.host().map(|host| host.trim_matches(['[', ']']))
+}
 
 /// Where the webhook is.
 #[derive(Clone, Debug)]
@@ -25,37 +54,49 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The names by which the API server calls it: its Services, whatever URL somebody wrote into the configuration, and its address.
+    /// The names by which the API server calls it: its Service, and what somebody wrote into the configuration.
     pub(super) fn names(&self, config: Option<&ValidatingWebhookConfiguration>) -> Vec<String> {
-        let service = |name: &str| format!("{name}.{}.svc", self.namespace);
         let clients = config.into_iter().flat_map(|config| config.webhooks.iter().flatten());
         let called = clients.filter_map(|webhook| match &webhook.client_config {
-            WebhookClientConfig { service: Some(of), .. } => Some(service(&of.name)),
-            WebhookClientConfig { url: Some(url), .. } => Some(url.parse::<Uri>().ok()?.host()?.to_owned()),
+            WebhookClientConfig { service: Some(of), .. } => Some(format!("{}.{}.svc", of.name, of.namespace)),
+            WebhookClientConfig { url: Some(url), .. } => host(&url.parse().ok()?).map(str::to_owned),
             WebhookClientConfig { service: None, url: None, .. } => None,
         });
-        let mut names: Vec<String> = called.chain([service(NAME), self.address.to_string()]).collect();
+        let mut names: Vec<String> = called.chain([format!("{NAME}.{}.svc", self.namespace)]).collect();
         names.sort();
         names.dedup();
         names
     }
 
-    /// The configuration as it is to be; None if it is so.
-    pub(super) fn corrected(
+    /// What is to be changed of the configuration, as a strategic merge patch that says nothing else and fails where somebody was quicker;
+    /// None if it is as it is to be. Where the Service is is said only if that is ours.
+    pub(super) fn correction(
         &self,
         config: &ValidatingWebhookConfiguration,
         bundle: &str,
-    ) -> Option<ValidatingWebhookConfiguration> {
-        let mut wished = config.clone();
-        for webhook in wished.webhooks.iter_mut().flatten() {
-            let client = &mut webhook.client_config;
-            client.ca_bundle = Some(ByteString(bundle.as_bytes().to_vec()));
-            if let Some(service) = &mut client.service {
-                service.namespace.clone_from(&self.namespace);
-                service.port = Some(self.port.into());
-            }
+        is_ours: bool,
+    ) -> Option<Value> {
+        let webhooks: Vec<Value> = config
+            .webhooks
+            .iter()
+            .flatten()
+            .filter_map(|webhook| {
+                let client = self.corrected(&webhook.client_config, bundle, is_ours);
+                (client != webhook.client_config).then(|| json!({"name": webhook.name, "clientConfig": client}))
+            })
+            .collect();
+        let version = &config.metadata.resource_version;
+        (!webhooks.is_empty()).then(|| json!({"metadata": {"resourceVersion": version}, "webhooks": webhooks}))
+    }
+
+    fn corrected(&self, client: &WebhookClientConfig, bundle: &str, is_ours: bool) -> WebhookClientConfig {
+        let mut wished = client.clone();
+        wished.ca_bundle = Some(ByteString(bundle.as_bytes().to_vec()));
+        if let Some(service) = wished.service.as_mut().filter(|service| is_ours && service.name == NAME) {
+            service.namespace.clone_from(&self.namespace);
+            service.port = Some(self.port.into());
         }
-        (wished != *config).then_some(wished)
+        wished
     }
 
     fn metadata(&self, labels: &[(&str, &str)]) -> ObjectMeta {
@@ -106,9 +147,10 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use jiff::Timestamp;
 
     use super::*;
+    use crate::webhook::authority::Keys;
 
     fn place(address: &str) -> Place {
         Place { namespace: "ours".to_owned(), address: address.parse().unwrap(), port: 9443 }
@@ -122,33 +164,70 @@ mod tests {
         .unwrap()
     }
 
+    /// What a configuration is told, as the API server would lay it over what is there.
+    fn told(client: &Value, is_ours: bool) -> Option<Value> {
+        let mut correction = place("10.0.0.1").correction(&config(client), "PEM", is_ours)?;
+        assert_eq!(correction["metadata"], json!({"resourceVersion": "7"}));
+        assert_eq!(correction["webhooks"][0]["name"], "a");
+        Some(correction["webhooks"][0]["clientConfig"].take())
+    }
+
     #[test]
-    fn the_configuration_is_told_whom_to_trust_and_where_the_service_is_and_then_stays() {
+    fn the_configuration_is_told_whom_to_trust_and_where_our_service_is_and_then_stays() {
+        let service = |name: &str, namespace: &str, port: u16| json!({"name": name, "namespace": namespace, "port": port, "path": "/p"});
         let table = [
-            (
-                json!({"service": {"name": "door", "namespace": "crossplane-system", "port": 443, "path": "/p"}}),
-                json!({"service": {"name": "door", "namespace": "ours", "port": 9443, "path": "/p"}, "caBundle": "UEVN"}),
-            ),
-            (
-                json!({"url": "https://here/p", "caBundle": "b2xk"}),
-                json!({"url": "https://here/p", "caBundle": "UEVN"}),
-            ),
+            (service(NAME, "crossplane-system", 443), true, service(NAME, "ours", 9443)),
+            (service(NAME, "theirs", 443), false, service(NAME, "theirs", 443)),
+            (service("door", "theirs", 443), true, service("door", "theirs", 443)),
         ];
-        for (before, after) in table {
-            let corrected = place("10.0.0.1").corrected(&config(&before), "PEM").unwrap();
-            assert_eq!(corrected, config(&after), "{before}");
-            assert_eq!(place("10.0.0.1").corrected(&corrected, "PEM"), None);
+        for (before, is_ours, after) in table {
+            let wished = json!({"service": after, "caBundle": "UEVN"});
+            assert_eq!(told(&json!({"service": before}), is_ours).as_ref(), Some(&wished), "{before}");
+            assert_eq!(told(&wished, is_ours), None);
+        }
+        let (old, new) = (
+            json!({"url": "https://here/p", "caBundle": "b2xk"}),
+            json!({"url": "https://here/p", "caBundle": "UEVN"}),
+        );
+        assert_eq!(told(&old, true), Some(new));
+    }
+
+    #[test]
+    fn the_certificate_is_for_the_service_and_what_somebody_wrote() {
+        let names = |client: &Value| place("10.0.0.1").names(Some(&config(client)));
+        let ours = "provider-libvirt.ours.svc";
+        assert_eq!(place("10.0.0.1").names(None), [ours]);
+        assert_eq!(names(&json!({"service": {"name": "door", "namespace": "any"}})), ["door.any.svc", ours]);
+        let table = [
+            ("https://libvirt.example.org:8443/p", "libvirt.example.org"),
+            ("https://192.0.2.1:8443/p", "192.0.2.1"),
+            ("https://[fd00::1]:8443/p", "fd00::1"),
+        ];
+        for (url, name) in table {
+            assert_eq!(names(&json!({"url": url})), [name, ours]);
         }
     }
 
     #[test]
-    fn the_certificate_is_for_the_service_the_address_and_what_somebody_wrote() {
-        let names = |client: &Value| place("10.0.0.1").names(Some(&config(client)));
-        assert_eq!(place("10.0.0.1").names(None), ["10.0.0.1", "provider-libvirt.ours.svc"]);
-        let service = json!({"service": {"name": "door", "namespace": "any"}});
-        assert_eq!(names(&service), ["10.0.0.1", "door.ours.svc", "provider-libvirt.ours.svc"]);
-        let url = json!({"url": "https://libvirt.example.org:8443/p"});
-        assert_eq!(names(&url), ["10.0.0.1", "libvirt.example.org", "provider-libvirt.ours.svc"]);
+    fn a_new_authority_counts_as_trusted_once_every_entry_has_it() {
+        let authority = |name: &str| Keys::renew(None, &[name.to_owned()], Timestamp::now()).unwrap().bundle;
+        let (old, new) = (authority("old"), authority("new"));
+        let (both, alone) = (format!("{new}{old}"), |bundle: &str| {
+            config(&json!({"url": "https://here/p", "caBundle": data_encoding::BASE64.encode(bundle.as_bytes())}))
+        });
+        assert!(trusts(&alone(&old), &old) && !trusts(&alone(&old), &both) && trusts(&alone(&both), &both));
+        assert!(!trusts(&config(&json!({"url": "https://here/p"})), &old));
+        let mut mixed = alone(&both);
+        mixed.webhooks.as_mut().unwrap().extend(alone(&old).webhooks.unwrap());
+        assert!(!trusts(&mixed, &both) && trusts(&mixed, &old));
+    }
+
+    #[test]
+    fn what_cert_manager_is_asked_to_fill_in_is_left_to_it() {
+        let mut asked = config(&json!({"url": "https://here/p"}));
+        assert_eq!(injected(&asked), None);
+        asked.metadata.annotations = Some([("cert-manager.io/inject-ca-from".to_owned(), "a/b".to_owned())].into());
+        assert_eq!(injected(&asked), Some("cert-manager.io/inject-ca-from"));
     }
 
     #[test]

@@ -68,15 +68,18 @@ enum Operation {
     Connect,
 }
 
-/// What is answered: a verdict, or that nothing can be said of the object because of what it is.
+/// What is answered: a verdict, or that the review is none of an object of this kind.
 enum Answer {
     Said(Verdict),
-    Unfit(StatusCode, String),
+    Unfit(String),
 }
 
 /// Said while the watches have not shown everything yet.
 const EARLY: &str =
     "not checked: the provider is still reading all objects; it checks this one before anything is made";
+
+/// Said of an object that this process cannot read.
+const UNREADABLE: &str = "not checked: the provider that was asked cannot read the object";
 
 impl Reviewer {
     /// Counts a request that was no review.
@@ -101,15 +104,9 @@ impl Reviewer {
                 self.once_read(object, |admission, new: K| admission.review(&new))
             }
             Operation::Update if object.is_object() && old_object.is_object() => self.change::<K>(old_object, object),
-            Operation::Delete if old_object.is_object() => {
-                self.once_read(old_object, |admission, object: K| admission.deletion(&object))
-            }
-            // All of a namespace: each is asked for again by itself.
-            Operation::Delete => Answer::Said(Verdict::Allowed),
-            Operation::Create | Operation::Update => {
-                Answer::Unfit(StatusCode::BAD_REQUEST, "the review lacks the object".to_owned())
-            }
-            Operation::Connect => Answer::Unfit(StatusCode::BAD_REQUEST, "CONNECT is not reviewed".to_owned()),
+            Operation::Delete => Answer::Said(self.deletion::<K>(old_object)),
+            Operation::Create | Operation::Update => Answer::Unfit("the review lacks the object".to_owned()),
+            Operation::Connect => Answer::Unfit("CONNECT is not reviewed".to_owned()),
         }
     }
 
@@ -124,7 +121,17 @@ impl Reviewer {
         })
     }
 
-    /// What is said of an object once the watches have shown everything.
+    /// A deletion is never refused, whatever the object looks like: there is only something to say where that is known. Without an object
+    /// it is about all of a namespace, and each is asked for again by itself.
+    fn deletion<K: Reviewable>(&self, object: &Value) -> Verdict {
+        match K::deserialize(object) {
+            Ok(object) if self.is_read() => self.admission().deletion(&object),
+            Ok(_) | Err(_) => Verdict::Allowed,
+        }
+    }
+
+    /// What is said of an object once the watches have shown everything. The API server has checked it by the schema already; one that
+    /// cannot be read here is of a newer schema than this process, and a pass enforces what is not checked.
     fn once_read<K: Reviewable>(&self, object: &Value, say: impl FnOnce(Admission<'_>, K) -> Verdict) -> Answer {
         if !object["metadata"]["deletionTimestamp"].is_null() {
             return Answer::Said(Verdict::Allowed);
@@ -134,7 +141,7 @@ impl Reviewer {
         }
         match K::deserialize(object) {
             Ok(object) => Answer::Said(say(self.admission(), object)),
-            Err(error) => Answer::Unfit(StatusCode::UNPROCESSABLE_ENTITY, format!("cannot read the object: {error}")),
+            Err(error) => Answer::Said(Verdict::Warned(vec![format!("{UNREADABLE}: {error}")])),
         }
     }
 
@@ -169,7 +176,7 @@ pub(super) fn answer<K: Reviewable>(reviewer: &Reviewer, body: &[u8]) -> Result<
         let GroupVersionKind { group, version, kind } = &request.kind;
         let why =
             format!("here {} of {}/{} is reviewed, not {kind} of {group}/{version}", own.kind, own.group, own.version);
-        Answer::Unfit(StatusCode::BAD_REQUEST, why)
+        Answer::Unfit(why)
     };
     let (outcome, response) = response(&request.uid, said);
     let took = begun.elapsed();
@@ -215,13 +222,12 @@ fn response(uid: &str, answer: Answer) -> (Reviewed, Value) {
         }
         Answer::Said(Verdict::Denied(why)) => {
             refuse(&mut response, StatusCode::FORBIDDEN, "Forbidden", &why);
-            // Only names are in it. What cannot be read may quote what stands in the object, and that belongs in no audit log.
+            // Only names are in it.
             response["auditAnnotations"]["reason"] = why.into();
             Reviewed::Denied
         }
-        Answer::Unfit(status, why) => {
-            let reason = if status == StatusCode::BAD_REQUEST { "BadRequest" } else { "Invalid" };
-            refuse(&mut response, status, reason, &why);
+        Answer::Unfit(why) => {
+            refuse(&mut response, StatusCode::BAD_REQUEST, "BadRequest", &why);
             Reviewed::Malformed
         }
     };

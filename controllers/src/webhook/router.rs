@@ -5,31 +5,38 @@ use std::{sync::Arc, time::Duration};
 use apis::{CloudInit, Domain, Managed, Network, Pool, Volume};
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::{Body, HttpBody, to_bytes},
     extract::Request,
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::post,
 };
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 
 use super::review::{Reviewer, answer};
 use crate::admission::Reviewable;
 
 /// How large a review may be, in bytes. etcd takes objects of 1.5 MiB, and a review holds two.
 pub const LARGEST: usize = 3 * 1024 * 1024;
+/// How large a review may be, in bytes, to be read whatever else is read.
+const SMALL: u64 = 64 * 1024;
+/// How many larger ones are held at once: anybody may send them.
+const LARGE_ONES: usize = 16;
 /// How long a review may take to arrive. The API server itself gives up after three seconds.
-const ARRIVAL: Duration = Duration::from_secs(10);
+const ARRIVAL: Duration = Duration::from_secs(3);
 
 /// All reviews, each kind at its own path.
 pub fn router(reviewer: &Arc<Reviewer>) -> Router {
-    let router = Router::new();
-    let router = kind::<Domain>(router, reviewer);
-    let router = kind::<Volume>(router, reviewer);
-    let router = kind::<Pool>(router, reviewer);
-    let router = kind::<CloudInit>(router, reviewer);
-    kind::<Network>(router, reviewer)
+    let (router, places) = (Router::new(), Arc::new(Semaphore::new(LARGE_ONES)));
+    let router = kind::<Domain>(router, reviewer, &places);
+    let router = kind::<Volume>(router, reviewer, &places);
+    let router = kind::<Pool>(router, reviewer, &places);
+    let router = kind::<CloudInit>(router, reviewer, &places);
+    kind::<Network>(router, reviewer, &places)
 }
 
 /// Where objects of a kind are reviewed: controller-runtime's way to name it.
@@ -38,19 +45,20 @@ pub fn path<K: Managed>() -> String {
     format!("/validate-{group}-{version}-{}", K::kind(&()).to_lowercase())
 }
 
-fn kind<K: Reviewable>(router: Router, reviewer: &Arc<Reviewer>) -> Router {
-    let reviewer = reviewer.clone();
+fn kind<K: Reviewable>(router: Router, reviewer: &Arc<Reviewer>, places: &Arc<Semaphore>) -> Router {
+    let (reviewer, places) = (reviewer.clone(), places.clone());
     let handler = move |request: Request| {
-        let reviewer = reviewer.clone();
-        async move { handle::<K>(&reviewer, request).await }
+        let (reviewer, places) = (reviewer.clone(), places.clone());
+        async move { handle::<K>(&reviewer, &places, request).await }
     };
     router.route(&path::<K>(), post(handler))
 }
 
-async fn handle<K: Reviewable>(reviewer: &Reviewer, request: Request) -> Response {
+async fn handle<K: Reviewable>(reviewer: &Reviewer, places: &Semaphore, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let answered = match read(&parts.headers, body).await {
-        Ok(body) => answer::<K>(reviewer, &body),
+    let answered = match read(&parts.headers, body, places).await {
+        // Its place is held until it is answered: what is made of it takes room, too.
+        Ok((body, _place)) => answer::<K>(reviewer, &body),
         Err(refused) => Err(refused),
     };
     match answered {
@@ -66,16 +74,26 @@ async fn handle<K: Reviewable>(reviewer: &Reviewer, request: Request) -> Respons
 /// What is wrong with a request, and how it is told.
 pub(super) type Refused = (StatusCode, String);
 
-async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Refused> {
+async fn read<'a>(
+    headers: &HeaderMap,
+    body: Body,
+    places: &'a Semaphore,
+) -> Result<(Bytes, Option<SemaphorePermit<'a>>), Refused> {
     let of_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_json = of_type.split(';').next().is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json"));
     if !is_json {
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "a review is application/json".to_owned()));
     }
+    let is_small = body.size_hint().upper().is_some_and(|size| size <= SMALL);
+    let arrival = async {
+        // The semaphore is never closed.
+        let place = if is_small { None } else { places.acquire().await.ok() };
+        (to_bytes(body, LARGEST).await, place)
+    };
     let too_large = || (StatusCode::PAYLOAD_TOO_LARGE, format!("a review has at most {LARGEST} bytes"));
-    match timeout(ARRIVAL, to_bytes(body, LARGEST)).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(_)) => Err(too_large()),
+    match timeout(ARRIVAL, arrival).await {
+        Ok((Ok(body), place)) => Ok((body, place)),
+        Ok((Err(_), _)) => Err(too_large()),
         Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the review took too long to arrive".to_owned())),
     }
 }

@@ -19,12 +19,14 @@ use tokio_rustls::TlsAcceptor;
 
 use super::certificate::Served;
 
-/// How many connections there may be at once; an API server keeps a few.
-const CONNECTIONS: usize = 512;
+/// How many connections there may be at once; an API server keeps a few. Anybody may open one.
+const CONNECTIONS: usize = 256;
+/// How much is kept of what a connection sends before somebody takes it, in bytes.
+const BUFFER: usize = 32 * 1024;
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long a connection may be silent. API servers drop theirs after 90 s, before us: then no request meets a closed connection.
-const SILENCE: Duration = Duration::from_mins(5);
+const SILENCE: Duration = Duration::from_secs(100);
 /// How long is waited when a connection cannot be taken, as when there are too many open files.
 const REST: Duration = Duration::from_millis(100);
 
@@ -64,6 +66,6 @@ async fn attend(stream: TcpStream, acceptor: &TlsAcceptor, router: Router) -> an
     let stream = timeout(HANDSHAKE, acceptor.accept(stream)).await.context("the handshake took too long")?;
     let stream = TokioIo::new(stream.context("shake hands")?);
     let mut connection = http1::Builder::new();
-    connection.timer(TokioTimer::new()).header_read_timeout(SILENCE);
+    connection.timer(TokioTimer::new()).header_read_timeout(SILENCE).max_buf_size(BUFFER);
     connection.serve_connection(stream, TowerToHyperService::new(router)).await.context("serve")
 }

@@ -26,6 +26,7 @@ fn an_object_stays_on_its_host_and_the_refusal_says_how_to_move() {
             json!({"annotations": {PLACEMENT: record}, "finalizers": ["finalizer.managedresource.crossplane.io"]});
         with(net(config, "Nat"), &metadata)
     };
+    let annotated = |config, record: &str| with(net(config, "Nat"), &json!({"annotations": {PLACEMENT: record}}));
     let kept = |what: &str, on: &str| {
         denied(&format!(
             "{what} may be set once and not be changed: network lan uses {on}. \
@@ -48,6 +49,14 @@ fn an_object_stays_on_its_host_and_the_refusal_says_how_to_move() {
         ("one that never counted stays", placed(TWO, one), placed(TWO, one), Verdict::Allowed),
         ("the record is changed", placed(None, one), placed(None, two), kept(PLACEMENT, on_one)),
         ("the record is spoilt", placed(ONE, one), placed(ONE, "nonsense"), kept(PLACEMENT, on_one)),
+        (
+            "its annotation is corrected before it is placed",
+            annotated(None, one),
+            annotated(None, two),
+            kept(PLACEMENT, on_one),
+        ),
+        ("or taken away", annotated(None, one), net(None, "Nat"), kept(PLACEMENT, on_one)),
+        ("the reference then says otherwise", annotated(None, one), annotated(TWO, one), kept(reference, on_one)),
         ("the record is taken away", placed(None, one), net(None, "Nat"), kept(PLACEMENT, on_one)),
     ];
     for (what, old, new, expected) in table {
@@ -130,8 +139,9 @@ fn a_mac_address_has_one_guest_on_a_host() {
     watching["spec"]["managementPolicies"] = json!(["Observe"]);
     let table = [
         (named("first", ONE, &[low]), ONE, taken("Domain n/first")),
-        (seen, ONE, taken("Domain n/seen")),
-        (with(named("first", ONE, &[low]), &json!({"namespace": "m"})), ONE, taken("a Domain of another namespace")),
+        (seen.clone(), ONE, taken("Domain n/seen")),
+        (with(named("first", ONE, &[low]), &json!({"namespace": "m"})), ONE, Verdict::Allowed),
+        (with(seen.clone(), &json!({"namespace": "m"})), ONE, taken("a Domain of another namespace")),
         (named("first", TWO, &[low]), ONE, Verdict::Allowed),
         (named("first", ONE, &[other]), ONE, Verdict::Allowed),
         (
@@ -167,14 +177,19 @@ fn what_others_need_may_be_deleted_and_it_is_told_who_is_waited_for() {
     let mut world = World::new();
     world.put(&object("Domain", "web", ONE, &uses));
     world.put(&object("Volume", "root", ONE, &json!({"poolRef": {"name": "it"}})));
-    let said = |kind: &str| world.delete(&object(kind, "it", ONE, &json!({})));
+    let made = json!({"finalizers": ["finalizer.managedresource.crossplane.io"]});
+    let it = |kind: &str| with(object(kind, "it", ONE, &json!({})), &made);
+    let said = |kind: &str| world.delete(&it(kind));
     assert_eq!(said("Volume"), warned("the volume is used by Domain n/web; it is deleted after it"));
-    assert_eq!(said("CloudInit"), warned("the seed is used by Domain n/web; it is deleted after it"));
+    assert_eq!(said("CloudInit"), warned("the cloudinit disk is used by Domain n/web; it is deleted after it"));
     assert_eq!(said("Network"), warned("the network is used by Domain n/web; it is deleted after it"));
     assert_eq!(said("Pool"), warned("the pool is used by Volume n/root; it is deleted after it"));
-    let mut kept = object("Volume", "it", ONE, &json!({}));
+    assert_eq!(world.delete(&object("Volume", "it", ONE, &json!({}))), Verdict::Allowed, "nothing was made of it yet");
+    let leaving = with(it("Volume"), &json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}));
+    assert_eq!(world.delete(&leaving), Verdict::Allowed, "that was said before");
+    let mut kept = it("Volume");
     kept["spec"]["managementPolicies"] = json!(["Observe", "Create", "Update"]);
     assert_eq!(world.delete(&kept), Verdict::Allowed, "it goes at once, and the volume stays");
-    assert_eq!(world.delete(&object("Domain", "web", ONE, &uses)), Verdict::Allowed);
-    assert_eq!(world.delete(&object("Pool", "lonely", ONE, &json!({}))), Verdict::Allowed);
+    assert_eq!(world.delete(&with(object("Domain", "web", ONE, &uses), &made)), Verdict::Allowed);
+    assert_eq!(world.delete(&with(object("Pool", "lonely", ONE, &json!({})), &made)), Verdict::Allowed);
 }

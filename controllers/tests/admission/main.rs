@@ -4,6 +4,7 @@
 
 mod authority;
 mod certificates;
+mod crowded;
 mod further;
 mod manifest;
 mod protocol;

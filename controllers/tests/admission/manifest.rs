@@ -44,6 +44,15 @@ fn the_example_with_cert_manager_has_the_configuration_of_the_package_and_an_ann
     let annotations = config["metadata"].as_object_mut().unwrap().remove("annotations");
     let injected = json!({"cert-manager.io/inject-ca-from": "crossplane-system/provider-libvirt-webhook"});
     assert_eq!((config, annotations), (package, Some(injected)));
-    let kinds: Vec<_> = example.iter().map(|object| object["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["Issuer", "Certificate", "Service"]);
+    let find = |kind: &str, name: &Value| {
+        let is_it = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == *name;
+        example.iter().find(is_it).unwrap_or_else(|| panic!("there is no {kind} {name}"))["spec"].clone()
+    };
+    // Its authority is another certificate, or each renewal would be one of the trust, too.
+    let certificate = find("Certificate", &json!("provider-libvirt-webhook"));
+    let issuer = find("Issuer", &certificate["issuerRef"]["name"]);
+    let authority = find("Certificate", &json!("provider-libvirt-webhook-authority"));
+    assert_eq!((&issuer["ca"]["secretName"], &authority["isCA"]), (&authority["secretName"], &json!(true)));
+    assert_eq!(find("Issuer", &authority["issuerRef"]["name"]), json!({"selfSigned": {}}));
+    assert_eq!(find("Service", &json!("provider-libvirt"))["ports"][0]["port"], 9443);
 }

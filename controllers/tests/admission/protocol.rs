@@ -76,9 +76,11 @@ fn guest(config: Option<&str>) -> Value {
 
 const CLASH: &str = "volume root uses providerConfig one, but domain uses providerConfig two. Resources must use the same libvirt instance";
 
-fn denied(code: u16, reason: &str, message: &str) -> Value {
-    let audit =
-        if code == 403 { json!({"verdict": "denied", "reason": message}) } else { json!({"verdict": "denied"}) };
+fn denied(reason: &str, message: &str) -> Value {
+    let (code, audit) = match reason {
+        "Forbidden" => (403, json!({"verdict": "denied", "reason": message})),
+        _ => (400, json!({"verdict": "denied"})),
+    };
     json!({
         "uid": "u-1", "allowed": false, "status": {"code": code, "reason": reason, "message": message}, "auditAnnotations": audit,
     })
@@ -93,9 +95,9 @@ async fn a_review_is_answered_with_its_uid_and_the_verdict() {
     let door = Door::open(&world()).await;
     let create = |object: &Value| review("CREATE", "Domain", &Value::Null, object);
     assert_eq!(door.review(&create(&guest(ONE))).await, allowed());
-    assert_eq!(door.review(&create(&guest(TWO))).await, denied(403, "Forbidden", CLASH));
+    assert_eq!(door.review(&create(&guest(TWO))).await, denied("Forbidden", CLASH));
     let bare = with(guest(ONE), &json!({"labels": null}));
-    let label = "no label libvirt.nourspeed.io/instance: until the domain is placed nobody can tell its libvirt instance by labels";
+    let label = "no label libvirt.nourspeed.io/instance: until the provider sets it, nobody can tell by labels which libvirt instance the domain is on";
     assert_eq!(
         door.review(&create(&bare)).await,
         json!({"uid": "u-1", "allowed": true, "warnings": [label], "auditAnnotations": {"verdict": "warned"}})
@@ -129,7 +131,10 @@ async fn what_deletes_and_what_changes_nothing_of_the_spec_is_always_admitted() 
     for (what, review) in admitted {
         assert_eq!(door.review(&review).await, allowed(), "{what}");
     }
-    assert_eq!(door.review(&update(&wrong, &edited)).await, denied(403, "Forbidden", CLASH));
+    // What was wrong before keeps nobody from changing something else, and is said.
+    let told = json!({"uid": "u-1", "allowed": true, "warnings": [CLASH], "auditAnnotations": {"verdict": "warned"}});
+    assert_eq!(door.review(&update(&wrong, &edited)).await, told);
+    assert_eq!(door.review(&update(&guest(None), &edited)).await, denied("Forbidden", CLASH));
 }
 
 #[tokio::test]
@@ -142,6 +147,7 @@ async fn before_everything_is_read_an_object_is_admitted_and_that_is_said() {
         door.review(&review("CREATE", "Domain", &Value::Null, &guest(TWO))).await,
         json!({"uid": "u-1", "allowed": true, "warnings": [early], "auditAnnotations": {"verdict": "warned"}})
     );
+    assert_eq!(door.review(&review("DELETE", "Domain", &guest(TWO), &Value::Null)).await, allowed());
 }
 
 #[tokio::test]
@@ -149,21 +155,41 @@ async fn a_review_of_something_else_is_refused_with_its_uid() {
     let door = Door::open(&world()).await;
     let pod = object("Pod", "d", None, &json!({}));
     let why = "here Domain of libvirt.m.nourspeed.io/v1alpha1 is reviewed, not Pod of libvirt.m.nourspeed.io/v1alpha1";
-    assert_eq!(door.review(&review("CREATE", "Pod", &Value::Null, &pod)).await, denied(400, "BadRequest", why));
-    let lacking = denied(400, "BadRequest", "the review lacks the object");
+    assert_eq!(door.review(&review("CREATE", "Pod", &Value::Null, &pod)).await, denied("BadRequest", why));
+    let lacking = denied("BadRequest", "the review lacks the object");
     assert_eq!(door.review(&review("CREATE", "Domain", &Value::Null, &Value::Null)).await, lacking);
     assert_eq!(door.review(&review("UPDATE", "Domain", &Value::Null, &guest(ONE))).await, lacking);
-    let connect = denied(400, "BadRequest", "CONNECT is not reviewed");
+    let connect = denied("BadRequest", "CONNECT is not reviewed");
     assert_eq!(door.review(&review("CONNECT", "Domain", &Value::Null, &guest(ONE))).await, connect);
-    let mut odd = guest(ONE);
-    odd["spec"]["forProvider"]["disks"] = json!("none");
-    let said = door.review(&review("CREATE", "Domain", &Value::Null, &odd)).await;
-    assert_eq!((&said["uid"], &said["allowed"], &said["status"]["code"]), (&json!("u-1"), &json!(false), &json!(422)));
-    assert_eq!(
-        said["auditAnnotations"],
-        json!({"verdict": "denied"}),
-        "what stands in the object is quoted to its author only"
-    );
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_read_is_admitted_with_a_warning_and_deleted_without() {
+    let door = Door::open(&world()).await;
+    let mut odd = guest(TWO);
+    odd["spec"]["forProvider"]["disks"][0]["device"] = json!("Tape");
+    let held = with(odd.clone(), &json!({"finalizers": ["x"]}));
+    let leaving = with(odd.clone(), &json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}));
+    let (delete, update) = ("DELETE", "UPDATE");
+    for (operation, old, new) in [(delete, &odd, &Value::Null), (update, &held, &odd), (update, &odd, &leaving)] {
+        assert_eq!(door.review(&review(operation, "Domain", old, new)).await, allowed(), "{operation}");
+    }
+    for (operation, old) in [("CREATE", &Value::Null), (update, &guest(ONE))] {
+        let mut said = door.review(&review(operation, "Domain", old, &odd)).await;
+        let warning = said["warnings"][0].take();
+        let warning = warning.as_str().unwrap();
+        assert!(
+            warning
+                .starts_with("not checked: the provider that was asked cannot read the object: unknown variant `Tape`"),
+            "{warning}"
+        );
+        // What stands in the object is quoted to its author only.
+        let rest =
+            json!({"uid": "u-1", "allowed": true, "warnings": [null], "auditAnnotations": {"verdict": "warned"}});
+        assert_eq!(said, rest, "{operation}");
+    }
+    // What could not be read before is judged by what it is to be.
+    assert_eq!(door.review(&review(update, "Domain", &odd, &guest(TWO))).await, denied("Forbidden", CLASH));
 }
 
 /// Bodies that are no review.

@@ -52,13 +52,15 @@ struct Case {
     referent: Option<Value>,
     referrer: Option<&'static str>,
     metadata: Value,
+    /// What `--default-provider-config` says.
+    default: Option<&'static str>,
     /// How the referent and the referrer are called in a refusal.
     apart: Option<(&'static str, &'static str)>,
     warning: Option<&'static str>,
 }
 
 fn case(what: &'static str, referent: Value, referrer: Option<&'static str>) -> Case {
-    Case { what, referent: Some(referent), referrer, metadata: json!({}), apart: None, warning: None }
+    Case { what, referent: Some(referent), referrer, metadata: json!({}), default: None, apart: None, warning: None }
 }
 
 /// Every case for an object of this kind that is called `it`.
@@ -104,48 +106,78 @@ fn cases(kind: &str) -> Vec<Case> {
             ..case("other namespace", elsewhere(OWN), OWN)
         },
         case("other namespace on the same host", elsewhere(ONE), ONE),
+        Case { default: ONE, ..case("both by default", it(None), None) },
+        Case { default: TWO, ..case("who names no config follows, whatever the default", it(ONE), None) },
+        Case { default: ONE, apart: apart("one", "two"), ..case("the referent by default", it(None), TWO) },
+        Case {
+            default: OWN,
+            apart: apart("ProviderConfig m/one", "ClusterProviderConfig one"),
+            ..case("by the default of its own namespace", elsewhere(None), ONE)
+        },
     ]
+}
+
+/// What is said of an object of this kind that refers to the other one by this field, in `forProvider` or in `initProvider`.
+fn said(field: Field, by: &str, initially: bool, case: &Case) -> Verdict {
+    let (kind, .., around) = field;
+    let Case { referent: it, referrer: config, metadata, default, .. } = case;
+    let mut world = World::new();
+    if let Some(config) = default {
+        world = world.defaulting(config);
+    }
+    let namespace = it.as_ref().map_or("n", |it| it["metadata"]["namespace"].as_str().unwrap()).to_owned();
+    if let Some(it) = it {
+        world.put(it);
+    }
+    let to = match by {
+        "Ref" => json!({"name": "it", "namespace": namespace}),
+        _ => json!({"matchLabels": {"name": "it"}, "namespace": namespace}),
+    };
+    let mut reviewed = with(object(kind, "me", *config, &around(by, to)), metadata);
+    if initially {
+        reviewed["spec"]["initProvider"] = reviewed["spec"]["forProvider"].take();
+        reviewed["spec"]["forProvider"] = json!({});
+    }
+    world.review(&reviewed)
+}
+
+/// What is to be said of it.
+fn wished((_, referrer, path, of, referent, _): Field, by: &str, case: &Case) -> Verdict {
+    let warned = |what: String| Verdict::Warned(vec![format!("{path}: {what}")]);
+    match (case.apart, case.warning) {
+        (Some((theirs, ours)), _) => Verdict::Denied(format!(
+            "{referent} it uses providerConfig {theirs}, but {referrer} uses providerConfig {ours}. Resources must use the same libvirt instance"
+        )),
+        (None, None) => Verdict::Allowed,
+        (None, Some("leaving")) => warned(format!("{referent} it is being deleted; nothing new is made with it")),
+        (None, Some(_)) if by == "Ref" => {
+            warned(format!("there is no {referent} it in namespace n yet; the {referrer} waits for it"))
+        }
+        (None, Some(_)) => {
+            warned(format!("there is no {of} in namespace n with the labels name=it yet; the {referrer} waits for it"))
+        }
+    }
 }
 
 #[test]
 fn whatever_refers_to_an_object_is_on_its_host_or_is_refused_in_the_words_of_the_page() {
     let mut rows = 0;
-    for (kind, referrer, path, of, referent, around) in FIELDS {
-        for by in ["Ref", "Selector"] {
+    for field in FIELDS {
+        let (kind, _, path, of, ..) = field;
+        for (by, initially) in [("Ref", false), ("Ref", true), ("Selector", false), ("Selector", true)] {
             // One that a selector finds is chosen among those that are not being deleted.
             for case in cases(of).into_iter().filter(|case| by == "Ref" || !is_leaving(case.referent.as_ref())) {
-                let Case { what, referent: it, referrer: config, metadata, apart, warning } = case;
-                let mut world = World::new();
-                let namespace = it.as_ref().map_or("n", |it| it["metadata"]["namespace"].as_str().unwrap()).to_owned();
-                if let Some(it) = &it {
-                    world.put(it);
-                }
-                let to = match by {
-                    "Ref" => json!({"name": "it", "namespace": namespace}),
-                    _ => json!({"matchLabels": {"name": "it"}, "namespace": namespace}),
-                };
-                let reviewed = with(object(kind, "me", config, &around(by, to)), &metadata);
-                let expected = match (apart, warning) {
-                    (Some((theirs, ours)), _) => Verdict::Denied(format!(
-                        "{referent} it uses providerConfig {theirs}, but {referrer} uses providerConfig {ours}. Resources must use the same libvirt instance"
-                    )),
-                    (None, None) => Verdict::Allowed,
-                    (None, Some("leaving")) => Verdict::Warned(vec![format!(
-                        "{path}: {referent} it is being deleted; nothing new is made with it"
-                    )]),
-                    (None, Some(_)) if by == "Ref" => Verdict::Warned(vec![format!(
-                        "{path}: there is no {referent} it in namespace n yet; the {referrer} waits for it"
-                    )]),
-                    (None, Some(_)) => Verdict::Warned(vec![format!(
-                        "{path}: there is no {of} in namespace n with the labels name=it yet; the {referrer} waits for it"
-                    )]),
-                };
-                assert_eq!(world.review(&reviewed), expected, "{kind} {path} by {by}: {what}");
+                let what = case.what;
+                assert_eq!(
+                    said(field, by, initially, &case),
+                    wished(field, by, &case),
+                    "{kind} {path} by {by}, initially: {initially}: {what}"
+                );
                 rows += 1;
             }
         }
     }
-    assert_eq!(rows, FIELDS.len() * (18 + 16));
+    assert_eq!(rows, FIELDS.len() * 2 * (22 + 20));
 }
 
 fn is_leaving(referent: Option<&Value>) -> bool {
@@ -175,16 +207,18 @@ fn a_name_means_what_the_objects_own_host_has_of_that_name_whatever_others_have(
     for (kind, path, it, fields) in plain_fields() {
         let of = it["kind"].as_str().unwrap();
         let named = |name: &str, config: &str, namespace: &str| {
+            let (of, config) = config.split_once('/').unwrap_or(("ClusterProviderConfig", config));
             let mut it = with(
                 it.clone(),
                 &json!({"name": name, "namespace": namespace, "uid": name,
                 "annotations": {"crossplane.io/external-name": "default"}}),
             );
-            it["spec"]["providerConfigRef"] = json!({"kind": "ClusterProviderConfig", "name": config});
+            it["spec"]["providerConfigRef"] = json!({"kind": of, "name": config});
             it
         };
         let unchecked = |why: &str| {
-            Verdict::Warned(vec![format!("{path}: whether providerConfig one has default is not checked: {why}")])
+            let ours = if why.contains("ProviderConfig n/one") { "ClusterProviderConfig one" } else { "one" };
+            Verdict::Warned(vec![format!("{path}: whether providerConfig {ours} has default is not checked: {why}")])
         };
         let table = [
             (vec![], unchecked(&format!("no {of} of namespace n stands for it"))),
@@ -192,6 +226,10 @@ fn a_name_means_what_the_objects_own_host_has_of_that_name_whatever_others_have(
             (vec![named("a", "two", "n"), named("b", "one", "n")], Verdict::Allowed),
             (vec![named("a", "one", "n"), named("b", "two", "n")], Verdict::Allowed),
             (vec![named("a", "two", "n")], unchecked(&format!("the {of} of that name is on providerConfig two"))),
+            (
+                vec![named("a", "ProviderConfig/one", "n")],
+                unchecked(&format!("the {of} of that name is on providerConfig ProviderConfig n/one")),
+            ),
             (vec![named("a", "one", "m")], unchecked(&format!("no {of} of namespace n stands for it"))),
         ];
         for (objects, expected) in table {

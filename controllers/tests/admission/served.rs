@@ -56,7 +56,7 @@ pub(crate) async fn serve(world: &World, served: Arc<Served>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let metrics = Arc::new(Metrics::new(1, Duration::ZERO));
-    let reviewer = Reviewer { cluster: world.cluster.clone(), default: None, metrics };
+    let reviewer = Reviewer { cluster: world.cluster.clone(), default: world.default.clone(), metrics };
     tokio::spawn(server::serve(listener, served, router(&Arc::new(reviewer))));
     port
 }

@@ -62,6 +62,49 @@ fn who_names_no_config_is_refused_only_when_no_host_has_all_it_refers_to() {
 }
 
 #[test]
+fn what_was_wrong_before_is_told_and_what_comes_new_is_refused() {
+    let mut world = World::new();
+    for name in ["a", "b"] {
+        world.put(&object("Volume", name, ONE, &json!({})));
+    }
+    let disks = |names: &[&str]| {
+        let disks = names.iter().map(|name| json!({"name": name, "volumeRef": {"name": name}}));
+        json!({"disks": disks.collect::<Vec<_>>()})
+    };
+    let guest = |names: &[&str]| object("Domain", "d", TWO, &disks(names));
+    let apart = |name: &str| {
+        format!(
+            "volume {name} uses providerConfig one, but domain uses providerConfig two. Resources must use the same libvirt instance"
+        )
+    };
+    let mut letting_go = guest(&["a"]);
+    letting_go["spec"]["managementPolicies"] = json!(["Observe", "Create", "Update"]);
+    assert_eq!(world.change(&guest(&["a"]), &letting_go), warned(&[&apart("a")]));
+    assert_eq!(world.change(&guest(&["a"]), &guest(&["a", "b"])), Verdict::Denied(apart("b")));
+    assert_eq!(world.change(&guest(&["a", "b"]), &guest(&["b"])), warned(&[&apart("b")]));
+}
+
+#[test]
+fn what_only_its_own_namespace_can_use_is_refused_to_others_that_name_no_config() {
+    let own = Some("ProviderConfig/one");
+    let referring = json!({"disks": [{"name": "root", "volumeRef": {"name": "v", "namespace": "m"}}]});
+    let world = || {
+        let mut world = World::new();
+        world.put(&with(object("Volume", "v", own, &json!({})), &json!({"namespace": "m"})));
+        world
+    };
+    let guest = object("Domain", "d", None, &referring);
+    let beyond = "volume v uses providerConfig ProviderConfig m/one, which no domain of namespace n can use. \
+                  Resources must use the same libvirt instance";
+    assert_eq!(world().review(&guest), Verdict::Denied(beyond.to_owned()));
+    let there = "volume v uses providerConfig one, but domain uses providerConfig two. Resources must use the same libvirt instance";
+    let defaulting = world().defaulting("ClusterProviderConfig/two");
+    assert_eq!(defaulting.review(&guest), Verdict::Denied(there.to_owned()));
+    let theirs = with(guest, &json!({"namespace": "m"}));
+    assert_eq!(world().review(&theirs), Verdict::Allowed);
+}
+
+#[test]
 fn what_is_applied_later_is_admitted_and_told_who_of_its_namespace_waits_for_it_elsewhere() {
     let mut world = World::new();
     world.put(&object("Domain", "web", ONE, &on("root")));
@@ -77,7 +120,7 @@ fn what_is_applied_later_is_admitted_and_told_who_of_its_namespace_waits_for_it_
 fn what_cannot_be_checked_is_told_with_its_risk() {
     let world = World::new();
     let unlabelled = with(object("Network", "lan", ONE, &json!({})), &json!({"labels": {}}));
-    let label = "no label libvirt.nourspeed.io/instance: until the network is placed nobody can tell its libvirt instance by labels";
+    let label = "no label libvirt.nourspeed.io/instance: until the provider sets it, nobody can tell by labels which libvirt instance the network is on";
     assert_eq!(world.review(&unlabelled), warned(&[label]));
     let risk = "is a path or URL, which is not checked: another libvirt instance may have something else there";
     let disk = |pool: &str, name: &str| json!({"disks": [{"name": "root", "volume": {"pool": pool, "name": name, "format": "Raw"}}]});

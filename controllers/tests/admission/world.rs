@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use apis::{CloudInit, ClusterProviderConfig, Domain, Managed, Network, Pool, ProviderConfig, Volume};
+use apis::{
+    CloudInit, ClusterProviderConfig, Domain, Managed, Network, Pool, ProviderConfig, Volume,
+    managed::ProviderConfigReference, placement::parse_record,
+};
 use kube::runtime::{
     reflector::{self, store::Writer},
     watcher::Event,
@@ -24,6 +27,8 @@ pub(crate) const PLACEMENT: &str = "libvirt.nourspeed.io/provider-config";
 /// Everything there is.
 pub(crate) struct World {
     pub(crate) cluster: Arc<Cluster>,
+    /// The config of objects that name none.
+    pub(crate) default: Option<ProviderConfigReference>,
     domains: Writer<Domain>,
     volumes: Writer<Volume>,
     pools: Writer<Pool>,
@@ -82,6 +87,7 @@ impl World {
         };
         let mut world = Self {
             cluster: Arc::new(cluster),
+            default: None,
             domains: domains.1,
             volumes: volumes.1,
             pools: pools.1,
@@ -102,6 +108,12 @@ impl World {
             world.configs.apply_watcher_event(&event);
         }
         world
+    }
+
+    /// What `--default-provider-config` says.
+    pub(crate) fn defaulting(mut self, config: &str) -> Self {
+        self.default = Some(parse_record(config).unwrap());
+        self
     }
 
     /// Everything has been listed.
@@ -142,7 +154,7 @@ impl World {
     }
 
     fn say(&self, old: Option<&Value>, new: Option<&Value>) -> Verdict {
-        let admission = Admission { cluster: &self.cluster, default: None };
+        let admission = Admission { cluster: &self.cluster, default: self.default.as_ref() };
         match new.or(old).unwrap()["kind"].as_str().unwrap() {
             "Domain" => say::<Domain>(admission, old, new),
             "Volume" => say::<Volume>(admission, old, new),

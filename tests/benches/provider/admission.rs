@@ -1,5 +1,6 @@
-//! How long the webhook takes to answer while it knows a great many objects: a review of a guest with a disk, a seed, a network and a MAC
-//! address, which is compared with those of all others. The objects are paused, so that nothing else goes on.
+//! How long the webhook takes to answer while it knows a great many objects: a review of a guest with several disks that it writes to, a
+//! seed, a network and a MAC address, which are compared with those of all others, also as these were last looked at. The objects are
+//! paused, so that nothing else goes on.
 
 use std::{
     fmt::Write as _,
@@ -28,6 +29,10 @@ use crate::{
 const GUESTS: usize = 1000;
 const BATCH: usize = 250;
 const REVIEWS: usize = 1000;
+/// How many disks the guest has, each a volume that nobody else has.
+const DISKS: usize = 4;
+/// What the median is to be below.
+const GOAL: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Measures and prints.
@@ -39,6 +44,8 @@ pub(crate) fn measure(stage: &Stage) -> Result<()> {
     let namespace = Namespace::create(&stage.plane.client())?;
     for first in (0..GUESTS).step_by(BATCH) {
         namespace.apply(&crowd(first..first + BATCH))?;
+        let status = ["-n", namespace.name(), "apply", "--server-side", "--subresource=status", "-f", "-"];
+        stage.plane.client().run_with_input(&status, &observed(first..first + BATCH))?;
     }
     eventually(PATIENCE, || {
         let known = |kind: &str| {
@@ -53,11 +60,17 @@ pub(crate) fn measure(stage: &Stage) -> Result<()> {
         Ok(())
     })?;
     let mut door = Door::open(stage, port)?;
-    let admitted = door.reviews(&namespace, "qemu", true)?;
-    let refused = door.reviews(&namespace, "test", false)?;
+    let admitted = door.reviews(&|number| review(namespace.name(), "qemu", number, None), true)?;
+    let changed = door.reviews(&|number| review(namespace.name(), "qemu", number, Some("32Mi")), true)?;
+    let refused = door.reviews(&|number| review(namespace.name(), "test", number, None), false)?;
     head(&format!("A review by the webhook with {} objects known, {REVIEWS} one by one", 2 * GUESTS));
-    line("a guest that is admitted (goal: median below 10 ms)", admitted);
-    line("one that is refused", refused);
+    let goal = |summary: &Summary| {
+        let verdict = if summary.median < GOAL { "met" } else { "MISSED" };
+        format!("goal, a median below {GOAL:?}: {verdict}")
+    };
+    line(&format!("a guest with {DISKS} disks that is admitted ({})", goal(&admitted)), admitted);
+    line(&format!("its change that is admitted ({})", goal(&changed)), changed);
+    line(&format!("one that is refused ({})", goal(&refused)), refused);
     println!();
     Ok(())
 }
@@ -68,18 +81,53 @@ fn crowd(numbers: std::ops::Range<usize>) -> String {
         let begin = |kind: &str| {
             format!(
                 "---\napiVersion: libvirt.m.nourspeed.io/v1alpha1\nkind: {kind}\n\
-                 metadata: {{name: crowd-{number}, annotations: {{crossplane.io/paused: 'true'}}}}\n\
+                 metadata: {{name: crowd-{number}, annotations: {{crossplane.io/paused: 'true', \
+                 libvirt.nourspeed.io/provider-config: ClusterProviderConfig/qemu}}}}\n\
                  spec:\n  providerConfigRef: {{kind: ClusterProviderConfig, name: qemu}}\n  forProvider: "
             )
         };
-        let mac = format!("52:54:00:00:{:02x}:{:02x}", number / 256, number % 256);
+        let (mac, disk) = (mac(number), disk(number));
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
-            "{}{{memory: 64Mi, disks: [{{name: root, volumeRef: {{name: crowd-{number}}}}}], \
+            "{}{{memory: 64Mi, disks: [{{name: root, volumeRef: {{name: crowd-{disk}}}}}], \
              networkInterfaces: [{{name: lan, bridge: br0, mac: '{mac}'}}]}}\n{}{{pool: default, capacity: 1Mi}}",
             begin("Domain"),
             begin("Volume"),
+        );
+        text
+    })
+}
+
+fn mac(number: usize) -> String {
+    format!("52:54:00:00:{:02x}:{:02x}", number / 256, number % 256)
+}
+
+/// The disk of a guest. The first volumes are left to the guest that is reviewed.
+fn disk(number: usize) -> usize {
+    number.max(DISKS)
+}
+
+/// The same guests and volumes as they were last looked at.
+fn observed(numbers: std::ops::Range<usize>) -> String {
+    numbers.fold(String::new(), |mut text, number| {
+        let begin = |kind: &str| {
+            format!(
+                "---\napiVersion: libvirt.m.nourspeed.io/v1alpha1\nkind: {kind}\nmetadata: {{name: crowd-{number}}}\n\
+                 status:\n  atProvider: "
+            )
+        };
+        let path = |disk: usize| format!("/var/lib/libvirt/images/crowd-{disk}");
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "{}{{disks: [{{name: root, target: vda, path: {}}}], networkInterfaces: [{{name: lan, mac: '{}'}}]}}\n\
+             {}{{pool: default, name: crowd-{number}, path: {}}}",
+            begin("Domain"),
+            path(disk(number)),
+            mac(number),
+            begin("Volume"),
+            path(number),
         );
         text
     })
@@ -107,11 +155,11 @@ impl Door {
         Ok(Self(BufReader::new(StreamOwned::new(ClientConnection::new(Arc::new(config), name)?, stream))))
     }
 
-    /// How long reviews of new guests on the host of this config take.
-    fn reviews(&mut self, namespace: &Namespace, config: &str, allowed: bool) -> Result<Summary> {
+    /// How long these reviews take.
+    fn reviews(&mut self, review: &dyn Fn(usize) -> Value, allowed: bool) -> Result<Summary> {
         let mut times = Vec::with_capacity(REVIEWS);
         for number in 0..REVIEWS {
-            let review = review(namespace.name(), config, number).to_string();
+            let review = review(number).to_string();
             let begin = Instant::now();
             let answer = self.ask(&review)?;
             times.push(begin.elapsed());
@@ -146,8 +194,11 @@ impl Door {
     }
 }
 
-fn review(namespace: &str, config: &str, number: usize) -> Value {
-    let volume = format!("crowd-{}", number % GUESTS);
+/// A guest that is new, or whose memory was this until now.
+fn review(namespace: &str, config: &str, number: usize, memory: Option<&str>) -> Value {
+    let disks: Vec<Value> = (0..DISKS)
+        .map(|disk| json!({"name": format!("disk-{disk}"), "volumeRef": {"name": format!("crowd-{disk}")}}))
+        .collect();
     let object = json!({
         "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Domain",
         "metadata": {"name": format!("new-{number}"), "namespace": namespace, "uid": format!("new-{number}")},
@@ -155,16 +206,20 @@ fn review(namespace: &str, config: &str, number: usize) -> Value {
             "providerConfigRef": {"kind": "ClusterProviderConfig", "name": config},
             "managementPolicies": ["*"],
             "forProvider": {
-                "memory": "64Mi", "cloudInitRef": {"name": "none"},
-                "disks": [{"name": "root", "readOnly": true, "volumeRef": {"name": volume}}],
+                "memory": "64Mi", "cloudInitRef": {"name": "none"}, "disks": disks,
                 "networkInterfaces": [{"name": "lan", "network": "default", "mac": "52:54:00:ff:00:01"}],
             },
         },
     });
+    let old = memory.map(|memory| {
+        let mut old = object.clone();
+        old["spec"]["forProvider"]["memory"] = memory.into();
+        old
+    });
     json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
         "request": {
-            "uid": "u", "operation": "CREATE", "object": object,
+            "uid": "u", "operation": if old.is_some() { "UPDATE" } else { "CREATE" }, "object": object, "oldObject": old,
             "kind": {"group": "libvirt.m.nourspeed.io", "version": "v1alpha1", "kind": "Domain"},
         },
     })

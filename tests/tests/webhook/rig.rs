@@ -61,7 +61,12 @@ impl Gate {
 
     /// Who signs, as `caBundle` has it.
     pub(crate) fn authority(&self) -> String {
-        BASE64.encode(self.authority.as_bytes())
+        self.authority_said(1)
+    }
+
+    /// The same said so many times: to the API server that is another bundle, so it begins with new connections.
+    fn authority_said(&self, times: usize) -> String {
+        BASE64.encode(self.authority.repeat(times).as_bytes())
     }
 
     /// The provider's flags.
@@ -76,13 +81,18 @@ impl Gate {
 
     /// Applies the package's webhook configuration, with this provider's address in place of its Service.
     pub(crate) fn register(&self, plane: &ControlPlane) -> Result<()> {
+        self.register_anew(plane, 1)
+    }
+
+    /// The same with the authority said so many times.
+    pub(crate) fn register_anew(&self, plane: &ControlPlane, times: usize) -> Result<()> {
         let file = workspace().join("package/webhooks/webhook-config.yaml");
         let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
         let mut config: Value = serde_saphyr::from_str(&text)?;
         for webhook in config["webhooks"].as_array_mut().context("find the webhooks")? {
             let path = webhook["clientConfig"]["service"]["path"].as_str().context("find the path")?;
             let url = format!("https://127.0.0.1:{}{path}", self.port);
-            webhook["clientConfig"] = serde_json::json!({"url": url, "caBundle": self.authority()});
+            webhook["clientConfig"] = serde_json::json!({"url": url, "caBundle": self.authority_said(times)});
         }
         plane.apply(&config.to_string()).map(drop)
     }

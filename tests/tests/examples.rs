@@ -1,0 +1,235 @@
+//! The examples show every field there is, and come true as they stand on a host that has what their comments say.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use tests::{Manners, PATIENCE, Stage, condition, eventually, guest_files, workspace};
+
+/// Folders whose examples are not of single objects on a host, or are shown by the demo.
+const ELSEWHERE: [&str; 5] = ["compositions", "gitops", "install", "quickstart", "webhook"];
+
+/// What the examples take for granted in the cluster.
+const GIVEN: &str = r##"
+apiVersion: v1
+kind: Namespace
+metadata: {name: images}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {namespace: default, name: house-rules}
+data: {vendor-data: "#cloud-config\n"}
+---
+apiVersion: libvirt.m.nourspeed.io/v1alpha1
+kind: Volume
+metadata: {namespace: images, name: debian-12, labels: {image: debian-12}}
+spec: {forProvider: {pool: default, format: Qcow2, capacity: 1Mi}}
+---
+apiVersion: libvirt.m.nourspeed.io/v1alpha1
+kind: Volume
+metadata: {namespace: default, name: workshop-root}
+spec: {forProvider: {pool: default, capacity: 1Mi}}
+---
+apiVersion: libvirt.m.nourspeed.io/v1alpha1
+kind: Volume
+metadata: {namespace: default, name: rescue-root}
+spec: {forProvider: {pool: default, capacity: 1Mi}}
+---
+apiVersion: libvirt.m.nourspeed.io/v1alpha1
+kind: Volume
+metadata: {namespace: default, name: manuals, labels: {disk: manuals}}
+spec: {forProvider: {pool: default, capacity: 1Mi}}
+---
+apiVersion: libvirt.m.nourspeed.io/v1alpha1
+kind: Network
+metadata: {namespace: default, name: lan, labels: {net: lan}}
+spec: {forProvider: {mode: Isolated}}
+---
+apiVersion: libvirt.m.nourspeed.io/v1alpha1
+kind: CloudInit
+metadata: {namespace: default, name: blog, labels: {app: blog}}
+spec: {forProvider: {pool: default, userData: {inline: "#cloud-config\n"}}}
+"##;
+
+#[test]
+fn every_field_is_in_an_example_and_every_example_says_what_it_shows() -> Result<()> {
+    let mut shown: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in files(&workspace().join("examples"))? {
+        let text = fs::read_to_string(&file)?;
+        assert!(text.starts_with("# "), "{} does not begin with what it shows", file.display());
+        for object in documents(&text).with_context(|| file.display().to_string())? {
+            let kind = object["kind"].as_str().context("read the kind")?.to_owned();
+            let mut paths = BTreeSet::new();
+            used(&object["spec"], "", &mut paths);
+            shown.entry(kind).or_default().append(&mut paths);
+        }
+    }
+    let anywhere: BTreeSet<String> = shown.values().flatten().filter_map(|path| shape(path)).collect();
+    let mut missing = Vec::new();
+    for file in files(&workspace().join("package/crds"))? {
+        let crd: Value = serde_saphyr::from_str(&fs::read_to_string(&file)?)?;
+        let kind = crd["spec"]["names"]["kind"].as_str().context("read the kind")?;
+        let mut fields = BTreeSet::new();
+        declared(&crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"], "", &mut fields);
+        let of_kind = shown.remove(kind).unwrap_or_default();
+        let is_shown =
+            |field: &String| of_kind.contains(field) || shape(field).is_some_and(|shape| anywhere.contains(&shape));
+        missing.extend(fields.iter().filter(|field| !is_shown(field)).map(|field| format!("{kind} {field}")));
+    }
+    assert_eq!(missing, [""; 0], "no example has\n{}", missing.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn every_example_comes_true() -> Result<()> {
+    let stage =
+        Stage::start_unconfigured("examples", &["--poll=2s", "--default-provider-config=ClusterProviderConfig/local"])?;
+    let client = stage.plane().client();
+    let home = home(&stage)?;
+    client.apply(&(GIVEN.to_owned() + &kernels(&stage)?))?;
+    let folder = workspace().join("examples");
+    let ours = |file: &&std::path::PathBuf| {
+        let below = file.strip_prefix(&folder).unwrap_or(file);
+        ELSEWHERE.iter().all(|name| !below.starts_with(name))
+    };
+    for file in files(&folder)?.iter().filter(ours) {
+        let text = home.iter().fold(fs::read_to_string(file)?, |text, (from, to)| text.replace(from, to));
+        client.apply(&text).with_context(|| file.display().to_string())?;
+    }
+    let settled = || -> Result<()> {
+        let list: Value = serde_json::from_str(&client.run(&["get", "managed", "--all-namespaces", "-o", "json"])?)?;
+        let objects = list["items"].as_array().context("read the list")?;
+        ensure!(objects.len() > 25, "only {} objects are there", objects.len());
+        let unsettled: Vec<String> = objects.iter().filter_map(trouble).collect();
+        ensure!(unsettled.is_empty(), "{}", unsettled.join("\n"));
+        Ok(())
+    };
+    eventually(3 * PATIENCE, settled).with_context(|| stage.log())?;
+    for config in ["clusterproviderconfigs", "providerconfigs"] {
+        client.run(&["wait", "--for=condition=Ready", "--all", "--all-namespaces", "--timeout=60s", config])?;
+    }
+    Ok(())
+}
+
+/// Why an object is not as it should be.
+fn trouble(object: &Value) -> Option<String> {
+    let name = format!("{} {}", object["kind"], object["metadata"]["name"]);
+    let of = |kind: &str| condition(object, kind).unwrap_or(("missing", "", ""));
+    let (ready, synced) = (of("Ready"), of("Synced"));
+    // It is off on the host, and only looked at.
+    let is_off = object["metadata"]["name"] == "old-mail" && object["kind"] == "Domain";
+    let is_well = synced.0 == "True" && (ready.0 == "True" || is_off);
+    (!is_well).then(|| format!("{name}: Ready {ready:?}, Synced {synced:?}"))
+}
+
+/// The host as the examples take it for granted, and what of their text is otherwise here: addresses, folders, images.
+fn home(stage: &Stage) -> Result<Vec<(String, String)>> {
+    let host = stage.host();
+    host.run("ip", &["link", "add", "br0", "type", "bridge"])?;
+    host.run("ip", &["link", "set", "br0", "up"])?;
+    let pool = host.their_pool("default")?;
+    host.their_pool("isos")?;
+    host.virsh(&["vol-create-as", "isos", "tools.iso", "1M", "--format", "raw"])?;
+    for name in ["mail01", "web-7"] {
+        host.virsh(&["vol-create-as", "default", &format!("{name}.qcow2"), "40G", "--format", "qcow2"])?;
+        let disk = format!(
+            "<disk type='file'><driver name='qemu' type='qcow2'/><source file='{pool}/{name}.qcow2'/><target dev='vda'/></disk>"
+        );
+        let guest = format!(
+            "<domain type='qemu'><name>{name}</name><memory unit='GiB'>4</memory><os><type>hvm</type></os><devices>{disk}</devices></domain>"
+        );
+        host.virsh_xml("define", &guest)?;
+    }
+    host.virsh_xml("net-define", "<network><name>default</name><ip address='10.8.0.1' prefix='24'/></network>")?;
+    host.virsh(&["net-start", "default"])?;
+
+    let image = stage.image(&guest_files()?.disk, Manners::Good)?;
+    let quoted: Vec<&str> = image.split('\'').collect();
+    let rack = |number: u8| format!("qemu+unix:///system?socket=/run/rack{number}/libvirt-sock");
+    let local = "  name: local\nspec:\n".to_owned();
+    let mut changes = vec![
+        ("https://images.example.org/debian-12-genericcloud-amd64.qcow2".to_owned(), quoted[1].to_owned()),
+        (format!("sha256:{:064}", 0), quoted[3].to_owned()),
+        (local.clone(), local + "  policy: {imageHosts: [127.0.0.1]}\n"),
+        ("qemu:///system".to_owned(), host.uri()),
+        ("3c1e4f0a-7f0b-4c0e-9d59-7f2f0a5c9b11".to_owned(), host.uuid().to_owned()),
+        ("/var/lib/libvirt/images/shop".to_owned(), host.path("shop").display().to_string()),
+        ("/var/lib/libvirt/images".to_owned(), pool),
+    ];
+    changes.extend([4, 5, 6].map(|number| (rack(number), host.uri())));
+    Ok(changes)
+}
+
+/// The kernel that guests of the examples boot.
+fn kernels(stage: &Stage) -> Result<String> {
+    let files = guest_files()?;
+    let volume = |(name, label, file): (&str, &str, &Path)| -> Result<String> {
+        Ok(format!(
+            "---\napiVersion: libvirt.m.nourspeed.io/v1alpha1\nkind: Volume\n\
+             metadata: {{namespace: default, name: {name}, labels: {{boot: {label}}}}}\n\
+             spec: {{forProvider: {{pool: default, format: Raw, {}}}}}\n",
+            stage.image(file, Manners::Good)?
+        ))
+    };
+    Ok(volume(("vmlinuz", "kernel", &files.kernel))? + &volume(("initrd", "initrd", &files.initrd))?)
+}
+
+fn documents(text: &str) -> Result<Vec<Value>> {
+    serde_saphyr::from_multiple(text).context("read the documents")
+}
+
+/// The YAML files in a folder and below.
+fn files(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.append(&mut files(&path)?);
+        } else if path.extension().is_some_and(|end| end == "yaml") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The fields that a value has, whatever is in them.
+fn used(value: &Value, at: &str, paths: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                // What is initial has the same fields.
+                let path = format!("{at}/{}", if key == "initProvider" { "forProvider" } else { key });
+                used(value, &path, paths);
+                paths.insert(path);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| used(item, at, paths)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The fields that a schema declares.
+fn declared(schema: &Value, at: &str, paths: &mut BTreeSet<String>) {
+    for (key, value) in schema["properties"].as_object().into_iter().flatten().filter(|(key, _)| *key != "initProvider")
+    {
+        let path = format!("{at}/{key}");
+        declared(value, &path, paths);
+        declared(&value["items"], &path, paths);
+        paths.insert(path);
+    }
+}
+
+/// A field of a reference or selector, which all of them have: one example of any shows it.
+fn shape(path: &str) -> Option<String> {
+    let parts: Vec<&str> = path.split('/').collect();
+    let at = parts.iter().position(|part| part.ends_with("Ref") || part.ends_with("Selector"))?;
+    let kind = if parts[at].ends_with("Selector") { "Selector" } else { "Ref" };
+    (at + 1 < parts.len()).then(|| format!("{kind}/{}", parts[at + 1..].join("/")))
+}
