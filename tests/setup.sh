@@ -109,4 +109,5 @@ start_libvirt
 install_deny
 "$here/controlplane/build.sh"
 "$here/guest/build.sh"
+"$here/registry/build.sh"
 say "everything is there"
