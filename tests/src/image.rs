@@ -33,7 +33,7 @@ impl UnpackedImage {
         let program = scratch.path().join("program");
         run("strip", &["-o", &program.display().to_string(), &provider_binary()?.display().to_string()])?;
         let program = fs::read(program).context("read the program")?;
-        let system = package::root_file_system(&package::fetch(&cache()?.join("image"))?)?;
+        let system = package::root_file_system(&fetch()?)?;
         let image = Package::new(&workspace(), "0.0.0")?.with_runtime(&system, program)?;
         let unpacked = Self { image, scratch };
         unpacked.unpack()?;
@@ -90,4 +90,13 @@ impl UnpackedImage {
         }
         fs::remove_file(file).context("remove a layer")
     }
+}
+
+/// The Debian packages, from the cache that `make xpkg` has too: it stays its owner's when the tests run by sudo.
+fn fetch() -> Result<Vec<PathBuf>> {
+    let folder = cache()?.join("image");
+    let packages = package::fetch(&folder)?;
+    let (owner, folder) = (cache()?.display().to_string(), folder.display().to_string());
+    run("chown", &["--recursive", "--reference", &owner, &folder])?;
+    Ok(packages)
 }

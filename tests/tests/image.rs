@@ -10,10 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use data_encoding::BASE64;
 use serde_json::Value;
-use tests::{ControlPlane, Host, Scratch, UnpackedImage, eventually, free_port, http_get, run, workspace};
+use tests::{
+    ControlPlane, Host, PATIENCE, Scratch, UnpackedImage, condition, eventually, free_port, http_get, run, workspace,
+};
 
 fn image() -> &'static UnpackedImage {
     static IMAGE: OnceLock<UnpackedImage> = OnceLock::new();
@@ -155,11 +157,22 @@ fn self_contained(kubeconfig: &Path) -> Result<String> {
     Ok(config.to_string())
 }
 
+/// Makes the image's user and group known on a host: libvirt's daemon turns away whom its machine does not know.
+fn acquaint(host: &Host) -> Result<()> {
+    for (file, record) in [("passwd", "provider:x:2000:2000::/:/usr/sbin/nologin\n"), ("group", "provider:x:2000:\n")] {
+        let (known, here) = (format!("/etc/{file}"), host.path(file).display().to_string());
+        fs::write(&here, fs::read_to_string(&known)? + record)?;
+        host.run("mount", &["--bind", &here, &known])?;
+    }
+    Ok(())
+}
+
 #[test]
 fn the_provider_in_the_image_is_soon_ready_and_reaches_a_host() -> Result<()> {
     let scratch = Scratch::new("plane")?;
     let plane = ControlPlane::start_with(scratch.path(), &[&workspace().join("package/crds")])?;
     let host = Host::start("image")?;
+    acquaint(&host)?;
     fs::write(host.path("kubeconfig"), self_contained(&plane.kubeconfig())?)?;
     let (metrics, health) = (free_port()?, free_port()?);
     let args = [
@@ -179,13 +192,18 @@ fn the_provider_in_the_image_is_soon_ready_and_reaches_a_host() -> Result<()> {
     })?;
     println!("ready {:?} after the start", begin.elapsed());
 
-    // libvirt's client asks who its user is before it connects.
+    // libvirt's client asks who its user is before it connects, and its daemon whom it has before it.
     plane.apply(
         "{apiVersion: libvirt.m.nourspeed.io/v1alpha1, kind: ClusterProviderConfig, metadata: {name: default}, \
           spec: {uri: 'qemu+unix:///system?socket=/tmp/shared/run/libvirt-sock'}}",
     )?;
-    plane.kubectl(&["wait", "clusterproviderconfig/default", "--for=condition=Ready", "--timeout=30s"])?;
-    let uuid = plane.kubectl(&["get", "clusterproviderconfig/default", "-o", "jsonpath={.status.host.uuid}"])?;
-    assert_eq!(uuid, host.uuid());
+    eventually(PATIENCE, || {
+        let config = plane.kubectl(&["get", "clusterproviderconfig/default", "-o", "json"])?;
+        let config: Value = serde_json::from_str(&config)?;
+        let ready = condition(&config, "Ready")?;
+        ensure!(ready == ("True", "Available", ""), "the config is {ready:?}");
+        ensure!(config["status"]["host"]["uuid"] == host.uuid(), "the host is {}", config["status"]["host"]);
+        Ok(())
+    })?;
     Ok(())
 }
