@@ -101,31 +101,14 @@ install_deny() {
 	rm -rf "$target" "$build" && mv "$target.new" "$target"
 }
 
-# A registry of packages for the tests: unpacked, not installed, because installing it would start a registry on this machine.
-fetch_registry() {
-	local target="$cache/docker-registry"
-	[ -x "$target/usr/bin/docker-registry" ] && return
-	say "fetching docker-registry"
-	rm -rf "$target.new" && mkdir -p "$target.new"
-	download_registry "$target.new" >"$cache/apt.log" 2>&1 || {
-		become_root "read the lists of packages"
-		{ "${root[@]}" apt-get -q -q update && download_registry "$target.new"; } >>"$cache/apt.log" 2>&1
-	} || { tail -n 20 "$cache/apt.log" >&2; fail "docker-registry could not be fetched"; }
-	rm -rf "$target" && mv "$target.new" "$target"
-}
-
-download_registry() (
-	cd "$1" && apt-get -q download docker-registry && dpkg-deb -x docker-registry_*.deb . && rm docker-registry_*.deb
-)
-
 mkdir -p "$cache"
 install_packages
 check_rust
 open_kvm
 start_libvirt
 install_deny
-fetch_registry
 "$here/controlplane/build.sh"
 "$here/controlplane/crossplane.sh"
 "$here/guest/build.sh"
+"$here/registry/build.sh"
 say "everything is there"

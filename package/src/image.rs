@@ -115,7 +115,7 @@ pub(crate) struct Run {
 }
 
 #[derive(Serialize)]
-struct Config<'a> {
+struct Configuration<'a> {
     created: &'a str,
     architecture: &'a str,
     os: &'a str,
@@ -199,7 +199,7 @@ impl Image {
 }
 
 fn config(layers: &[Layer], run: &Run, platform: &Platform, created: &str) -> Result<Vec<u8>> {
-    let config = Config {
+    let config = Configuration {
         created,
         architecture: &platform.architecture,
         os: &platform.os,

@@ -85,14 +85,13 @@ fn yaml_files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// One stream of all files, as they are, each under its path.
 fn join(root: &Path, files: &[PathBuf]) -> Result<String> {
-    let mut stream = String::new();
-    for file in files {
-        let text = read(file)?;
-        let name = file.strip_prefix(root).unwrap_or(file).display();
-        let text = text.trim_start().trim_start_matches("---\n").trim_end();
-        stream += &format!("---\n# {name}\n{text}\n");
-    }
-    Ok(stream)
+    files.iter().map(|file| titled(root, file)).collect()
+}
+
+fn titled(root: &Path, file: &Path) -> Result<String> {
+    let text = read(file)?;
+    let name = file.strip_prefix(root).unwrap_or(file).display();
+    Ok(format!("---\n# {name}\n{}\n", text.trim_start().trim_start_matches("---\n").trim_end()))
 }
 
 fn read(file: &Path) -> Result<String> {

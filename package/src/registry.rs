@@ -2,12 +2,13 @@
 
 use std::{fs::File, path::Path};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Error, Result, bail, ensure};
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 use http::HeaderValue;
 use oci_client::{
     Client, Reference, RegistryOperation,
     client::{ClientConfig, ClientProtocol},
+    errors::OciDistributionError,
     secrets::RegistryAuth,
 };
 
@@ -95,14 +96,32 @@ impl Target {
 /// When there is no image, and when the registry cannot be reached or refuses.
 pub fn push(images: &[Image], target: &Target) -> Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the network")?;
-    runtime.block_on(push_all(images, target)).with_context(|| format!("push {}", target.reference.whole()))
+    let pushed = runtime.block_on(push_all(images, target)).map_err(|error| with_cure(error, target));
+    pushed.with_context(|| format!("push {}", target.reference.whole()))
+}
+
+/// Says how to log in where that is what the registry asks for.
+fn with_cure(error: Error, target: &Target) -> Error {
+    let refused = error.downcast_ref().is_some_and(|error| {
+        matches!(
+            error,
+            OciDistributionError::AuthenticationFailure(_)
+                | OciDistributionError::UnauthorizedError { .. }
+                | OciDistributionError::ServerError { code: 401 | 403, .. }
+        )
+    });
+    if !refused {
+        return error;
+    }
+    let registry = target.reference.registry();
+    error.context(format!("{registry} refuses this login; `docker login {registry}` notes another one"))
 }
 
 async fn push_all(images: &[Image], target: &Target) -> Result<String> {
     let client = target.client();
     let registry = target.reference.resolve_registry();
     let login = client.auth(&target.reference, &target.login, RegistryOperation::Push).await;
-    login.with_context(|| format!("log in to {registry}; `docker login {registry}` notes a login"))?;
+    login.with_context(|| format!("reach {registry} and log in"))?;
     if let [image] = images {
         push_image(&client, image, &target.reference).await?;
         return Ok(image.digest().to_owned());

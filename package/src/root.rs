@@ -97,7 +97,7 @@ fn is_read(path: &str) -> bool {
 /// All authorities that the distribution trusts, in one file, as `update-ca-certificates` writes it.
 fn authorities(root: &Tree) -> Result<Vec<u8>> {
     let mut bundle = Vec::new();
-    for (path, _) in root.iter().filter(|(path, _)| path.starts_with("usr/share/ca-certificates/")) {
+    for (path, _) in root.entries().filter(|(path, _)| path.starts_with("usr/share/ca-certificates/")) {
         if let Some(certificate) = root.file(path) {
             bundle.extend_from_slice(certificate.trim_ascii_end());
             bundle.push(b'\n');
@@ -110,7 +110,7 @@ fn authorities(root: &Tree) -> Result<Vec<u8>> {
 /// Nobody becomes another user by a file, and only root may write anywhere but in `/tmp`.
 fn restrict(root: &Tree) -> Tree {
     let mut restricted = Tree::default();
-    for (path, entry) in root.iter() {
+    for (path, entry) in root.entries() {
         let mode = match &entry.content {
             Content::Folder if path == "tmp" => 0o1777,
             Content::Link(_) => entry.mode,
@@ -149,7 +149,7 @@ mod tests {
         root.add_file("usr/lib/openssh/ssh-keysign", 0o4755, "x");
         root.add_folder("tmp", 0o1777);
         root.add_folder("var/local", 0o2775);
-        let modes: Vec<_> = restrict(&root).iter().map(|(path, entry)| (path.to_owned(), entry.mode)).collect();
+        let modes: Vec<_> = restrict(&root).entries().map(|(path, entry)| (path.to_owned(), entry.mode)).collect();
         let wanted = [
             ("tmp", 0o1777),
             ("usr", 0o755),

@@ -62,7 +62,7 @@ impl Tree {
     }
 
     /// All entries by path.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
         self.entries.iter().map(|(path, entry)| (path.as_str(), entry))
     }
 

@@ -1,5 +1,7 @@
 //! The image and the file that it is written to, as those read them who know nothing of us.
 
+#![allow(clippy::unwrap_used, reason = "what goes wrong in a test ends it")]
+
 use std::{
     collections::BTreeMap,
     fs,

@@ -1,5 +1,7 @@
 //! What is in the tree is in the package.
 
+#![allow(clippy::unwrap_used, reason = "what goes wrong in a test ends it")]
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -135,7 +137,7 @@ fn an_entry_of_a_layer_is_a_folder_a_file_or_a_link() {
     let mut tree = package::Tree::default();
     tree.add_file("a/b", 0o644, "text");
     tree.add_link("c", "a/b");
-    let found: Vec<_> = tree.iter().map(|(path, entry)| (path, entry.mode, entry.content.clone())).collect();
+    let found: Vec<_> = tree.entries().map(|(path, entry)| (path, entry.mode, entry.content.clone())).collect();
     let wanted = [
         ("a", 0o755, Content::Folder),
         ("a/b", 0o644, Content::File(b"text".to_vec())),

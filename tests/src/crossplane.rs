@@ -12,9 +12,9 @@
 
 mod core;
 mod function;
+mod functions;
 mod kubelet;
 mod pod;
-mod registry;
 
 use std::{
     collections::HashMap,
@@ -25,7 +25,6 @@ use std::{
 
 pub use core::SYSTEM;
 pub use kubelet::PROVIDER;
-pub use registry::{Registry, function_package};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use package::{Package, Target};
@@ -42,6 +41,7 @@ use crate::{
     kubectl::{condition, is_true},
     network::PrivateNetwork,
     process::{Lifetime, last_lines},
+    registry::Registry,
     scenario::{PATIENCE, Scenario},
     stage::Stage,
     wait::eventually,
@@ -80,9 +80,9 @@ impl Rig {
         let network = PrivateNetwork::start(folder)?;
         network.enter()?;
         let plane = ControlPlane::start_uncontrolled(Lifetime::Owned, &folder.join("plane"))?;
-        let registry = Registry::start(folder)?;
+        let registry = Registry::start()?;
         for (name, version, _) in FUNCTIONS {
-            registry.push(&format!("function/{name}"), version, &function_package(name))?;
+            functions::push(&registry, folder, &format!("function/{name}"), version)?;
         }
         let core = Core::start(&plane, folder)?;
         let host = Host::start(name)?;
@@ -103,7 +103,7 @@ impl Rig {
                 "metadata": {"name": to.trim_end_matches('/')},
                 "spec": {
                     "matchImages": [{"type": "Prefix", "prefix": from}],
-                    "rewriteImage": {"prefix": format!("{}/{to}", Registry::ADDRESS)},
+                    "rewriteImage": {"prefix": format!("{}/{to}", self.registry.host())},
                 },
             });
             self.plane().apply(&config.to_string())?;
@@ -129,11 +129,6 @@ impl Rig {
         self.stage.plane()
     }
 
-    /// The registry.
-    pub fn registry(&self) -> &Registry {
-        &self.registry
-    }
-
     /// A scenario, after which the calling thread is in this rig's network.
     ///
     /// # Errors
@@ -149,7 +144,7 @@ impl Rig {
     /// When it cannot be made, or the registry refuses it.
     pub fn publish(&self, version: &str) -> Result<()> {
         let package = Package::new(&workspace(), version.trim_start_matches('v'))?;
-        let target = format!("{}/provider/provider-libvirt:{version}", Registry::ADDRESS);
+        let target = format!("{}/provider/provider-libvirt:{version}", self.registry.host());
         package::push(&[package.without_runtime()?], &Target::parse(&target)?).map(drop)
     }
 

@@ -20,6 +20,7 @@ mod foreign;
 mod guest;
 mod host;
 mod http;
+mod image;
 mod images;
 mod kubectl;
 mod manifests;
@@ -28,17 +29,22 @@ mod network;
 mod process;
 mod provider;
 mod recorded;
+mod registry;
 mod scenario;
 mod stage;
 mod wait;
 
 pub use console::Console;
 pub use control_plane::ControlPlane;
-pub use files::{Scratch, cache, control_plane_programs, crossplane_programs, guest_files, provider_binary, workspace};
+pub use files::{
+    Scratch, cache, control_plane_programs, crossplane_programs, guest_files, packager, provider_binary,
+    registry_program, workspace,
+};
 pub use foreign::cert_manager;
 pub use guest::{GuestFiles, Seed, real_kvm};
 pub use host::Host;
 pub use http::get as http_get;
+pub use image::UnpackedImage;
 pub use images::{ImageServer, Manners};
 pub use kubectl::{Kubectl, condition, is_true};
 pub use manifests::{manifest, manifest_on};
@@ -47,6 +53,7 @@ pub use network::PrivateNetwork;
 pub use process::{Lifetime, Process, free_port, is_running, run, signal};
 pub use provider::Provider;
 pub use recorded::Recorded;
+pub use registry::{LOGIN, Registry};
 pub use scenario::{PATIENCE, Scenario};
 pub use stage::{LEASE, SharedStage, Stage};
 pub use wait::eventually;
