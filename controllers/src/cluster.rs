@@ -20,6 +20,7 @@ use managed::{
     external::Refusal,
     queue::Urgency,
     run::{KindQueue, key},
+    vanished::Vanished,
 };
 
 use crate::{
@@ -39,6 +40,8 @@ pub struct Shelf<K: Managed> {
     pub store: Store<K>,
     /// The work on them.
     pub queue: Arc<KindQueue<K>>,
+    /// Those that went while their making began.
+    pub vanished: Arc<Vanished<K>>,
     /// Whether the objects have been listed once.
     pub listed: Arc<AtomicBool>,
     /// Drops what is kept for an object.

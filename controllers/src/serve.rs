@@ -227,7 +227,13 @@ where
 }
 
 fn shelf<K: Managed>(store: Store<K>) -> Shelf<K> {
-    Shelf { store, queue: Arc::new(Queue::new()), listed: Arc::default(), forget: Arc::default() }
+    Shelf {
+        store,
+        queue: Arc::new(Queue::new()),
+        vanished: Arc::default(),
+        listed: Arc::default(),
+        forget: Arc::default(),
+    }
 }
 
 fn shelves() -> (Arc<Cluster>, Writers) {
@@ -299,9 +305,10 @@ impl Watches<'_> {
         let forget = shelf.forget.clone();
         let watcher = Watcher { cluster: Arc::clone(cluster), metrics: Arc::clone(metrics), listed, forget };
         let observer: Arc<dyn Observer<K>> = Arc::new(watcher);
-        let (client, gate, queue) = (Client::clone(client), gate.clone(), shelf.queue.clone());
+        let (client, gate) = (Client::clone(client), gate.clone());
+        let (queue, vanished) = (shelf.queue.clone(), shelf.vanished.clone());
         tasks.spawn(async move {
-            watch(client, gate, writer, queue, observer).await;
+            watch(client, gate, writer, queue, vanished, observer).await;
             anyhow::bail!("the watch of {} ended", K::kind(&()))
         });
     }
@@ -383,6 +390,7 @@ impl Kinds {
             listed: shelf.listed.clone(),
             forget: shelf.forget.clone(),
         });
-        tokio::spawn(Runner::new(reconciler, shelf.queue.clone(), shelf.store.clone(), observer, pace).work())
+        let (queue, vanished) = (shelf.queue.clone(), shelf.vanished.clone());
+        tokio::spawn(Runner::new(reconciler, queue, vanished, shelf.store.clone(), observer, pace).work())
     }
 }

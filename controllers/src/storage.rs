@@ -173,13 +173,10 @@ async fn take_one(
         ));
     };
     let entry = read(host, &pool, volume).await?;
-    match &entry.presence {
-        Presence::Absent => return Ok(Deletion::Absent),
-        Presence::PoolInactive | Presence::PoolAbsent => {
-            return Ok(unknown(&format!("pool {pool} is not running"), "Start the pool"));
-        }
-        Presence::Present(_) => {}
+    if matches!(entry.presence, Presence::PoolInactive | Presence::PoolAbsent) {
+        return Ok(unknown(&format!("pool {pool} is not running"), "Start the pool"));
     }
+    // A pool lists what it found when it last looked. Only one that has just looked can tell that a volume is not there.
     let deletion = delete(host, &pool, volume).await?;
     read(host, &pool, volume).await?;
     Ok(deletion)

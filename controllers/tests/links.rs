@@ -37,7 +37,16 @@ struct World {
 
 fn shelf<K: Managed>() -> (Shelf<K>, Writer<K>) {
     let (store, writer) = reflector::store();
-    (Shelf { store, queue: Arc::new(Queue::new()), listed: Arc::default(), forget: Arc::default() }, writer)
+    (
+        Shelf {
+            store,
+            queue: Arc::new(Queue::new()),
+            vanished: Arc::default(),
+            listed: Arc::default(),
+            forget: Arc::default(),
+        },
+        writer,
+    )
 }
 
 fn object<K: DeserializeOwned>(kind: &str, name: &str, metadata: &Value, parameters: &Value, ready: bool) -> K {

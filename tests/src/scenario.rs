@@ -19,7 +19,7 @@ use crate::{
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How much of the provider's log is shown beside what did not come.
-const LOG_LINES: usize = 40;
+const LOG_LINES: usize = 120;
 
 /// One test's part of a stage. Its pool, network, seed and guest are named like it, its volumes lie in its pool.
 #[derive(Debug)]

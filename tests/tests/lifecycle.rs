@@ -103,7 +103,7 @@ fn memory_and_processors_grow_live_within_their_limits_and_beyond_them_at_the_ne
     let identity = scenario.identity()?;
     let before = settled_memory(&scenario)?;
     scenario.change("domain", "grow", &json!({"memory": "160Mi", "vcpus": 2}))?;
-    console.wait_for_line("cpus 2", PATIENCE)?;
+    await_second_processor(&scenario)?;
     eventually(PATIENCE, || {
         let now = guest_memory(&scenario)?;
         ensure!(now >= before + 30 * 1024, "the guest has {now} KiB and had {before}");
@@ -130,6 +130,19 @@ fn memory_and_processors_grow_live_within_their_limits_and_beyond_them_at_the_ne
     await_no_restart(&scenario)?;
     assert_eq!(scenario.identity()?, identity);
     Ok(())
+}
+
+/// Newer kernels (seen with 6.12, not with 6.1) leave no room for further processors where they know no hypervisor, as under plain
+/// emulation: such a guest is given its processor all the same, as QEMU and the live description show, and has it at its next boot.
+fn await_second_processor(scenario: &Scenario<'_>) -> Result<()> {
+    let console = scenario.console();
+    if console.wait_for_line("possible-cpus ", PATIENCE)? == "possible-cpus 0-1" {
+        console.wait_for_line("cpus 2", PATIENCE)?;
+    }
+    scenario.await_host("2", |scenario| {
+        let count = scenario.host().virsh(&["vcpucount", scenario.name(), "--live", "--active"])?;
+        Ok(count.trim().to_owned())
+    })
 }
 
 fn await_no_restart(scenario: &Scenario<'_>) -> Result<()> {

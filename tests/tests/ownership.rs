@@ -191,7 +191,7 @@ fn everything_deleted_in_the_most_wrong_order_waits_for_its_user_and_goes() -> R
         ("network/wrongway", "the network", "Domain", "wrongway"),
         ("volume/base", "the volume", "Volume", "root"),
         ("volume/root", "the volume", "Domain", "wrongway"),
-        ("cloudinit/wrongway", "the seed", "Domain", "wrongway"),
+        ("cloudinit/wrongway", "the cloudinit disk", "Domain", "wrongway"),
     ];
     let namespace = scenario.namespace().name();
     // Two volumes and a seed use the pool; which of them is named is a matter of luck.

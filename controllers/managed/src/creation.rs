@@ -62,6 +62,11 @@ pub(crate) fn is_fresh<K: Managed>(object: &K, grace: Duration, now: Timestamp) 
     succeeded.is_some_and(|at| now.duration_since(at).unsigned_abs() < grace)
 }
 
+/// Whether an attempt began so short a time ago.
+pub(crate) fn has_just_begun<K: Managed>(object: &K, within: Duration, now: Timestamp) -> bool {
+    time(object, annotation::CREATE_PENDING).is_some_and(|at| now.duration_since(at).unsigned_abs() < within)
+}
+
 /// An attempt begins. Its time is later than the last success, whatever the clock says.
 pub(crate) fn begin<K: Managed>(object: &K, changes: &mut Metadata) {
     let after =

@@ -38,4 +38,5 @@ pub mod run;
 pub mod secret;
 mod setback;
 pub mod usage;
+pub mod vanished;
 pub mod watch;

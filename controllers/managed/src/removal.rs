@@ -13,6 +13,7 @@ use crate::{
     events::Severity,
     external::{Deletion, External, NoConfig, NoCredentials, Pass},
     failure::{At, Failure, Phase},
+    intent::Intent,
     plan::Policies,
     publish::{self, Metadata, News},
     reconcile::{Reconciler, Requeue},
@@ -52,6 +53,28 @@ impl<E: External> Reconciler<E> {
                 let deleting = Wish::new(Type::Ready, Status::False, refusal.reason).because(refusal.message.clone());
                 Err(Failure::new(Phase::Delete, anyhow!(refusal.message)).wish(deleting))
             }
+        }
+    }
+
+    /// One look at what was made for an object that is gone although it had our finalizer. Says whether nothing is left.
+    ///
+    /// # Errors
+    /// When it cannot be told, or what is there is used.
+    pub(crate) async fn clear_up(&self, object: &E::Managed) -> anyhow::Result<bool> {
+        let Intent::Delete(policies) = Intent::of(object, self.policies) else { return Ok(true) };
+        let placement = self.place(object).map_err(|failure| failure.error)?;
+        let host = self.connect(&placement.config).await.map_err(|failure| failure.error)?;
+        let creation = Creation::of(object);
+        let pass = Pass { object, host: &host, config: &placement.config, policies, creation };
+        match self.external.delete(&pass).await? {
+            Deletion::Absent => {
+                tracing::info!(kind = %<E::Managed as kube::Resource>::kind(&()), object = object.full_name(), host = %placement.config, "nothing is left of an object that was deleted while its making began");
+                self.usages.let_go(object).await;
+                self.forget(object);
+                Ok(true)
+            }
+            Deletion::Requested | Deletion::Waiting(..) => Ok(false),
+            Deletion::Refused(refusal) => Err(anyhow!(refusal.message)),
         }
     }
 

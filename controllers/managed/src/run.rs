@@ -25,11 +25,14 @@ use crate::{
     queue::{Queue, Taken, Urgency},
     rate::Bucket,
     reconcile::{Outcome, Reconciler, Requeue},
+    vanished::Vanished,
     watch::drop_unread,
 };
 
 /// When an object whose pass panicked is tried again.
 const AFTER_PANIC: Duration = Duration::from_mins(1);
+/// How soon it is looked again at what is left of an object that vanished.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// An object's names. The queue, its timers and the watch keep one copy together.
 pub type Key<K> = Arc<ObjectRef<K>>;
@@ -99,6 +102,7 @@ impl Pace {
 pub struct Runner<E: External> {
     reconciler: Arc<Reconciler<E>>,
     queue: Arc<KindQueue<E::Managed>>,
+    vanished: Arc<Vanished<E::Managed>>,
     store: Store<E::Managed>,
     observer: Arc<dyn Observer<E::Managed>>,
     pace: Pace,
@@ -111,11 +115,12 @@ impl<E: External> Runner<E> {
     pub fn new(
         reconciler: Arc<Reconciler<E>>,
         queue: Arc<KindQueue<E::Managed>>,
+        vanished: Arc<Vanished<E::Managed>>,
         store: Store<E::Managed>,
         observer: Arc<dyn Observer<E::Managed>>,
         pace: Pace,
     ) -> Self {
-        Self { reconciler, queue, store, observer, pace, written: Mutex::new(HashMap::new()) }
+        Self { reconciler, queue, vanished, store, observer, pace, written: Mutex::new(HashMap::new()) }
     }
 
     /// Works until the queue is closed, and ends when every pass in hand has ended.
@@ -149,12 +154,19 @@ impl<E: External> Runner<E> {
     }
 
     async fn one(&self, key: &Key<E::Managed>, waited: Duration) {
+        if let Some(object) = self.vanished.get(key) {
+            self.clear_up(key, &object).await;
+        }
         let Some(object) = self.latest(key) else { return };
         let begun = Instant::now();
         let first = condition::find(object.conditions(), Type::Synced).is_none();
         let Outcome { object, requeue, failed, verdict } = self.reconciler.reconcile(object).await;
         let pass = Passed { waited, took: begun.elapsed(), first, failed, verdict, requeue };
         self.observer.passed(&object, &pass);
+        if self.store.get(key).is_none_or(|watched| watched.uid() != object.uid()) {
+            // It went meanwhile, and the pass may have kept something in memory after everything was dropped.
+            self.reconciler.forget(&object);
+        }
         let poll = poll_interval(&object, self.pace.poll).max(self.pace.least_poll);
         let delay = match requeue {
             Requeue::Never => None,
@@ -166,6 +178,23 @@ impl<E: External> Runner<E> {
         self.remember(key, object);
         if let Some(delay) = delay {
             self.queue.push_after(key.clone(), delay);
+        }
+    }
+
+    /// Takes away what was made for an object that is gone, as its deletion would have.
+    async fn clear_up(&self, key: &Key<E::Managed>, object: &E::Managed) {
+        let kind = <E::Managed as kube::Resource>::kind(&());
+        match self.reconciler.clear_up(object).await {
+            Ok(true) => self.vanished.settle(key),
+            Ok(false) => self.queue.push_after(key.clone(), AGAIN),
+            Err(error) if self.vanished.may_try_again(key) => {
+                tracing::warn!(%kind, object = %key, %error, "what was made for an object that is gone cannot be taken away yet");
+                self.queue.push_after(key.clone(), 10 * AGAIN);
+            }
+            Err(error) => {
+                let uid = object.uid();
+                tracing::error!(%kind, object = %key, uid, %error, "what was made for an object that is gone stays on the host");
+            }
         }
     }
 

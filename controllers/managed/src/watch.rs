@@ -25,6 +25,7 @@ use crate::{
     gate::{Gate, Presence},
     queue::Urgency,
     run::{Key, KindQueue, Observer, key},
+    vanished::Vanished,
 };
 
 /// What `kubectl apply` keeps on an object.
@@ -36,11 +37,12 @@ pub async fn watch<K: Managed>(
     mut gate: Gate,
     writer: Writer<K>,
     queue: Arc<KindQueue<K>>,
+    vanished: Arc<Vanished<K>>,
     observer: Arc<dyn Observer<K>>,
 ) {
     let kind = K::kind(&());
     let store = writer.as_reader();
-    let mut watched = Watched { writer, store, seen: HashMap::new(), listed: Vec::new(), queue, observer };
+    let mut watched = Watched { writer, store, seen: HashMap::new(), listed: Vec::new(), queue, vanished, observer };
     loop {
         let presence = gate.until::<K>(|presence| presence != Presence::Unknown).await;
         if presence == Presence::Served {
@@ -65,6 +67,7 @@ struct Watched<K: Managed> {
     /// The list that is coming in; the store shows it only when it is whole.
     listed: Vec<K>,
     queue: Arc<KindQueue<K>>,
+    vanished: Arc<Vanished<K>>,
     observer: Arc<dyn Observer<K>>,
 }
 
@@ -98,7 +101,12 @@ impl<K: Managed> Watched<K> {
     fn note_all(&mut self, event: Event<K>) {
         match event {
             Event::Apply(object) => self.note(&object, Urgency::Event),
-            Event::Delete(object) => self.gone(&object),
+            Event::Delete(object) => {
+                self.gone(&object);
+                if self.vanished.note(&key(&object), &object) {
+                    self.queue.push(key(&object), Urgency::Event);
+                }
+            }
             Event::Init => self.listed.clear(),
             Event::InitApply(object) => self.listed.push(object),
             Event::InitDone => {

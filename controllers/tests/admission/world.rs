@@ -40,7 +40,16 @@ pub(crate) struct World {
 
 fn shelf<K: Managed>() -> (Shelf<K>, Writer<K>) {
     let (store, writer) = reflector::store();
-    (Shelf { store, queue: Arc::new(Queue::new()), listed: Arc::default(), forget: Arc::default() }, writer)
+    (
+        Shelf {
+            store,
+            queue: Arc::new(Queue::new()),
+            vanished: Arc::default(),
+            listed: Arc::default(),
+            forget: Arc::default(),
+        },
+        writer,
+    )
 }
 
 /// An object of namespace `n` that is labelled; `config` is `<Kind>/<name>` of its providerConfigRef.

@@ -58,7 +58,8 @@ async fn what_is_in_the_store_is_worked_on_and_nothing_else() {
     let (store, mut writer) = reflector::store();
     writer.apply_watcher_event(&Event::Apply(pool.clone()));
     let (queue, seen) = (Arc::new(Queue::new()), Arc::new(Seen::default()));
-    let runner = Runner::new(Arc::new(rig.into_reconciler()), queue.clone(), store, seen.clone(), pace());
+    let runner =
+        Runner::new(Arc::new(rig.into_reconciler()), queue.clone(), Arc::default(), store, seen.clone(), pace());
     let work = tokio::spawn(runner.work());
 
     queue.push(key(&gone), Urgency::Event);
