@@ -16,12 +16,16 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
 use kube::Api;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{backoff::jitter, publish::post_by_us};
 
 /// How long handing over the lease may hold up the end of the process.
 const GOODBYE: Duration = Duration::from_secs(5);
+
+/// How soon that is tried again: at an upgrade Crossplane takes the rights of the old version first and gives them to the new one a moment
+/// later, by which the same service account has none in between.
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// How patient the parties are. The names are those of client-go's flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,10 +189,18 @@ impl Election {
     /// Gives the lease to whoever comes next, if it is this party's. Nothing may be done after it, so it is the last thing to do.
     pub async fn release(&mut self) {
         self.term.set(Until::Over);
-        match timeout(GOODBYE, self.hand_over()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(lease = self.name, %error, "cannot release the lease"),
-            Err(_) => tracing::warn!(lease = self.name, "cannot release the lease: the API server does not answer"),
+        let end = Instant::now() + GOODBYE;
+        loop {
+            let error = match timeout_at(end, self.hand_over()).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "the API server does not answer".to_owned(),
+            };
+            if Instant::now() + AGAIN >= end {
+                tracing::warn!(lease = self.name, "cannot release the lease: {error}");
+                return;
+            }
+            tokio::time::sleep(AGAIN).await;
         }
     }
 

@@ -264,6 +264,29 @@ async fn what_is_released_is_taken_by_the_next_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_release_that_is_refused_for_a_moment_is_tried_again_but_not_for_long() {
+    let server = Server::new();
+    let mut first = server.election("first");
+    first.acquire().await;
+    server.mood(Mood::Broken);
+    let mend = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        server.mood(Mood::Well);
+    };
+    tokio::join!(first.release(), mend);
+    assert_eq!(server.held().0, "");
+
+    first.acquire().await;
+    for mood in [Mood::Silent, Mood::Broken] {
+        server.mood(mood);
+        let begin = Instant::now();
+        first.release().await;
+        assert!(begin.elapsed() <= Duration::from_secs(5), "{:?}", begin.elapsed());
+        assert_eq!(server.held().0, "first");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_leader_that_cannot_renew_stops_before_its_lease_could_have_run_out() {
     for mood in [Mood::Silent, Mood::Broken] {
         let server = Server::new();
