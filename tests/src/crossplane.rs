@@ -180,6 +180,9 @@ impl Rig {
             let active = active.with_context(|| format!("{version} is not active"))?;
             let healthy = is_true(active, "RuntimeHealthy") && is_true(active, "RevisionHealthy");
             ensure!(healthy, "{version}: {:#}", active["status"]["conditions"]);
+            // A revision that was active before still says that it is healthy while Crossplane has yet to deploy it again.
+            let (runs, wished) = (self.kubelet.revision()?, active["metadata"]["name"].as_str());
+            ensure!(Some(runs.as_str()) == wished, "{runs} runs instead of {wished:?}");
             Ok(())
         })
     }

@@ -84,12 +84,22 @@ impl Kubelet {
 
     /// The process id of the provider.
     pub(crate) fn provider(&self) -> Result<u32> {
-        let pods = lock(&self.pods);
-        let pod = pods.values().find(|pod| pod.package == PROVIDER).context("the provider does not run")?;
-        match &pod.runs {
+        self.of_provider(|pod| match &pod.runs {
             Runs::Process(process) => Ok(process.pid()),
             Runs::Function(_) => Err(anyhow!("the provider is a function")),
-        }
+        })
+    }
+
+    /// The revision that the provider which runs is of.
+    pub(crate) fn revision(&self) -> Result<String> {
+        self.of_provider(|pod| {
+            let label = pod.template["metadata"]["labels"]["pkg.crossplane.io/revision"].as_str();
+            Ok(label.context("the provider has no revision")?.to_owned())
+        })
+    }
+
+    fn of_provider<T>(&self, read: impl Fn(&Pod) -> Result<T>) -> Result<T> {
+        read(lock(&self.pods).values().find(|pod| pod.package == PROVIDER).context("the provider does not run")?)
     }
 }
 

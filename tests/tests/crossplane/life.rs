@@ -72,7 +72,7 @@ fn check_versions(rig: &Rig, first: u32) -> Result<()> {
     Ok(())
 }
 
-/// As `examples/install/provider.yaml` says: first the objects, then the package. A guest whose object does not delete stays.
+/// As `examples/install/provider.yaml` says: first the objects, then their configs, then the package. A guest whose object does not delete stays.
 fn check_end(rig: &Rig) -> Result<()> {
     let scenario = rig.scenario("stays")?;
     scenario.apply(&scenario.idle_world(""))?;
@@ -84,12 +84,14 @@ fn check_end(rig: &Rig) -> Result<()> {
         scenario.namespace().kubectl(&["patch", &object, "--type=merge", "-p", keep])?;
     }
     let plane = rig.plane();
-    plane.kubectl(&["delete", "managed", "--all", "--all-namespaces"])?;
-    rig.eventually(PATIENCE, || {
-        let left = plane.kubectl(&["get", "managed", "--all-namespaces", "-o", "name"])?;
-        ensure!(left.is_empty(), "left: {left}");
-        Ok(())
-    })?;
+    for objects in ["managed", "providerconfigs.libvirt.m.nourspeed.io,clusterproviderconfigs.libvirt.m.nourspeed.io"] {
+        plane.kubectl(&["delete", objects, "--all", "--all-namespaces"])?;
+        rig.eventually(PATIENCE, || {
+            let left = plane.kubectl(&["get", objects, "--all-namespaces", "-o", "name"])?;
+            ensure!(left.is_empty(), "left: {left}");
+            Ok(())
+        })?;
+    }
     let provider = rig.provider()?;
     plane.kubectl(&["delete", "providers.pkg.crossplane.io", "provider-libvirt"])?;
     rig.eventually(2 * PATIENCE, || {
