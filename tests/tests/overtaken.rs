@@ -92,7 +92,8 @@ fn things(scenario: &Scenario<'_>) -> String {
     let pool = tests::manifest("Pool", "lost", &format!("target: {{path: {}-lost}}", scenario.folder()));
     let seed = tests::manifest("CloudInit", "lost", "poolRef: {name: overtaken}, userData: {inline: password}");
     let network = scenario.network().replace("{name: overtaken}", "{name: lost}");
-    let domain = tests::manifest("Domain", "lost", "type: Qemu, memory: 32Mi, shutdown: {timeout: 1s, forceAfterTimeout: true}");
+    let domain =
+        tests::manifest("Domain", "lost", "type: Qemu, memory: 32Mi, shutdown: {timeout: 1s, forceAfterTimeout: true}");
     pool + &scenario.volume("lost", "capacity: 1Mi") + &seed + &network + &domain
 }
 
