@@ -21,7 +21,7 @@ use tests::{Scenario, Stage, eventually};
 /// How long each look at a deletion takes: the API server deletes what it read before, and looks again at what has changed meanwhile.
 const LOOK: Duration = Duration::from_secs(3);
 /// How soon nothing is left.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 /// Admits every deletion, slowly, until the process ends. Answers its address and certificate.
 fn slow_door() -> Result<(u16, String)> {
