@@ -19,7 +19,7 @@ use kube::{
 use managed::{
     external::Refusal,
     queue::Urgency,
-    run::{KindQueue, key},
+    run::{KindQueue, Work, key},
     vanished::Vanished,
 };
 
@@ -49,6 +49,11 @@ pub struct Shelf<K: Managed> {
 }
 
 impl<K: Managed> Shelf<K> {
+    /// What there is to do.
+    pub fn work(&self) -> Work<K> {
+        Work { queue: self.queue.clone(), vanished: self.vanished.clone() }
+    }
+
     /// An object by its names.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
         self.store.get(&ObjectRef::new(name).within(namespace))

@@ -305,10 +305,9 @@ impl Watches<'_> {
         let forget = shelf.forget.clone();
         let watcher = Watcher { cluster: Arc::clone(cluster), metrics: Arc::clone(metrics), listed, forget };
         let observer: Arc<dyn Observer<K>> = Arc::new(watcher);
-        let (client, gate) = (Client::clone(client), gate.clone());
-        let (queue, vanished) = (shelf.queue.clone(), shelf.vanished.clone());
+        let (client, gate, work) = (Client::clone(client), gate.clone(), shelf.work());
         tasks.spawn(async move {
-            watch(client, gate, writer, queue, vanished, observer).await;
+            watch(client, gate, writer, work, observer).await;
             anyhow::bail!("the watch of {} ended", K::kind(&()))
         });
     }
@@ -390,7 +389,6 @@ impl Kinds {
             listed: shelf.listed.clone(),
             forget: shelf.forget.clone(),
         });
-        let (queue, vanished) = (shelf.queue.clone(), shelf.vanished.clone());
-        tokio::spawn(Runner::new(reconciler, queue, vanished, shelf.store.clone(), observer, pace).work())
+        tokio::spawn(Runner::new(reconciler, shelf.work(), shelf.store.clone(), observer, pace).work())
     }
 }

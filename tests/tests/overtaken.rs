@@ -21,7 +21,7 @@ use tests::{Scenario, Stage, eventually};
 /// How long each look at a deletion takes: the API server deletes what it read before, and looks again at what has changed meanwhile.
 const LOOK: Duration = Duration::from_secs(3);
 /// How soon nothing is left.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 /// Admits every deletion, slowly, until the process ends. Answers its address and certificate.
 fn slow_door() -> Result<(u16, String)> {
@@ -92,7 +92,8 @@ fn things(scenario: &Scenario<'_>) -> String {
     let pool = tests::manifest("Pool", "lost", &format!("target: {{path: {}-lost}}", scenario.folder()));
     let seed = tests::manifest("CloudInit", "lost", "poolRef: {name: overtaken}, userData: {inline: password}");
     let network = scenario.network().replace("{name: overtaken}", "{name: lost}");
-    let domain = tests::manifest("Domain", "lost", "type: Qemu, memory: 32Mi, shutdown: {timeout: 1s, forceAfterTimeout: true}");
+    let domain =
+        tests::manifest("Domain", "lost", "type: Qemu, memory: 32Mi, shutdown: {timeout: 1s, forceAfterTimeout: true}");
     pool + &scenario.volume("lost", "capacity: 1Mi") + &seed + &network + &domain
 }
 

@@ -40,6 +40,15 @@ pub type Key<K> = Arc<ObjectRef<K>>;
 /// The queue of one kind.
 pub type KindQueue<K> = Queue<Key<K>>;
 
+/// What there is to do for a kind. The watch fills it, the workers empty it.
+#[derive(Debug)]
+pub struct Work<K: Managed> {
+    /// The objects that are due.
+    pub queue: Arc<KindQueue<K>>,
+    /// Those that are gone and may have left something.
+    pub vanished: Arc<Vanished<K>>,
+}
+
 /// Boxed, because a map's table never gets smaller and many objects may be on their way at once.
 type Written<K> = HashMap<Key<K>, Box<K>>;
 
@@ -114,12 +123,12 @@ impl<E: External> Runner<E> {
     /// Everything a kind needs to run.
     pub fn new(
         reconciler: Arc<Reconciler<E>>,
-        queue: Arc<KindQueue<E::Managed>>,
-        vanished: Arc<Vanished<E::Managed>>,
+        work: Work<E::Managed>,
         store: Store<E::Managed>,
         observer: Arc<dyn Observer<E::Managed>>,
         pace: Pace,
     ) -> Self {
+        let Work { queue, vanished } = work;
         Self { reconciler, queue, vanished, store, observer, pace, written: Mutex::new(HashMap::new()) }
     }
 

@@ -24,8 +24,7 @@ use kube::{
 use crate::{
     gate::{Gate, Presence},
     queue::Urgency,
-    run::{Key, KindQueue, Observer, key},
-    vanished::Vanished,
+    run::{Key, Observer, Work, key},
 };
 
 /// What `kubectl apply` keeps on an object.
@@ -36,13 +35,12 @@ pub async fn watch<K: Managed>(
     client: Client,
     mut gate: Gate,
     writer: Writer<K>,
-    queue: Arc<KindQueue<K>>,
-    vanished: Arc<Vanished<K>>,
+    work: Work<K>,
     observer: Arc<dyn Observer<K>>,
 ) {
     let kind = K::kind(&());
     let store = writer.as_reader();
-    let mut watched = Watched { writer, store, seen: HashMap::new(), listed: Vec::new(), queue, vanished, observer };
+    let mut watched = Watched { writer, store, seen: HashMap::new(), listed: Vec::new(), work, observer };
     loop {
         let presence = gate.until::<K>(|presence| presence != Presence::Unknown).await;
         if presence == Presence::Served {
@@ -66,8 +64,7 @@ struct Watched<K: Managed> {
     seen: HashMap<Key<K>, u64>,
     /// The list that is coming in; the store shows it only when it is whole.
     listed: Vec<K>,
-    queue: Arc<KindQueue<K>>,
-    vanished: Arc<Vanished<K>>,
+    work: Work<K>,
     observer: Arc<dyn Observer<K>>,
 }
 
@@ -103,8 +100,8 @@ impl<K: Managed> Watched<K> {
             Event::Apply(object) => self.note(&object, Urgency::Event),
             Event::Delete(object) => {
                 self.gone(&object);
-                if self.vanished.note(&key(&object), &object) {
-                    self.queue.push(key(&object), Urgency::Event);
+                if self.work.vanished.note(&key(&object), &object) {
+                    self.work.queue.push(key(&object), Urgency::Event);
                 }
             }
             Event::Init => self.listed.clear(),
@@ -128,7 +125,7 @@ impl<K: Managed> Watched<K> {
     fn gone(&mut self, object: &K) {
         let key = key(object);
         self.seen.remove(&key);
-        self.queue.forget(&key);
+        self.work.queue.forget(&key);
         self.observer.gone(object);
     }
 
@@ -140,7 +137,7 @@ impl<K: Managed> Watched<K> {
         let known = self.seen.get_key_value(&key).map(|(key, _)| key.clone());
         let key = known.unwrap_or(key);
         if self.seen.insert(key.clone(), now) != Some(now) {
-            self.queue.push(key, urgency);
+            self.work.queue.push(key, urgency);
         }
     }
 }

@@ -13,7 +13,8 @@ use managed::{
     queue::{Queue, Urgency},
     rate::Bucket,
     reconcile::Requeue,
-    run::{Observer, Pace, Passed, Runner, key},
+    run::{Observer, Pace, Passed, Runner, Work, key},
+    vanished::Vanished,
 };
 
 use crate::{fake::Thing, rig::Rig};
@@ -58,8 +59,8 @@ async fn what_is_in_the_store_is_worked_on_and_nothing_else() {
     let (store, mut writer) = reflector::store();
     writer.apply_watcher_event(&Event::Apply(pool.clone()));
     let (queue, seen) = (Arc::new(Queue::new()), Arc::new(Seen::default()));
-    let runner =
-        Runner::new(Arc::new(rig.into_reconciler()), queue.clone(), Arc::default(), store, seen.clone(), pace());
+    let work = Work { queue: queue.clone(), vanished: Arc::default() };
+    let runner = Runner::new(Arc::new(rig.into_reconciler()), work, store, seen.clone(), pace());
     let work = tokio::spawn(runner.work());
 
     queue.push(key(&gone), Urgency::Event);
@@ -89,4 +90,32 @@ async fn what_is_in_the_store_is_worked_on_and_nothing_else() {
     queue.close();
     work.await.unwrap();
     assert_eq!((seen.0.lock().unwrap().len(), &*log.lock().unwrap()), (0, &vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_made_for_an_object_that_vanished_is_taken_away_also_when_that_fails_at_first() {
+    let rig = Rig::made().await;
+    let (fake, log) = (rig.fake.clone(), rig.log.clone());
+    let pool: Pool = serde_json::from_value(rig.object().unwrap()).unwrap();
+    let (store, _writer) = reflector::store();
+    let (queue, vanished) = (Arc::new(Queue::new()), Arc::new(Vanished::default()));
+    let work = Work { queue: queue.clone(), vanished: vanished.clone() };
+    let runner = Runner::new(Arc::new(rig.into_reconciler()), work, store, Arc::new(Seen::default()), pace());
+    let work = tokio::spawn(runner.work());
+
+    assert!(vanished.note(&key(&pool), &pool));
+    let usual = fake.world().deletion;
+    fake.world().deletion = |_| anyhow::bail!("the host does not answer");
+    queue.push(key(&pool), Urgency::Event);
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert_eq!(fake.world().thing, Thing::Settled, "it could not be taken away");
+    fake.world().deletion = usual;
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert_eq!(fake.world().thing, Thing::Absent);
+    log.lock().unwrap().clear();
+    queue.push(key(&pool), Urgency::Event);
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert_eq!(*log.lock().unwrap(), [""; 0], "and then nobody looks for it");
+    queue.close();
+    work.await.unwrap();
 }
