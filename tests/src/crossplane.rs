@@ -211,7 +211,7 @@ impl Rig {
         self.kubelet.provider()
     }
 
-    /// Names of the CustomResourceDefinitions of the provider's group.
+    /// Names of the `CustomResourceDefinitions` of the provider's group.
     ///
     /// # Errors
     /// When the API server cannot be asked.

@@ -112,7 +112,7 @@ fn answer(request: RunFunctionRequest) -> RunFunctionResponse {
 
 fn wished(observed: State, input: Struct) -> Result<compose::Composed> {
     let input: compose::Input = serde_json::from_value(input.into()).context("read the function's input")?;
-    let value = |resource: Resource| Value::from(resource.resource.unwrap_or_default());
+    let value = |resource: Resource| Value::from(resource.object.unwrap_or_default());
     let composite = value(observed.composite.unwrap_or_default());
     let resources: BTreeMap<_, _> =
         observed.resources.into_iter().map(|(name, resource)| (name, value(resource))).collect();
@@ -122,13 +122,13 @@ fn wished(observed: State, input: Struct) -> Result<compose::Composed> {
 fn add(composed: compose::Composed, response: &mut RunFunctionResponse) {
     let desired = response.desired.get_or_insert_default();
     if let Value::Object(fields) = composed.composite {
-        let composite = desired.composite.get_or_insert_default().resource.get_or_insert_default();
+        let composite = desired.composite.get_or_insert_default().object.get_or_insert_default();
         composite.fields.extend(Struct::from(fields).fields);
     }
     for (name, (resource, ready)) in composed.resources {
         let Value::Object(resource) = resource else { continue };
         let ready = if ready { Ready::True } else { Ready::Unspecified };
-        let resource = Resource { resource: Some(resource.into()), ready: ready.into(), ..Resource::default() };
+        let resource = Resource { object: Some(resource.into()), ready: ready.into(), ..Resource::default() };
         desired.resources.insert(name, resource);
     }
     response.results.extend(composed.warnings.into_iter().map(|warning| outcome(Severity::Warning, warning)));

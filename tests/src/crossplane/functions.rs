@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
+use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -52,8 +53,7 @@ pub(crate) fn push(registry: &Registry, folder: &Path, repository: &str, tag: &s
 /// Uploads a file; its digest and size.
 fn upload(base: &str, file: &Path) -> Result<Value> {
     let content = fs::read(file).with_context(|| format!("read {}", file.display()))?;
-    let hex: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
-    let digest = format!("sha256:{hex}");
+    let digest = format!("sha256:{}", HEXLOWER.encode(&Sha256::digest(&content)));
     let begin = format!("{base}/blobs/uploads/");
     let answer = run("curl", &["-sSf", "-D", "-", "-o", "/dev/null", "-X", "POST", &begin])?;
     let line = answer.lines().find(|line| line.to_ascii_lowercase().starts_with("location:"));

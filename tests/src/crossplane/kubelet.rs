@@ -136,7 +136,9 @@ fn handle(node: &Node, pods: &Pods, event: &Value) {
     // One address for all pods: the new one cannot begin before the old one has ended.
     let old: Vec<String> =
         lock(pods).iter().filter(|(_, pod)| pod.package == package).map(|(name, _)| name.clone()).collect();
-    old.iter().for_each(|name| end(lock(pods).remove(name)));
+    for name in &old {
+        end(lock(pods).remove(name));
+    }
     let started = run(node, package, &Template { deployment: name, template });
     let condition = match started {
         Ok(runs) => {

@@ -93,7 +93,7 @@ impl Template<'_> {
     }
 
     /// Starts the provider as its container would run: its user, its variables and nothing else of this process's, in a mount
-    /// namespace with the volumes and the ServiceAccount's token. `address` is its Service's, which is this machine's as well.
+    /// namespace with the volumes and the `ServiceAccount`'s token. `address` is its Service's, which is this machine's as well.
     ///
     /// Certificates are the one thing that lies elsewhere: a path of the container's may not exist on this machine.
     pub(crate) fn start_provider(&self, node: &Node, address: &str) -> Result<Process> {
@@ -117,7 +117,8 @@ impl Template<'_> {
         variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
         self.write_account(node, &folder.join("serviceaccount"))?;
         let lines = |pairs: &[(String, String)], between: &str| -> String {
-            pairs.iter().map(|(first, second)| format!("{first}{between}{second}\n")).collect()
+            let lines: Vec<_> = pairs.iter().map(|(first, second)| format!("{first}{between}{second}\n")).collect();
+            lines.concat()
         };
         let mounts: Vec<_> = mounts.into_iter().map(|(path, source)| (source.display().to_string(), path)).collect();
         fs::write(folder.join("mounts"), lines(&mounts, " ")).context("write the mounts")?;
@@ -128,7 +129,7 @@ impl Template<'_> {
         Process::spawn_for(Lifetime::Owned, &command, &node.provider_log)
     }
 
-    /// The files that kubelet mounts for the pod's ServiceAccount.
+    /// The files that kubelet mounts for the pod's `ServiceAccount`.
     fn write_account(&self, node: &Node, folder: &Path) -> Result<()> {
         let account = self.template["spec"]["serviceAccountName"].as_str().context("read the ServiceAccount")?;
         let token = node.client.run(&["create", "token", account, "--namespace", SYSTEM, "--duration=1h"])?;

@@ -66,23 +66,23 @@ impl Bench {
             &(on_host(pool)
                 + &on_host(manifest("Volume", "v", "poolRef: {name: p}, capacity: 1Mi"))
                 + &on_host(manifest("CloudInit", "c", seed))
-                + &on_host(on_own(manifest("Network", "n", "mode: Isolated")))
+                + &on_host(on_own(manifest("Network", "net", "mode: Isolated")))
                 + &on_host(manifest("Domain", "d", "type: Qemu, memory: 64Mi, runStrategy: Halted"))),
         )?;
         Ok(namespace)
     }
+}
 
-    /// Everything there is to be read of what a provider did.
-    fn told(&self, namespace: &Namespace, provider: &Provider) -> Result<String> {
-        let objects = namespace.kubectl(&["get", "managed,providerconfigs,events", "-o", "yaml"])?;
-        Ok(objects + &provider.log())
-    }
+/// Everything there is to be read of what a provider did.
+fn told(namespace: &Namespace, provider: &Provider) -> Result<String> {
+    let objects = namespace.kubectl(&["get", "managed,providerconfigs,events", "-o", "yaml"])?;
+    Ok(objects + &provider.log())
 }
 
 /// The objects of [`Bench::objects`], after which nothing is left to be done.
 fn await_ready(namespace: &Namespace) -> Result<()> {
     eventually(PATIENCE, || {
-        for object in ["pool/p", "volume/v", "cloudinit/c", "network/n"] {
+        for object in ["pool/p", "volume/v", "cloudinit/c", "network/net"] {
             let (kind, name) = object.split_once('/').unwrap();
             let Some(found) = namespace.get(kind, name)? else { bail!("there is no {object}") };
             ensure!(is_true(&found, "Ready"), "{object}: {:?}", condition(&found, "Ready"));
@@ -139,7 +139,7 @@ fn without_any_one_of_the_rights_that_are_listed_something_is_told_to_be_forbidd
                 let spoiled = r#"{"data": {"path": "eA=="}}"#;
                 namespace.kubectl(&["patch", "secret", "pool", "--type=merge", "-p", spoiled])?;
             }
-            let told = bench.told(&namespace, &provider)?;
+            let told = told(&namespace, &provider)?;
             ensure!(told.replace('\\', "").contains(&sentence), "nobody tells {sentence}:\n{}", provider.log());
             Ok(())
         })?;

@@ -67,7 +67,8 @@ struct Patch {
     kind: Direction,
     from_field_path: Option<String>,
     to_field_path: Option<String>,
-    patch_set_name: Option<String>,
+    #[serde(rename = "patchSetName")]
+    set: Option<String>,
     combine: Option<Combine>,
     #[serde(default)]
     transforms: Vec<Transform>,
@@ -178,7 +179,7 @@ pub(crate) fn compose(input: &Input, composite: &Value, observed: &BTreeMap<Stri
 fn expanded<'a>(input: &'a Input, patches: &'a [Patch]) -> Result<Vec<&'a Patch>> {
     let mut all = Vec::new();
     for patch in patches {
-        match (patch.kind, &patch.patch_set_name) {
+        match (patch.kind, &patch.set) {
             (Direction::PatchSet, Some(name)) => {
                 let set = input.patch_sets.iter().find(|set| set.name == *name);
                 all.extend(&set.with_context(|| format!("there is no patch set {name}"))?.patches);

@@ -20,19 +20,16 @@ impl FieldPath {
         let mut segments = Vec::new();
         let mut rest = text;
         while !rest.is_empty() {
-            rest = match rest.strip_prefix('[') {
-                Some(bracket) => {
-                    let (inside, after) = bracket.split_once(']').with_context(|| format!("{text}: a [ is open"))?;
-                    segments.push(bracketed(inside).with_context(|| format!("read {text}"))?);
-                    after.strip_prefix('.').unwrap_or(after)
-                }
-                None => {
-                    let end = rest.find(['.', '[']).unwrap_or(rest.len());
-                    let (field, after) = rest.split_at(end);
-                    segments.push(Segment::Field(field.to_owned()));
-                    after.strip_prefix('.').unwrap_or(after)
-                }
+            let after = if let Some(bracket) = rest.strip_prefix('[') {
+                let (inside, after) = bracket.split_once(']').with_context(|| format!("{text}: a [ is open"))?;
+                segments.push(bracketed(inside).with_context(|| format!("read {text}"))?);
+                after
+            } else {
+                let (field, after) = rest.split_at(rest.find(['.', '[']).unwrap_or(rest.len()));
+                segments.push(Segment::Field(field.to_owned()));
+                after
             };
+            rest = after.strip_prefix('.').unwrap_or(after);
         }
         if segments.is_empty() || segments.contains(&Segment::Field(String::new())) {
             bail!("{text:?} is no field path");

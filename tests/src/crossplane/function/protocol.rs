@@ -70,7 +70,7 @@ pub(crate) struct State {
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Resource {
     #[prost(message, optional, tag = "1")]
-    pub(crate) resource: Option<Struct>,
+    pub(crate) object: Option<Struct>,
     #[prost(btree_map = "string, bytes", tag = "2")]
     pub(crate) connection_details: BTreeMap<String, Vec<u8>>,
     #[prost(enumeration = "Ready", tag = "3")]
@@ -163,7 +163,12 @@ impl From<Any> for Value {
 }
 
 /// The protocol has no integers; what has no fraction was one.
-#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "checked by coming back to the same")]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::float_cmp,
+    reason = "checked by coming back to the same"
+)]
 fn number_of(number: f64) -> Number {
     let whole = number as i64;
     if whole as f64 == number {
