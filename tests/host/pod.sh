@@ -7,11 +7,15 @@ shift
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/secrets/kubernetes.io
 cp -r "$folder/serviceaccount" /run/secrets/kubernetes.io/
+# What is put here is the pod's alone.
+mkdir -p "$folder/etc"
+mount -t tmpfs -o mode=755 tmpfs "$folder/etc"
+cp -a /etc/. "$folder/etc/"
+mount --bind "$folder/etc" /etc
 # libvirt's client library looks its user up.
-printf 'root:x:0:0::/root:/bin/sh\nprovider:x:2000:2000::/tmp:/usr/sbin/nologin\n' >"$folder/passwd"
-mount --bind "$folder/passwd" /etc/passwd
+printf 'root:x:0:0::/root:/bin/sh\nprovider:x:2000:2000::/tmp:/usr/sbin/nologin\n' >/etc/passwd
 while read -r source target; do
-	mkdir -p "$target"
+	if [ -d "$source" ]; then mkdir -p "$target"; else mkdir -p "${target%/*}" && touch "$target"; fi
 	mount --bind "$source" "$target"
 done <"$folder/mounts"
 mapfile -t variables <"$folder/environment"

@@ -17,6 +17,7 @@ mod control_plane;
 pub mod crossplane;
 mod files;
 mod foreign;
+pub mod granted;
 mod guest;
 mod host;
 mod http;

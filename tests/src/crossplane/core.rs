@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use data_encoding::BASE64;
+use serde_json::{Map, Value};
 
 use super::SLOW;
 use crate::{
@@ -126,10 +127,22 @@ pub(crate) fn write_secret(client: &Kubectl, name: &str, folder: &Path) -> Resul
     let secret = secret.with_context(|| format!("there is no Secret {name}"))?;
     let data = secret["data"].as_object().with_context(|| format!("Secret {name} is empty"))?;
     ensure!(data.contains_key("tls.crt"), "Secret {name} has no certificate yet");
+    write_keys(data, folder, |value| BASE64.decode(value.as_bytes()).context("decode"))
+}
+
+/// Writes the keys of a `ConfigMap` as files, as a volume of it has them.
+pub(crate) fn write_config_map(client: &Kubectl, name: &str, folder: &Path) -> Result<()> {
+    let map = client.get(&["--namespace", SYSTEM, "configmap", name])?;
+    let map = map.with_context(|| format!("there is no ConfigMap {name}"))?;
+    let data = map["data"].as_object().with_context(|| format!("ConfigMap {name} is empty"))?;
+    write_keys(data, folder, |value| Ok(value.as_bytes().to_vec()))
+}
+
+fn write_keys(data: &Map<String, Value>, folder: &Path, read: impl Fn(&str) -> Result<Vec<u8>>) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     for (key, value) in data {
-        let value = BASE64.decode(value.as_str().unwrap_or_default().as_bytes()).context("decode")?;
-        fs::write(folder.join(key), value).with_context(|| format!("write {key}"))?;
+        fs::write(folder.join(key), read(value.as_str().unwrap_or_default())?)
+            .with_context(|| format!("write {key}"))?;
     }
     Ok(())
 }

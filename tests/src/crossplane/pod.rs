@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     SLOW,
-    core::{SYSTEM, write_secret},
+    core::{SYSTEM, write_config_map, write_secret},
     kubelet::Node,
 };
 use crate::{
@@ -41,7 +41,7 @@ impl Template<'_> {
         node.folder.join("pods").join(self.deployment)
     }
 
-    /// Writes its Secrets; the folders of its volumes by the paths where the container has them.
+    /// Writes its Secrets and `ConfigMaps`; the folders and files of its volumes by the paths where the container has them.
     pub(crate) fn volumes(&self, node: &Node) -> Result<Vec<(String, PathBuf)>> {
         let volumes = self.template["spec"]["volumes"].as_array().cloned().unwrap_or_default();
         let mounts = self.container()["volumeMounts"].as_array().cloned().unwrap_or_default();
@@ -50,18 +50,30 @@ impl Template<'_> {
             let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]);
             let volume = volume.with_context(|| format!("there is no volume {}", mount["name"]))?;
             let path = mount["mountPath"].as_str().context("read mountPath")?.to_owned();
-            let folder = match (volume["secret"]["secretName"].as_str(), volume["hostPath"]["path"].as_str()) {
-                (Some(secret), _) => {
-                    let folder = self.folder(node).join(volume["name"].as_str().unwrap_or_default());
-                    write_secret(&node.client, secret, &folder)?;
-                    folder
-                }
-                (_, Some(path)) => node.paths.get(path).with_context(|| format!("the node has no {path}"))?.clone(),
-                _ => bail!("this kubelet does not know the volume {volume}"),
-            };
-            found.push((path, folder));
+            // This machine's own serves as the pod's.
+            if path == "/tmp" && volume["emptyDir"].is_object() {
+                continue;
+            }
+            let folder = self.write_volume(node, volume)?;
+            found.push((path, mount["subPath"].as_str().map_or_else(|| folder.clone(), |file| folder.join(file))));
         }
         Ok(found)
+    }
+
+    /// The folder that a volume is.
+    fn write_volume(&self, node: &Node, volume: &Value) -> Result<PathBuf> {
+        if let Some(path) = volume["hostPath"]["path"].as_str() {
+            return node.paths.get(path).cloned().with_context(|| format!("the node has no {path}"));
+        }
+        let folder = self.folder(node).join(volume["name"].as_str().context("read a volume's name")?);
+        if let Some(secret) = volume["secret"]["secretName"].as_str() {
+            write_secret(&node.client, secret, &folder)?;
+        } else if let Some(map) = volume["configMap"]["name"].as_str() {
+            write_config_map(&node.client, map, &folder)?;
+        } else {
+            bail!("this kubelet does not know the volume {volume}");
+        }
+        Ok(folder)
     }
 
     /// Its variables, in their order.
@@ -95,12 +107,12 @@ impl Template<'_> {
     /// Starts the provider as its container would run: its user, its variables and nothing else of this process's, in a mount
     /// namespace with the volumes and the `ServiceAccount`'s token. `address` is its Service's, which is this machine's as well.
     ///
-    /// Certificates are the one thing that lies elsewhere: a path of the container's may not exist on this machine.
+    /// Crossplane's certificates are the one thing that lies elsewhere: their path does not exist on this machine.
     pub(crate) fn start_provider(&self, node: &Node, address: &str) -> Result<Process> {
         let folder = self.folder(node);
         fs::create_dir_all(&folder).context("make the pod's folder")?;
         let (mounts, secrets): (Vec<_>, Vec<_>) =
-            self.volumes(node)?.into_iter().partition(|(path, _)| path.starts_with("/run/"));
+            self.volumes(node)?.into_iter().partition(|(path, _)| !path.starts_with("/tls/"));
         let mut variables = self.variables()?;
         for (_, value) in &mut variables {
             if let Some((_, elsewhere)) = secrets.iter().find(|(path, _)| path == value) {

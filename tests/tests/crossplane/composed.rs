@@ -1,11 +1,16 @@
 //! Composite resources become guests, and go again.
 
-use anyhow::{Context as _, Result, ensure};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context as _, Result, bail, ensure};
 use data_encoding::BASE64;
 use serde_json::Value;
-use tests::{Console, Host, PATIENCE, crossplane::composed};
+use tests::{Console, Host, PATIENCE, condition, crossplane::composed};
 
 use crate::world::{World, world};
+
+/// One test looks at everything that the hosts have, and another must not make something there meanwhile.
+static HOSTS: Mutex<()> = Mutex::new(());
 
 fn composite(world: &World, namespace: &str, object: &str) -> Result<Value> {
     let found = world.rig.plane().client().get(&["--namespace", namespace, object])?;
@@ -23,6 +28,7 @@ fn await_proof(host: &Host, guest: &str, hostname: &str) -> Result<()> {
 fn composite_resources_become_guests_on_the_hosts_they_name_and_go_without_a_trace() -> Result<()> {
     let world = world()?;
     let plane = world.rig.plane();
+    let _hosts = HOSTS.lock().unwrap_or_else(PoisonError::into_inner);
     let before = world.everything()?;
     // The Pod would need a node; the API server takes it all the same.
     world.rig.eventually(PATIENCE, || plane.apply(&world.shop("shop")?))?;
@@ -67,6 +73,65 @@ fn check_connection(world: &World) -> Result<()> {
         let value = secret["data"]["addresses"].as_str().context("the Secret has no addresses yet")?;
         let value = String::from_utf8(BASE64.decode(value.as_bytes())?)?;
         ensure!(value == address, "{value} is not {address}");
+        Ok(())
+    })
+}
+
+/// An object's line in the tree that `crossplane beta trace` shows: name, Synced, Ready, and the reason and message of the one that is not.
+/// What was never made is not said to be ready or not.
+fn line(object: &Value) -> Result<String> {
+    let synced = condition(object, "Synced")?;
+    let ready = condition(object, "Ready").unwrap_or(("-", "", ""));
+    let (_, reason, message) = if synced.0 == "True" { ready } else { synced };
+    let text = |field: &Value| field.as_str().unwrap_or_default().to_owned();
+    let name = format!("{}/{}", text(&object["kind"]), text(&object["metadata"]["name"]));
+    Ok(format!("{name} {} {} {reason} {message}", synced.0, ready.0).trim_end().to_owned())
+}
+
+/// A composite resource and what it is composed of.
+fn tree(world: &World, namespace: &str, object: &str) -> Result<Vec<String>> {
+    let root = composite(world, namespace, object)?;
+    let below = composed(&root).into_iter().map(|object| line(&composite(world, namespace, &object)?));
+    std::iter::once(line(&root)).chain(below).collect()
+}
+
+#[test]
+fn the_tree_of_a_composite_resource_says_what_is_lacking_and_where() -> Result<()> {
+    let world = world()?;
+    let plane = world.rig.plane();
+    let _hosts = HOSTS.lock().unwrap_or_else(PoisonError::into_inner);
+    // Names and subnets are a host's, whatever namespace they come from.
+    let shop = world.shop("tree")?.replace("name: web}", "name: tree}");
+    let shop = shop.replace("front", "side").replace("192.168.30", "192.168.40");
+    let documents: Vec<&str> = shop.split("---\n").collect();
+    let [space, network, _, guest, ..] = documents.as_slice() else { bail!("read the example") };
+    world.rig.eventually(PATIENCE, || plane.apply(&format!("{space}---\n{guest}")))?;
+    let lacking = "Domain/tree-rack1 False - ReconcileError cannot resolve references: cannot get referenced resource: \
+                   waiting for Network side-rack1: there is none in namespace tree";
+    let await_lines = |wished: &[&str]| {
+        world.rig.eventually(2 * PATIENCE, || {
+            let found = tree(world, "tree", "virtualmachine/tree")?;
+            ensure!(found == wished, "{found:#?}");
+            Ok(())
+        })
+    };
+    await_lines(&[
+        "VirtualMachine/tree True False Creating Unready resources: guest",
+        "CloudInit/tree-rack1 True True Available",
+        lacking,
+        "Volume/tree-rack1 True True Available",
+    ])?;
+    plane.apply(network)?;
+    await_lines(&[
+        "VirtualMachine/tree True True Available",
+        "CloudInit/tree-rack1 True True Available",
+        "Domain/tree-rack1 True True Available",
+        "Volume/tree-rack1 True True Available",
+    ])?;
+    plane.kubectl(&["--namespace", "tree", "delete", "virtualmachine,virtualnetwork", "--all"])?;
+    world.rig.eventually(2 * PATIENCE, || {
+        let left = plane.kubectl(&["--namespace", "tree", "get", "managed,secrets", "-o", "name"])?;
+        ensure!(left.is_empty(), "left: {left}");
         Ok(())
     })
 }

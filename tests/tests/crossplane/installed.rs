@@ -2,12 +2,14 @@
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use tests::{PATIENCE, crossplane::SYSTEM, manifest_on};
-
-use crate::{
+use tests::{
+    PATIENCE,
+    crossplane::SYSTEM,
     granted::{RESOURCES, granted, rights},
-    world::{VERSION, World, world},
+    manifest_on,
 };
+
+use crate::world::{VERSION, World, world};
 
 fn object(world: &World, args: &[&str]) -> Result<Value> {
     world.rig.plane().client().get(args)?.with_context(|| format!("there is no {args:?}"))

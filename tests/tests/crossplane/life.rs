@@ -1,8 +1,12 @@
 //! The life of an installation: from the first kind that is activated, over an upgrade and back, to its end.
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
-use tests::{PATIENCE, Scenario, crossplane::Rig, is_running};
+use serde_json::{Value, json};
+use tests::{
+    PATIENCE, Scenario,
+    crossplane::{Rig, SYSTEM},
+    is_running,
+};
 
 const CONFIG: &str = "{apiVersion: libvirt.m.nourspeed.io/v1alpha1, kind: ClusterProviderConfig, metadata: {name: default}, \
                       spec: {uri: 'qemu:///system'}}";
@@ -61,7 +65,7 @@ fn check_versions(rig: &Rig, first: u32) -> Result<()> {
         assert!(now != last && !is_running(last), "{version} is another process, and the only one");
         last = now;
         // The new one works: it does what is asked, and nothing else.
-        scenario.change("domain", scenario.name(), &serde_json::json!({"autostart": version == "v0.2.0"}))?;
+        scenario.change("domain", scenario.name(), &json!({"autostart": version == "v0.2.0"}))?;
         let wished = if version == "v0.2.0" { "enable" } else { "disable" };
         scenario.await_host(wished, |scenario| {
             let info = scenario.host().virsh(&["dominfo", scenario.name()])?;
@@ -92,6 +96,7 @@ fn check_end(rig: &Rig) -> Result<()> {
             Ok(())
         })?;
     }
+    check_runtimes(rig)?;
     let provider = rig.provider()?;
     plane.kubectl(&["delete", "providers.pkg.crossplane.io", "provider-libvirt"])?;
     rig.eventually(2 * PATIENCE, || {
@@ -103,5 +108,30 @@ fn check_end(rig: &Rig) -> Result<()> {
         Ok(())
     })?;
     assert_eq!(on_host(&scenario)?, running);
+    Ok(())
+}
+
+/// The other runtime configs of the examples, put in the place of the first: Crossplane deploys what they say, and the provider runs with it.
+fn check_runtimes(rig: &Rig) -> Result<()> {
+    let client = "secret/provider-libvirt-tls-client";
+    let secret = rig.plane().client().get(&["--namespace", SYSTEM, client])?.context("find a certificate")?;
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "libvirt-client", "namespace": SYSTEM}, "data": secret["data"],
+    });
+    rig.plane().apply(&secret.to_string())?;
+    let wished = [
+        ("install/runtime-ssh.yaml", "etc/ssh/ssh_known_hosts", "rack4.example.org ssh-ed25519"),
+        ("install/runtime-tls.yaml", "etc/pki/libvirt/private/clientkey.pem", "PRIVATE KEY"),
+    ];
+    for (file, path, content) in wished {
+        rig.apply_example(file)?;
+        rig.eventually(PATIENCE, || {
+            let path = format!("/proc/{}/root/{path}", rig.provider()?);
+            let found = std::fs::read_to_string(&path).with_context(|| format!("{file}: read {path}"))?;
+            ensure!(found.contains(content), "{file}: {path} is {found}");
+            Ok(())
+        })?;
+        rig.await_healthy("v0.1.0")?;
+    }
     Ok(())
 }

@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
 
 mod composed;
-mod granted;
 mod installed;
 mod life;
-mod rights;
 mod world;

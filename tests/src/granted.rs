@@ -5,15 +5,15 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 /// An API group, a resource and a verb.
-pub(crate) type Right = (&'static str, &'static str, &'static str);
+pub type Right = (&'static str, &'static str, &'static str);
 
 /// The provider's own group.
-pub(crate) const OWN: &str = "libvirt.m.nourspeed.io";
+pub const OWN: &str = "libvirt.m.nourspeed.io";
 const LEASES: &str = "coordination.k8s.io";
 const KINDS: &str = "apiextensions.k8s.io";
 
-/// All kinds of the package.
-pub(crate) const RESOURCES: [&str; 8] = [
+/// Plural names of all kinds of the package.
+pub const RESOURCES: [&str; 8] = [
     "cloudinits",
     "clusterproviderconfigs",
     "domains",
@@ -27,7 +27,7 @@ pub(crate) const RESOURCES: [&str; 8] = [
 const OWN_VERBS: [&str; 6] = ["get", "list", "watch", "update", "patch", "create"];
 
 /// What Crossplane grants, by group and resource. It grants no deletion of a kind of the package.
-pub(crate) fn granted() -> BTreeSet<(String, String, String)> {
+pub fn granted() -> BTreeSet<(String, String, String)> {
     let mut all = BTreeSet::new();
     let mut add = |group: &str, resource: &str, verbs: &[&str]| {
         all.extend(verbs.iter().map(|verb| (group.to_owned(), resource.to_owned(), (*verb).to_owned())));
@@ -47,7 +47,7 @@ pub(crate) fn granted() -> BTreeSet<(String, String, String)> {
 }
 
 /// Every right of rules, one by one.
-pub(crate) fn rights(rules: &Value) -> BTreeSet<(String, String, String)> {
+pub fn rights(rules: &Value) -> BTreeSet<(String, String, String)> {
     let words = |value: &Value| -> Vec<String> {
         value.as_array().into_iter().flatten().filter_map(|word| Some(word.as_str()?.to_owned())).collect()
     };
@@ -63,7 +63,7 @@ pub(crate) fn rights(rules: &Value) -> BTreeSet<(String, String, String)> {
 }
 
 /// What the README lists as needed.
-pub(crate) fn needed() -> Vec<Right> {
+pub fn needed() -> Vec<Right> {
     let mut all = Vec::new();
     for kind in ["cloudinits", "domains", "networks", "pools", "volumes"] {
         all.extend(["list", "watch", "patch"].map(|verb| (OWN, kind, verb)));
@@ -91,8 +91,8 @@ pub(crate) fn needed() -> Vec<Right> {
     all
 }
 
-/// A role with exactly these rights, for the group that the provider of a plain control plane is in.
-pub(crate) fn role(rights: &[Right]) -> String {
+/// A role with exactly these rights, for the group that the provider of a plain control plane is in, and its binding, as YAML.
+pub fn role(rights: &[Right]) -> String {
     let rules: Vec<Value> = rights
         .iter()
         .map(|(group, resource, verb)| json!({"apiGroups": [group], "resources": [resource], "verbs": [verb]}))
