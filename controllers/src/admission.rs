@@ -30,6 +30,7 @@ use crate::{
     links::Led,
     references::{Referent, ReferentKind, Refers},
 };
+pub(crate) use moved::moved;
 use whereabouts::Where;
 
 /// What is said of an object.
@@ -41,6 +42,16 @@ pub enum Verdict {
     Warned(Vec<String>),
     /// It may not be stored, and why.
     Denied(String),
+}
+
+impl Verdict {
+    /// The same without a refusal: why there would have been one is told.
+    pub(crate) fn mild(self) -> Self {
+        match self {
+            Self::Denied(why) => Self::Warned(vec![why]),
+            other => other,
+        }
+    }
 }
 
 /// What is known beside the object.
@@ -72,6 +83,9 @@ impl Reviewable for Pool {}
 impl Reviewable for CloudInit {}
 
 impl Reviewable for Network {}
+
+/// How many warnings are given about those that refer to an object.
+const TOLD: usize = 8;
 
 /// What speaks against an object, and what else is to be said.
 #[derive(Debug, Default)]
@@ -117,7 +131,7 @@ impl Admission<'_> {
     pub fn change<K: Reviewable>(&self, old: &K, new: &K) -> Verdict {
         let mut findings = Findings::default();
         if new.meta().deletion_timestamp.is_none() {
-            match moved::moved(old, new) {
+            match moved(old, new) {
                 // What it refers to is a question only where it stays.
                 Some(why) => findings.deny(why),
                 None => self.look_through(new, Some(old), &mut findings),
@@ -226,6 +240,15 @@ impl Admission<'_> {
             let who = format!("{} {}", word(referrer.kind.as_str()), referrer.name);
             if let Some(clash) = apart(&referent, ours, &who, &theirs) {
                 findings.warn(clash);
+            }
+            // The API server cuts off what is too long, and nobody reads a thousand names.
+            if findings.warnings.len() >= TOLD {
+                findings.warn(format!(
+                    "more may refer to {} {} from other instances",
+                    word(referent.kind.as_str()),
+                    referent.name
+                ));
+                break;
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::{cluster::declared, instance::word};
 
 /// Why a change may not be stored, if so: the object would be on another host after it. Its config may be said once, and what was
 /// written down of its placement may be said again.
-pub(super) fn moved<K: Managed>(old: &K, new: &K) -> Option<String> {
+pub(crate) fn moved<K: Managed>(old: &K, new: &K) -> Option<String> {
     let before = declared(old)?;
     let (was, is) = (reference(old), reference(new));
     let changed = if is.as_ref().is_some_and(|is| *is != before) && is != was {

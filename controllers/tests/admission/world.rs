@@ -119,6 +119,19 @@ impl World {
         world
     }
 
+    /// These `ClusterProviderConfigs` have all led to the same host.
+    pub(crate) fn lead_to_one_host(&mut self, names: &[&str]) {
+        let host =
+            json!({"uuid": "5", "hostname": "h", "libvirtVersion": "9.0.0", "arch": "x86_64", "domainTypes": []});
+        for name in names {
+            let config = json!({
+                "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "ClusterProviderConfig", "metadata": {"name": name},
+                "spec": {"uri": "test:///default"}, "status": {"host": host},
+            });
+            self.cluster_configs.apply_watcher_event(&Event::Apply(read(&config)));
+        }
+    }
+
     /// What `--default-provider-config` says.
     pub(crate) fn defaulting(mut self, config: &str) -> Self {
         self.default = Some(parse_record(config).unwrap());
