@@ -244,15 +244,20 @@ fn a_name_means_what_the_objects_own_host_has_of_that_name_whatever_others_have(
     }
 }
 
+/// How an object is named: by its name, or by its labels.
+const FORMS: [&str; 2] = ["Ref", "Selector"];
+
 /// The paths of all references in a schema, with no sign of lists.
 fn references(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
     let fields = schema["properties"].as_object().into_iter().flatten();
     for (field, below) in fields {
         let path = format!("{path}.{field}");
         // A key of a Secret or ConfigMap is no object of ours.
-        match field.strip_suffix("Ref").filter(|_| below["properties"]["key"].is_null()) {
-            Some(_) => drop(found.insert(path)),
-            None => references(if below["items"].is_null() { below } else { &below["items"] }, &path, found),
+        let is_reference = FORMS.iter().any(|form| field.ends_with(form)) && below["properties"]["key"].is_null();
+        if is_reference {
+            found.insert(path);
+        } else {
+            references(if below["items"].is_null() { below } else { &below["items"] }, &path, found);
         }
     }
 }
@@ -267,6 +272,9 @@ fn every_reference_of_every_kind_is_in_the_table() {
         references(&schema["properties"]["forProvider"], kind, &mut found);
     }
     let plain = |path: &str| path.split('[').map(|part| part.rsplit(']').next().unwrap()).collect::<String>();
-    let known: BTreeSet<_> = FIELDS.iter().map(|(kind, _, path, ..)| format!("{kind}.{}Ref", plain(path))).collect();
+    let known: BTreeSet<_> = FIELDS
+        .iter()
+        .flat_map(|(kind, _, path, ..)| FORMS.map(|form| format!("{kind}.{}{form}", plain(path))))
+        .collect();
     assert_eq!(found, known);
 }
