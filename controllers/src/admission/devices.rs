@@ -1,29 +1,34 @@
 //! What two guests cannot have both, which no host tells before both have it.
 
+use std::collections::HashMap;
+
 use apis::{Domain, Managed, domain::Disk, placement::ConfigId};
 
 use managed::plan::only_observes;
 
 use super::{Admission, Findings};
-use crate::{domain::exclusive, references::disk_path};
+use crate::{
+    domain::exclusive,
+    references::{Referent, disk_path},
+};
 
 impl Admission<'_> {
     /// A disk has one guest that writes to it. One that is on its way out is waited for.
     pub(super) fn disks(&self, object: &Domain, findings: &mut Findings) {
         let (links, whole) = (self.cluster.links(object), object.effective());
         let disks = whole.parameters().disks.as_deref().unwrap_or_default();
-        let led = |disk: &Disk| links.referent(&disk_path(&disk.name.0));
-        for (at, disk) in disks.iter().enumerate() {
-            let Some(referent) = led(disk) else { continue };
-            let same = |other: &&Disk| {
-                (exclusive::writes(disk) || exclusive::writes(other)) && led(other).as_ref() == Some(&referent)
-            };
-            if let Some(other) = disks[..at].iter().find(same) {
+        let mut known: HashMap<Referent, Vec<&Disk>> = HashMap::new();
+        for disk in disks {
+            let Some(referent) = links.referent(&disk_path(&disk.name.0)) else { continue };
+            let before = known.entry(referent.clone()).or_default();
+            let same = before.iter().find(|other| exclusive::writes(disk) || exclusive::writes(other));
+            if let Some(other) = same {
                 let (one, two, name) = (&other.name, &disk.name, &referent.name);
                 findings.deny(format!(
                     "disks {one} and {two} are both volume {name}: a guest that writes to one disk by two names destroys it"
                 ));
             }
+            before.push(disk);
             let Some(volume) = self.cluster.volumes.get(&referent.namespace, &referent.name) else { continue };
             let Some((taken, why)) = exclusive::before(self.cluster, object, disk, &volume) else { continue };
             // What is only said in another namespace is no proof: else any tenant could keep a disk from its owner.
@@ -38,8 +43,9 @@ impl Admission<'_> {
         let whole = object.effective();
         let nics = whole.parameters().network_interfaces.as_deref().unwrap_or_default();
         let addresses: Vec<_> = nics.iter().filter_map(|nic| Some((&nic.name, nic.mac.as_deref()?))).collect();
-        for (at, (name, mac)) in addresses.iter().enumerate() {
-            if let Some((other, _)) = addresses[..at].iter().find(|(_, other)| other.eq_ignore_ascii_case(mac)) {
+        let mut known: HashMap<String, _> = HashMap::new();
+        for (name, mac) in &addresses {
+            if let Some(other) = known.insert(mac.to_ascii_lowercase(), name) {
                 findings.deny(format!("interfaces {other} and {name} have both the MAC address {mac}"));
             }
         }

@@ -12,13 +12,15 @@ use serde_json::value::RawValue;
 /// How long names are at most, in bytes.
 const NAME: usize = 253;
 
-/// What tells an object, and whether it is to be looked at. Of what is no object nothing is known.
-#[derive(Debug, Default, Deserialize)]
+/// What tells an object, and whether it is to be looked at.
+#[derive(Debug, Deserialize)]
 pub(super) struct Head<'a> {
     #[serde(default)]
     metadata: Metadata,
     #[serde(borrow, default)]
     spec: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    status: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -38,8 +40,16 @@ struct Spec {
 }
 
 impl<'a> Head<'a> {
-    pub(super) fn of(object: &'a RawValue) -> Self {
-        serde_json::from_str(object.get()).unwrap_or_default()
+    /// # Errors
+    /// When it is no object that an API server would store.
+    pub(super) fn of(object: &'a RawValue) -> serde_json::Result<Self> {
+        serde_json::from_str(object.get())
+    }
+
+    /// Whether no list in it is longer than this; one that cannot be measured is.
+    pub(super) fn is_within(&self, most: usize) -> bool {
+        let fits = |text: &RawValue| longest_list(text).is_ok_and(|length| length <= most);
+        self.spec.is_none_or(fits) && self.status.is_none_or(fits)
     }
 
     /// Whether it is being deleted.
@@ -95,8 +105,8 @@ impl<'a> Head<'a> {
 }
 
 /// The length of the longest list in a text of JSON. Nothing else is kept of it.
-pub(super) fn longest_list(text: &RawValue) -> usize {
-    serde_json::from_str::<Longest>(text.get()).map_or(0, |Longest(length)| length)
+fn longest_list(text: &RawValue) -> serde_json::Result<usize> {
+    serde_json::from_str::<Longest>(text.get()).map(|Longest(length)| length)
 }
 
 struct Longest(usize);

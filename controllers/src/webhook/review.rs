@@ -8,10 +8,7 @@ use futures::FutureExt;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
-use super::{
-    head::{Head, longest_list},
-    router::Refused,
-};
+use super::{head::Head, router::Refused};
 use crate::{
     admission::{Admission, Reviewable, Verdict, moved},
     cluster::Cluster,
@@ -32,8 +29,8 @@ pub struct Reviewer {
     pub metrics: Arc<Metrics>,
 }
 
-/// More items than any list of any kind has by its schema, or any that Kubernetes or others keep in metadata.
-const LIST: usize = 1024;
+/// As many items as any list of any kind has by its schema, DHCP's hosts.
+const LIST: usize = 128;
 /// No longer than an API server makes it; it is logged.
 const UID: usize = 64;
 
@@ -109,13 +106,6 @@ impl Reviewer {
         if !sub_resource.is_empty() {
             return Answer::Said(Verdict::Allowed);
         }
-        // The API server holds objects to their schema; whoever else asks must not make us compare everything with everything.
-        if [object, old_object].iter().any(|object| object.is_some_and(|object| longest_list(object) > LIST)) {
-            return match operation {
-                Operation::Delete => Answer::Said(Verdict::Allowed),
-                _ => Answer::Unfit("the object has a longer list than its schema allows".to_owned()),
-            };
-        }
         match (operation, *object, *old_object) {
             (Operation::Create, Some(new), _) if is_object(new) => {
                 self.read::<K>(new, |new| self.once_read(|admission| admission.review(&new)))
@@ -128,23 +118,25 @@ impl Reviewer {
     }
 
     fn change<K: Reviewable>(&self, old: &RawValue, new: &RawValue) -> Answer {
-        if Head::of(new).is_untouched(&Head::of(old)) {
+        let heads = Head::of(new).ok().zip(Head::of(old).ok());
+        if heads.is_some_and(|(now, before)| now.is_untouched(&before)) {
             return Answer::Said(Verdict::Allowed);
         }
-        self.read::<K>(new, |new| match parse::<K>(old) {
+        self.read::<K>(new, |new| match sized::<K>(old) {
             // That an object stays where it is can be said without a look at others, and nobody but the webhook says it.
-            Ok(old) => match moved(&old, &new) {
+            Some(old) => match moved(&old, &new) {
                 Some(why) => Verdict::Denied(why),
                 None => self.once_read(|admission| admission.change(&old, &new)),
             },
             // What was stored by other rules than today's is judged by what it is to be, and what may have been wrong before is told.
-            Err(_) => self.once_read(|admission| admission.review(&new)).mild(),
+            None => self.once_read(|admission| admission.review(&new)).mild(),
         })
     }
 
     /// A deletion is never refused, whatever the object looks like: there is only something to say where that is known. Without an object
     /// it is about all of a namespace, and each is asked for again by itself.
     fn deletion<K: Reviewable>(&self, object: Option<&RawValue>) -> Verdict {
+        let object = object.filter(|object| Head::of(object).is_ok_and(|head| head.is_within(LIST)));
         match object.map(parse::<K>) {
             Some(Ok(object)) if self.is_read() => self.admission().deletion(&object),
             _ => Verdict::Allowed,
@@ -154,10 +146,15 @@ impl Reviewer {
     /// What is said of an object. The API server has checked it by the schema already; one that cannot be read here is of a newer schema
     /// than this process, and a pass enforces what is not checked.
     fn read<K: Reviewable>(&self, object: &RawValue, say: impl FnOnce(K) -> Verdict) -> Answer {
-        if Head::of(object).is_leaving() {
-            return Answer::Said(Verdict::Allowed);
-        }
-        match parse::<K>(object) {
+        let object = match Head::of(object) {
+            Ok(head) if head.is_leaving() => return Answer::Said(Verdict::Allowed),
+            // The API server holds objects to their schema; whoever else asks must not make us compare everything with everything.
+            Ok(head) if !head.is_within(LIST) => {
+                return Answer::Unfit("the object has a longer list than its schema allows".to_owned());
+            }
+            head => head.and_then(|_| parse::<K>(object)),
+        };
+        match object {
             Ok(object) => Answer::Said(say(object)),
             Err(_) if !self.is_read() => Answer::Said(Verdict::Warned(vec![EARLY.to_owned()])),
             Err(error) => Answer::Said(Verdict::Warned(vec![format!("{UNREADABLE}: {error}")])),
@@ -180,6 +177,12 @@ fn is_object(text: &RawValue) -> bool {
 
 fn parse<K: Reviewable>(text: &RawValue) -> serde_json::Result<K> {
     serde_json::from_str(text.get())
+}
+
+/// An object as it was, if it can be read and is not too long.
+fn sized<K: Reviewable>(text: &RawValue) -> Option<K> {
+    Head::of(text).ok().filter(|head| head.is_within(LIST))?;
+    parse(text).ok()
 }
 
 /// The answer to a review of an object of this kind, or why the body is none.
@@ -220,7 +223,11 @@ pub(super) fn answer<K: Reviewable>(reviewer: &Reviewer, body: &[u8]) -> Result<
 /// What is logged has names only: warnings may quote a URL, and a URL may hold a password.
 fn tell<K: Refers>(request: &Request<'_>, outcome: Reviewed, response: &Value) {
     let Request { uid, operation, object, old_object, .. } = request;
-    let object = object.or(*old_object).map(|object| Head::of(object).full_name()).unwrap_or_default();
+    let object = object
+        .or(*old_object)
+        .and_then(|object| Head::of(object).ok())
+        .map(|head| head.full_name())
+        .unwrap_or_default();
     let (kind, verdict) = (K::kind(&()), outcome.as_str());
     match outcome {
         Reviewed::Denied => {

@@ -29,6 +29,8 @@ const SMALL: u64 = 64 * 1024;
 const LARGE_ONES: usize = 16;
 /// How many of those are worked on at once: what is made of one takes many times its room.
 const AT_WORK: usize = 2;
+/// The same of small ones. None is worked on by a thread that passes and probes need.
+const SMALL_AT_WORK: usize = 4;
 /// How long a review may take to arrive. The API server itself gives up after three seconds.
 const ARRIVAL: Duration = Duration::from_secs(3);
 
@@ -61,19 +63,21 @@ fn kind<K: Reviewable>(router: Router, reviewer: &Arc<Reviewer>, places: &Arc<Pl
 struct Places {
     held: Semaphore,
     at_work: Arc<Semaphore>,
+    small_at_work: Arc<Semaphore>,
 }
 
 impl Places {
     fn new() -> Self {
-        Self { held: Semaphore::new(LARGE_ONES), at_work: Arc::new(Semaphore::new(AT_WORK)) }
+        let of = |count| Arc::new(Semaphore::new(count));
+        Self { held: Semaphore::new(LARGE_ONES), at_work: of(AT_WORK), small_at_work: of(SMALL_AT_WORK) }
     }
 }
 
 async fn handle<K: Reviewable>(reviewer: &Arc<Reviewer>, places: &Places, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let answered = match read(&parts.headers, body, &places.held).await {
-        Ok((body, None)) => answer::<K>(reviewer, &body),
-        Ok((body, Some(_place))) => aside::<K>(reviewer, places, body).await,
+        Ok((body, None)) => aside::<K>(reviewer, &places.small_at_work, body).await,
+        Ok((body, Some(_place))) => aside::<K>(reviewer, &places.at_work, body).await,
         Err(refused) => Err(refused),
     };
     match answered {
@@ -86,10 +90,10 @@ async fn handle<K: Reviewable>(reviewer: &Arc<Reviewer>, places: &Places, reques
     }
 }
 
-/// The answer to a larger review, worked out where it keeps nobody else waiting.
-async fn aside<K: Reviewable>(reviewer: &Arc<Reviewer>, places: &Places, body: Bytes) -> Result<Value, Refused> {
+/// The answer to a review, worked out where it keeps no pass waiting.
+async fn aside<K: Reviewable>(reviewer: &Arc<Reviewer>, turns: &Arc<Semaphore>, body: Bytes) -> Result<Value, Refused> {
     // The semaphore is never closed.
-    let turn = places.at_work.clone().acquire_owned().await.ok();
+    let turn = turns.clone().acquire_owned().await.ok();
     let reviewer = reviewer.clone();
     let work = tokio::task::spawn_blocking(move || {
         let answered = answer::<K>(&reviewer, &body);

@@ -111,6 +111,10 @@ impl SelfSigned {
     }
 
     fn take(&mut self, event: watcher::Event<ValidatingWebhookConfiguration>) {
+        // Whoever applies the configuration anew may have deleted the Service with it.
+        if self.config.is_none() {
+            self.is_ours = None;
+        }
         match event {
             watcher::Event::Apply(config) => self.config = Some(config),
             watcher::Event::Delete(_) => self.config = None,

@@ -20,8 +20,8 @@ use crate::{
     world::World,
 };
 
-/// A connection on which a large review is announced and never sent.
-async fn stall(authority: &Authority, port: u16) -> TlsStream<TcpStream> {
+/// A connection on which nothing is said.
+async fn open(authority: &Authority, port: u16) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -31,7 +31,12 @@ async fn stall(authority: &Authority, port: u16) -> TlsStream<TcpStream> {
         .with_no_client_auth();
     let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
-    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+}
+
+/// A connection on which a large review is announced and never sent.
+async fn stall(authority: &Authority, port: u16) -> TlsStream<TcpStream> {
+    let mut stream = open(authority, port).await;
     let head = format!(
         "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{{",
         path::<Domain>()
@@ -109,4 +114,22 @@ async fn what_is_dear_to_look_through_is_refused_and_keeps_nobody_waiting() {
         assert!(small.contains("not an AdmissionReview"), "{small}");
         assert!(took < Duration::from_secs(5) && soon < Duration::from_secs(1), "{took:?}, {soon:?}");
     }
+}
+
+#[tokio::test]
+async fn who_opens_connections_and_says_nothing_keeps_others_out_for_seconds_only() {
+    let (authority, served) = (Authority::new(), Arc::new(Served::default()));
+    let (certificate, key) = authority.sign(2100);
+    served.set(certificate.as_bytes(), key.as_bytes()).unwrap();
+    let port = serve(&World::new(), served).await;
+    let mut silent = Vec::new();
+    for _ in 0..256 {
+        silent.push(open(&authority, port).await);
+    }
+    let url = format!("https://localhost:{port}{}", path::<Domain>());
+    let client = client(&authority).build().unwrap();
+    let begun = Instant::now();
+    let answer = client.post(url).header("content-type", "application/json").body(" ").send().await.unwrap();
+    let took = begun.elapsed();
+    assert!(answer.status().as_u16() == 400 && took < Duration::from_secs(30), "{took:?}");
 }

@@ -17,22 +17,30 @@ fn warned(what: &str) -> Verdict {
     Verdict::Warned(vec![what.to_owned()])
 }
 
+fn net(config: Option<&str>, mode: &str) -> Value {
+    object("Network", "lan", config, &json!({"mode": mode}))
+}
+
+fn annotated(config: Option<&str>, record: &str) -> Value {
+    with(net(config, "Nat"), &json!({"annotations": {PLACEMENT: record}}))
+}
+
+fn placed(config: Option<&str>, record: &str) -> Value {
+    with(annotated(config, record), &json!({"finalizers": ["finalizer.managedresource.crossplane.io"]}))
+}
+
+/// The refusal of a change of this that would move the network away.
+fn kept(what: &str, on: &str) -> Verdict {
+    let keep = if what == PLACEMENT { " Keep it: ClusterProviderConfig/one." } else { "" };
+    denied(&format!(
+        "{what} may be set once and not be changed: network lan uses {on}.{keep} \
+         To move it, create a new Network with the other providerConfigRef and delete this one"
+    ))
+}
+
 #[test]
 fn an_object_stays_on_its_host_and_the_refusal_says_how_to_move() {
     let world = World::new();
-    let net = |config, mode: &str| object("Network", "lan", config, &json!({"mode": mode}));
-    let placed = |config, record: &str| {
-        let metadata =
-            json!({"annotations": {PLACEMENT: record}, "finalizers": ["finalizer.managedresource.crossplane.io"]});
-        with(net(config, "Nat"), &metadata)
-    };
-    let annotated = |config, record: &str| with(net(config, "Nat"), &json!({"annotations": {PLACEMENT: record}}));
-    let kept = |what: &str, on: &str| {
-        denied(&format!(
-            "{what} may be set once and not be changed: network lan uses {on}. \
-             To move it, create a new Network with the other providerConfigRef and delete this one"
-        ))
-    };
     let (on_one, reference) = ("ClusterProviderConfig one", "spec.providerConfigRef");
     let (one, two) = ("ClusterProviderConfig/one", "ClusterProviderConfig/two");
     let table = [
@@ -64,6 +72,17 @@ fn an_object_stays_on_its_host_and_the_refusal_says_how_to_move() {
         let leaving = with(new, &json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}));
         assert_eq!(world.change(&old, &leaving), Verdict::Allowed, "{what}, while it is being deleted");
     }
+}
+
+#[test]
+fn an_annotation_that_does_not_count_yet_may_not_say_another_host() {
+    let world = World::new();
+    let kept = kept(PLACEMENT, "ClusterProviderConfig one");
+    let (one, two) = ("ClusterProviderConfig/one", "ClusterProviderConfig/two");
+    assert_eq!(world.change(&net(ONE, "Nat"), &annotated(ONE, two)), kept);
+    assert_eq!(world.change(&net(ONE, "Nat"), &annotated(ONE, one)), Verdict::Allowed);
+    // Taken off and lied about at once.
+    assert_eq!(world.change(&placed(ONE, one), &annotated(ONE, two)), kept);
 }
 
 /// A guest with one disk of this name on this Volume, and what else is said of that disk.
