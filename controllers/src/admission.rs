@@ -173,7 +173,7 @@ impl Admission<'_> {
         self.names(object, config.as_ref(), findings);
         self.referrers(object, config.as_ref(), findings);
         object.further(self, config.as_ref(), findings);
-        unlabelled(object, findings);
+        labelled(object, findings);
     }
 
     /// The config of the object, as far as it can be told.
@@ -289,14 +289,22 @@ struct Seen {
     leaving: bool,
 }
 
-/// Who looks for the objects of a host looks by this label. The provider sets it, but only once the object is placed.
-fn unlabelled<K: Managed>(object: &K, findings: &mut Findings) {
-    let labels = object.meta().labels.as_ref();
-    if labels.is_none_or(|labels| !labels.contains_key(annotation::INSTANCE_LABEL)) {
-        findings.warn(format!(
-            "no label {}: until the provider sets it, nobody can tell by labels which libvirt instance the {} is on",
+/// Who looks for the objects of a host looks by this label. The provider sets it, but only once the object is placed, and changes none.
+fn labelled<K: Managed>(object: &K, findings: &mut Findings) {
+    let label = object.meta().labels.as_ref().and_then(|labels| labels.get(annotation::INSTANCE_LABEL));
+    let what = word(&K::kind(&()));
+    let Some(label) = label else {
+        return findings.warn(format!(
+            "no label {}: until the provider sets it, nobody can tell by labels which libvirt instance the {what} is on",
             annotation::INSTANCE_LABEL,
-            word(&K::kind(&()))
+        ));
+    };
+    let said = object.resource().provider_config_ref.as_ref().filter(|said| said.name != *label);
+    if let Some(ProviderConfigReference { kind, name }) = said {
+        findings.warn(format!(
+            "the label {} says {label}, but the {what} uses {} {name}: who looks by labels is misled",
+            annotation::INSTANCE_LABEL,
+            kind.as_str(),
         ));
     }
 }

@@ -105,6 +105,17 @@ async fn a_review_is_answered_with_its_uid_and_the_verdict() {
 }
 
 #[tokio::test]
+async fn a_label_that_says_another_instance_is_told() {
+    let door = Door::open(&world()).await;
+    let lying = with(guest(ONE), &json!({"labels": {"libvirt.nourspeed.io/instance": "two"}}));
+    let told = "the label libvirt.nourspeed.io/instance says two, but the domain uses ClusterProviderConfig one: who looks by labels is misled";
+    assert_eq!(
+        door.review(&review("CREATE", "Domain", &Value::Null, &lying)).await,
+        json!({"uid": "u-1", "allowed": true, "warnings": [told], "auditAnnotations": {"verdict": "warned"}})
+    );
+}
+
+#[tokio::test]
 async fn what_deletes_and_what_changes_nothing_of_the_spec_is_always_admitted() {
     let door = Door::open(&world()).await;
     let (wrong, leaving) = (guest(TWO), json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}));

@@ -54,14 +54,13 @@ fn shelf<K: Managed>() -> (Shelf<K>, Writer<K>) {
 
 /// An object of namespace `n` that is labelled; `config` is `<Kind>/<name>` of its providerConfigRef.
 pub(crate) fn object(kind: &str, name: &str, config: Option<&str>, parameters: &Value) -> Value {
-    let reference = config.map(|config| {
-        let (kind, name) = config.split_once('/').unwrap();
-        json!({"kind": kind, "name": name})
-    });
+    let config = config.map(|config| config.split_once('/').unwrap());
+    let reference = config.map(|(kind, name)| json!({"kind": kind, "name": name}));
+    let instance = config.map_or("any", |(_, name)| name);
     json!({
         "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": kind,
         "metadata": {"namespace": "n", "name": name, "uid": format!("{kind}-{name}"), "annotations": {},
-            "labels": {"libvirt.nourspeed.io/instance": "any", "name": name}},
+            "labels": {"libvirt.nourspeed.io/instance": instance, "name": name}},
         "spec": {"providerConfigRef": reference, "forProvider": parameters},
     })
 }
