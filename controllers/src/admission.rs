@@ -30,6 +30,7 @@ use crate::{
     links::Led,
     references::{Referent, ReferentKind, Refers},
 };
+pub(crate) use moved::moved;
 use whereabouts::Where;
 
 /// What is said of an object.
@@ -41,6 +42,16 @@ pub enum Verdict {
     Warned(Vec<String>),
     /// It may not be stored, and why.
     Denied(String),
+}
+
+impl Verdict {
+    /// The same without a refusal: why there would have been one is told.
+    pub(crate) fn mild(self) -> Self {
+        match self {
+            Self::Denied(why) => Self::Warned(vec![why]),
+            other => other,
+        }
+    }
 }
 
 /// What is known beside the object.
@@ -72,6 +83,9 @@ impl Reviewable for Pool {}
 impl Reviewable for CloudInit {}
 
 impl Reviewable for Network {}
+
+/// How many warnings are given about those that refer to an object.
+const TOLD: usize = 8;
 
 /// What speaks against an object, and what else is to be said.
 #[derive(Debug, Default)]
@@ -117,7 +131,7 @@ impl Admission<'_> {
     pub fn change<K: Reviewable>(&self, old: &K, new: &K) -> Verdict {
         let mut findings = Findings::default();
         if new.meta().deletion_timestamp.is_none() {
-            match moved::moved(old, new) {
+            match moved(old, new) {
                 // What it refers to is a question only where it stays.
                 Some(why) => findings.deny(why),
                 None => self.look_through(new, Some(old), &mut findings),
@@ -159,7 +173,7 @@ impl Admission<'_> {
         self.names(object, config.as_ref(), findings);
         self.referrers(object, config.as_ref(), findings);
         object.further(self, config.as_ref(), findings);
-        unlabelled(object, findings);
+        labelled(object, findings);
     }
 
     /// The config of the object, as far as it can be told.
@@ -227,6 +241,15 @@ impl Admission<'_> {
             if let Some(clash) = apart(&referent, ours, &who, &theirs) {
                 findings.warn(clash);
             }
+            // The API server cuts off what is too long, and nobody reads a thousand names.
+            if findings.warnings.len() >= TOLD {
+                findings.warn(format!(
+                    "more may refer to {} {} from other instances",
+                    word(referent.kind.as_str()),
+                    referent.name
+                ));
+                break;
+            }
         }
     }
 
@@ -266,14 +289,22 @@ struct Seen {
     leaving: bool,
 }
 
-/// Who looks for the objects of a host looks by this label. The provider sets it, but only once the object is placed.
-fn unlabelled<K: Managed>(object: &K, findings: &mut Findings) {
-    let labels = object.meta().labels.as_ref();
-    if labels.is_none_or(|labels| !labels.contains_key(annotation::INSTANCE_LABEL)) {
-        findings.warn(format!(
-            "no label {}: until the provider sets it, nobody can tell by labels which libvirt instance the {} is on",
+/// Who looks for the objects of a host looks by this label. The provider sets it, but only once the object is placed, and changes none.
+fn labelled<K: Managed>(object: &K, findings: &mut Findings) {
+    let label = object.meta().labels.as_ref().and_then(|labels| labels.get(annotation::INSTANCE_LABEL));
+    let what = word(&K::kind(&()));
+    let Some(label) = label else {
+        return findings.warn(format!(
+            "no label {}: until the provider sets it, nobody can tell by labels which libvirt instance the {what} is on",
             annotation::INSTANCE_LABEL,
-            word(&K::kind(&()))
+        ));
+    };
+    let said = object.resource().provider_config_ref.as_ref().filter(|said| said.name != *label);
+    if let Some(ProviderConfigReference { kind, name }) = said {
+        findings.warn(format!(
+            "the label {} says {label}, but the {what} uses {} {name}: who looks by labels is misled",
+            annotation::INSTANCE_LABEL,
+            kind.as_str(),
         ));
     }
 }

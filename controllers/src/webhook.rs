@@ -13,6 +13,7 @@
 
 pub mod authority;
 pub mod certificate;
+mod head;
 mod registration;
 pub mod review;
 pub mod router;

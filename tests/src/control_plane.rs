@@ -145,7 +145,7 @@ impl ControlPlane {
 
     fn await_ready(&mut self) -> Result<()> {
         let client = self.client();
-        eventually(Duration::from_mins(1), || {
+        eventually(Duration::from_mins(3), || {
             self.store.check_running()?;
             self.server.check_running()?;
             client.run(&["get", "--raw", "/readyz"])?;

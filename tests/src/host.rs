@@ -46,7 +46,7 @@ impl Host {
         unshare.arg(workspace().join("tests/host/inner.sh")).args([&folder, name]);
         let first = Process::spawn(&unshare, &scratch.path().join("host.log"))?;
         let mut host = Self { first, uuid, scratch };
-        eventually(Duration::from_secs(20), || {
+        eventually(Duration::from_mins(1), || {
             host.first.check_running()?;
             fs::metadata(host.path("up")).context("wait for the host's namespaces")
         })?;
@@ -157,7 +157,7 @@ impl Host {
         let pid = self.daemon()?;
         signal(pid, Signal::KILL)?;
         eventually(
-            Duration::from_secs(5),
+            Duration::from_secs(20),
             || if is_running(pid) { Err(anyhow!("libvirtd {pid} lives")) } else { Ok(()) },
         )
     }
@@ -227,7 +227,7 @@ impl Host {
         let service =
             format!("setsid {} </dev/null >/dev/null 2>&1 &", workspace().join("tests/host/daemon.sh").display());
         self.run("bash", &["-c", &service])?;
-        let answer = eventually(Duration::from_secs(20), || self.virsh(&["uri"]));
+        let answer = eventually(Duration::from_mins(1), || self.virsh(&["uri"]));
         answer.map(drop).with_context(|| format!("wait for libvirtd; its log:\n{}", self.daemon_log()))
     }
 

@@ -66,7 +66,7 @@ impl Provider {
     /// # Errors
     /// When it ends or is not ready within 30 seconds, with the end of its log.
     pub fn await_ready(&mut self) -> Result<()> {
-        eventually(Duration::from_secs(30), || {
+        eventually(Duration::from_mins(1), || {
             self.process.check_running()?;
             match http::get(self.health_port, "/readyz")? {
                 (200, _) => Ok(()),

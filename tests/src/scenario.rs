@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long anything may take on a machine with busy neighbours.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// How much of the provider's log is shown beside what did not come.
 const LOG_LINES: usize = 120;

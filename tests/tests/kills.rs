@@ -78,12 +78,15 @@ fn a_provider_asked_to_stop_finishes_what_it_has_begun_and_exits_0() -> Result<(
     let provider = stage.end_provider()?;
     let status = provider.term()?;
     assert_eq!(status.code(), Some(0));
-    assert!(begin.elapsed() < Duration::from_secs(10), "took {:?}", begin.elapsed());
-    // Finished passes have said so: a create that was begun is not left open, but for the import, which goes on by itself.
+    assert!(begin.elapsed() < Duration::from_secs(25), "took {:?}", begin.elapsed());
+    // Finished passes have said so: a create that was begun is not left open, but for the import, which goes on by itself, and for a
+    // pool whose directory is yet to be made: that it will be is written down first, and the next pass makes it.
+    let is_built = scenario.host().path("pool").exists();
+    let goes_on = |title: &str| title == "Volume/base" || (title == "Pool/pool" && !is_built);
     let open: Vec<String> = scenario
         .managed()?
         .into_iter()
-        .filter(|(title, object)| title != "Volume/base" && is_open(object))
+        .filter(|(title, object)| !goes_on(title) && is_open(object))
         .map(|(title, _)| title)
         .collect();
     assert_eq!(open, Vec::<String>::new());

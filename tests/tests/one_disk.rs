@@ -78,8 +78,10 @@ fn a_disk_is_one_guests_by_reference_by_name_and_through_another_config_of_the_h
     second.apply(&on_second("Domain", "two-plain", &all, &disks(json!({"name": "r", "volume": plain}))))?;
     let owner = format!("is a disk of Domain {}/one-first: two guests", first.namespace().name());
     await_refused(&first, "one-plain", &format!("volume root in pool one {owner}"))?;
-    await_refused(&second, "two-ref", &format!("Volume root {owner}"))?;
-    await_refused(&second, "two-plain", &format!("volume root in pool one {owner}"))?;
+    // What others call theirs is not told across namespaces.
+    let foreign = "is a disk of a Domain of another namespace: two guests";
+    await_refused(&second, "two-ref", &format!("Volume root {foreign}"))?;
+    await_refused(&second, "two-plain", &format!("volume root in pool one {foreign}"))?;
     let root = format!("{}/root'", first.folder());
     let has_root =
         |name: &String| first.host().virsh(&["dumpxml", "--inactive", name]).unwrap_or_default().contains(&root);

@@ -7,7 +7,7 @@ use std::{fs, thread::sleep, time::Duration};
 use anyhow::{Result, ensure};
 use tests::{ControlPlane, GuestFiles, Host, Namespace, PATIENCE, Scratch, Seed, eventually, guest_files};
 
-const BOOT: Duration = Duration::from_mins(1);
+const BOOT: Duration = Duration::from_mins(3);
 
 #[test]
 fn a_control_plane_takes_and_deletes_objects_and_knows_its_users() -> Result<()> {
@@ -125,7 +125,7 @@ fn a_guest_told_to_ignore_the_power_button_ignores_it_and_ends_with_its_host() -
     let processes = [host.pids("qemu-system-x86")?, host.pids("dnsmasq")?, host.pids("libvirtd")?];
     assert_eq!(processes.each_ref().map(Vec::is_empty), [false; 3]);
     drop(host);
-    eventually(Duration::from_secs(5), || {
+    eventually(Duration::from_secs(20), || {
         ensure!(!processes.iter().flatten().any(|pid| tests::is_running(*pid)), "a process of the host is left");
         Ok(())
     })

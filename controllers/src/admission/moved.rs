@@ -10,11 +10,17 @@ use crate::{cluster::declared, instance::word};
 
 /// Why a change may not be stored, if so: the object would be on another host after it. Its config may be said once, and what was
 /// written down of its placement may be said again.
-pub(super) fn moved<K: Managed>(old: &K, new: &K) -> Option<String> {
+pub(crate) fn moved<K: Managed>(old: &K, new: &K) -> Option<String> {
     let before = declared(old)?;
     let (was, is) = (reference(old), reference(new));
+    let record = |object: &K| object.annotation(annotation::PLACEMENT).map(str::to_owned);
+    // Nobody but a pass has cause to write it, and a pass writes what the reference says: it could count later, by a finalizer.
+    let is_forged =
+        |says: &String| Some(says) != record(old).as_ref() && is.as_ref().is_some_and(|is| is.record() != *says);
     let changed = if is.as_ref().is_some_and(|is| *is != before) && is != was {
         "spec.providerConfigRef"
+    } else if record(new).as_ref().is_some_and(is_forged) {
+        annotation::PLACEMENT
     } else if named(new).is_ok_and(|now| now.is_some_and(|(now, _)| now == before)) {
         return None;
     } else if was_placed(old) || is == was {
@@ -24,8 +30,9 @@ pub(super) fn moved<K: Managed>(old: &K, new: &K) -> Option<String> {
     };
     let (kind, word) = (K::kind(&()), word(&K::kind(&())));
     let name = new.meta().name.as_deref().unwrap_or_default();
+    let keep = if changed == annotation::PLACEMENT { format!(" Keep it: {}.", before.record()) } else { String::new() };
     Some(format!(
-        "{changed} may be set once and not be changed: {word} {name} uses {before}. To move it, create a new {kind} with the other providerConfigRef and delete this one"
+        "{changed} may be set once and not be changed: {word} {name} uses {before}.{keep} To move it, create a new {kind} with the other providerConfigRef and delete this one"
     ))
 }
 

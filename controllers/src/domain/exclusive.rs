@@ -20,7 +20,7 @@ use crate::{
 /// Data of a host that a guest wants for a disk.
 struct Data<'a> {
     /// The config of the host, once that is known.
-    config: Option<&'a ConfigId>,
+    config: Option<ConfigId>,
     /// The names of its pool and its own there, where they are known.
     names: Option<(&'a str, &'a str)>,
     /// Where it is there, empty where that is not known.
@@ -29,17 +29,86 @@ struct Data<'a> {
     volume: Option<&'a Volume>,
 }
 
-/// Fails when a guest may not write to a volume because of what else uses it.
-pub(crate) fn check(cluster: &Cluster, me: &Domain, disk: &Disk, volume: &Volume) -> anyhow::Result<()> {
-    let config = placed(volume);
-    let seen = volume.observation();
-    let names = seen.and_then(|seen| Some((seen.pool.as_deref()?, seen.name.as_deref()?)));
-    let path = seen.and_then(|seen| seen.path.as_deref()).unwrap_or_default();
-    let data = Data { config: config.as_ref(), names, path, volume: Some(volume) };
-    check_data(cluster, me, disk, &data)
+/// What uses data already that a guest wants to write to.
+pub(crate) enum Taken {
+    /// A guest that writes to it.
+    Guest(Arc<Domain>),
+    /// An overlay that stands on it.
+    Overlay(Arc<Volume>),
 }
 
-/// The same for a volume that is said by the names that it has on the host.
+impl Taken {
+    /// Whether it is on its way out, so that the data is free soon.
+    pub(crate) fn is_leaving(&self) -> bool {
+        let meta = match self {
+            Self::Guest(guest) => &guest.metadata,
+            Self::Overlay(overlay) => &overlay.metadata,
+        };
+        meta.deletion_timestamp.is_some()
+    }
+
+    /// Whether it is seen to have the data, and does not only say so.
+    pub(crate) fn is_seen_with(&self, path: &str) -> bool {
+        match self {
+            Self::Guest(guest) => holds(guest, path),
+            Self::Overlay(overlay) => overlay.observation().is_some(),
+        }
+    }
+
+    /// Whether it is of another namespace than a guest.
+    pub(crate) fn is_foreign(&self, me: &Domain) -> bool {
+        let meta = match self {
+            Self::Guest(guest) => &guest.metadata,
+            Self::Overlay(overlay) => &overlay.metadata,
+        };
+        meta.namespace != me.metadata.namespace
+    }
+
+    /// Why a guest does not get the data. What others call theirs is not told across namespaces.
+    fn sentence(&self, me: &Domain, data: &Data<'_>) -> String {
+        let (shown, near) = (data.shown(), !self.is_foreign(me));
+        let named = |kind: &str, name: String| {
+            if near { format!("{kind} {name}") } else { format!("a {kind} of another namespace") }
+        };
+        match self {
+            Self::Guest(guest) => {
+                let whose = named("Domain", guest.full_name());
+                format!(
+                    "{shown} is a disk of {whose}: two guests that write to one disk destroy it. Give this one a volume of its own, or readOnly: true on both"
+                )
+            }
+            Self::Overlay(overlay) => {
+                let what = named("Volume", overlay.full_name());
+                let below =
+                    data.volume.map_or(shown.as_str(), |volume| volume.metadata.name.as_deref().unwrap_or_default());
+                format!(
+                    "{shown} has {what} standing on it, which a guest that writes to it would destroy. Give this guest a volume with backingStore {below}, or readOnly: true"
+                )
+            }
+        }
+    }
+}
+
+/// Who asks what else uses data.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// A pass, for a guest that is stored as everybody else is.
+    Pass,
+    /// Admission, for a guest that is to be stored: whoever is there already comes first.
+    Admission,
+}
+
+/// Fails when a guest may not write to a volume because of what else uses it.
+pub(crate) fn check(cluster: &Cluster, me: &Domain, disk: &Disk, volume: &Volume) -> anyhow::Result<()> {
+    refuse(taken(cluster, me, disk, &Data::of(volume), By::Pass))
+}
+
+/// What keeps a guest that is to be stored from a volume, and why.
+pub(crate) fn before(cluster: &Cluster, me: &Domain, disk: &Disk, volume: &Volume) -> Option<(Taken, String)> {
+    taken(cluster, me, disk, &Data::of(volume), By::Admission)
+}
+
+/// The same as [`check`] for a volume that is said by the names that it has on the host.
 pub(super) fn check_plain(
     cluster: &Cluster,
     (me, config): (&Domain, &ConfigId),
@@ -47,49 +116,70 @@ pub(super) fn check_plain(
     volume: &HostVolume,
     path: &str,
 ) -> anyhow::Result<()> {
-    let data = Data { config: Some(config), names: Some((&volume.pool, &volume.name)), path, volume: None };
-    check_data(cluster, me, disk, &data)
+    let names = Some((volume.pool.as_str(), volume.name.as_str()));
+    refuse(taken(cluster, me, disk, &Data { config: Some(config.clone()), names, path, volume: None }, By::Pass))
 }
 
-fn check_data(cluster: &Cluster, me: &Domain, disk: &Disk, data: &Data<'_>) -> anyhow::Result<()> {
-    if !writes(disk) || only_observes(me) {
-        return Ok(());
+fn refuse(taken: Option<(Taken, String)>) -> anyhow::Result<()> {
+    match taken {
+        Some((_, why)) => bail!(why),
+        None => Ok(()),
     }
+}
+
+fn taken(cluster: &Cluster, me: &Domain, disk: &Disk, data: &Data<'_>, by: By) -> Option<(Taken, String)> {
+    if !writes(disk) || only_observes(me) {
+        return None;
+    }
+    let taken = taken_by(cluster, me, data, by)?;
+    let why = taken.sentence(me, data);
+    Some((taken, why))
+}
+
+fn taken_by(cluster: &Cluster, me: &Domain, data: &Data<'_>, by: By) -> Option<Taken> {
     // A guest that has no such disk yet could also meet one that says it otherwise, or whose object names another by now.
     let is_held = holds(me, data.path);
     let others = if is_held { Vec::new() } else { standing_for(cluster, data) };
     let volumes: Vec<&Volume> = data.volume.into_iter().chain(others.iter().map(|volume| &**volume)).collect();
-    let rivals = Rivals { cluster, me, data, homes: volumes.iter().map(|volume| &volume.metadata.namespace).collect() };
+    let homes = volumes.iter().map(|volume| &volume.metadata.namespace).collect();
+    // One that wants the disk already, as it is stored, keeps its place.
+    let is_late = by == By::Admission && !volumes.iter().any(|volume| wants_already(cluster, me, volume));
+    let rivals = Rivals { cluster, me, data, homes, is_late };
     let user = || volumes.iter().find_map(|volume| rivals.user(volume));
     let first = if is_held { user() } else { rivals.writer().or_else(user).or_else(|| rivals.sayer()) };
-    if let Some(other) = first {
-        bail!(
-            "{} is a disk of Domain {}: two guests that write to one disk destroy it. Give this one a volume of its own, or readOnly: true on both",
-            data.shown(),
-            other.full_name()
-        );
+    if let Some(guest) = first {
+        return Some(Taken::Guest(guest));
     }
     if is_held {
-        return Ok(());
+        return None;
     }
-    for volume in volumes {
-        let Some(referent) = volume.as_referent() else { continue };
-        for user in cluster.users_of(volume, ReferrerKind::Volume) {
-            let Some(above) = cluster.volumes.get(&user.namespace, &user.name) else { continue };
-            if cluster.links(&*above).leads_to(BACKING, &referent) {
-                bail!(
-                    "{} has Volume {} standing on it, which a guest that writes to it would destroy. Give this guest a volume with backingStore {}, or readOnly: true",
-                    data.shown(),
-                    above.full_name(),
-                    referent.name
-                );
-            }
-        }
-    }
-    Ok(())
+    volumes.into_iter().find_map(|volume| overlay_of(cluster, volume)).map(Taken::Overlay)
 }
 
-impl Data<'_> {
+/// Whether a guest as it is stored writes to this Volume.
+fn wants_already(cluster: &Cluster, me: &Domain, volume: &Volume) -> bool {
+    let (namespace, name) = (me.metadata.namespace.as_deref(), me.metadata.name.as_deref());
+    let stored = cluster.domains.get(namespace.unwrap_or_default(), name.unwrap_or_default());
+    let stored = stored.filter(|stored| stored.uid() == me.uid());
+    stored.zip(volume.as_referent()).is_some_and(|(stored, referent)| has(cluster, &stored, &referent))
+}
+
+/// An overlay that stands on this Volume.
+fn overlay_of(cluster: &Cluster, volume: &Volume) -> Option<Arc<Volume>> {
+    let referent = volume.as_referent()?;
+    let users = cluster.users_of(volume, ReferrerKind::Volume).into_iter();
+    let mut above = users.filter_map(|user| cluster.volumes.get(&user.namespace, &user.name));
+    above.find(|above| cluster.links(&**above).leads_to(BACKING, &referent))
+}
+
+impl<'a> Data<'a> {
+    fn of(volume: &'a Volume) -> Self {
+        let seen = volume.observation();
+        let names = seen.and_then(|seen| Some((seen.pool.as_deref()?, seen.name.as_deref()?)));
+        let path = seen.and_then(|seen| seen.path.as_deref()).unwrap_or_default();
+        Self { config: placed(volume), names, path, volume: Some(volume) }
+    }
+
     fn shown(&self) -> String {
         match (self.volume, self.names) {
             (Some(volume), _) => format!("Volume {}", volume.metadata.name.as_deref().unwrap_or_default()),
@@ -100,7 +190,7 @@ impl Data<'_> {
 
     /// Whether an object is on the host of the data, by whatever config.
     fn is_with<K: Managed>(&self, cluster: &Cluster, object: &K) -> bool {
-        placed(object).zip(self.config).is_some_and(|(theirs, ours)| cluster.is_one_host(&theirs, ours))
+        placed(object).zip(self.config.as_ref()).is_some_and(|(theirs, ours)| cluster.is_one_host(&theirs, ours))
     }
 
     /// Whether a guest says this volume by the names that it has on the host.
@@ -133,6 +223,8 @@ struct Rivals<'a> {
     data: &'a Data<'a>,
     /// The namespaces of the Volumes that stand for the data.
     homes: Vec<&'a Option<String>>,
+    /// Whether everybody who is there already comes first.
+    is_late: bool,
 }
 
 impl Rivals<'_> {
@@ -151,10 +243,9 @@ impl Rivals<'_> {
     fn user(&self, volume: &Volume) -> Option<Arc<Domain>> {
         let referent = volume.as_referent()?;
         let users = self.cluster.users_of(volume, ReferrerKind::Domain).into_iter();
-        let mut users = users.filter_map(|user| self.cluster.domains.get(&user.namespace, &user.name));
-        users.find(|other| {
-            other.uid() != self.me.uid() && has(self.cluster, other, &referent) && self.comes_first(other)
-        })
+        let users = users.filter_map(|user| self.cluster.domains.get(&user.namespace, &user.name));
+        let has_it = |other: &Domain| has(self.cluster, other, &referent) && self.comes_first(other);
+        users.filter(|other| !is_same(other, self.me) && has_it(other)).min_by_key(is_leaving)
     }
 
     /// A guest that says the data by its names on the host, and comes first.
@@ -164,15 +255,25 @@ impl Rivals<'_> {
 
     /// Another guest on the host of the data.
     fn other(&self, is_it: impl Fn(&Domain) -> bool) -> Option<Arc<Domain>> {
-        let is_it = |other: &Arc<Domain>| {
-            other.uid() != self.me.uid() && is_it(other) && self.data.is_with(self.cluster, &**other)
-        };
-        self.cluster.domains.store.state().into_iter().find(is_it)
+        let is_it =
+            |other: &Arc<Domain>| !is_same(other, self.me) && is_it(other) && self.data.is_with(self.cluster, &**other);
+        self.cluster.domains.store.state().into_iter().filter(is_it).min_by_key(is_leaving)
     }
 
     fn comes_first(&self, other: &Domain) -> bool {
-        comes_first(other, self.me, self.data.path, &self.homes)
+        self.is_late || comes_first(other, self.me, self.data.path, &self.homes)
     }
+}
+
+/// Who stays is named before who is on the way out.
+fn is_leaving(domain: &Arc<Domain>) -> bool {
+    domain.metadata.deletion_timestamp.is_some()
+}
+
+/// Whether both are one object, or one an earlier life of the other that is not seen to be gone yet.
+pub(crate) fn is_same(one: &Domain, other: &Domain) -> bool {
+    let names = |domain: &Domain| (domain.metadata.namespace.clone(), domain.metadata.name.clone());
+    one.uid() == other.uid() || names(one) == names(other)
 }
 
 /// Of two guests that want one disk, the one that has it comes first, then the one that was made, then one of a namespace that has a Volume

@@ -5,8 +5,13 @@ use std::net::IpAddr;
 
 use anyhow::Context;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd};
-use x509_parser::{extensions::GeneralName, parse_x509_certificate};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, date_time_ymd,
+};
+use x509_parser::{
+    extensions::{GeneralName, ParsedExtension},
+    parse_x509_certificate,
+};
 
 use super::certificate::{expiry, first};
 
@@ -34,14 +39,30 @@ impl Keys {
     pub fn is_due(&self, names: &[String], now: Timestamp) -> bool {
         let lacks = |known: &[String]| names.iter().any(|name| !known.contains(name));
         let soon = |pem: &str, before| ends(pem).is_none_or(|end| end < after(now, before));
-        soon(&self.bundle, AUTHORITY.1)
+        !self.is_whole()
+            || soon(&self.bundle, AUTHORITY.1)
             || soon(&self.certificate, CERTIFICATE.1)
             || named(&self.certificate).is_none_or(|known| lacks(&known))
     }
 
+    /// The names that the certificate is good for.
+    pub fn names(&self) -> Vec<String> {
+        named(&self.certificate).unwrap_or_default()
+    }
+
+    /// Whether all of it belongs together: somebody may have put another part into the Secret.
+    fn is_whole(&self) -> bool {
+        has_key(&self.bundle, &self.authority_key)
+            && has_key(&self.certificate, &self.key)
+            && signer(&self.certificate).is_some_and(|signer| identifier(&self.bundle) == Some(signer))
+    }
+
     /// New keys for these names, signed by the same authority for as long as that is good.
     pub fn renew(old: Option<&Self>, names: &[String], now: Timestamp) -> anyhow::Result<Self> {
-        let good = |old: &&Self| ends(&old.bundle).is_some_and(|end| end >= after(now, AUTHORITY.1));
+        let good = |old: &&Self| {
+            has_key(&old.bundle, &old.authority_key)
+                && ends(&old.bundle).is_some_and(|end| end >= after(now, AUTHORITY.1))
+        };
         let (bundle, authority_key) = match old.filter(good) {
             Some(old) => (old.bundle.clone(), old.authority_key.clone()),
             None => authority(old, now)?,
@@ -94,6 +115,33 @@ fn last(params: &mut CertificateParams, now: Timestamp, days: i64) {
         date_time_ymd(i32::from(date.year()), date.month().unsigned_abs(), date.day().unsigned_abs())
     };
     (params.not_before, params.not_after) = (day(after(now, -1)), day(after(now, days)));
+}
+
+/// Whether the first certificate is of this key.
+fn has_key(pem: &str, key: &str) -> bool {
+    let (Some(der), Ok(key)) = (first(pem.as_bytes()), KeyPair::from_pem(key)) else { return false };
+    parse_x509_certificate(&der)
+        .is_ok_and(|(_, certificate)| certificate.public_key().raw == key.subject_public_key_info())
+}
+
+/// What the first certificate says of the key that signed it.
+fn signer(pem: &str) -> Option<Vec<u8>> {
+    let der = first(pem.as_bytes())?;
+    let (_, certificate) = parse_x509_certificate(&der).ok()?;
+    certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(by) => by.key_identifier.as_ref().map(|id| id.0.to_vec()),
+        _ => None,
+    })
+}
+
+/// What others say of the key of the first certificate, if it signed them.
+fn identifier(pem: &str) -> Option<Vec<u8>> {
+    let der = first(pem.as_bytes())?;
+    let (_, certificate) = parse_x509_certificate(&der).ok()?;
+    certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+        _ => None,
+    })
 }
 
 /// When the first certificate ends.

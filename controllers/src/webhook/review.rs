@@ -2,15 +2,15 @@
 
 use std::{sync::Arc, time::Instant};
 
-use apis::managed::{ProviderConfigReference, annotation};
+use apis::managed::ProviderConfigReference;
 use axum::http::StatusCode;
 use futures::FutureExt;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
-use super::router::Refused;
+use super::{head::Head, router::Refused};
 use crate::{
-    admission::{Admission, Reviewable, Verdict},
+    admission::{Admission, Reviewable, Verdict, moved},
     cluster::Cluster,
     metrics::{Metrics, Reviewed},
     references::Refers,
@@ -29,27 +29,34 @@ pub struct Reviewer {
     pub metrics: Arc<Metrics>,
 }
 
+/// As many items as any list of any kind has by its schema, DHCP's hosts.
+const LIST: usize = 128;
+/// No longer than an API server makes it; it is logged.
+const UID: usize = 64;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Review {
+struct Review<'a> {
     api_version: String,
     kind: String,
-    request: Option<Request>,
+    #[serde(borrow)]
+    request: Option<Request<'a>>,
 }
 
-/// What is asked, as far as it is looked at.
+/// What is asked, as far as it is looked at. The objects are read as what they are to be and nothing else: a tree of anything would take
+/// a hundred times the room of its text.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Request {
+struct Request<'a> {
     uid: String,
     kind: GroupVersionKind,
     #[serde(default)]
     sub_resource: String,
     operation: Operation,
-    #[serde(default)]
-    object: Value,
-    #[serde(default)]
-    old_object: Value,
+    #[serde(borrow, default)]
+    object: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    old_object: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize, PartialEq, Eq)]
@@ -94,60 +101,88 @@ impl Reviewer {
         listed && self.cluster.is_read()
     }
 
-    fn say<K: Reviewable>(&self, request: &Request) -> Answer {
+    fn say<K: Reviewable>(&self, request: &Request<'_>) -> Answer {
         let Request { uid: _, kind: _, sub_resource, operation, object, old_object } = request;
         if !sub_resource.is_empty() {
             return Answer::Said(Verdict::Allowed);
         }
-        match operation {
-            Operation::Create if object.is_object() => {
-                self.once_read(object, |admission, new: K| admission.review(&new))
+        match (operation, *object, *old_object) {
+            (Operation::Create, Some(new), _) if is_object(new) => {
+                self.read::<K>(new, |new| self.once_read(|admission| admission.review(&new)))
             }
-            Operation::Update if object.is_object() && old_object.is_object() => self.change::<K>(old_object, object),
-            Operation::Delete => Answer::Said(self.deletion::<K>(old_object)),
-            Operation::Create | Operation::Update => Answer::Unfit("the review lacks the object".to_owned()),
-            Operation::Connect => Answer::Unfit("CONNECT is not reviewed".to_owned()),
+            (Operation::Update, Some(new), Some(old)) if is_object(new) && is_object(old) => self.change::<K>(old, new),
+            (Operation::Delete, _, old) => Answer::Said(self.deletion::<K>(old)),
+            (Operation::Create | Operation::Update, ..) => Answer::Unfit("the review lacks the object".to_owned()),
+            (Operation::Connect, ..) => Answer::Unfit("CONNECT is not reviewed".to_owned()),
         }
     }
 
-    fn change<K: Reviewable>(&self, old: &Value, new: &Value) -> Answer {
-        if is_untouched(old, new) {
+    fn change<K: Reviewable>(&self, old: &RawValue, new: &RawValue) -> Answer {
+        let heads = Head::of(new).ok().zip(Head::of(old).ok());
+        if heads.is_some_and(|(now, before)| now.is_untouched(&before)) {
             return Answer::Said(Verdict::Allowed);
         }
-        // What was stored by other rules than today's is judged by what it is to be.
-        self.once_read(new, |admission, new: K| match K::deserialize(old) {
-            Ok(old) => admission.change(&old, &new),
-            Err(_) => admission.review(&new),
+        self.read::<K>(new, |new| match sized::<K>(old) {
+            // That an object stays where it is can be said without a look at others, and nobody but the webhook says it.
+            Some(old) => match moved(&old, &new) {
+                Some(why) => Verdict::Denied(why),
+                None => self.once_read(|admission| admission.change(&old, &new)),
+            },
+            // What was stored by other rules than today's is judged by what it is to be, and what may have been wrong before is told.
+            None => self.once_read(|admission| admission.review(&new)).mild(),
         })
     }
 
     /// A deletion is never refused, whatever the object looks like: there is only something to say where that is known. Without an object
     /// it is about all of a namespace, and each is asked for again by itself.
-    fn deletion<K: Reviewable>(&self, object: &Value) -> Verdict {
-        match K::deserialize(object) {
-            Ok(object) if self.is_read() => self.admission().deletion(&object),
-            Ok(_) | Err(_) => Verdict::Allowed,
+    fn deletion<K: Reviewable>(&self, object: Option<&RawValue>) -> Verdict {
+        let object = object.filter(|object| Head::of(object).is_ok_and(|head| head.is_within(LIST)));
+        match object.map(parse::<K>) {
+            Some(Ok(object)) if self.is_read() => self.admission().deletion(&object),
+            _ => Verdict::Allowed,
         }
     }
 
-    /// What is said of an object once the watches have shown everything. The API server has checked it by the schema already; one that
-    /// cannot be read here is of a newer schema than this process, and a pass enforces what is not checked.
-    fn once_read<K: Reviewable>(&self, object: &Value, say: impl FnOnce(Admission<'_>, K) -> Verdict) -> Answer {
-        if !object["metadata"]["deletionTimestamp"].is_null() {
-            return Answer::Said(Verdict::Allowed);
-        }
-        if !self.is_read() {
-            return Answer::Said(Verdict::Warned(vec![EARLY.to_owned()]));
-        }
-        match K::deserialize(object) {
-            Ok(object) => Answer::Said(say(self.admission(), object)),
+    /// What is said of an object. The API server has checked it by the schema already; one that cannot be read here is of a newer schema
+    /// than this process, and a pass enforces what is not checked.
+    fn read<K: Reviewable>(&self, object: &RawValue, say: impl FnOnce(K) -> Verdict) -> Answer {
+        let object = match Head::of(object) {
+            Ok(head) if head.is_leaving() => return Answer::Said(Verdict::Allowed),
+            // The API server holds objects to their schema; whoever else asks must not make us compare everything with everything.
+            Ok(head) if !head.is_within(LIST) => {
+                return Answer::Unfit("the object has a longer list than its schema allows".to_owned());
+            }
+            head => head.and_then(|_| parse::<K>(object)),
+        };
+        match object {
+            Ok(object) => Answer::Said(say(object)),
+            Err(_) if !self.is_read() => Answer::Said(Verdict::Warned(vec![EARLY.to_owned()])),
             Err(error) => Answer::Said(Verdict::Warned(vec![format!("{UNREADABLE}: {error}")])),
         }
+    }
+
+    /// What is said once the watches have shown everything.
+    fn once_read(&self, say: impl FnOnce(Admission<'_>) -> Verdict) -> Verdict {
+        if self.is_read() { say(self.admission()) } else { Verdict::Warned(vec![EARLY.to_owned()]) }
     }
 
     fn admission(&self) -> Admission<'_> {
         Admission { cluster: &self.cluster, default: self.default.as_ref() }
     }
+}
+
+fn is_object(text: &RawValue) -> bool {
+    text.get().starts_with('{')
+}
+
+fn parse<K: Reviewable>(text: &RawValue) -> serde_json::Result<K> {
+    serde_json::from_str(text.get())
+}
+
+/// An object as it was, if it can be read and is not too long.
+fn sized<K: Reviewable>(text: &RawValue) -> Option<K> {
+    Head::of(text).ok().filter(|head| head.is_within(LIST))?;
+    parse(text).ok()
 }
 
 /// The answer to a review of an object of this kind, or why the body is none.
@@ -157,13 +192,13 @@ impl Reviewer {
 pub(super) fn answer<K: Reviewable>(reviewer: &Reviewer, body: &[u8]) -> Result<Value, Refused> {
     let begun = Instant::now();
     let malformed = |why: String| (StatusCode::BAD_REQUEST, why);
-    let review: Review =
+    let review: Review<'_> =
         serde_json::from_slice(body).map_err(|error| malformed(format!("not an AdmissionReview: {error}")))?;
     let Review { api_version, kind, request } = review;
     if api_version != VERSION || kind != "AdmissionReview" {
         return Err(malformed(format!("this is {kind} of {api_version}; reviewed is AdmissionReview of {VERSION}")));
     }
-    let request = request.filter(|request| !request.uid.is_empty());
+    let request = request.filter(|request| (1..=UID).contains(&request.uid.len()));
     let request = request.ok_or_else(|| malformed("the review has no request with a UID".to_owned()))?;
     let own = GroupVersionKind {
         group: K::group(&()).into_owned(),
@@ -186,11 +221,13 @@ pub(super) fn answer<K: Reviewable>(reviewer: &Reviewer, body: &[u8]) -> Result<
 }
 
 /// What is logged has names only: warnings may quote a URL, and a URL may hold a password.
-fn tell<K: Refers>(request: &Request, outcome: Reviewed, response: &Value) {
+fn tell<K: Refers>(request: &Request<'_>, outcome: Reviewed, response: &Value) {
     let Request { uid, operation, object, old_object, .. } = request;
-    let meta = if object.is_object() { &object["metadata"] } else { &old_object["metadata"] };
-    let name = |field: &str| meta[field].as_str().unwrap_or_default().to_owned();
-    let object = format!("{}/{}", name("namespace"), name("name"));
+    let object = object
+        .or(*old_object)
+        .and_then(|object| Head::of(object).ok())
+        .map(|head| head.full_name())
+        .unwrap_or_default();
     let (kind, verdict) = (K::kind(&()), outcome.as_str());
     match outcome {
         Reviewed::Denied => {
@@ -232,16 +269,4 @@ fn response(uid: &str, answer: Answer) -> (Reviewed, Value) {
         }
     };
     (outcome, response)
-}
-
-/// Whether nothing that is reviewed differs: only finalizers, labels or what a pass records of the object itself. Whoever deletes needs
-/// such an update to go through, whatever has become of the objects around.
-fn is_untouched(old: &Value, new: &Value) -> bool {
-    let place = |object: &Value| object["metadata"]["annotations"][annotation::PLACEMENT].clone();
-    let is_kept = |object: &Value| {
-        let finalizers = object["metadata"]["finalizers"].as_array().map(Vec::as_slice).unwrap_or_default();
-        finalizers.iter().any(|finalizer| finalizer == apis::managed::FINALIZER)
-    };
-    let recorded = place(old).is_null() && is_kept(new);
-    old["spec"] == new["spec"] && (place(old) == place(new) || recorded)
 }

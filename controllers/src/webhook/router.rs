@@ -12,6 +12,7 @@ use axum::{
     routing::post,
 };
 use bytes::Bytes;
+use serde_json::Value;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::timeout,
@@ -26,12 +27,16 @@ pub const LARGEST: usize = 3 * 1024 * 1024;
 const SMALL: u64 = 64 * 1024;
 /// How many larger ones are held at once: anybody may send them.
 const LARGE_ONES: usize = 16;
+/// How many of those are worked on at once: what is made of one takes many times its room.
+const AT_WORK: usize = 2;
+/// The same of small ones. None is worked on by a thread that passes and probes need.
+const SMALL_AT_WORK: usize = 4;
 /// How long a review may take to arrive. The API server itself gives up after three seconds.
 const ARRIVAL: Duration = Duration::from_secs(3);
 
 /// All reviews, each kind at its own path.
 pub fn router(reviewer: &Arc<Reviewer>) -> Router {
-    let (router, places) = (Router::new(), Arc::new(Semaphore::new(LARGE_ONES)));
+    let (router, places) = (Router::new(), Arc::new(Places::new()));
     let router = kind::<Domain>(router, reviewer, &places);
     let router = kind::<Volume>(router, reviewer, &places);
     let router = kind::<Pool>(router, reviewer, &places);
@@ -45,7 +50,7 @@ pub fn path<K: Managed>() -> String {
     format!("/validate-{group}-{version}-{}", K::kind(&()).to_lowercase())
 }
 
-fn kind<K: Reviewable>(router: Router, reviewer: &Arc<Reviewer>, places: &Arc<Semaphore>) -> Router {
+fn kind<K: Reviewable>(router: Router, reviewer: &Arc<Reviewer>, places: &Arc<Places>) -> Router {
     let (reviewer, places) = (reviewer.clone(), places.clone());
     let handler = move |request: Request| {
         let (reviewer, places) = (reviewer.clone(), places.clone());
@@ -54,11 +59,25 @@ fn kind<K: Reviewable>(router: Router, reviewer: &Arc<Reviewer>, places: &Arc<Se
     router.route(&path::<K>(), post(handler))
 }
 
-async fn handle<K: Reviewable>(reviewer: &Reviewer, places: &Semaphore, request: Request) -> Response {
+/// Room for larger reviews.
+struct Places {
+    held: Semaphore,
+    at_work: Arc<Semaphore>,
+    small_at_work: Arc<Semaphore>,
+}
+
+impl Places {
+    fn new() -> Self {
+        let of = |count| Arc::new(Semaphore::new(count));
+        Self { held: Semaphore::new(LARGE_ONES), at_work: of(AT_WORK), small_at_work: of(SMALL_AT_WORK) }
+    }
+}
+
+async fn handle<K: Reviewable>(reviewer: &Arc<Reviewer>, places: &Places, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let answered = match read(&parts.headers, body, places).await {
-        // Its place is held until it is answered: what is made of it takes room, too.
-        Ok((body, _place)) => answer::<K>(reviewer, &body),
+    let answered = match read(&parts.headers, body, &places.held).await {
+        Ok((body, None)) => aside::<K>(reviewer, &places.small_at_work, body).await,
+        Ok((body, Some(_place))) => aside::<K>(reviewer, &places.at_work, body).await,
         Err(refused) => Err(refused),
     };
     match answered {
@@ -69,6 +88,21 @@ async fn handle<K: Reviewable>(reviewer: &Reviewer, places: &Semaphore, request:
             (status, why).into_response()
         }
     }
+}
+
+/// The answer to a review, worked out where it keeps no pass waiting.
+async fn aside<K: Reviewable>(reviewer: &Arc<Reviewer>, turns: &Arc<Semaphore>, body: Bytes) -> Result<Value, Refused> {
+    // The semaphore is never closed.
+    let turn = turns.clone().acquire_owned().await.ok();
+    let reviewer = reviewer.clone();
+    let work = tokio::task::spawn_blocking(move || {
+        let answered = answer::<K>(&reviewer, &body);
+        // Who does not wait for the answer does not end the work.
+        drop(turn);
+        answered
+    });
+    work.await
+        .unwrap_or_else(|_| Err((StatusCode::INTERNAL_SERVER_ERROR, "the review could not be worked out".to_owned())))
 }
 
 /// What is wrong with a request, and how it is told.

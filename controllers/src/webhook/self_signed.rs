@@ -25,7 +25,10 @@ use kube::{
     api::{Patch, PatchParams},
     runtime::{WatchStreamExt, watcher},
 };
-use managed::{lease::Term, publish::post_by_us};
+use managed::{
+    lease::Term,
+    publish::{FIELD_MANAGER, post_by_us},
+};
 use tokio::time::timeout;
 
 use super::{
@@ -66,6 +69,8 @@ pub(super) struct SelfSigned {
     read: Timestamp,
     /// The configuration, once somebody has applied it.
     config: Option<ValidatingWebhookConfiguration>,
+    /// The same from a list that is coming in.
+    listed: Option<ValidatingWebhookConfiguration>,
     /// When the configuration was written last.
     written: Option<Instant>,
     /// Whether the Service is ours, as it was found since the Secret was read last.
@@ -76,8 +81,8 @@ impl SelfSigned {
     pub(super) fn new(home: Home, port: u16, served: Arc<Served>) -> anyhow::Result<Self> {
         let Home { client, namespace, server, term } = home;
         let place = Place { namespace, address: facing(&server)?, port };
-        let (keys, serving, config, written, is_ours) = (None, None, None, None, None);
-        Ok(Self { client, term, place, served, keys, serving, read: Timestamp::MIN, config, written, is_ours })
+        let (keys, serving, config, listed, written, is_ours) = (None, None, None, None, None, None);
+        Ok(Self { client, term, place, served, keys, serving, read: Timestamp::MIN, config, listed, written, is_ours })
     }
 
     /// Runs until the process ends.
@@ -106,10 +111,17 @@ impl SelfSigned {
     }
 
     fn take(&mut self, event: watcher::Event<ValidatingWebhookConfiguration>) {
+        // Whoever applies the configuration anew may have deleted the Service with it.
+        if self.config.is_none() {
+            self.is_ours = None;
+        }
         match event {
-            watcher::Event::Apply(config) | watcher::Event::InitApply(config) => self.config = Some(config),
-            watcher::Event::Delete(_) | watcher::Event::Init => self.config = None,
-            watcher::Event::InitDone => {}
+            watcher::Event::Apply(config) => self.config = Some(config),
+            watcher::Event::Delete(_) => self.config = None,
+            // What is known counts until the list is whole.
+            watcher::Event::Init => self.listed = None,
+            watcher::Event::InitApply(config) => self.listed = Some(config),
+            watcher::Event::InitDone => self.config = self.listed.take(),
         }
     }
 
@@ -212,15 +224,19 @@ impl SelfSigned {
         Ok(())
     }
 
-    /// Whether the Service is ours. One that somebody made for pods stays as it is; else there is one that leads here.
+    /// Whether the Service is ours. One that somebody else made stays as it is; else there is one that leads here.
     async fn ensure_service(&self) -> anyhow::Result<bool> {
         let namespace = &self.place.namespace;
         let api: Api<Service> = Api::namespaced(self.client.clone(), namespace);
         let found = api.get_opt(NAME).await.with_context(|| format!("read Service {NAME}"))?;
-        if found.is_some_and(|service| service.spec.is_some_and(|spec| spec.selector.is_some())) {
+        let wrote = |service: &Service| {
+            let writers = service.metadata.managed_fields.iter().flatten();
+            writers.filter_map(|fields| fields.manager.as_deref()).any(|manager| manager == FIELD_MANAGER)
+        };
+        if found.is_some_and(|service| !wrote(&service)) {
             return Ok(false);
         }
-        let ours = PatchParams::apply("provider-libvirt").force();
+        let ours = PatchParams::apply(FIELD_MANAGER).force();
         api.patch(NAME, &ours, &Patch::Apply(self.place.service()))
             .await
             .with_context(|| format!("apply Service {NAME}"))?;

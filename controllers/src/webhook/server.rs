@@ -1,10 +1,20 @@
 //! Connections: TLS 1.2 or later, HTTP/1.1, each on its own, so that a slow one keeps nobody waiting.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::Context;
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -25,7 +35,9 @@ const CONNECTIONS: usize = 256;
 const BUFFER: usize = 32 * 1024;
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// How long a connection may be silent. API servers drop theirs after 90 s, before us: then no request meets a closed connection.
+/// How soon the first request comes: who opens connections and says nothing must not keep others out.
+const FIRST: Duration = Duration::from_secs(5);
+/// How long a connection may be silent afterwards. API servers drop theirs after 90 s, before us: then no request meets a closed connection.
 const SILENCE: Duration = Duration::from_secs(100);
 /// How long is waited when a connection cannot be taken, as when there are too many open files.
 const REST: Duration = Duration::from_millis(100);
@@ -63,9 +75,22 @@ pub async fn serve(listener: TcpListener, certificate: Arc<Served>, router: Rout
 
 /// One connection, from its beginning to its end.
 async fn attend(stream: TcpStream, acceptor: &TlsAcceptor, router: Router) -> anyhow::Result<()> {
+    // What is said last in a handshake goes out at once, not after the other side has acknowledged what was said before.
+    stream.set_nodelay(true).context("set up the connection")?;
     let stream = timeout(HANDSHAKE, acceptor.accept(stream)).await.context("the handshake took too long")?;
     let stream = TokioIo::new(stream.context("shake hands")?);
     let mut connection = http1::Builder::new();
     connection.timer(TokioTimer::new()).header_read_timeout(SILENCE).max_buf_size(BUFFER);
-    connection.serve_connection(stream, TowerToHyperService::new(router)).await.context("serve")
+    let (router, asked) = (TowerToHyperService::new(router), AtomicBool::new(false));
+    let service = service_fn(|request| {
+        asked.store(true, Ordering::Relaxed);
+        router.call(request)
+    });
+    let mut connection = pin!(connection.serve_connection(stream, service));
+    tokio::select! {
+        ended = &mut connection => return ended.context("serve"),
+        () = sleep(FIRST) => {}
+    }
+    anyhow::ensure!(asked.load(Ordering::Relaxed), "no request came");
+    connection.await.context("serve")
 }

@@ -17,22 +17,30 @@ fn warned(what: &str) -> Verdict {
     Verdict::Warned(vec![what.to_owned()])
 }
 
+fn net(config: Option<&str>, mode: &str) -> Value {
+    object("Network", "lan", config, &json!({"mode": mode}))
+}
+
+fn annotated(config: Option<&str>, record: &str) -> Value {
+    with(net(config, "Nat"), &json!({"annotations": {PLACEMENT: record}}))
+}
+
+fn placed(config: Option<&str>, record: &str) -> Value {
+    with(annotated(config, record), &json!({"finalizers": ["finalizer.managedresource.crossplane.io"]}))
+}
+
+/// The refusal of a change of this that would move the network away.
+fn kept(what: &str, on: &str) -> Verdict {
+    let keep = if what == PLACEMENT { " Keep it: ClusterProviderConfig/one." } else { "" };
+    denied(&format!(
+        "{what} may be set once and not be changed: network lan uses {on}.{keep} \
+         To move it, create a new Network with the other providerConfigRef and delete this one"
+    ))
+}
+
 #[test]
 fn an_object_stays_on_its_host_and_the_refusal_says_how_to_move() {
     let world = World::new();
-    let net = |config, mode: &str| object("Network", "lan", config, &json!({"mode": mode}));
-    let placed = |config, record: &str| {
-        let metadata =
-            json!({"annotations": {PLACEMENT: record}, "finalizers": ["finalizer.managedresource.crossplane.io"]});
-        with(net(config, "Nat"), &metadata)
-    };
-    let annotated = |config, record: &str| with(net(config, "Nat"), &json!({"annotations": {PLACEMENT: record}}));
-    let kept = |what: &str, on: &str| {
-        denied(&format!(
-            "{what} may be set once and not be changed: network lan uses {on}. \
-             To move it, create a new Network with the other providerConfigRef and delete this one"
-        ))
-    };
     let (on_one, reference) = ("ClusterProviderConfig one", "spec.providerConfigRef");
     let (one, two) = ("ClusterProviderConfig/one", "ClusterProviderConfig/two");
     let table = [
@@ -66,6 +74,17 @@ fn an_object_stays_on_its_host_and_the_refusal_says_how_to_move() {
     }
 }
 
+#[test]
+fn an_annotation_that_does_not_count_yet_may_not_say_another_host() {
+    let world = World::new();
+    let kept = kept(PLACEMENT, "ClusterProviderConfig one");
+    let (one, two) = ("ClusterProviderConfig/one", "ClusterProviderConfig/two");
+    assert_eq!(world.change(&net(ONE, "Nat"), &annotated(ONE, two)), kept);
+    assert_eq!(world.change(&net(ONE, "Nat"), &annotated(ONE, one)), Verdict::Allowed);
+    // Taken off and lied about at once.
+    assert_eq!(world.change(&placed(ONE, one), &annotated(ONE, two)), kept);
+}
+
 /// A guest with one disk of this name on this Volume, and what else is said of that disk.
 fn guest(name: &str, volume: &str, more: &Value) -> Value {
     let mut disk = json!({"name": "root", "volumeRef": {"name": volume}});
@@ -75,73 +94,124 @@ fn guest(name: &str, volume: &str, more: &Value) -> Value {
     with(object("Domain", name, ONE, &json!({"disks": [disk]})), &born)
 }
 
+const TAKEN: &str = "Volume v is a disk of Domain n/first: two guests that write to one disk destroy it. \
+                     Give this one a volume of its own, or readOnly: true on both";
+
+fn writing() -> Value {
+    json!({})
+}
+
+fn reading() -> Value {
+    json!({"readOnly": true})
+}
+
+fn leaving(object: Value) -> Value {
+    with(object, &json!({"deletionTimestamp": "2026-01-03T00:00:00Z"}))
+}
+
+/// Volumes v and base, an overlay above the latter, and these.
+fn shelf(others: &[Value]) -> World {
+    let mut world = World::new();
+    for name in ["v", "base"] {
+        world.put(&object("Volume", name, ONE, &json!({})));
+    }
+    world.put(&object("Volume", "above", ONE, &json!({"backingStore": {"volumeRef": {"name": "base"}}})));
+    for other in others {
+        world.put(other);
+    }
+    world
+}
+
 #[test]
 fn a_volume_has_one_guest_that_writes_to_it() {
-    let (rw, ro) = (json!({}), json!({"readOnly": true}));
-    let taken = "Volume v is a disk of Domain n/first: two guests that write to one disk destroy it. \
-                 Give this one a volume of its own, or readOnly: true on both";
+    let (rw, ro) = (writing(), reading());
     let below = "Volume base has Volume n/above standing on it, which a guest that writes to it would destroy. \
                  Give this guest a volume with backingStore base, or readOnly: true";
-    let leaving = json!({"deletionTimestamp": "2026-01-03T00:00:00Z"});
-    let world = |first: &Value| {
-        let mut world = World::new();
-        for name in ["v", "base"] {
-            world.put(&object("Volume", name, ONE, &json!({})));
-        }
-        world.put(&object("Volume", "above", ONE, &json!({"backingStore": {"volumeRef": {"name": "base"}}})));
-        world.put(first);
-        world
-    };
     let table = [
-        (guest("first", "v", &rw), guest("second", "v", &rw), denied(taken)),
+        (guest("first", "v", &rw), guest("second", "v", &rw), denied(TAKEN)),
         (guest("first", "v", &rw), guest("second", "v", &ro), Verdict::Allowed),
         (guest("first", "v", &ro), guest("second", "v", &rw), Verdict::Allowed),
         (guest("first", "v", &rw), guest("first", "v", &rw), Verdict::Allowed),
-        (guest("second", "v", &rw), guest("first", "v", &rw), Verdict::Allowed),
-        (with(guest("first", "v", &rw), &leaving), guest("second", "v", &rw), warned(taken)),
+        // Whoever is there comes first, were it applied in the same second and of a later name.
+        (guest("second", "v", &rw), guest("first", "v", &rw), denied(&TAKEN.replace("n/first", "n/second"))),
+        (leaving(guest("first", "v", &rw)), guest("second", "v", &rw), warned(TAKEN)),
+        // An earlier life of the same name is not another guest.
+        (with(guest("second", "v", &rw), &json!({"uid": "before"})), guest("second", "v", &rw), Verdict::Allowed),
         (guest("first", "v", &rw), guest("second", "base", &rw), denied(below)),
         (guest("first", "v", &rw), guest("second", "base", &ro), Verdict::Allowed),
     ];
     for (first, second, expected) in table {
-        assert_eq!(world(&first).review(&second), expected, "{second} beside {first}");
+        assert_eq!(shelf(std::slice::from_ref(&first)).review(&second), expected, "{second} beside {first}");
     }
+}
+
+#[test]
+fn a_guest_has_a_volume_once() {
+    let (rw, ro) = (writing(), reading());
     let disks = |more: &Value| {
         let mut other = json!({"name": "again", "volumeRef": {"name": "v"}});
         other.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         json!({"disks": [{"name": "root", "volumeRef": {"name": "v"}, "readOnly": more["readOnly"]}, other]})
     };
     let twice = "disks root and again are both volume v: a guest that writes to one disk by two names destroys it";
-    let world = world(&object("Network", "none", ONE, &json!({})));
+    let world = shelf(&[]);
     assert_eq!(world.review(&object("Domain", "d", ONE, &disks(&rw))), denied(twice));
     assert_eq!(world.review(&object("Domain", "d", ONE, &disks(&ro))), Verdict::Allowed);
 }
 
 #[test]
+fn who_wants_a_disk_already_comes_first_and_only_who_stays_is_a_rival() {
+    let (rw, ro) = (writing(), reading());
+    // One that has wanted the disk for longer than another keeps it, and is not kept from changing.
+    let both = shelf(&[guest("first", "v", &rw), guest("second", "v", &rw)]);
+    let mut edited = guest("first", "v", &rw);
+    edited["spec"]["forProvider"]["memory"] = json!("2Gi");
+    assert_eq!(both.change(&guest("first", "v", &rw), &edited), Verdict::Allowed);
+    let taker = shelf(&[guest("first", "base", &ro), guest("second", "v", &rw)]);
+    let taken_over = denied(&TAKEN.replace("n/first", "n/second"));
+    assert_eq!(taker.change(&guest("first", "base", &ro), &guest("first", "v", &rw)), taken_over);
+    // One that leaves is no rival, whoever else reads the disk, and one that stays is one, whoever else leaves.
+    let read = shelf(&[leaving(guest("first", "v", &rw)), guest("third", "v", &ro)]);
+    assert_eq!(read.review(&guest("second", "v", &rw)), warned(TAKEN));
+    let stays = shelf(&[guest("first", "v", &rw), leaving(guest("a-third", "v", &rw))]);
+    assert_eq!(stays.review(&guest("second", "v", &rw)), denied(TAKEN));
+    // What a guest of another namespace only says is told without its name, and keeps the disk from nobody.
+    let made = json!({"crossplane.io/external-create-succeeded": "2026-01-01T00:00:00Z"});
+    let mut foreign = with(guest("first", "v", &rw), &json!({"namespace": "m", "annotations": made}));
+    foreign["spec"]["forProvider"]["disks"][0]["volumeRef"]["namespace"] = json!("n");
+    let unnamed = TAKEN.replace("Domain n/first", "a Domain of another namespace");
+    assert_eq!(shelf(&[foreign]).review(&guest("second", "v", &rw)), warned(&unnamed));
+}
+
+const LOW: &str = "52:54:00:aa:bb:cc";
+const UP: &str = "52:54:00:AA:BB:CC";
+const OTHER: &str = "52:54:00:00:00:01";
+
+/// A guest with interfaces of these addresses.
+fn named(name: &str, config: Option<&str>, macs: &[&str]) -> Value {
+    let nic = |(at, mac): (usize, &&str)| json!({"name": format!("lan{at}"), "bridge": "br0", "mac": mac});
+    let nics: Vec<_> = macs.iter().enumerate().map(nic).collect();
+    object("Domain", name, config, &json!({"networkInterfaces": nics}))
+}
+
+fn shared(whose: &str) -> String {
+    format!(
+        "interface lan0 has the MAC address {UP} of {whose} on the same libvirt instance: give it another one, or leave mac out"
+    )
+}
+
+#[test]
 fn a_mac_address_has_one_guest_on_a_host() {
-    let nics = |macs: &[&str]| {
-        let nics: Vec<_> = macs
-            .iter()
-            .enumerate()
-            .map(|(at, mac)| json!({"name": format!("lan{at}"), "bridge": "br0", "mac": mac}))
-            .collect();
-        json!({"networkInterfaces": nics})
-    };
-    let named = |name: &str, config, macs: &[&str]| object("Domain", name, config, &nics(macs));
-    let (low, up, other) = ("52:54:00:aa:bb:cc", "52:54:00:AA:BB:CC", "52:54:00:00:00:01");
+    let (low, up, other) = (LOW, UP, OTHER);
     let mut seen = object("Domain", "seen", ONE, &json!({}));
     seen["status"] = json!({"atProvider": {"networkInterfaces": [{"mac": low}]}});
-    let taken = |whose: &str| {
-        denied(&format!(
-            "interface lan0 has the MAC address {up} of {whose} on the same libvirt instance: give it another one, or leave mac out"
-        ))
-    };
     let mut watching = named("first", ONE, &[low]);
     watching["spec"]["managementPolicies"] = json!(["Observe"]);
     let table = [
-        (named("first", ONE, &[low]), ONE, taken("Domain n/first")),
-        (seen.clone(), ONE, taken("Domain n/seen")),
+        (named("first", ONE, &[low]), ONE, denied(&shared("Domain n/first"))),
+        (seen.clone(), ONE, denied(&shared("Domain n/seen"))),
         (with(named("first", ONE, &[low]), &json!({"namespace": "m"})), ONE, Verdict::Allowed),
-        (with(seen.clone(), &json!({"namespace": "m"})), ONE, taken("a Domain of another namespace")),
+        (with(seen.clone(), &json!({"namespace": "m"})), ONE, denied(&shared("a Domain of another namespace"))),
         (named("first", TWO, &[low]), ONE, Verdict::Allowed),
         (named("first", ONE, &[other]), ONE, Verdict::Allowed),
         (
@@ -156,12 +226,21 @@ fn a_mac_address_has_one_guest_on_a_host() {
         world.put(&first);
         assert_eq!(world.review(&named("second", config, &[up])), expected, "beside {first}");
     }
+    // Two configs may lead to one host.
+    for (led, expected) in [(false, Verdict::Allowed), (true, denied(&shared("Domain n/first")))] {
+        let mut world = World::new();
+        world.put(&named("first", TWO, &[low]));
+        if led {
+            world.lead_to_one_host(&["one", "two"]);
+        }
+        assert_eq!(world.review(&named("second", ONE, &[up])), expected, "{led}");
+    }
     // Two that have one address already can be changed, and are told.
     let mut world = World::new();
     world.put(&named("first", ONE, &[low]));
     let (old, mut new) = (named("second", ONE, &[up]), named("second", ONE, &[up]));
     new["spec"]["forProvider"]["memory"] = json!("2Gi");
-    let Verdict::Denied(why) = taken("Domain n/first") else { panic!() };
+    let why = shared("Domain n/first");
     assert_eq!(world.change(&old, &new), warned(&why));
     assert_eq!(world.change(&named("second", ONE, &[other]), &new), denied(&why));
     let both = "interfaces lan0 and lan1 have both the MAC address 52:54:00:AA:BB:CC";

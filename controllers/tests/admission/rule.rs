@@ -1,5 +1,7 @@
 //! The rule: every reference, in every form, against every place where its object may be.
 
+use std::collections::BTreeSet;
+
 use provider_libvirt::admission::Verdict;
 use serde_json::{Value, json};
 
@@ -240,4 +242,39 @@ fn a_name_means_what_the_objects_own_host_has_of_that_name_whatever_others_have(
             assert_eq!(world.review(&object(kind, "me", ONE, &fields)), expected, "{kind} {path}: {objects:?}");
         }
     }
+}
+
+/// How an object is named: by its name, or by its labels.
+const FORMS: [&str; 2] = ["Ref", "Selector"];
+
+/// The paths of all references in a schema, with no sign of lists.
+fn references(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
+    let fields = schema["properties"].as_object().into_iter().flatten();
+    for (field, below) in fields {
+        let path = format!("{path}.{field}");
+        // A key of a Secret or ConfigMap is no object of ours.
+        let is_reference = FORMS.iter().any(|form| field.ends_with(form)) && below["properties"]["key"].is_null();
+        if is_reference {
+            found.insert(path);
+        } else {
+            references(if below["items"].is_null() { below } else { &below["items"] }, &path, found);
+        }
+    }
+}
+
+#[test]
+fn every_reference_of_every_kind_is_in_the_table() {
+    let mut found = BTreeSet::new();
+    for definition in apis::crds() {
+        let definition = serde_json::to_value(definition).unwrap();
+        let kind = definition["spec"]["names"]["kind"].as_str().unwrap();
+        let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        references(&schema["properties"]["forProvider"], kind, &mut found);
+    }
+    let plain = |path: &str| path.split('[').map(|part| part.rsplit(']').next().unwrap()).collect::<String>();
+    let known: BTreeSet<_> = FIELDS
+        .iter()
+        .flat_map(|(kind, _, path, ..)| FORMS.map(|form| format!("{kind}.{}{form}", plain(path))))
+        .collect();
+    assert_eq!(found, known);
 }

@@ -54,14 +54,13 @@ fn shelf<K: Managed>() -> (Shelf<K>, Writer<K>) {
 
 /// An object of namespace `n` that is labelled; `config` is `<Kind>/<name>` of its providerConfigRef.
 pub(crate) fn object(kind: &str, name: &str, config: Option<&str>, parameters: &Value) -> Value {
-    let reference = config.map(|config| {
-        let (kind, name) = config.split_once('/').unwrap();
-        json!({"kind": kind, "name": name})
-    });
+    let config = config.map(|config| config.split_once('/').unwrap());
+    let reference = config.map(|(kind, name)| json!({"kind": kind, "name": name}));
+    let instance = config.map_or("any", |(_, name)| name);
     json!({
         "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": kind,
         "metadata": {"namespace": "n", "name": name, "uid": format!("{kind}-{name}"), "annotations": {},
-            "labels": {"libvirt.nourspeed.io/instance": "any", "name": name}},
+            "labels": {"libvirt.nourspeed.io/instance": instance, "name": name}},
         "spec": {"providerConfigRef": reference, "forProvider": parameters},
     })
 }
@@ -117,6 +116,19 @@ impl World {
             world.configs.apply_watcher_event(&event);
         }
         world
+    }
+
+    /// These `ClusterProviderConfigs` have all led to the same host.
+    pub(crate) fn lead_to_one_host(&mut self, names: &[&str]) {
+        let host =
+            json!({"uuid": "5", "hostname": "h", "libvirtVersion": "9.0.0", "arch": "x86_64", "domainTypes": []});
+        for name in names {
+            let config = json!({
+                "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "ClusterProviderConfig", "metadata": {"name": name},
+                "spec": {"uri": "test:///default"}, "status": {"host": host},
+            });
+            self.cluster_configs.apply_watcher_event(&Event::Apply(read(&config)));
+        }
     }
 
     /// What `--default-provider-config` says.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tests::{ControlPlane, Namespace, Scratch, eventually, free_port, manifest_on, workspace};
 
 /// How soon the first refusal comes, once everything is there, also on a busy machine.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_mins(1);
 
 /// The door of one provider.
 pub(crate) struct Gate {

@@ -11,8 +11,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use data_encoding::BASE64;
+use jiff::{SignedDuration, Timestamp};
+use provider_libvirt::webhook::authority::Keys;
 use serde_json::{Value, json};
-use tests::{ControlPlane, PATIENCE, Provider, Scratch, eventually, free_port, manifest_on, workspace};
+use tests::{ControlPlane, Namespace, PATIENCE, Provider, Scratch, eventually, free_port, manifest_on, workspace};
 
 use crate::rig::{await_refusal, prepare};
 
@@ -51,7 +53,7 @@ fn one_file_is_applied_on_a_plain_cluster_and_the_first_refusal_comes_within_sec
     let entries = webhooks.as_array().context("find the webhooks")?;
     assert!(entries.len() == 5 && entries.iter().all(|entry| entry["clientConfig"]["caBundle"] == *bundle));
     namespace.apply(&manifest_on(Some("one"), "Network", "net", "mode: Isolated"))?;
-    check_log(&provider.log(), &secret)?;
+    check_log(&provider, &namespace, &secret)?;
 
     // Applied again, with another certificate that nobody has, and by the next process: it is put right.
     plane.kubectl(&["apply", "-f", &file])?;
@@ -67,6 +69,9 @@ fn one_file_is_applied_on_a_plain_cluster_and_the_first_refusal_comes_within_sec
     let provider = start()?;
     await_refusal(&plane, &namespace).with_context(|| provider.log())?;
     assert_eq!(known(&plane)?.1["data"], secret["data"], "what is good is kept");
+    provider.term()?;
+    // One that ends soon, and one with the key of another, are made anew by the same authority.
+    let provider = outlived(&plane, &namespace, &secret, &start)?;
 
     // A Secret that is deleted comes back with the authority that is trusted, once it is looked for: here, for another name.
     plane.kubectl(&["delete", "secret", "provider-libvirt-webhook"])?;
@@ -82,12 +87,56 @@ fn one_file_is_applied_on_a_plain_cluster_and_the_first_refusal_comes_within_sec
     await_refusal(&plane, &namespace).with_context(|| provider.log())
 }
 
-/// The keys are in no log, also where every review is; that nobody can tell the way is.
-fn check_log(log: &str, secret: &Value) -> Result<()> {
-    for key in keys(secret)? {
-        assert!(!log.contains(&key), "{log}");
+/// Starts the provider with keys that are good no more, and waits for better ones. Answers the last one.
+fn outlived(
+    plane: &ControlPlane,
+    namespace: &Namespace,
+    secret: &Value,
+    start: &impl Fn() -> Result<Provider>,
+) -> Result<Provider> {
+    let text = |field: &str| -> Result<String> {
+        let kept = secret["data"][field].as_str().with_context(|| format!("find {field}"))?;
+        Ok(String::from_utf8(BASE64.decode(kept.as_bytes())?)?)
+    };
+    let kept = Keys {
+        bundle: text("ca.crt")?,
+        authority_key: text("ca.key")?,
+        certificate: text("tls.crt")?,
+        key: text("tls.key")?,
+    };
+    let long_ago = Timestamp::now() - SignedDuration::from_hours(24 * 300);
+    let old = Keys::renew(Some(&kept), &kept.names(), long_ago)?;
+    let mixed = Keys { key: old.key.clone(), ..kept.clone() };
+    let mut last = None;
+    for keys in [old, mixed] {
+        if let Some(provider) = last.take() {
+            Provider::term(provider)?;
+        }
+        let data = json!({"stringData": {"tls.crt": keys.certificate, "tls.key": keys.key}}).to_string();
+        plane.kubectl(&["patch", "secret", "provider-libvirt-webhook", "-p", &data])?;
+        let provider = start()?;
+        await_refusal(plane, namespace).with_context(|| provider.log())?;
+        let (_, anew) = known(plane)?;
+        let is_kept = anew["data"]["ca.crt"] == secret["data"]["ca.crt"];
+        assert!(is_kept && anew["data"]["tls.crt"] != BASE64.encode(keys.certificate.as_bytes()), "{anew:#}");
+        last = Some(provider);
     }
-    assert!(log.contains("\"verdict\":\"warned\"") && log.contains("has no endpoints"), "{log}");
+    last.context("two were started")
+}
+
+/// Neither the keys nor what a seed holds are in the log, also where every review is; that nobody can tell the way is.
+fn check_log(provider: &Provider, namespace: &Namespace, secret: &Value) -> Result<()> {
+    for (config, admitted) in [("one", true), ("two", false)] {
+        let seed = manifest_on(Some(config), "CloudInit", config, "poolRef: {name: p}, userData: {inline: pAsSwOrD}");
+        assert_eq!(namespace.apply(&seed).is_ok(), admitted);
+    }
+    let log = provider.log();
+    for key in keys(secret)?.iter().map(String::as_str).chain(["pAsSwOrD"]) {
+        assert!(!log.contains(key), "{log}");
+    }
+    for told in ["\"verdict\":\"warned\"", "\"denied\"", "has no endpoints"] {
+        assert!(log.contains(told), "{log}");
+    }
     Ok(())
 }
 

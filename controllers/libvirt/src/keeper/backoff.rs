@@ -4,9 +4,10 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(500);
-const LAST: Duration = Duration::from_secs(30);
+/// An attempt costs one connection, and nobody waits much longer than this for a host that is back.
+const LAST: Duration = Duration::from_secs(5);
 
-/// Pauses from half a second to half a minute.
+/// Pauses from half a second to five seconds.
 #[derive(Debug)]
 pub(super) struct Backoff(Duration);
 
@@ -43,7 +44,7 @@ mod tests {
     fn pauses_double_to_the_last_and_start_over() {
         let mut backoff = Backoff::default();
         let pauses: Vec<_> = (0..8).map(|_| backoff.next()).collect();
-        let nominal = [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000].map(Duration::from_millis);
+        let nominal = [500, 1000, 2000, 4000, 5000, 5000, 5000, 5000].map(Duration::from_millis);
         for (pause, nominal) in pauses.iter().zip(nominal) {
             assert!((nominal.mul_f64(0.8)..=nominal).contains(pause), "{pause:?} of {nominal:?}");
         }
