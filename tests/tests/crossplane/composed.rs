@@ -34,8 +34,9 @@ fn composite_resources_become_guests_on_the_hosts_they_name_and_go_without_a_tra
     world.rig.eventually(PATIENCE, || plane.apply(&world.shop("shop")?))?;
     let ordered = ["virtualnetwork/front", "virtualnetwork/back", "virtualmachine/web", "virtualmachine/db"];
     world.await_ready("shop", &ordered)?;
-    await_proof(world.rig.stage().host(), "web-rack1", "web")?;
-    await_proof(&world.second, "db-rack2", "db")?;
+    await_proof(world.rig.stage().host(), "shop-web-rack1", "web")?;
+    await_proof(&world.second, "shop-db-rack2", "db")?;
+    order_the_same_names(world, "store")?;
 
     let web = composite(world, "shop", "virtualmachine/web")?;
     assert_eq!(composed(&web), ["cloudinit/web-rack1", "domain/web-rack1", "volume/web-rack1"]);
@@ -48,14 +49,42 @@ fn composite_resources_become_guests_on_the_hosts_they_name_and_go_without_a_tra
     }
     check_connection(world)?;
 
-    plane.kubectl(&["--namespace", "shop", "delete", "virtualmachine,virtualnetwork", "--all"])?;
-    world.rig.eventually(2 * PATIENCE, || {
-        let left = plane.kubectl(&["--namespace", "shop", "get", "managed,secrets", "-o", "name"])?;
-        ensure!(left.is_empty(), "left: {left}");
-        Ok(())
-    })?;
+    for namespace in ["shop", "store"] {
+        give_back(world, namespace)?;
+    }
     assert_eq!(world.everything()?, before);
     Ok(())
+}
+
+/// The namespace, a network and a guest on its first host, out of the example's documents.
+fn one_host(shop: &str) -> Result<[&str; 3]> {
+    let documents: Vec<&str> = shop.split("---\n").collect();
+    let [space, network, _, guest, ..] = documents.as_slice() else { bail!("read the example") };
+    Ok([space, network, guest])
+}
+
+/// Another team has a network and a guest of the same names on the same host; only its subnet is its own.
+fn order_the_same_names(world: &World, namespace: &str) -> Result<()> {
+    let shop = world.shop(namespace)?.replace("192.168.30", "192.168.50");
+    let documents = one_host(&shop)?.join("---\n");
+    world.rig.eventually(PATIENCE, || world.rig.plane().apply(&documents))?;
+    world.await_ready(namespace, &["virtualnetwork/front", "virtualmachine/web"])?;
+    let found = world.rig.stage().host().everything()?;
+    for name in ["domain shop-web-rack1", "domain store-web-rack1", "network shop-front-rack1", "network store-front-rack1"] {
+        ensure!(found.iter().any(|found| found == name), "{name} is not among {found:#?}");
+    }
+    Ok(())
+}
+
+/// Deletes what a team has ordered, and waits until it is gone.
+fn give_back(world: &World, namespace: &str) -> Result<()> {
+    let plane = world.rig.plane();
+    plane.kubectl(&["--namespace", namespace, "delete", "virtualmachine,virtualnetwork", "--all"])?;
+    world.rig.eventually(2 * PATIENCE, || {
+        let left = plane.kubectl(&["--namespace", namespace, "get", "managed,secrets", "-o", "name"])?;
+        ensure!(left.is_empty(), "left: {left}");
+        Ok(())
+    })
 }
 
 /// What the composite resource and the Secret tell of the guest.
@@ -100,38 +129,30 @@ fn the_tree_of_a_composite_resource_says_what_is_lacking_and_where() -> Result<(
     let world = world()?;
     let plane = world.rig.plane();
     let _hosts = HOSTS.lock().unwrap_or_else(PoisonError::into_inner);
-    // Names and subnets are a host's, whatever namespace they come from.
-    let shop = world.shop("tree")?.replace("name: web}", "name: tree}");
-    let shop = shop.replace("front", "side").replace("192.168.30", "192.168.40");
-    let documents: Vec<&str> = shop.split("---\n").collect();
-    let [space, network, _, guest, ..] = documents.as_slice() else { bail!("read the example") };
+    let shop = world.shop("tree")?;
+    let [space, network, guest] = one_host(&shop)?;
     world.rig.eventually(PATIENCE, || plane.apply(&format!("{space}---\n{guest}")))?;
-    let lacking = "Domain/tree-rack1 False - ReconcileError cannot resolve references: cannot get referenced resource: \
-                   waiting for Network side-rack1: there is none in namespace tree";
+    let lacking = "Domain/web-rack1 False - ReconcileError cannot resolve references: cannot get referenced resource: \
+                   waiting for Network front-rack1: there is none in namespace tree";
     let await_lines = |wished: &[&str]| {
         world.rig.eventually(2 * PATIENCE, || {
-            let found = tree(world, "tree", "virtualmachine/tree")?;
+            let found = tree(world, "tree", "virtualmachine/web")?;
             ensure!(found == wished, "{found:#?}");
             Ok(())
         })
     };
     await_lines(&[
-        "VirtualMachine/tree True False Creating Unready resources: guest",
-        "CloudInit/tree-rack1 True True Available",
+        "VirtualMachine/web True False Creating Unready resources: guest",
+        "CloudInit/web-rack1 True True Available",
         lacking,
-        "Volume/tree-rack1 True True Available",
+        "Volume/web-rack1 True True Available",
     ])?;
     plane.apply(network)?;
     await_lines(&[
-        "VirtualMachine/tree True True Available",
-        "CloudInit/tree-rack1 True True Available",
-        "Domain/tree-rack1 True True Available",
-        "Volume/tree-rack1 True True Available",
+        "VirtualMachine/web True True Available",
+        "CloudInit/web-rack1 True True Available",
+        "Domain/web-rack1 True True Available",
+        "Volume/web-rack1 True True Available",
     ])?;
-    plane.kubectl(&["--namespace", "tree", "delete", "virtualmachine,virtualnetwork", "--all"])?;
-    world.rig.eventually(2 * PATIENCE, || {
-        let left = plane.kubectl(&["--namespace", "tree", "get", "managed,secrets", "-o", "name"])?;
-        ensure!(left.is_empty(), "left: {left}");
-        Ok(())
-    })
+    give_back(world, "tree")
 }
