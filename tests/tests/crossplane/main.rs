@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
 
+mod activated;
 mod composed;
 mod installed;
-mod life;
 mod world;

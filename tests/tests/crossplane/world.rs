@@ -66,9 +66,15 @@ impl World {
         })
     }
 
-    /// What both hosts have.
-    pub(crate) fn everything(&self) -> Result<[Vec<String>; 2]> {
-        Ok([self.rig.stage().host().everything()?, self.second.everything()?])
+    /// What the two hosts have for what is ordered in a namespace.
+    pub(crate) fn on_hosts(&self, namespace: &str) -> Result<[Vec<String>; 2]> {
+        let begin = format!("{namespace}-");
+        let of = |host: &Host| {
+            let mut all = host.everything()?;
+            all.retain(|object| object.rsplit([' ', '/']).next().is_some_and(|name| name.starts_with(&begin)));
+            anyhow::Ok(all)
+        };
+        Ok([of(self.rig.stage().host())?, of(&self.second)?])
     }
 
     /// The example of an application team in a namespace of a test's, with an image that is served here.
