@@ -1,10 +1,16 @@
 # provider-libvirt: what can be done with one command. `make` alone lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test bless demo demo-down bench clean-cache
+.PHONY: help setup build check test e2e bless xpkg push demo demo-down bench clean-cache
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/provider-libvirt
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+VERSION ?= $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+OUT ?= $(TARGET)/provider-libvirt-$(VERSION).xpkg
+# Where a clone, its crates and the compiler lie is no part of the program: two clones make the same one. A later prefix goes first.
+REMAP = --remap-path-prefix=$(CURDIR)=/src --remap-path-prefix=$(TARGET)=/target \
+	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo \
+	--remap-path-prefix=$(shell rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(shell rustc -vV | sed -n 's/^commit-hash: //p')
 # libvirt's system daemon is root's; the cache stays the caller's.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "HOME=$(HOME)" "XDG_CACHE_HOME=$(or $(XDG_CACHE_HOME),$(HOME)/.cache)" "PATH=$(PATH)" "KUBEBUILDER_ASSETS=$(KUBEBUILDER_ASSETS)" "CARGO_TARGET_DIR=$(TARGET)")
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
@@ -24,8 +30,21 @@ check: setup ## formatting, lints, documentation, dependency rules
 test: setup ## every check and every test; the last line is the count
 	@tests/run.sh
 
+e2e: setup ## a real Crossplane installs the package and composes guests (part of make test)
+	@tests/run.sh crossplane
+
 bless: setup ## write generated files and golden files anew (BLESS=1)
 	BLESS=1 cargo test --workspace --exclude tests
+
+xpkg: setup ## the Crossplane package, as an image to push or to load into Docker (OUT=file, VERSION=x.y.z)
+	RUSTFLAGS="$(REMAP)" cargo build --release --locked -p provider-libvirt --target-dir "$(TARGET)/xpkg"
+	@XPKG_CACHE="$(CACHE)/image" cargo run --quiet --locked -p package -- build \
+		--program "$(TARGET)/xpkg/release/provider-libvirt" --package-version "$(VERSION)" --out "$(OUT)"
+
+push: ## push the package to a registry: make push REF=registry.example.org/team/provider-libvirt:v0.1.0
+	@[ -n "$(REF)" ] || { echo "push: say where: make push REF=registry.example.org/team/provider-libvirt:v$(VERSION)"; exit 1; }
+	@[ -f "$(OUT)" ] || { echo "push: $(OUT) is not there; run make xpkg first"; exit 1; }
+	@cargo run --quiet --locked -p package -- push "$(REF)" "$(OUT)"
 
 demo: build ## examples/quickstart on this machine's libvirt: a guest from YAML (leaves it running)
 	@$(if $(AS_ROOT),echo "the demo runs by sudo")
@@ -41,4 +60,4 @@ bench: setup ## figures beside a plain loop over libvirt's C API; reports, never
 
 clean-cache: ## remove programs, guests and tools that were built or fetched
 	@[ ! -d "$(CACHE)/demo" ] || { echo "the demo is up; run make demo-down first"; exit 1; }
-	rm -rf "$(CACHE)/bin" "$(CACHE)/guest" "$(CACHE)/go" "$(CACHE)/cargo-deny"
+	rm -rf "$(CACHE)/bin" "$(CACHE)/guest" "$(CACHE)/go" "$(CACHE)/cargo-deny" "$(CACHE)/image"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every check and every test, one test program after another, and one line at the end that counts them all.
+# Every check and every test, one test program after another, and one line at the end that counts them all. With the name of one program
+# of the crate `tests`, only that one.
 #
 # Tests of the crate `tests` make namespaces and talk to libvirt daemons, so they run as root: by sudo when this does not.
 set -uo pipefail
@@ -38,15 +39,16 @@ test_crates() {
 	echo "run: cargo test $* broke off; see above"
 }
 
-tests/check.sh 2>&1 | tee -a "$log"
+only=()
+if [ -n "${1:-}" ]; then only=(--test "$1"); else tests/check.sh 2>&1 | tee -a "$log"; fi
 cargo build --workspace || { broken=$((broken + 1)); echo "run: the build failed"; }
-test_crates --workspace --exclude tests
+[ ${#only[@]} -gt 0 ] || test_crates --workspace --exclude tests
 privileged=()
 if [ "$(id -u)" != 0 ]; then
 	echo "run: the integration tests run by sudo"
 	privileged=(--config "$(root_runner)")
 fi
-test_crates "${privileged[@]}" -p tests
+test_crates "${privileged[@]}" -p tests "${only[@]}"
 
 echo
 grep -E '^(test|check) .* \.\.\. (FAILED|ignored.*)$' "$log" || true

@@ -108,5 +108,7 @@ open_kvm
 start_libvirt
 install_deny
 "$here/controlplane/build.sh"
+"$here/controlplane/crossplane.sh"
 "$here/guest/build.sh"
+"$here/registry/build.sh"
 say "everything is there"

@@ -14,6 +14,9 @@ mount --bind "$folder/log" /var/log/libvirt
 mount -t sysfs sysfs /sys
 # Without its own name here every look-up of the host name waits ten seconds for DNS.
 mount --bind "$folder/hosts" /etc/hosts
+# The daemon turns away users and groups without a name, and a package's process has the numbers 2000.
+mount --bind "$folder/passwd" /etc/passwd
+mount --bind "$folder/group" /etc/group
 hostname "$name"
 ip link set lo up
 touch "$folder/up"

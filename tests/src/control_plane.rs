@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     files::control_plane_programs,
     kubectl::Kubectl,
+    network::{self, PrivateNetwork},
     process::{Lifetime, Process, free_port},
     wait::eventually,
 };
@@ -54,6 +55,20 @@ impl ControlPlane {
     /// # Errors
     /// As there.
     pub fn start_for(lifetime: Lifetime<'_>, folder: &Path, manifests: &[&Path]) -> Result<Self> {
+        let mut plane = Self::start_uncontrolled(lifetime, folder)?;
+        for manifest in manifests {
+            let file = manifest.display().to_string();
+            plane.kubectl(&["apply", "--server-side", "-f", &file])?;
+        }
+        plane.controllers = Some(plane.spawn_controllers(lifetime)?);
+        Ok(plane)
+    }
+
+    /// Starts it without controllers; [`Self::start_controllers`] does that once the kinds are there that they must know.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_uncontrolled(lifetime: Lifetime<'_>, folder: &Path) -> Result<Self> {
         let programs = control_plane_programs()?;
         std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
         let (store, store_url) = start_store(lifetime, &programs, folder)?;
@@ -63,12 +78,28 @@ impl ControlPlane {
         }
         let mut plane = Self { controllers: None, server, store, folder: folder.to_owned(), programs };
         plane.await_ready()?;
-        for manifest in manifests {
-            let file = manifest.display().to_string();
-            plane.kubectl(&["apply", "--server-side", "-f", &file])?;
-        }
-        plane.controllers = Some(plane.start_controllers(lifetime)?);
         Ok(plane)
+    }
+
+    /// Starts the controllers, anew if they run: they know at once every kind that is there by now.
+    ///
+    /// # Errors
+    /// When they cannot be started.
+    pub fn start_controllers(&mut self) -> Result<()> {
+        self.controllers = None;
+        self.controllers = Some(self.spawn_controllers(Lifetime::Owned)?);
+        Ok(())
+    }
+
+    /// The address of the API server, and the file with the certificate that it shows.
+    ///
+    /// # Errors
+    /// When the kubeconfig cannot be read.
+    pub fn server(&self) -> Result<(String, PathBuf)> {
+        let text = std::fs::read_to_string(self.kubeconfig()).context("read the kubeconfig")?;
+        let config: serde_json::Value = serde_json::from_str(&text).context("parse the kubeconfig")?;
+        let server = config["clusters"][0]["cluster"]["server"].as_str().context("find the server")?;
+        Ok((server.to_owned(), self.folder.join("certs/apiserver.crt")))
     }
 
     /// The administrator's kubeconfig.
@@ -125,7 +156,7 @@ impl ControlPlane {
         .context("wait for the API server")
     }
 
-    fn start_controllers(&self, lifetime: Lifetime<'_>) -> Result<Process> {
+    fn spawn_controllers(&self, lifetime: Lifetime<'_>) -> Result<Process> {
         let args = [
             format!("--kubeconfig={}", self.kubeconfig().display()),
             "--controllers=namespace-controller,garbage-collector-controller,serviceaccount-controller".to_owned(),
@@ -162,7 +193,7 @@ fn start_server(lifetime: Lifetime<'_>, programs: &Path, folder: &Path, store: &
     std::fs::write(folder.join("tokens.csv"), tokens.concat()).context("write the token file")?;
     // The server makes its own certificate; its key also signs service account tokens, which nobody else has to trust.
     let key = folder.join("certs/apiserver.key");
-    let args = [
+    let mut args = vec![
         format!("--etcd-servers={store}"),
         format!("--secure-port={port}"),
         "--bind-address=127.0.0.1".to_owned(),
@@ -177,6 +208,9 @@ fn start_server(lifetime: Lifetime<'_>, programs: &Path, folder: &Path, store: &
         "--service-cluster-ip-range=127.77.0.0/24".to_owned(),
         "--allow-privileged=true".to_owned(),
     ];
+    if network::is_private()? {
+        args.push(format!("--advertise-address={}", PrivateNetwork::ADDRESS));
+    }
     Ok((
         Process::spawn_for(
             lifetime,

@@ -37,12 +37,28 @@ pub fn control_plane_programs() -> Result<PathBuf> {
     cached("tests/controlplane/build.sh", "kubectl")
 }
 
+/// Folder with crossplane, its CRDs in `crds`, and function-auto-ready.
+///
+/// # Errors
+/// When they have not been built: `make setup` does it.
+pub fn crossplane_programs() -> Result<PathBuf> {
+    cached("tests/controlplane/crossplane.sh", "function-auto-ready")
+}
+
 /// Kernel, initrd and disk of the test guest.
 ///
 /// # Errors
 /// When it has not been built: `make setup` does it.
 pub fn guest_files() -> Result<GuestFiles> {
     Ok(GuestFiles::new(&cached("tests/guest/build.sh", "guest.qcow2")?))
+}
+
+/// A registry of images.
+///
+/// # Errors
+/// When it has not been fetched: `make setup` does it.
+pub fn registry_program() -> Result<PathBuf> {
+    Ok(cached("tests/registry/build.sh", "docker-registry")?.join("docker-registry"))
 }
 
 /// The script knows the key of what it builds; asking it keeps that rule in one place.
@@ -62,6 +78,18 @@ pub fn provider_binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("PROVIDER_LIBVIRT_BIN") {
         return Ok(path.into());
     }
+    built("provider-libvirt")
+}
+
+/// `xpkg`, which makes and pushes packages, in the folder cargo builds into.
+///
+/// # Errors
+/// When it is not there; `cargo build -p package` makes it.
+pub fn packager() -> Result<PathBuf> {
+    built("xpkg")
+}
+
+fn built(program: &str) -> Result<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
     let here = std::env::current_exe().context("find the test's own path")?;
     // With a separate build directory the test is not beside the binary, so the target directory is asked first.
@@ -69,9 +97,9 @@ pub fn provider_binary() -> Result<PathBuf> {
     [target.join("debug"), target.join("release")]
         .into_iter()
         .chain(beside)
-        .map(|folder| folder.join("provider-libvirt"))
+        .map(|folder| folder.join(program))
         .find(|path| path.is_file())
-        .context("find the provider's binary: run `cargo build -p provider-libvirt`")
+        .with_context(|| format!("find {program}: run `cargo build --workspace`"))
 }
 
 /// A folder that is removed with its value; its path is short, because UNIX sockets in it must stay below 108 bytes.

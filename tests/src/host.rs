@@ -263,5 +263,8 @@ fn write_configuration(folder: &Path, name: &str, uuid: &str) -> Result<()> {
     let write = |file: &str, text: &str| fs::write(folder.join(file), text).with_context(|| format!("write {file}"));
     write("etc/libvirtd.conf", &daemon)?;
     write("etc/qemu.conf", qemu)?;
+    let known = |file: &str| fs::read_to_string(file).with_context(|| format!("read {file}"));
+    write("passwd", &format!("{}provider:x:2000:2000::/:/usr/sbin/nologin\n", known("/etc/passwd")?))?;
+    write("group", &format!("{}provider:x:2000:\n", known("/etc/group")?))?;
     write("hosts", &format!("127.0.0.1 localhost\n127.0.1.1 {name}\n"))
 }

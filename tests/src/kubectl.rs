@@ -3,13 +3,13 @@
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::Value;
 
-use crate::process::stdout_of;
+use crate::process::{owned, spawn_from_lasting_thread, stdout_of};
 
 /// kubectl with its kubeconfig.
 #[derive(Clone, Debug)]
@@ -70,6 +70,16 @@ impl Kubectl {
             return Ok(None);
         }
         serde_json::from_str(&text).map(Some).context("parse kubectl's answer")
+    }
+
+    /// Starts it; what it writes is read as it comes. It ends with this process at the latest.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn streamed(&self, args: &[&str]) -> Result<Child> {
+        let mut streamed = owned(&self.command(args))?;
+        streamed.stdout(Stdio::piped()).stderr(Stdio::null());
+        spawn_from_lasting_thread(streamed).context("start kubectl")
     }
 
     /// The kubectl this runs.

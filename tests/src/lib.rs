@@ -6,42 +6,55 @@
 //!   Provider (the real binary) ──── qemu+unix://…?socket= ──▶ Host (libvirtd in namespaces of its own) ──▶ guest ──▶ Console
 //! ```
 //!
+//! [`crossplane::Rig`] puts a real Crossplane around that, in a [`PrivateNetwork`] of its own.
+//!
 //! [`Stage`] starts all of it for one test, [`SharedStage`] for all tests of a program; a [`Scenario`] is what one test does there.
 //! Every value here owns its processes and ends them when it is dropped; they also end when the test process itself is killed.
 //! Nothing touches the machine's own libvirt daemon or network. Waiting is [`eventually`], never a fixed sleep.
 
 mod console;
 mod control_plane;
+pub mod crossplane;
 mod files;
 mod foreign;
+pub mod granted;
 mod guest;
 mod host;
 mod http;
+mod image;
 mod images;
 mod kubectl;
 mod manifests;
 mod namespace;
+mod network;
 mod process;
 mod provider;
 mod recorded;
+mod registry;
 mod scenario;
 mod stage;
 mod wait;
 
 pub use console::Console;
 pub use control_plane::ControlPlane;
-pub use files::{Scratch, cache, control_plane_programs, guest_files, provider_binary, workspace};
+pub use files::{
+    Scratch, cache, control_plane_programs, crossplane_programs, guest_files, packager, provider_binary,
+    registry_program, workspace,
+};
 pub use foreign::cert_manager;
 pub use guest::{GuestFiles, Seed, real_kvm};
 pub use host::Host;
 pub use http::get as http_get;
+pub use image::UnpackedImage;
 pub use images::{ImageServer, Manners};
 pub use kubectl::{Kubectl, condition, is_true};
 pub use manifests::{manifest, manifest_on};
 pub use namespace::Namespace;
+pub use network::PrivateNetwork;
 pub use process::{Lifetime, Process, free_port, is_running, run, signal};
 pub use provider::Provider;
 pub use recorded::Recorded;
+pub use registry::{LOGIN, Registry};
 pub use scenario::{PATIENCE, Scenario};
 pub use stage::{LEASE, SharedStage, Stage};
 pub use wait::eventually;

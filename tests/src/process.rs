@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use crate::recorded;
+use crate::{network, recorded};
 
 /// How long a process lives.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +35,8 @@ pub struct Process {
 impl Process {
     /// Starts `command` (its program, arguments and variables), standard output and error appended to `log`.
     ///
-    /// The kernel kills it when this process dies, so that a test that was killed leaves nothing behind.
+    /// It is in the calling thread's network. The kernel kills it when this process dies, so that a test that was killed leaves
+    /// nothing behind.
     ///
     /// # Errors
     /// When the log cannot be opened or the program cannot be started.
@@ -50,14 +51,10 @@ impl Process {
     pub fn spawn_for(lifetime: Lifetime<'_>, command: &Command, log: &Path) -> Result<Self> {
         let program = Path::new(command.get_program());
         let name = program.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        // Both wrappers become the program: the process id is the program's own.
-        let prefix: &[&str] = match lifetime {
-            Lifetime::Owned => &["setpriv", "--pdeathsig", "KILL", "--"],
-            Lifetime::Detached(_) => &["setsid", "--"],
+        let mut wrapped = match lifetime {
+            Lifetime::Owned => owned(command)?,
+            Lifetime::Detached(_) => wrapped(command, &["setsid", "--"])?,
         };
-        let mut wrapped = Command::new("env");
-        wrapped.args(prefix).arg(program).args(command.get_args()).stdin(Stdio::null());
-        wrapped.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         append_output(&mut wrapped, log)?;
         let child = spawn_from_lasting_thread(wrapped).with_context(|| format!("start {}", program.display()))?;
         match lifetime {
@@ -134,6 +131,19 @@ impl Drop for Process {
     }
 }
 
+/// The command in the calling thread's network, and killed by the kernel when the thread that starts it ends.
+pub(crate) fn owned(command: &Command) -> Result<Command> {
+    wrapped(command, &["setpriv", "--pdeathsig", "KILL", "--"])
+}
+
+/// All wrappers become the program: the process id is the program's own.
+fn wrapped(command: &Command, prefix: &[&str]) -> Result<Command> {
+    let mut wrapped = Command::new("env");
+    wrapped.args(prefix).args(network::enter_command()?).arg(command.get_program()).args(command.get_args());
+    wrapped.stdin(Stdio::null()).envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    Ok(wrapped)
+}
+
 /// Sends a signal to a process id.
 ///
 /// # Errors
@@ -198,7 +208,7 @@ type Order = (Command, mpsc::Sender<std::io::Result<Child>>);
 
 /// The parent-death signal is tied to the thread that forks, and test threads come and go: so one thread, which lives as long as
 /// the process, starts them all.
-fn spawn_from_lasting_thread(command: Command) -> Result<Child> {
+pub(crate) fn spawn_from_lasting_thread(command: Command) -> Result<Child> {
     static SPAWNER: OnceLock<mpsc::Sender<Order>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {
         let (orders, inbox) = mpsc::channel::<Order>();

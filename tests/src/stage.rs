@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU8, Ordering},
@@ -35,6 +35,8 @@ pub struct Stage {
     host: Host,
     images: ImageServer,
     subnets: AtomicU8,
+    // Where others who run the provider write what it says.
+    elsewhere: Option<PathBuf>,
     _scratch: Scratch,
 }
 
@@ -86,7 +88,23 @@ impl Stage {
         let images = ImageServer::start()?;
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         let provider = Mutex::new(Some(provider));
-        Ok(Self { provider, args, plane, host, images, subnets: AtomicU8::new(100), _scratch: scratch })
+        Ok(Self {
+            provider,
+            args,
+            plane,
+            host,
+            images,
+            subnets: AtomicU8::new(100),
+            elsewhere: None,
+            _scratch: scratch,
+        })
+    }
+
+    /// Of a plane and a host that are there, where somebody else runs the provider and keeps this log of it.
+    pub(crate) fn assembled(plane: ControlPlane, host: Host, log: PathBuf) -> Result<Self> {
+        let (scratch, images) = (Scratch::new("stage")?, ImageServer::start()?);
+        let (provider, subnets, elsewhere) = (Mutex::default(), AtomicU8::new(100), Some(log));
+        Ok(Self { provider, args: Vec::new(), plane, host, images, subnets, elsewhere, _scratch: scratch })
     }
 
     /// Applies a `ClusterProviderConfig` that lets images come from this machine; `connection` is the inside of a YAML flow mapping.
@@ -112,6 +130,10 @@ impl Stage {
     /// The control plane.
     pub fn plane(&self) -> &ControlPlane {
         &self.plane
+    }
+
+    pub(crate) fn plane_mut(&mut self) -> &mut ControlPlane {
+        &mut self.plane
     }
 
     /// The libvirt host.
@@ -175,7 +197,8 @@ impl Stage {
 
     /// What the provider that runs has logged so far.
     pub fn log(&self) -> String {
-        self.provider().as_ref().map(Provider::log).unwrap_or_default()
+        let elsewhere = || std::fs::read_to_string(self.elsewhere.as_ref()?).ok();
+        self.provider().as_ref().map(Provider::log).or_else(elsewhere).unwrap_or_default()
     }
 
     fn provider(&self) -> MutexGuard<'_, Option<Provider>> {

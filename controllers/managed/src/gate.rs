@@ -200,8 +200,8 @@ struct DefinitionVersion {
 
 #[derive(Deserialize)]
 struct DefinitionStatus {
-    #[serde(default)]
-    conditions: Vec<DefinitionCondition>,
+    // null in a CRD that is only just there.
+    conditions: Option<Vec<DefinitionCondition>>,
 }
 
 #[derive(Deserialize)]
@@ -213,10 +213,39 @@ struct DefinitionCondition {
 impl Definition {
     /// The versions that can be asked for: none before the CRD is established.
     fn versions(self) -> HashSet<String> {
-        let conditions = self.status.map(|status| status.conditions).unwrap_or_default();
+        let conditions = self.status.and_then(|status| status.conditions).unwrap_or_default();
         if !conditions.iter().any(|condition| condition.r#type == "Established" && condition.status == "True") {
             return HashSet::new();
         }
         self.spec.versions.into_iter().filter(|version| version.served).map(|version| version.name).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "what goes wrong in a test ends it")]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn versions(status: &Value) -> Vec<String> {
+        let versions = json!([
+            {"name": "v1", "served": true, "storage": true},
+            {"name": "v0", "served": false, "storage": false},
+        ]);
+        let definition = json!({"metadata": {"name": "x"}, "spec": {"versions": versions}, "status": status});
+        serde_json::from_value::<Definition>(definition).unwrap().versions().into_iter().collect()
+    }
+
+    #[test]
+    fn a_crd_serves_its_versions_once_it_is_established() {
+        let condition = |status: &str| json!({"conditions": [{"type": "Established", "status": status}]});
+        assert_eq!(versions(&condition("True")), ["v1"]);
+        // As the API server shows one that is only just there.
+        let fresh = json!({"conditions": null, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": null});
+        for status in [condition("False"), fresh, json!({}), Value::Null] {
+            assert_eq!(versions(&status), Vec::<String>::new(), "{status}");
+        }
     }
 }

@@ -23,6 +23,13 @@ use crate::{backoff::jitter, publish::post_by_us};
 /// How long handing over the lease may hold up the end of the process.
 const GOODBYE: Duration = Duration::from_secs(5);
 
+/// How long it is tried again where there is no right to: at an upgrade Crossplane takes the rights of the old version first, and gives
+/// them to the new one, which may have the same service account, once that is deployed. Kubernetes kills after 30 s.
+const WITHOUT_RIGHTS: Duration = Duration::from_secs(15);
+
+/// How soon it is tried again.
+const AGAIN: Duration = Duration::from_millis(250);
+
 /// How patient the parties are. The names are those of client-go's flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
@@ -185,11 +192,18 @@ impl Election {
     /// Gives the lease to whoever comes next, if it is this party's. Nothing may be done after it, so it is the last thing to do.
     pub async fn release(&mut self) {
         self.term.set(Until::Over);
-        match timeout(GOODBYE, self.hand_over()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(lease = self.name, %error, "cannot release the lease"),
-            Err(_) => tracing::warn!(lease = self.name, "cannot release the lease: the API server does not answer"),
-        }
+        let end = Instant::now() + WITHOUT_RIGHTS;
+        let obstacle = loop {
+            match timeout(GOODBYE, self.hand_over()).await {
+                Ok(Ok(())) => return,
+                Ok(Err(kube::Error::Api(status))) if status.is_forbidden() && Instant::now() < end => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                Ok(Err(error)) => break error.to_string(),
+                Err(_) => break "the API server does not answer".to_owned(),
+            }
+        };
+        tracing::warn!(lease = self.name, "cannot release the lease: {obstacle}");
     }
 
     fn lose(&self, lost: Lost) -> Lost {

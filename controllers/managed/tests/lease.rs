@@ -27,6 +27,7 @@ enum Mood {
     /// The next write meets a version that is not the newest.
     Late,
     Broken,
+    Denying,
     Silent,
 }
 
@@ -117,6 +118,9 @@ impl State {
         let all = "/apis/coordination.k8s.io/v1/namespaces/crossplane-system/leases";
         if self.mood == Mood::Broken {
             return Err((500, "InternalError"));
+        }
+        if self.mood == Mood::Denying {
+            return Err((403, "Forbidden"));
         }
         if *method == Method::GET {
             assert_eq!(path, format!("{all}/{NAME}"));
@@ -261,6 +265,28 @@ async fn what_is_released_is_taken_by_the_next_at_once() {
     // Who holds nothing releases nothing.
     first.release().await;
     assert_eq!(server.held(), ("second".to_owned(), 60, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_without_the_right_to_is_tried_again_but_not_for_long() {
+    let server = Server::new();
+    let mut first = server.election("first");
+    first.acquire().await;
+    server.mood(Mood::Denying);
+    let grant = async {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        server.mood(Mood::Well);
+    };
+    tokio::join!(first.release(), grant);
+    assert_eq!(server.held().0, "");
+
+    first.acquire().await;
+    for (mood, most) in [(Mood::Broken, 0), (Mood::Silent, 5), (Mood::Denying, 15)] {
+        server.mood(mood);
+        let begin = Instant::now();
+        first.release().await;
+        assert_eq!((begin.elapsed().as_secs(), server.held().0.as_str()), (most, "first"));
+    }
 }
 
 #[tokio::test(start_paused = true)]

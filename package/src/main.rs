@@ -1,0 +1,136 @@
+//! `xpkg`: makes the package of provider-libvirt and pushes it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser};
+use package::{Image, Package, Target};
+
+/// Makes the Crossplane package of provider-libvirt, and pushes it to a registry. Needs no container engine and no root
+#[derive(Debug, Parser)]
+#[command(name = "xpkg", version, max_term_width = 100)]
+enum Xpkg {
+    Build(Build),
+    Push(Push),
+}
+
+/// Make provider-libvirt-VERSION.xpkg: an image with the program, the Debian packages that it needs, and what Crossplane reads
+#[derive(Debug, Args)]
+struct Build {
+    /// The provider's program, linked on this distribution
+    #[arg(long)]
+    program: PathBuf,
+    /// Where the package is written
+    #[arg(long)]
+    out: PathBuf,
+    /// The version, without the v of its tag
+    #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
+    package_version: String,
+    /// The source tree, with package/ and examples/
+    #[arg(long, default_value = ".")]
+    root: PathBuf,
+    /// When the image was made, in seconds since 1970; if it is not said, the time of the commit
+    #[arg(long, env = "SOURCE_DATE_EPOCH")]
+    created: Option<i64>,
+    /// Where Debian packages are kept between builds
+    #[arg(long, env = "XPKG_CACHE")]
+    cache: Option<PathBuf>,
+}
+
+/// Push packages to a registry under one tag: of one architecture each, if there are several
+#[derive(Debug, Args)]
+struct Push {
+    /// registry/repository:tag
+    reference: String,
+    /// The .xpkg files
+    #[arg(required = true)]
+    packages: Vec<PathBuf>,
+    /// The folder in whose config.json `docker login` notes logins; if it is not said, ~/.docker
+    #[arg(long, env = "DOCKER_CONFIG")]
+    docker_config: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let done = match Xpkg::parse() {
+        Xpkg::Build(build) => make(build),
+        Xpkg::Push(push) => send(&push),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xpkg: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn make(build: Build) -> Result<()> {
+    let commit = git(&build.root, &["rev-parse", "HEAD"]);
+    if git(&build.root, &["status", "--porcelain"]).is_some_and(|changes| !changes.is_empty()) {
+        eprintln!("image: there are changes that are not committed; the digest is not that of the commit");
+    }
+    let time = git(&build.root, &["log", "-1", "--format=%ct"]).and_then(|time| time.parse().ok());
+    let seconds = build.created.or(time).unwrap_or(0);
+    let package = Package::new(&build.root, &build.package_version)?.made_of(commit, seconds)?;
+    let archives = package::fetch(&build.cache.map_or_else(default_cache, Ok)?)?;
+    eprintln!("image: unpacking {} Debian packages", archives.len());
+    let root = package::root_file_system(&archives)?;
+    let program = fs::read(&build.program).with_context(|| {
+        format!("read {}; `cargo build --release -p provider-libvirt` makes it", build.program.display())
+    })?;
+    let image = package.with_runtime(&root, program)?;
+    image.write(&build.out, package.name(), &package.tag())?;
+    report(&image, &package, &build.out)
+}
+
+fn report(image: &Image, package: &Package, out: &Path) -> Result<()> {
+    let [system, program, rest @ ..] = &image.manifest()?.layers[..] else { anyhow::bail!("the image has no layers") };
+    let manifests: u64 = rest.iter().map(|layer| layer.size).sum();
+    println!("{}", out.display());
+    println!("  digest  {}", image.digest());
+    println!("  size    {} to pull, {} at most", mebibytes(image.size() as u64), mebibytes(package::MOST as u64));
+    println!(
+        "  layers  system {}, program {}, manifests {}",
+        mebibytes(system.size),
+        mebibytes(program.size),
+        mebibytes(manifests)
+    );
+    println!("  next    make push REF=registry.example.org/team/{}:{}", package.name(), package.tag());
+    Ok(())
+}
+
+fn send(push: &Push) -> Result<()> {
+    let noted = push.docker_config.clone().or_else(|| Some(std::env::home_dir()?.join(".docker")));
+    let target = Target::parse(&push.reference)?;
+    let target = match noted {
+        Some(folder) => target.with_docker_login(&folder.join("config.json"))?,
+        None => target,
+    };
+    let images = push.packages.iter().map(|file| Image::read(file)).collect::<Result<Vec<_>>>()?;
+    let size: usize = images.iter().map(Image::size).sum();
+    eprintln!("push: {} to {}", mebibytes(size as u64), push.reference);
+    let digest = package::push(&images, &target)?;
+    println!("{}@{digest}", push.reference);
+    Ok(())
+}
+
+/// What git says of the source tree, if it is a clone at all.
+fn git(root: &Path, args: &[&str]) -> Option<String> {
+    let output = Command::new("git").arg("-C").arg(root).args(args).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn default_cache() -> Result<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = base.or_else(|| Some(std::env::home_dir()?.join(".cache")));
+    Ok(base.context("find the cache folder: set HOME")?.join("provider-libvirt/image"))
+}
+
+fn mebibytes(bytes: u64) -> String {
+    let tenths = bytes * 10 / (1 << 20);
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
+}

@@ -1,0 +1,173 @@
+//! Pushing images to a registry.
+
+use std::{fs::File, path::Path};
+
+use anyhow::{Context as _, Error, Result, bail, ensure};
+use docker_credential::{CredentialRetrievalError, DockerCredential};
+use http::HeaderValue;
+use oci_client::{
+    Client, Reference, RegistryOperation,
+    client::{ClientConfig, ClientProtocol},
+    errors::OciDistributionError,
+    secrets::RegistryAuth,
+};
+
+use crate::{
+    image::{INDEX, Image, Index, MANIFEST},
+    layer::digest,
+};
+
+/// A tag in a repository of a registry, all three said: Crossplane knows no default for any.
+#[derive(Clone, Debug)]
+pub struct Target {
+    reference: Reference,
+    login: RegistryAuth,
+}
+
+impl Target {
+    /// Reads `registry/repository:tag`.
+    ///
+    /// # Errors
+    /// When one of them is missing or malformed.
+    pub fn parse(text: &str) -> Result<Self> {
+        let example = "it is written as registry.example.org/team/provider-libvirt:v0.1.0";
+        let host = text.split_once('/').map_or("", |(host, _)| host);
+        ensure!(host == "localhost" || host.contains(['.', ':']), "{text} names no registry; {example}");
+        let reference: Reference = text.parse().with_context(|| format!("read {text}; {example}"))?;
+        let tag = text.rsplit('/').next().and_then(|name| name.split_once(':'));
+        ensure!(tag.is_some() && reference.digest().is_none(), "{text} names no tag; {example}");
+        Ok(Self { reference, login: RegistryAuth::Anonymous })
+    }
+
+    /// Logs in with a user's password or token.
+    #[must_use]
+    pub fn with_login(self, user: &str, password: &str) -> Self {
+        Self { login: RegistryAuth::Basic(user.to_owned(), password.to_owned()), ..self }
+    }
+
+    /// Logs in as `docker login` has noted it in `config`, credential helpers included; anonymously if there is no such file or it
+    /// says nothing of this registry.
+    ///
+    /// # Errors
+    /// When the note cannot be read or used.
+    pub fn with_docker_login(self, config: &Path) -> Result<Self> {
+        if !config.exists() {
+            return Ok(self);
+        }
+        // Docker's own registry is noted under the address that it had first.
+        let registry = match self.reference.resolve_registry() {
+            "index.docker.io" => "https://index.docker.io/v1/",
+            other => other,
+        };
+        let config_file = File::open(config).with_context(|| format!("open {}", config.display()))?;
+        match docker_credential::get_credential_from_reader(config_file, registry) {
+            Ok(DockerCredential::UsernamePassword(user, password)) => Ok(self.with_login(&user, &password)),
+            Ok(DockerCredential::IdentityToken(_)) => {
+                bail!("the login to {registry} is an identity token; log in with a user and an access token instead")
+            }
+            Err(CredentialRetrievalError::NoCredentialConfigured) => Ok(self),
+            Err(error) => Err(error).with_context(|| format!("read the login to {registry} in {}", config.display())),
+        }
+    }
+
+    /// Whether the registry is on this machine, where it is spoken to without TLS, as Crossplane does.
+    fn is_local(&self) -> bool {
+        let registry = self.reference.registry();
+        let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
+        host == "localhost" || host == "[::1]" || host.starts_with("127.")
+    }
+
+    fn client(&self) -> Client {
+        // One provider of cryptography in the whole process; somebody may have chosen it before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let local = self.is_local().then(|| self.reference.registry().to_owned());
+        Client::new(ClientConfig {
+            protocol: ClientProtocol::HttpsExcept(local.into_iter().collect()),
+            use_monolithic_push: true,
+            ..ClientConfig::default()
+        })
+    }
+}
+
+/// Pushes images with their layers' annotations: one as itself, several, of different architectures, as an index of them. Answers the
+/// digest under which the tag then is. Waits for the network: not to be called from asynchronous code.
+///
+/// # Errors
+/// When there is no image, and when the registry cannot be reached or refuses.
+pub fn push(images: &[Image], target: &Target) -> Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the network")?;
+    let pushed = runtime.block_on(push_all(images, target)).map_err(|error| with_cure(error, target));
+    pushed.with_context(|| format!("push {}", target.reference.whole()))
+}
+
+/// Says how to log in where that is what the registry asks for.
+fn with_cure(error: Error, target: &Target) -> Error {
+    let refused = error.downcast_ref().is_some_and(|error| {
+        matches!(
+            error,
+            OciDistributionError::AuthenticationFailure(_)
+                | OciDistributionError::UnauthorizedError { .. }
+                | OciDistributionError::ServerError { code: 401 | 403, .. }
+        )
+    });
+    if !refused {
+        return error;
+    }
+    let registry = target.reference.registry();
+    error.context(format!("{registry} refuses this login; `docker login {registry}` notes another one"))
+}
+
+async fn push_all(images: &[Image], target: &Target) -> Result<String> {
+    let client = target.client();
+    let registry = target.reference.resolve_registry();
+    let login = client.auth(&target.reference, &target.login, RegistryOperation::Push).await;
+    login.with_context(|| format!("reach {registry} and log in"))?;
+    if let [image] = images {
+        push_image(&client, image, &target.reference).await?;
+        return Ok(image.digest().to_owned());
+    }
+    ensure!(!images.is_empty(), "there is no image to push");
+    for image in images {
+        let reference = target.reference.clone_with_digest(image.digest().to_owned());
+        push_image(&client, image, &reference).await?;
+    }
+    let index = Index::new(images.iter().map(|image| image.descriptor.clone()).collect());
+    let index = serde_json::to_vec(&index).context("write the index")?;
+    let name = digest(&index);
+    let pushed = client.push_manifest_raw(&target.reference, index, HeaderValue::from_static(INDEX)).await;
+    pushed.context("push the index")?;
+    Ok(name)
+}
+
+async fn push_image(client: &Client, image: &Image, reference: &Reference) -> Result<()> {
+    let manifest = image.manifest()?;
+    for part in manifest.layers.iter().chain([&manifest.config]) {
+        if !client.blob_exists(reference, &part.digest).await.unwrap_or(false) {
+            let blob = image.blob(&part.digest)?.clone();
+            let pushed = client.push_blob(reference, blob, &part.digest).await;
+            pushed.with_context(|| format!("push {}", part.digest))?;
+        }
+    }
+    let blob = image.blob(image.digest())?.clone();
+    let pushed = client.push_manifest_raw(reference, blob, HeaderValue::from_static(MANIFEST)).await;
+    pushed.map(drop).context("push the manifest")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_names_registry_repository_and_tag() {
+        for text in ["provider-libvirt:v1", "team/provider-libvirt:v1", "registry.example.org/provider-libvirt"] {
+            assert!(Target::parse(text).is_err(), "{text}");
+        }
+        for (text, local) in [
+            ("127.0.0.1:5000/team/provider-libvirt:v1", true),
+            ("localhost:5000/provider-libvirt:v1", true),
+            ("registry.example.org:5000/provider-libvirt:v1", false),
+        ] {
+            assert_eq!(Target::parse(text).unwrap().is_local(), local, "{text}");
+        }
+    }
+}
