@@ -5,12 +5,12 @@ SHELL := /bin/bash
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/provider-libvirt
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
-VERSION ?= $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
-OUT ?= $(TARGET)/provider-libvirt-$(VERSION).xpkg
+# Said on the command line only: the environment may have a VERSION of something else.
+VERSION = $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+OUT = $(TARGET)/provider-libvirt-$(VERSION).xpkg
 # Where a clone, its crates and the compiler lie is no part of the program: two clones make the same one. A later prefix goes first.
-REMAP = --remap-path-prefix=$(CURDIR)=/src --remap-path-prefix=$(TARGET)=/target \
-	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo \
-	--remap-path-prefix=$(shell rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(shell rustc -vV | sed -n 's/^commit-hash: //p')
+REMAP = "$(CURDIR)=/src" "$(TARGET)=/target" "$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo" \
+	"$(shell rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(shell rustc -vV | sed -n 's/^commit-hash: //p')"
 # libvirt's system daemon is root's; the cache stays the caller's.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "HOME=$(HOME)" "XDG_CACHE_HOME=$(or $(XDG_CACHE_HOME),$(HOME)/.cache)" "PATH=$(PATH)" "KUBEBUILDER_ASSETS=$(KUBEBUILDER_ASSETS)" "CARGO_TARGET_DIR=$(TARGET)")
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
@@ -36,8 +36,10 @@ e2e: setup ## a real Crossplane installs the package and composes guests (part o
 bless: setup ## write generated files and golden files anew (BLESS=1)
 	BLESS=1 cargo test --workspace --exclude tests
 
-xpkg: setup ## the Crossplane package, as an image to push or to load into Docker (OUT=file, VERSION=x.y.z)
-	RUSTFLAGS="$(REMAP)" cargo build --release --locked -p provider-libvirt --target-dir "$(TARGET)/xpkg"
+xpkg: ## the Crossplane package, as an image to push or to load into Docker (OUT=file, VERSION=x.y.z)
+	@pkg-config --exists libvirt && command -v dpkg-deb >/dev/null || { echo "xpkg: on Debian or Ubuntu, install gcc pkg-config libvirt-dev"; exit 1; }
+	flags=$$(printf -- '--remap-path-prefix=%s\037' $(REMAP)) && env -u RUSTFLAGS CARGO_ENCODED_RUSTFLAGS="$${flags%?}" \
+		cargo build --release --locked -p provider-libvirt --target-dir "$(TARGET)/xpkg"
 	@XPKG_CACHE="$(CACHE)/image" cargo run --quiet --locked -p package -- build \
 		--program "$(TARGET)/xpkg/release/provider-libvirt" --package-version "$(VERSION)" --out "$(OUT)"
 

@@ -48,7 +48,7 @@ impl Descriptor {
 }
 
 /// What an image runs on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Platform {
     /// Architecture in Go's words, as `amd64`.
     pub architecture: String,
@@ -169,6 +169,13 @@ impl Image {
         let descriptor = Descriptor { platform: Some(platform), ..Descriptor::new(MANIFEST, &manifest)? };
         blobs.insert(descriptor.digest.clone(), manifest.into());
         Ok(Self { descriptor, blobs })
+    }
+
+    /// Says that the image is for another platform than this program's.
+    #[must_use]
+    pub fn on(mut self, platform: Platform) -> Self {
+        self.descriptor.platform = Some(platform);
+        self
     }
 
     /// The digest by which a registry and Crossplane know it.

@@ -6,7 +6,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser};
 use package::{Image, Package, Target};
 
@@ -69,11 +69,14 @@ fn main() -> ExitCode {
 }
 
 fn make(build: Build) -> Result<()> {
-    let commit = git(&build.root, &["rev-parse", "HEAD"]);
-    if git(&build.root, &["status", "--porcelain"]).is_some_and(|changes| !changes.is_empty()) {
+    check_version(&build.package_version)?;
+    let commit = git(&build.root, &["rev-parse", "HEAD"])?;
+    if git(&build.root, &["status", "--porcelain"])?.is_some_and(|changes| !changes.is_empty()) {
         eprintln!("image: there are changes that are not committed; the digest is not that of the commit");
     }
-    let time = git(&build.root, &["log", "-1", "--format=%ct"]).and_then(|time| time.parse().ok());
+    let time = git(&build.root, &["-c", "log.showSignature=false", "log", "-1", "--format=%ct"])?;
+    let time =
+        time.map(|time| time.parse().with_context(|| format!("read the time of the commit: {time}"))).transpose()?;
     let seconds = build.created.or(time).unwrap_or(0);
     let package = Package::new(&build.root, &build.package_version)?.made_of(commit, seconds)?;
     let archives = package::fetch(&build.cache.map_or_else(default_cache, Ok)?)?;
@@ -118,10 +121,29 @@ fn send(push: &Push) -> Result<()> {
     Ok(())
 }
 
-/// What git says of the source tree, if it is a clone at all.
-fn git(root: &Path, args: &[&str]) -> Option<String> {
-    let output = Command::new("git").arg("-C").arg(root).args(args).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+/// Crossplane wants versions that can be compared, and the tag brings the `v`.
+fn check_version(version: &str) -> Result<()> {
+    let (numbers, rest) = version.find(['-', '+']).map_or((version, ""), |at| version.split_at(at));
+    let numbers: Vec<&str> = numbers.split('.').collect();
+    let is_number = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    // A tag has no plus sign.
+    let is_rest = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+    ensure!(
+        numbers.len() == 3 && numbers.iter().all(is_number) && is_rest(rest) && version.len() <= 100,
+        "{version:?} is no version: write it as 1.2.3 or 1.2.3-rc.1, without a v"
+    );
+    Ok(())
+}
+
+/// What git says of the source tree; nothing, if it is no clone at all.
+fn git(root: &Path, args: &[&str]) -> Result<Option<String>> {
+    if !root.join(".git").exists() {
+        return Ok(None);
+    }
+    let output = Command::new("git").arg("-C").arg(root).args(args).output().context("start git")?;
+    // Without its answer another digest would come out.
+    ensure!(output.status.success(), "git: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()))
 }
 
 fn default_cache() -> Result<PathBuf> {
@@ -133,4 +155,19 @@ fn default_cache() -> Result<PathBuf> {
 fn mebibytes(bytes: u64) -> String {
     let tenths = bytes * 10 / (1 << 20);
     format!("{}.{} MiB", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_three_numbers_and_what_may_follow() {
+        for version in ["0.1.0", "1.2.3-rc.1", "10.20.30-alpha"] {
+            assert!(check_version(version).is_ok(), "{version}");
+        }
+        for version in ["v0.1.0", "1.0", "1.0/2", "1.2.3 x", "12 (bookworm)", "1.2.3+build", "1..3", ""] {
+            assert!(check_version(version).is_err(), "{version}");
+        }
+    }
 }

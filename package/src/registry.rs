@@ -1,6 +1,6 @@
 //! Pushing images to a registry.
 
-use std::{fs::File, path::Path};
+use std::{collections::BTreeSet, fs::File, net::IpAddr, path::Path};
 
 use anyhow::{Context as _, Error, Result, bail, ensure};
 use docker_credential::{CredentialRetrievalError, DockerCredential};
@@ -13,7 +13,7 @@ use oci_client::{
 };
 
 use crate::{
-    image::{INDEX, Image, Index, MANIFEST},
+    image::{INDEX, Image, Index, MANIFEST, Platform},
     layer::digest,
 };
 
@@ -66,6 +66,12 @@ impl Target {
                 bail!("the login to {registry} is an identity token; log in with a user and an access token instead")
             }
             Err(CredentialRetrievalError::NoCredentialConfigured) => Ok(self),
+            // So says a helper that knows nothing of this registry.
+            Err(CredentialRetrievalError::HelperFailure { stdout, stderr, .. })
+                if [&stdout, &stderr].iter().any(|said| said.contains("credentials not found")) =>
+            {
+                Ok(self)
+            }
             Err(error) => Err(error).with_context(|| format!("read the login to {registry} in {}", config.display())),
         }
     }
@@ -73,8 +79,11 @@ impl Target {
     /// Whether the registry is on this machine, where it is spoken to without TLS, as Crossplane does.
     fn is_local(&self) -> bool {
         let registry = self.reference.registry();
-        let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
-        host == "localhost" || host == "[::1]" || host.starts_with("127.")
+        // A port follows the last colon, unless that is one of an address in brackets.
+        let host =
+            registry.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map_or(registry, |(host, _)| host);
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
 
     fn client(&self) -> Client {
@@ -127,6 +136,11 @@ async fn push_all(images: &[Image], target: &Target) -> Result<String> {
         return Ok(image.digest().to_owned());
     }
     ensure!(!images.is_empty(), "there is no image to push");
+    let platforms: BTreeSet<&Platform> = images.iter().filter_map(|image| image.descriptor.platform.as_ref()).collect();
+    ensure!(
+        platforms.len() == images.len(),
+        "two of the images are for the same architecture, and a node could not choose; push them under tags of their own"
+    );
     for image in images {
         let reference = target.reference.clone_with_digest(image.digest().to_owned());
         push_image(&client, image, &reference).await?;
@@ -166,6 +180,8 @@ mod tests {
             ("127.0.0.1:5000/team/provider-libvirt:v1", true),
             ("localhost:5000/provider-libvirt:v1", true),
             ("registry.example.org:5000/provider-libvirt:v1", false),
+            ("127.example.org:5000/provider-libvirt:v1", false),
+            ("127.0.0.1.nip.io/provider-libvirt:v1", false),
         ] {
             assert_eq!(Target::parse(text).unwrap().is_local(), local, "{text}");
         }

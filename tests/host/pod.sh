@@ -19,6 +19,7 @@ while read -r source target; do
 	mount --bind "$source" "$target"
 done <"$folder/mounts"
 mapfile -t variables <"$folder/environment"
+mapfile -t user <"$folder/user"
 # Another user forgets the signal that this process had been promised for the end of its parent.
-exec setpriv --reuid 2000 --regid 2000 --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all --pdeathsig KILL -- \
+exec setpriv "${user[@]}" --bounding-set=-all --inh-caps=-all --pdeathsig KILL -- \
 	env -i "${variables[@]}" "$@"

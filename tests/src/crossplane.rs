@@ -40,7 +40,7 @@ use crate::{
     host::Host,
     kubectl::{condition, is_true},
     network::PrivateNetwork,
-    process::{Lifetime, last_lines},
+    process::{Lifetime, last_lines, run},
     registry::Registry,
     scenario::{PATIENCE, Scenario},
     stage::Stage,
@@ -52,6 +52,9 @@ const MIRRORED: [(&str, &str); 2] =
     [("registry.example.org/", "provider/"), ("xpkg.crossplane.io/crossplane-contrib/", "function/")];
 
 /// How long Crossplane may take for a step of its own on a machine with busy neighbours.
+/// The column that [`Rig::publish_later`] adds.
+pub const LATER: &str = "LATER";
+
 pub(crate) const SLOW: Duration = Duration::from_mins(5);
 
 /// How much of a log is shown.
@@ -75,6 +78,14 @@ impl Rig {
     /// # Errors
     /// When a part of it does not start.
     pub fn start(name: &str) -> Result<Self> {
+        Self::start_beside(name, &[])
+    }
+
+    /// [`Self::start`] on a node with the folders of more daemons' sockets, by the paths that pods mount.
+    ///
+    /// # Errors
+    /// When a part of it does not start.
+    pub fn start_beside(name: &str, others: &[(&str, &Host)]) -> Result<Self> {
         let scratch = Scratch::new(name)?;
         let folder = scratch.path();
         let network = PrivateNetwork::start(folder)?;
@@ -87,7 +98,9 @@ impl Rig {
         let core = Core::start(&plane, folder)?;
         let host = Host::start(name)?;
         let log = folder.join("provider.log");
-        let kubelet = Kubelet::start(node(&plane, &host, folder, &log)?)?;
+        let mut node = node(&plane, &host, folder, &log)?;
+        node.paths.extend(others.iter().map(|(path, host)| ((*path).to_owned(), host.path("run"))));
+        let kubelet = Kubelet::start(node)?;
         let stage = Stage::assembled(plane, host, log)?;
         let rig = Self { kubelet, core, stage, registry, network, scratch };
         rig.mirror()?;
@@ -143,7 +156,30 @@ impl Rig {
     /// # Errors
     /// When it cannot be made, or the registry refuses it.
     pub fn publish(&self, version: &str) -> Result<()> {
-        let package = Package::new(&workspace(), version.trim_start_matches('v'))?;
+        self.publish_of(&workspace(), version)
+    }
+
+    /// [`Self::publish`] with a Pool that shows a column more, as a later version may.
+    ///
+    /// # Errors
+    /// Then, or when the source tree cannot be copied.
+    pub fn publish_later(&self, version: &str) -> Result<()> {
+        let tree = self.scratch.path().join("later");
+        std::fs::create_dir(&tree).context("make a folder for the later version")?;
+        for folder in ["package", "examples"] {
+            run("cp", &["-r", &workspace().join(folder).display().to_string(), &tree.display().to_string()])?;
+        }
+        let file = tree.join("package/crds/libvirt.m.nourspeed.io_pools.yaml");
+        let crd = std::fs::read_to_string(&file).context("read the CRD")?;
+        let columns = "  - additionalPrinterColumns:\n";
+        ensure!(crd.contains(columns), "the CRD has no columns");
+        let more = format!("{columns}    - jsonPath: .metadata.uid\n      name: {LATER}\n      type: string\n");
+        std::fs::write(&file, crd.replacen(columns, &more, 1)).context("write the CRD")?;
+        self.publish_of(&tree, version)
+    }
+
+    fn publish_of(&self, tree: &Path, version: &str) -> Result<()> {
+        let package = Package::new(tree, version.trim_start_matches('v'))?;
         let target = format!("{}/provider/provider-libvirt:{version}", self.registry.host());
         package::push(&[package.without_runtime()?], &Target::parse(&target)?).map(drop)
     }

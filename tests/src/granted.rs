@@ -62,11 +62,14 @@ pub fn rights(rules: &Value) -> BTreeSet<(String, String, String)> {
     all
 }
 
+/// The kinds of what is managed.
+pub const MANAGED: [&str; 5] = ["cloudinits", "domains", "networks", "pools", "volumes"];
+
 /// What the README lists as needed.
 pub fn needed() -> Vec<Right> {
     let mut all = Vec::new();
-    for kind in ["cloudinits", "domains", "networks", "pools", "volumes"] {
-        all.extend(["list", "watch", "patch"].map(|verb| (OWN, kind, verb)));
+    for kind in MANAGED {
+        all.extend(["get", "list", "watch", "patch"].map(|verb| (OWN, kind, verb)));
     }
     for kind in ["clusterproviderconfigs", "providerconfigs"] {
         all.extend(["list", "watch", "patch"].map(|verb| (OWN, kind, verb)));

@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tests::{Manners, PATIENCE, Stage, condition, eventually, guest_files, workspace};
 
-/// Folders whose examples are not of single objects on a host, or are shown by the demo.
-const ELSEWHERE: [&str; 5] = ["compositions", "gitops", "install", "quickstart", "webhook"];
+/// Folders whose examples are not of single objects on a host.
+const ELSEWHERE: [&str; 4] = ["compositions", "gitops", "install", "webhook"];
 
 /// What the examples take for granted in the cluster.
 const GIVEN: &str = r##"
@@ -155,12 +155,14 @@ fn home(stage: &Stage) -> Result<Vec<(String, String)>> {
     let local = "  name: local\nspec:\n".to_owned();
     let mut changes = vec![
         ("https://images.example.org/debian-12-genericcloud-amd64.qcow2".to_owned(), quoted[1].to_owned()),
+        ("http://127.0.0.1:8000/guest.qcow2".to_owned(), quoted[1].to_owned()),
         (format!("sha256:{:064}", 0), quoted[3].to_owned()),
         (local.clone(), local + "  policy: {imageHosts: [127.0.0.1]}\n"),
         ("qemu:///system".to_owned(), host.uri()),
         ("3c1e4f0a-7f0b-4c0e-9d59-7f2f0a5c9b11".to_owned(), host.uuid().to_owned()),
         ("/var/lib/libvirt/images/shop".to_owned(), host.path("shop").display().to_string()),
         ("/var/lib/libvirt/images".to_owned(), pool),
+        ("/var/lib/libvirt/quickstart".to_owned(), host.path("quickstart").display().to_string()),
     ];
     changes.extend([4, 5, 6].map(|number| (rack(number), host.uri())));
     Ok(changes)

@@ -14,7 +14,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use data_encoding::BASE64;
 use serde_json::Value;
 use tests::{
-    ControlPlane, Host, PATIENCE, Scratch, UnpackedImage, condition, eventually, free_port, http_get, run, workspace,
+    ControlPlane, Host, PATIENCE, Process, Scratch, UnpackedImage, cache, condition, eventually, free_port, http_get,
+    packager, run, workspace,
 };
 
 fn image() -> &'static UnpackedImage {
@@ -157,29 +158,94 @@ fn self_contained(kubeconfig: &Path) -> Result<String> {
     Ok(config.to_string())
 }
 
-#[test]
-fn the_provider_in_the_image_is_soon_ready_and_reaches_a_host() -> Result<()> {
-    let scratch = Scratch::new("plane")?;
-    let plane = ControlPlane::start_with(scratch.path(), &[&workspace().join("package/crds")])?;
-    let host = Host::start("image")?;
-    fs::write(host.path("kubeconfig"), self_contained(&plane.kubeconfig())?)?;
+/// A provider in the image that says it is ready; it sees the host's folder.
+fn ready_provider(host: &Host) -> Result<Process> {
     let (metrics, health) = (free_port()?, free_port()?);
     let args = [
         "--leader-election=false".to_owned(),
         format!("--metrics-bind-address=127.0.0.1:{metrics}"),
         format!("--health-probe-bind-addr=127.0.0.1:{health}"),
     ];
-    image();
-    let begin = Instant::now();
     let mut provider = image().start(&host.path(""), &["KUBECONFIG=/tmp/shared/kubeconfig"], &args)?;
-    eventually(Duration::from_secs(30), || {
+    eventually(PATIENCE, || {
         provider.check_running()?;
         match http_get(health, "/readyz")? {
             (200, _) => Ok(()),
             (status, body) => bail!("/readyz answers {status}: {body}"),
         }
     })?;
-    println!("ready {:?} after the start", begin.elapsed());
+    Ok(provider)
+}
+
+/// Builds the package as `make xpkg` does, of the source tree in `root`, which `place` leads to from where it runs.
+fn built(scratch: &Path, place: &str, out: &str, surroundings: &[&str]) -> Result<Vec<u8>> {
+    let out = scratch.join(out).display().to_string();
+    let program = image().root().join("usr/bin/provider-libvirt").display().to_string();
+    let folder = cache()?.join("image").display().to_string();
+    let packager = packager()?.display().to_string();
+    let build = format!(
+        "cd {}; umask {}; exec env {} {packager} build --program {program} --out {out} --cache {folder} --root {place}",
+        scratch.display(),
+        surroundings[0],
+        surroundings[1..].join(" ")
+    );
+    run("sh", &["-ec", &build])?;
+    fs::read(&out).context("read the package")
+}
+
+#[test]
+fn a_commit_makes_the_same_package_wherever_and_by_whomever_it_is_built() -> Result<()> {
+    let scratch = Scratch::new("twice")?;
+    let first = scratch.path().join("first");
+    fs::create_dir(&first)?;
+    for folder in ["package", "examples"] {
+        run("cp", &["-r", &workspace().join(folder).display().to_string(), &first.display().to_string()])?;
+    }
+    let commit = "git init -q && git add . && git -c user.name=x -c user.email=x@example.org commit -qm x";
+    run("sh", &["-ec", &format!("cd {} && {commit}", first.display())])?;
+    let second = scratch.path().join("elsewhere/second");
+    fs::create_dir(scratch.path().join("elsewhere"))?;
+    run("cp", &["-r", &first.display().to_string(), &second.display().to_string()])?;
+    let plain = built(scratch.path(), "first", "a.xpkg", &["022", "TZ=UTC"])?;
+    let odd = ["077", "TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "VERSION=9.9.9", "GIT_AUTHOR_DATE=2001-01-01T00:00:00Z"];
+    assert!(plain == built(scratch.path(), "./elsewhere/second/", "b.xpkg", &odd)?, "the packages differ");
+    // It is the commit's time that is in it, and another commit makes another package.
+    run(
+        "sh",
+        &[
+            "-ec",
+            &format!(
+                "cd {} && git -c user.name=x -c user.email=x@example.org commit -q --allow-empty -m y",
+                second.display()
+            ),
+        ],
+    )?;
+    assert!(
+        plain != built(scratch.path(), "elsewhere/second", "c.xpkg", &["022", "TZ=UTC"])?,
+        "the commit is not in it"
+    );
+    Ok(())
+}
+
+#[test]
+fn the_provider_in_the_image_is_soon_ready_and_reaches_a_host() -> Result<()> {
+    let scratch = Scratch::new("plane")?;
+    let plane = ControlPlane::start_with(scratch.path(), &[&workspace().join("package/crds")])?;
+    let host = Host::start("image")?;
+    fs::write(host.path("kubeconfig"), self_contained(&plane.kubeconfig())?)?;
+    image();
+    // A busy machine holds up one start or the other.
+    let mut took = Vec::new();
+    let _provider = loop {
+        let begin = Instant::now();
+        let provider = ready_provider(&host)?;
+        took.push(begin.elapsed());
+        if took.len() == 3 {
+            break provider;
+        }
+    };
+    println!("ready {took:?} after the start");
+    assert!(took.iter().any(|took| *took < Duration::from_secs(2)), "{took:?}");
 
     // libvirt's client asks who its user is before it connects, and its daemon whom it has before it.
     plane.apply(

@@ -6,7 +6,7 @@ use std::{fs, process::Command};
 
 use anyhow::Result;
 use data_encoding::BASE64;
-use package::{Image, Package, Target};
+use package::{Image, Package, Platform, Target};
 use serde_json::{Value, json};
 use tests::{LOGIN, Registry, Scratch, packager, workspace};
 
@@ -41,8 +41,11 @@ fn a_pushed_image_keeps_its_digest_and_the_annotations_of_its_layers() -> Result
 #[test]
 fn several_images_are_pushed_as_an_index_of_them() -> Result<()> {
     let registry = Registry::start()?;
-    let images = [image("1.2.3")?, image("1.2.4")?];
     let target = Target::parse(&format!("{}/{NAME}:v1.2.3", registry.host()))?;
+    let alike = package::push(&[image("1.2.3")?, image("1.2.4")?], &target).unwrap_err();
+    assert!(format!("{alike:#}").contains("two of the images are for the same architecture"), "{alike:#}");
+    let other = Platform { architecture: "riscv64".to_owned(), os: "linux".to_owned() };
+    let images = [image("1.2.3")?, image("1.2.4")?.on(other)];
     package::push(&images, &target)?;
     let found = manifest(&registry, "v1.2.3")?;
     assert_eq!(found["mediaType"], "application/vnd.oci.image.index.v1+json");

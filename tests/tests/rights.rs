@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use tests::{
     ControlPlane, Host, LEASE, Namespace, PATIENCE, Provider, Scratch, condition, eventually,
-    granted::{Right, granted, needed, role},
+    granted::{MANAGED, Right, granted, needed, role},
     is_true, manifest, workspace,
 };
 
@@ -99,6 +99,43 @@ fn await_ready(namespace: &Namespace) -> Result<()> {
     })
 }
 
+/// Writes to the objects over and over while they are being made.
+fn write_beside(namespace: &Namespace) -> Result<()> {
+    for number in 0..30 {
+        namespace.kubectl(&["annotate", "managed", "--all", "--overwrite", &format!("example.org/beside={number}")])?;
+    }
+    Ok(())
+}
+
+/// The README's table of rights, with the words that stand for several resources spelled out.
+#[test]
+fn the_readme_lists_what_is_needed() -> Result<()> {
+    let readme = std::fs::read_to_string(workspace().join("README.md"))?;
+    let table = readme.split_once("The provider uses these rights").context("find the table")?.1;
+    let mut listed: BTreeSet<(String, String)> = BTreeSet::new();
+    for line in
+        table.lines().skip_while(|line| !line.starts_with("| own kinds")).take_while(|line| line.starts_with('|'))
+    {
+        let [_, what, how, _] = line.split('|').collect::<Vec<_>>()[..] else { bail!("read {line}") };
+        let resources = match what.trim() {
+            "own kinds" => MANAGED.map(ToOwned::to_owned).to_vec(),
+            "configs" => ["clusterproviderconfigs", "providerconfigs"].map(ToOwned::to_owned).to_vec(),
+            "`status` of both" => MANAGED
+                .iter()
+                .chain(&["clusterproviderconfigs", "providerconfigs"])
+                .map(|kind| format!("{kind}/status"))
+                .collect(),
+            one => vec![one.trim_matches('`').to_owned()],
+        };
+        let verbs = how.split(';').next().unwrap_or_default().split(", ").map(str::trim);
+        listed.extend(verbs.flat_map(|verb| resources.iter().map(move |one| (one.clone(), verb.to_owned()))));
+    }
+    let needed: BTreeSet<_> =
+        needed().into_iter().map(|(_, resource, verb)| (resource.to_owned(), verb.to_owned())).collect();
+    assert_eq!(listed, needed);
+    Ok(())
+}
+
 #[test]
 fn the_rights_that_are_listed_are_enough() -> Result<()> {
     let bench = Bench::start("enough")?;
@@ -141,6 +178,10 @@ fn without_any_one_of_the_rights_that_are_listed_something_is_told_to_be_forbidd
             namespace.kubectl(&["delete", "pool", "p", "--wait=false"])?;
         }
         eventually(PATIENCE, || {
+            // An object is read by itself only when somebody else writes to it at the same time.
+            if verb == "get" && MANAGED.contains(&resource) {
+                write_beside(&bench.objects()?)?;
+            }
             // What was written is spoiled, so that it must be written again.
             if resource == "secrets" && verb == "patch" {
                 let spoiled = r#"{"data": {"path": "eA=="}}"#;

@@ -36,7 +36,7 @@ pub(crate) struct Node {
     pub(crate) provider: PathBuf,
     /// What all providers write.
     pub(crate) provider_log: PathBuf,
-    /// Folders of the node by the paths that pods mount.
+    /// Folders of the node by the paths that pods mount. One that a pod asks for and is not here is made if the pod says so.
     pub(crate) paths: HashMap<String, PathBuf>,
 }
 

@@ -62,12 +62,18 @@ impl Template<'_> {
 
     /// The folder that a volume is.
     fn write_volume(&self, node: &Node, volume: &Value) -> Result<PathBuf> {
+        let folder = self.folder(node).join(volume["name"].as_str().context("read a volume's name")?);
         if let Some(path) = volume["hostPath"]["path"].as_str() {
+            let made = volume["hostPath"]["type"] == "DirectoryOrCreate";
+            if made && !node.paths.contains_key(path) {
+                fs::create_dir_all(&folder).with_context(|| format!("make {path}"))?;
+                return Ok(folder);
+            }
             return node.paths.get(path).cloned().with_context(|| format!("the node has no {path}"));
         }
-        let folder = self.folder(node).join(volume["name"].as_str().context("read a volume's name")?);
         if let Some(secret) = volume["secret"]["secretName"].as_str() {
             write_secret(&node.client, secret, &folder)?;
+            arrange(&volume["secret"]["items"], &folder)?;
         } else if let Some(map) = volume["configMap"]["name"].as_str() {
             write_config_map(&node.client, map, &folder)?;
         } else {
@@ -135,6 +141,8 @@ impl Template<'_> {
         let mounts: Vec<_> = mounts.into_iter().map(|(path, source)| (source.display().to_string(), path)).collect();
         fs::write(folder.join("mounts"), lines(&mounts, " ")).context("write the mounts")?;
         fs::write(folder.join("environment"), lines(&variables, "=")).context("write the variables")?;
+        let user = User::of(self.template)?.words();
+        fs::write(folder.join("user"), user.join("\n") + "\n").context("write the user")?;
         let mut command = Command::new("unshare");
         command.args(["--mount", "bash"]).arg(workspace().join("tests/host/pod.sh"));
         command.arg(&folder).arg(&node.provider).args(self.args());
@@ -151,6 +159,61 @@ impl Template<'_> {
         write("token", token.trim().as_bytes())?;
         write("namespace", SYSTEM.as_bytes())?;
         write("ca.crt", &fs::read(&node.authority).context("read the API server's certificate")?)
+    }
+}
+
+/// Leaves of the keys in a folder those that are chosen, under the paths that are chosen for them; all of them if none is.
+fn arrange(items: &Value, folder: &Path) -> Result<()> {
+    let Some(items) = items.as_array() else { return Ok(()) };
+    let all = folder.with_extension("all");
+    if all.exists() {
+        fs::remove_dir_all(&all).context("forget the earlier keys")?;
+    }
+    fs::rename(folder, &all).context("set the keys aside")?;
+    for item in items {
+        let [key, path] = ["key", "path"].map(|field| item[field].as_str());
+        let (key, path) = (key.context("read an item's key")?, folder.join(path.context("read an item's path")?));
+        fs::create_dir_all(path.parent().context("read an item's folder")?).context("make an item's folder")?;
+        fs::copy(all.join(key), path).with_context(|| format!("write {key}"))?;
+    }
+    Ok(())
+}
+
+/// Who a container runs as.
+#[derive(Debug, PartialEq, Eq)]
+struct User {
+    uid: u64,
+    gid: u64,
+    groups: Vec<u64>,
+    /// Whether it may become somebody else.
+    may_escalate: bool,
+}
+
+impl User {
+    /// What the container says, or else its pod.
+    fn of(template: &Value) -> Result<Self> {
+        let pod = &template["spec"]["securityContext"];
+        let container = &template["spec"]["containers"][0]["securityContext"];
+        let said = |field: &str| container[field].as_u64().or_else(|| pod[field].as_u64());
+        let groups = pod["supplementalGroups"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+        Ok(Self {
+            uid: said("runAsUser").context("the pod says no runAsUser")?,
+            gid: said("runAsGroup").context("the pod says no runAsGroup")?,
+            groups,
+            may_escalate: container["allowPrivilegeEscalation"] != false,
+        })
+    }
+
+    /// The words of `setpriv` for it.
+    fn words(&self) -> Vec<String> {
+        let groups: Vec<String> = self.groups.iter().map(ToString::to_string).collect();
+        let groups =
+            if groups.is_empty() { "--clear-groups".to_owned() } else { format!("--groups={}", groups.join(",")) };
+        let mut words = vec![format!("--reuid={}", self.uid), format!("--regid={}", self.gid), groups];
+        if !self.may_escalate {
+            words.push("--no-new-privs".to_owned());
+        }
+        words
     }
 }
 
@@ -177,6 +240,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_container_runs_as_it_says_or_else_as_its_pod_says() {
+        let user = |pod: Value, container: Value| {
+            let spec = json!({"securityContext": pod, "containers": [{"securityContext": container}]});
+            User::of(&json!({"spec": spec}))
+        };
+        let pod = json!({"runAsUser": 2000, "runAsGroup": 2000, "supplementalGroups": [7, 8]});
+        let found = user(pod.clone(), json!({"runAsUser": 3000, "allowPrivilegeEscalation": false})).unwrap();
+        assert_eq!(found, User { uid: 3000, gid: 2000, groups: vec![7, 8], may_escalate: false });
+        assert_eq!(found.words(), ["--reuid=3000", "--regid=2000", "--groups=7,8", "--no-new-privs"]);
+        let found = user(pod, json!({"readOnlyRootFilesystem": true})).unwrap();
+        assert_eq!(found.words(), ["--reuid=2000", "--regid=2000", "--groups=7,8"]);
+        assert!(user(json!({}), json!({"runAsUser": 2000})).is_err(), "nobody says a group");
+    }
 
     #[test]
     fn variables_are_what_kubelet_makes_of_them() {

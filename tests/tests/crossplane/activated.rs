@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tests::{
     PATIENCE, Scenario,
-    crossplane::{Rig, SYSTEM},
+    crossplane::{LATER, Rig, SYSTEM},
     is_running,
 };
 
@@ -17,9 +17,8 @@ const ALWAYS: [&str; 3] = ["clusterproviderconfigs", "providerconfigs", "provide
 #[test]
 fn kinds_start_when_they_are_activated_and_an_upgrade_and_its_way_back_leave_guests_alone() -> Result<()> {
     let mut rig = Rig::start("life")?;
-    for version in ["v0.1.0", "v0.2.0"] {
-        rig.publish(version)?;
-    }
+    rig.publish("v0.1.0")?;
+    rig.publish_later("v0.2.0")?;
     rig.install("v0.1.0")?;
     assert_eq!(rig.kinds()?, ALWAYS, "nothing is activated yet, and the provider is Healthy");
     let provider = rig.provider()?;
@@ -72,6 +71,9 @@ fn check_versions(rig: &Rig, first: u32) -> Result<()> {
             Ok(info.lines().find_map(|line| line.strip_prefix("Autostart:")).unwrap_or_default().to_owned())
         })?;
         assert_eq!(identity(&scenario)?, before, "{version}");
+        let columns = scenario.namespace().kubectl(&["get", "pools"])?;
+        let shown = columns.lines().next().unwrap_or_default().split_whitespace().any(|name| name == LATER);
+        assert_eq!(shown, version == "v0.2.0", "{version} has its own schema: {columns}");
     }
     Ok(())
 }
@@ -132,6 +134,8 @@ fn check_runtimes(rig: &Rig) -> Result<()> {
             Ok(())
         })?;
         rig.await_healthy("v0.1.0")?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", rig.provider()?))?;
+        ensure!(status.contains("\nNoNewPrivs:\t1\n"), "{file}: the provider may become somebody else");
     }
     Ok(())
 }

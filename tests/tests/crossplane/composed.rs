@@ -27,8 +27,8 @@ fn composite_resources_become_guests_on_the_hosts_they_name_and_go_without_a_tra
     world.rig.eventually(PATIENCE, || plane.apply(&world.shop("shop")?))?;
     let ordered = ["virtualnetwork/front", "virtualnetwork/back", "virtualmachine/web", "virtualmachine/db"];
     world.await_ready("shop", &ordered)?;
-    await_proof(world.rig.stage().host(), "shop-web-rack1", "web")?;
-    await_proof(&world.second, "shop-db-rack2", "db")?;
+    await_proof(world.rig.stage().host(), "shop_web_rack1", "web")?;
+    await_proof(&world.second, "shop_db_rack2", "db")?;
     order_the_same_names(world, "store")?;
 
     let web = composite(world, "shop", "virtualmachine/web")?;
@@ -66,7 +66,7 @@ fn order_the_same_names(world: &World, namespace: &str) -> Result<()> {
     world.await_ready(namespace, &["virtualnetwork/front", "virtualmachine/web"])?;
     for namespace in ["shop", namespace] {
         let [first, _] = world.on_hosts(namespace)?;
-        for object in ["domain NS-web-rack1", "network NS-front-rack1", "volume guests-rack1/NS-web-rack1"] {
+        for object in ["domain NS_web_rack1", "network NS_front_rack1", "volume guests-rack1/NS_web_rack1"] {
             let object = object.replace("NS", namespace);
             ensure!(first.contains(&object), "{object} is not among {first:#?}");
         }

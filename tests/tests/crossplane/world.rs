@@ -32,7 +32,8 @@ pub(crate) fn world() -> Result<&'static World> {
 
 impl World {
     fn start() -> Result<Self> {
-        let mut rig = Rig::start("rack1")?;
+        let second = Host::start("rack2")?;
+        let mut rig = Rig::start_beside("rack1", &[("/run/rack2", &second)])?;
         rig.publish(VERSION)?;
         rig.apply_example("install/activation.yaml")?;
         for file in ["compositions/virtualmachine.yaml", "compositions/virtualnetwork.yaml"] {
@@ -44,9 +45,11 @@ impl World {
         rig.install(VERSION)?;
         rig.await_established(&DEFINITIONS)?;
         rig.start_controllers()?;
-        let second = Host::start("rack2")?;
-        let hosts = example("compositions/hosts.yaml")?;
-        let hosts = hosts.replace("/run/rack2/libvirt-sock", &second.socket().display().to_string());
+        // Images come from this machine.
+        let spec = "\nspec:\n  uri:";
+        let local = "\nspec:\n  policy: {imageHosts: [127.0.0.1]}\n  uri:";
+        let mut hosts = example("compositions/hosts.yaml")?.replace(spec, local);
+        hosts = hosts.replace("spec:\n  # The folder", "spec:\n  policy: {imageHosts: [127.0.0.1]}\n  # The folder");
         rig.eventually(PATIENCE, || rig.plane().apply(&hosts))?;
         let world = Self { rig, second };
         world.await_ready("platform", &["pool/guests-rack1", "pool/guests-rack2"])?;
@@ -68,7 +71,7 @@ impl World {
 
     /// What the two hosts have for what is ordered in a namespace.
     pub(crate) fn on_hosts(&self, namespace: &str) -> Result<[Vec<String>; 2]> {
-        let begin = format!("{namespace}-");
+        let begin = format!("{namespace}_");
         let of = |host: &Host| {
             let mut all = host.everything()?;
             all.retain(|object| object.rsplit([' ', '/']).next().is_some_and(|name| name.starts_with(&begin)));

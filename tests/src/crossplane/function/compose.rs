@@ -159,18 +159,23 @@ pub(crate) fn compose(input: &Input, composite: &Value, observed: &BTreeMap<Stri
         let found = observed.get(&template.name);
         if let Some(found) = found {
             for patch in patches.iter().filter(|patch| patch.kind == Direction::ToCompositeFieldPath) {
-                patch.apply(found, &mut composed.composite).with_context(|| format!("patch from {}", template.name))?;
+                let done = patch.apply(found, &mut composed.composite);
+                done.with_context(|| format!("patch from {}", template.name))?;
             }
         }
         let mut wished = template.base.clone();
-        let mut inward = patches.iter().filter(|patch| patch.kind != Direction::ToCompositeFieldPath);
-        match inward.try_for_each(|patch| patch.apply(composite, &mut wished)) {
-            Ok(()) => {
-                let ready = found.is_some_and(|found| is_ready(&template.readiness_checks, found));
-                composed.resources.insert(template.name.clone(), (wished, ready));
-            }
-            Err(error) => composed.warnings.push(format!("cannot make composed resource {}: {error:#}", template.name)),
+        let mut lacking = None;
+        for patch in patches.iter().filter(|patch| patch.kind != Direction::ToCompositeFieldPath) {
+            let done = patch.apply(composite, &mut wished);
+            lacking = lacking.or(done.with_context(|| format!("patch {}", template.name))?);
         }
+        // What is not there yet waits for the field; what is there stays as it can be made.
+        if let (Some(field), None) = (lacking, found) {
+            composed.warnings.push(format!("cannot make composed resource {}: {field} is required", template.name));
+            continue;
+        }
+        let ready = found.is_some_and(|found| is_ready(&template.readiness_checks, found));
+        composed.resources.insert(template.name.clone(), (wished, ready));
     }
     Ok(composed)
 }
@@ -192,17 +197,17 @@ fn expanded<'a>(input: &'a Input, patches: &'a [Patch]) -> Result<Vec<&'a Patch>
 }
 
 impl Patch {
-    fn apply(&self, from: &Value, to: &mut Value) -> Result<()> {
+    /// Answers a field that is required and missing.
+    fn apply(&self, from: &Value, to: &mut Value) -> Result<Option<String>> {
         let Some(value) = self.value(from)? else {
-            if self.policy.from_field_path == Presence::Required {
-                bail!("{} is required", self.from_field_path.as_deref().unwrap_or("a variable"));
-            }
-            return Ok(());
+            let required = self.policy.from_field_path == Presence::Required;
+            return Ok(required.then(|| self.from_field_path.clone().unwrap_or_else(|| "a variable".to_owned())));
         };
         let value = self.transforms.iter().try_fold(value, |value, transform| transform.apply(&value))?;
         let path =
             self.to_field_path.as_ref().or(self.from_field_path.as_ref()).context("a patch has no toFieldPath")?;
-        FieldPath::parse(path)?.set(to, value)
+        FieldPath::parse(path)?.set(to, value)?;
+        Ok(None)
     }
 
     /// What is to be put somewhere, if all of it is there.

@@ -106,8 +106,8 @@ impl Transform {
     pub(crate) fn apply(&self, value: &Value) -> Result<Value> {
         match self {
             Self::Map { map } => {
-                let key = plain(value);
-                map.get(&key).cloned().with_context(|| format!("the map has nothing for {key:?}"))
+                let key = value.as_str().with_context(|| format!("{value} is no text; a map takes nothing else"))?;
+                map.get(key).cloned().with_context(|| format!("the map has nothing for {key:?}"))
             }
             Self::String { string: Text::Format { fmt } } => {
                 format_with(fmt, std::slice::from_ref(value)).map(Value::String)
@@ -130,7 +130,7 @@ impl Transform {
     }
 }
 
-/// Fills in a format of Go's with one verb a value: `%s`, `%v` and `%d`, and `%%` for itself.
+/// Fills in a format of Go's with `%s` for each value, which is text, and `%%` for itself. Go's other verbs are not answered here.
 pub(crate) fn format_with(fmt: &str, values: &[Value]) -> Result<String> {
     let mut values = values.iter();
     let mut text = String::new();
@@ -142,7 +142,11 @@ pub(crate) fn format_with(fmt: &str, values: &[Value]) -> Result<String> {
         }
         match letters.next() {
             Some('%') => text.push('%'),
-            Some('s' | 'v' | 'd') => text += &plain(values.next().with_context(|| format!("{fmt}: too few values"))?),
+            Some('s') => {
+                let value = values.next().with_context(|| format!("{fmt}: too few values"))?;
+                text +=
+                    value.as_str().with_context(|| format!("{fmt}: {value} is no text, and %s takes nothing else"))?;
+            }
             other => bail!("{fmt}: the verb {other:?} is not answered here"),
         }
     }
@@ -177,7 +181,6 @@ mod tests {
         let table = [
             (json!({"type": "map", "map": {"small": "512Mi"}}), json!("small"), json!("512Mi")),
             (json!({"type": "string", "string": {"type": "Format", "fmt": "%s-100%%"}}), json!("a"), json!("a-100%")),
-            (json!({"type": "string", "string": {"type": "Format", "fmt": "%dGi"}}), json!(4), json!("4Gi")),
             (json!({"type": "string", "string": {"type": "Convert", "convert": "ToLower"}}), json!("Ab"), json!("ab")),
             (json!({"type": "convert", "convert": {"toType": "int64"}}), json!("2"), json!(2)),
             (json!({"type": "convert", "convert": {"toType": "string"}}), json!(2), json!("2")),
@@ -202,7 +205,10 @@ mod tests {
         }
         let map: Transform = serde_json::from_value(json!({"type": "map", "map": {"a": "b"}})).unwrap();
         map.apply(&json!("c")).unwrap_err();
-        format_with("%x", &[json!(1)]).unwrap_err();
+        map.apply(&json!(1)).unwrap_err();
+        for fmt in ["%d", "%v", "%x", "%s"] {
+            format_with(fmt, &[json!(1)]).unwrap_err();
+        }
         format_with("%s", &[]).unwrap_err();
     }
 }
