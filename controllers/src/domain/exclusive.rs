@@ -9,6 +9,7 @@ use apis::{
     managed::annotation,
     placement::ConfigId,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use managed::{creation::was_created, plan::only_observes};
 
 use crate::{
@@ -38,13 +39,16 @@ pub(crate) enum Taken {
 }
 
 impl Taken {
-    /// Whether it is on its way out, so that the data is free soon.
-    pub(crate) fn is_leaving(&self) -> bool {
-        let meta = match self {
+    fn meta(&self) -> &ObjectMeta {
+        match self {
             Self::Guest(guest) => &guest.metadata,
             Self::Overlay(overlay) => &overlay.metadata,
-        };
-        meta.deletion_timestamp.is_some()
+        }
+    }
+
+    /// Whether it is on its way out, so that the data is free soon.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.meta().deletion_timestamp.is_some()
     }
 
     /// Whether it is seen to have the data, and does not only say so.
@@ -57,11 +61,7 @@ impl Taken {
 
     /// Whether it is of another namespace than a guest.
     pub(crate) fn is_foreign(&self, me: &Domain) -> bool {
-        let meta = match self {
-            Self::Guest(guest) => &guest.metadata,
-            Self::Overlay(overlay) => &overlay.metadata,
-        };
-        meta.namespace != me.metadata.namespace
+        self.meta().namespace != me.metadata.namespace
     }
 
     /// Why a guest does not get the data. What others call theirs is not told across namespaces.

@@ -126,9 +126,7 @@ fn has_key(pem: &str, key: &str) -> bool {
 
 /// What the first certificate says of the key that signed it.
 fn signer(pem: &str) -> Option<Vec<u8>> {
-    let der = first(pem.as_bytes())?;
-    let (_, certificate) = parse_x509_certificate(&der).ok()?;
-    certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+    extension(pem, |extension| match extension {
         ParsedExtension::AuthorityKeyIdentifier(by) => by.key_identifier.as_ref().map(|id| id.0.to_vec()),
         _ => None,
     })
@@ -136,12 +134,17 @@ fn signer(pem: &str) -> Option<Vec<u8>> {
 
 /// What others say of the key of the first certificate, if it signed them.
 fn identifier(pem: &str) -> Option<Vec<u8>> {
-    let der = first(pem.as_bytes())?;
-    let (_, certificate) = parse_x509_certificate(&der).ok()?;
-    certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+    extension(pem, |extension| match extension {
         ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
         _ => None,
     })
+}
+
+/// What is read of the first certificate's extensions.
+fn extension<T>(pem: &str, read: impl Fn(&ParsedExtension<'_>) -> Option<T>) -> Option<T> {
+    let der = first(pem.as_bytes())?;
+    let (_, certificate) = parse_x509_certificate(&der).ok()?;
+    certificate.iter_extensions().find_map(|extension| read(extension.parsed_extension()))
 }
 
 /// When the first certificate ends.

@@ -113,55 +113,58 @@ struct Longest(usize);
 
 impl<'de> Deserialize<'de> for Longest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Measure;
-        impl<'de> Visitor<'de> for Measure {
-            type Value = Longest;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("anything")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Longest, A::Error> {
-                let (mut count, mut longest) = (0, 0);
-                while let Some(Longest(inner)) = items.next_element()? {
-                    count += 1;
-                    longest = inner.max(longest);
-                }
-                Ok(Longest(count.max(longest)))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Longest, A::Error> {
-                let mut longest = 0;
-                while let Some((IgnoredAny, Longest(inner))) = fields.next_entry()? {
-                    longest = inner.max(longest);
-                }
-                Ok(Longest(longest))
-            }
-
-            fn visit_bool<E>(self, _: bool) -> Result<Longest, E> {
-                Ok(Longest(0))
-            }
-
-            fn visit_i64<E>(self, _: i64) -> Result<Longest, E> {
-                Ok(Longest(0))
-            }
-
-            fn visit_u64<E>(self, _: u64) -> Result<Longest, E> {
-                Ok(Longest(0))
-            }
-
-            fn visit_f64<E>(self, _: f64) -> Result<Longest, E> {
-                Ok(Longest(0))
-            }
-
-            fn visit_str<E>(self, _: &str) -> Result<Longest, E> {
-                Ok(Longest(0))
-            }
-
-            fn visit_unit<E>(self) -> Result<Longest, E> {
-                Ok(Longest(0))
-            }
-        }
         deserializer.deserialize_any(Measure)
+    }
+}
+
+/// Counts the items of lists and drops everything else.
+struct Measure;
+
+impl<'de> Visitor<'de> for Measure {
+    type Value = Longest;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Longest, A::Error> {
+        let (mut count, mut longest) = (0, 0);
+        while let Some(Longest(inner)) = items.next_element()? {
+            count += 1;
+            longest = inner.max(longest);
+        }
+        Ok(Longest(count.max(longest)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Longest, A::Error> {
+        let mut longest = 0;
+        while let Some((IgnoredAny, Longest(inner))) = fields.next_entry()? {
+            longest = inner.max(longest);
+        }
+        Ok(Longest(longest))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Longest, E> {
+        Ok(Longest(0))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Longest, E> {
+        Ok(Longest(0))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Longest, E> {
+        Ok(Longest(0))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Longest, E> {
+        Ok(Longest(0))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Longest, E> {
+        Ok(Longest(0))
+    }
+
+    fn visit_unit<E>(self) -> Result<Longest, E> {
+        Ok(Longest(0))
     }
 }
