@@ -36,11 +36,11 @@ use self::{
 };
 use crate::{
     control_plane::ControlPlane,
-    files::{Scratch, provider_binary, workspace},
+    files::{Scratch, copy_package_sources, provider_binary, workspace},
     host::Host,
     kubectl::{condition, is_true},
     network::PrivateNetwork,
-    process::{Lifetime, last_lines, run},
+    process::{Lifetime, last_lines},
     registry::Registry,
     scenario::{PATIENCE, Scenario},
     stage::Stage,
@@ -165,10 +165,7 @@ impl Rig {
     /// Then, or when the source tree cannot be copied.
     pub fn publish_later(&self, version: &str) -> Result<()> {
         let tree = self.scratch.path().join("later");
-        std::fs::create_dir(&tree).context("make a folder for the later version")?;
-        for folder in ["package", "examples"] {
-            run("cp", &["-r", &workspace().join(folder).display().to_string(), &tree.display().to_string()])?;
-        }
+        copy_package_sources(&tree)?;
         let file = tree.join("package/crds/libvirt.m.nourspeed.io_pools.yaml");
         let crd = std::fs::read_to_string(&file).context("read the CRD")?;
         let columns = "  - additionalPrinterColumns:\n";
@@ -245,6 +242,17 @@ impl Rig {
     /// When it does not run.
     pub fn provider(&self) -> Result<u32> {
         self.kubelet.provider()
+    }
+
+    /// What the kernel says of the provider's process in a field of its status: users, groups and so on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn provider_status(&self, field: &str) -> Result<Vec<String>> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.provider()?)).context("read its status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let line = line.with_context(|| format!("there is no {field}"))?;
+        Ok(line.split_whitespace().map(ToOwned::to_owned).collect())
     }
 
     /// Names of the `CustomResourceDefinitions` of the provider's group.

@@ -19,6 +19,18 @@ pub fn workspace() -> PathBuf {
     manifest.parent().unwrap_or(manifest).to_owned()
 }
 
+/// Copies what a package is made of into a folder.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub fn copy_package_sources(to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to).with_context(|| format!("make {}", to.display()))?;
+    for folder in ["package", "examples"] {
+        run("cp", &["-r", &workspace().join(folder).display().to_string(), &to.display().to_string()])?;
+    }
+    Ok(())
+}
+
 /// Where everything is kept that takes long to make.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     fs::File,
     io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
     net::{TcpListener, TcpStream},
@@ -34,6 +35,21 @@ pub enum Manners {
     ClaimLess(u64),
     /// This status and an empty body.
     Status(u16),
+}
+
+/// An image that is served. As text it is what a Volume says to be filled with it: `source: {http: {url: …, checksum: …}}`.
+#[derive(Clone, Debug)]
+pub struct ServedImage {
+    /// Where.
+    pub url: String,
+    /// `sha256:` and the digits.
+    pub checksum: String,
+}
+
+impl fmt::Display for ServedImage {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "source: {{http: {{url: '{}', checksum: '{}'}}}}", self.url, self.checksum)
+    }
 }
 
 #[derive(Debug)]

@@ -32,21 +32,22 @@ mod provider;
 mod recorded;
 mod registry;
 mod scenario;
+mod slow_door;
 mod stage;
 mod wait;
 
 pub use console::Console;
 pub use control_plane::ControlPlane;
 pub use files::{
-    Scratch, cache, control_plane_programs, crossplane_programs, guest_files, packager, provider_binary,
-    registry_program, workspace,
+    Scratch, cache, control_plane_programs, copy_package_sources, crossplane_programs, guest_files, packager,
+    provider_binary, registry_program, workspace,
 };
 pub use foreign::cert_manager;
 pub use guest::{GuestFiles, Seed, real_kvm};
 pub use host::Host;
 pub use http::get as http_get;
 pub use image::UnpackedImage;
-pub use images::{ImageServer, Manners};
+pub use images::{ImageServer, Manners, ServedImage};
 pub use kubectl::{Kubectl, condition, is_true};
 pub use manifests::{manifest, manifest_on};
 pub use namespace::Namespace;
@@ -56,5 +57,6 @@ pub use provider::Provider;
 pub use recorded::Recorded;
 pub use registry::{LOGIN, Registry};
 pub use scenario::{PATIENCE, Scenario};
+pub use slow_door::SlowDoor;
 pub use stage::{LEASE, SharedStage, Stage};
-pub use wait::eventually;
+pub use wait::{eventually, quickest_of};

@@ -15,7 +15,7 @@ use crate::{
     control_plane::ControlPlane,
     files::{Scratch, workspace},
     host::Host,
-    images::{ImageServer, Manners},
+    images::{ImageServer, Manners, ServedImage},
     process::run,
     provider::Provider,
     scenario::Scenario,
@@ -146,16 +146,16 @@ impl Stage {
         &self.images
     }
 
-    /// Serves a file, and answers what a Volume says to be filled with it: `source: {http: {url: …, checksum: …}}`.
+    /// Serves a file, and answers what a Volume says to be filled with it.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn image(&self, file: &Path, manners: Manners) -> Result<String> {
+    pub fn image(&self, file: &Path, manners: Manners) -> Result<ServedImage> {
         let name = file.file_name().and_then(|name| name.to_str()).context("read the image's name")?;
         let url = self.images.serve(name, file, manners);
         let sum = run("sha256sum", &[&file.display().to_string()])?;
         let sum = sum.split(' ').next().context("read the checksum")?;
-        Ok(format!("source: {{http: {{url: '{url}', checksum: 'sha256:{sum}'}}}}"))
+        Ok(ServedImage { url, checksum: format!("sha256:{sum}") })
     }
 
     // ---- the provider ----

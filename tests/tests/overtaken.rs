@@ -2,88 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
 
-use std::{
-    fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{fs, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use data_encoding::BASE64;
-use rcgen::{CertificateParams, KeyPair};
-use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivateKeyDer};
-use serde_json::{Value, json};
-use tests::{Scenario, Stage, eventually};
+use tests::{Scenario, SlowDoor, Stage, eventually};
 
 /// How long each look at a deletion takes: the API server deletes what it read before, and looks again at what has changed meanwhile.
 const LOOK: Duration = Duration::from_secs(3);
 /// How soon nothing is left.
 const SOON: Duration = Duration::from_mins(1);
-
-/// Admits every deletion, slowly, until the process ends. Answers its address and certificate.
-fn slow_door() -> Result<(u16, String)> {
-    let key = KeyPair::generate()?;
-    let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()])?.self_signed(&key)?;
-    let private = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], private)?;
-    let (config, listener) = (Arc::new(config), TcpListener::bind("127.0.0.1:0")?);
-    let port = listener.local_addr()?.port();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let config = config.clone();
-            thread::spawn(move || answer(config, stream));
-        }
-    });
-    Ok((port, BASE64.encode(certificate.pem().as_bytes())))
-}
-
-fn answer(config: Arc<ServerConfig>, stream: TcpStream) -> Result<()> {
-    let mut stream = BufReader::new(StreamOwned::new(ServerConnection::new(config)?, stream));
-    let (mut length, mut line) = (0, String::new());
-    while stream.read_line(&mut line)? > 2 {
-        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse()?;
-        }
-        line.clear();
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body)?;
-    let review: Value = serde_json::from_slice(&body)?;
-    thread::sleep(LOOK);
-    let answer = json!({
-        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "response": {"uid": review["request"]["uid"], "allowed": true},
-    })
-    .to_string();
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
-    write!(stream.get_mut(), "{head}\r\nContent-Length: {}\r\n\r\n{answer}", answer.len())?;
-    Ok(stream.get_mut().flush()?)
-}
-
-/// The API server asks the slow door before it deletes objects of the group in this namespace.
-fn slow_down(scenario: &Scenario<'_>) -> Result<()> {
-    let (port, bundle) = slow_door()?;
-    let webhook = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
-        "metadata": {"name": "slow"},
-        "webhooks": [{
-            "name": "slow.example.org", "sideEffects": "None", "admissionReviewVersions": ["v1"], "timeoutSeconds": 20,
-            "clientConfig": {"url": format!("https://127.0.0.1:{port}/"), "caBundle": bundle},
-            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": scenario.namespace().name()}},
-            "rules": [{
-                "apiGroups": ["libvirt.m.nourspeed.io"], "apiVersions": ["*"], "operations": ["DELETE"],
-                "resources": ["domains", "volumes", "pools", "cloudinits", "networks"],
-            }],
-        }],
-    });
-    scenario.stage().plane().apply(&webhook.to_string()).map(drop)
-}
 
 /// Each kind once, all on a pool and a disk that stay.
 const LOST: [&str; 5] = ["pool/lost", "volume/lost", "cloudinit/lost", "network/lost", "domain/lost"];
@@ -124,7 +51,9 @@ fn what_was_made_while_a_deletion_was_on_its_way_goes_with_its_object() -> Resul
     let scenario = stage.scenario("overtaken")?;
     scenario.apply(&scenario.pool())?;
     scenario.await_ready(&["pool/overtaken"])?;
-    slow_down(&scenario)?;
+    let here = format!("oldObject.metadata.namespace == '{}'", scenario.namespace().name());
+    let resources = ["domains", "volumes", "pools", "cloudinits", "networks"];
+    SlowDoor { operation: "DELETE", resources: &resources, condition: &here, look: LOOK }.open(stage.plane())?;
     let made = things(&scenario);
     let paused = made.replace("{name: lost}", "{name: lost, annotations: {crossplane.io/paused: 'true'}}");
     ensure!(paused.matches("paused").count() == LOST.len(), "{paused}");

@@ -4,11 +4,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tests::{
-    ControlPlane, Host, LEASE, Namespace, PATIENCE, Provider, Scratch, condition, eventually,
+    ControlPlane, Host, LEASE, Namespace, PATIENCE, Provider, Scratch, SlowDoor, condition, eventually,
     granted::{MANAGED, Right, granted, needed, role},
     is_true, manifest, workspace,
 };
@@ -158,20 +158,29 @@ fn the_rights_that_are_listed_are_enough() -> Result<()> {
 #[test]
 fn without_any_one_of_the_rights_that_are_listed_something_is_told_to_be_forbidden() -> Result<()> {
     let bench = Bench::start("lacking")?;
-    // Objects are read one by one only after somebody else wrote at the same moment, which nobody can bring about at will.
-    let is_rare = |right: &Right| right.2 == "get" && MANAGED.contains(&right.1);
-    for lacking in needed().into_iter().filter(|right| !is_rare(right)) {
+    for lacking in needed() {
         let rest: Vec<Right> = needed().into_iter().filter(|right| *right != lacking).collect();
+        let (group, resource, verb) = lacking;
+        // Objects are read one by one only when somebody else writes at the same moment.
+        let contended = verb == "get" && MANAGED.contains(&resource);
+        if contended {
+            let (condition, look) = ("request.userInfo.username == 'provider'", Duration::from_secs(1));
+            SlowDoor { operation: "UPDATE", resources: &[resource], condition, look }.open(&bench.plane)?;
+        }
         let provider = bench.provider(&rest)?;
         let namespace = bench.objects()?;
-        let (group, resource, verb) = lacking;
         let sentence = format!("cannot {verb} resource \"{resource}\" in API group \"{group}\"");
         let deletion = resource == "providerconfigusages" && verb == "get";
         if deletion {
             await_ready(&namespace)?;
             namespace.kubectl(&["delete", "pool", "p", "--wait=false"])?;
         }
+        let mut writes = 0;
         eventually(PATIENCE, || {
+            if contended {
+                writes += 1;
+                namespace.kubectl(&["annotate", resource, "--all", "--overwrite", &format!("write={writes}")])?;
+            }
             // What was written is spoiled, so that it must be written again.
             if resource == "secrets" && verb == "patch" {
                 let spoiled = r#"{"data": {"path": "eA=="}}"#;

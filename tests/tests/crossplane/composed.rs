@@ -23,13 +23,24 @@ fn await_proof(host: &Host, guest: &str, hostname: &str) -> Result<()> {
 fn composite_resources_become_guests_on_the_hosts_they_name_and_go_without_a_trace() -> Result<()> {
     let world = world()?;
     let plane = world.rig.plane();
-    // The Pod would need a node; the API server takes it all the same.
-    world.rig.eventually(PATIENCE, || plane.apply(&world.shop("shop")?))?;
+    // Another team has a network and a guest of the same names on the same host; only its subnet is its own.
+    let store = one_host(&world.shop("store")?.replace("192.168.30", "192.168.50"))?.join("---\n");
+    for order in [&world.shop("shop")?, &store] {
+        // The Pod would need a node; the API server takes it all the same.
+        world.rig.eventually(PATIENCE, || plane.apply(order))?;
+    }
     let ordered = ["virtualnetwork/front", "virtualnetwork/back", "virtualmachine/web", "virtualmachine/db"];
     world.await_ready("shop", &ordered)?;
     await_proof(world.rig.stage().host(), "shop_web_rack1", "web")?;
     await_proof(&world.second, "shop_db_rack2", "db")?;
-    order_the_same_names(world, "store")?;
+    world.await_ready("store", &["virtualnetwork/front", "virtualmachine/web"])?;
+    for namespace in ["shop", "store"] {
+        let [first, _] = world.on_hosts(namespace)?;
+        for object in ["domain NS_web_rack1", "network NS_front_rack1", "volume guests-rack1/NS_web_rack1"] {
+            let object = object.replace("NS", namespace);
+            ensure!(first.contains(&object), "{object} is not among {first:#?}");
+        }
+    }
 
     let web = composite(world, "shop", "virtualmachine/web")?;
     assert_eq!(composed(&web), ["cloudinit/web-rack1", "domain/web-rack1", "volume/web-rack1"]);
@@ -42,9 +53,7 @@ fn composite_resources_become_guests_on_the_hosts_they_name_and_go_without_a_tra
     }
     check_connection(world)?;
 
-    for namespace in ["shop", "store"] {
-        give_back(world, namespace)?;
-    }
+    give_back(world, &["shop", "store"])?;
     for namespace in ["shop", "store"] {
         assert_eq!(world.on_hosts(namespace)?, [Vec::<String>::new(), Vec::new()]);
     }
@@ -58,29 +67,19 @@ fn one_host(shop: &str) -> Result<[&str; 3]> {
     Ok([space, network, guest])
 }
 
-/// Another team has a network and a guest of the same names on the same host; only its subnet is its own.
-fn order_the_same_names(world: &World, namespace: &str) -> Result<()> {
-    let shop = world.shop(namespace)?.replace("192.168.30", "192.168.50");
-    let documents = one_host(&shop)?.join("---\n");
-    world.rig.eventually(PATIENCE, || world.rig.plane().apply(&documents))?;
-    world.await_ready(namespace, &["virtualnetwork/front", "virtualmachine/web"])?;
-    for namespace in ["shop", namespace] {
-        let [first, _] = world.on_hosts(namespace)?;
-        for object in ["domain NS_web_rack1", "network NS_front_rack1", "volume guests-rack1/NS_web_rack1"] {
-            let object = object.replace("NS", namespace);
-            ensure!(first.contains(&object), "{object} is not among {first:#?}");
-        }
-    }
-    Ok(())
-}
-
-/// Deletes what a team has ordered, and waits until it is gone.
-fn give_back(world: &World, namespace: &str) -> Result<()> {
+/// Deletes what teams have ordered, and waits until it is gone.
+fn give_back(world: &World, namespaces: &[&str]) -> Result<()> {
     let plane = world.rig.plane();
-    plane.kubectl(&["--namespace", namespace, "delete", "virtualmachine,virtualnetwork", "--all"])?;
+    for namespace in namespaces {
+        let ordered = ["delete", "virtualmachine,virtualnetwork", "--all", "--wait=false", "--namespace", namespace];
+        plane.kubectl(&ordered)?;
+    }
     world.rig.eventually(2 * PATIENCE, || {
-        let left = plane.kubectl(&["--namespace", namespace, "get", "managed,secrets", "-o", "name"])?;
-        ensure!(left.is_empty(), "left: {left}");
+        for namespace in namespaces {
+            let kinds = "virtualmachine,virtualnetwork,managed,secrets";
+            let left = plane.kubectl(&["--namespace", namespace, "get", kinds, "-o", "name"])?;
+            ensure!(left.is_empty(), "left: {left}");
+        }
         Ok(())
     })
 }
@@ -151,5 +150,5 @@ fn the_tree_of_a_composite_resource_says_what_is_lacking_and_where() -> Result<(
         "Domain/web-rack1 True True Available",
         "Volume/web-rack1 True True Available",
     ])?;
-    give_back(world, "tree")
+    give_back(world, &["tree"])
 }

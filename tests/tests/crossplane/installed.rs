@@ -25,13 +25,9 @@ fn the_package_is_installed_and_healthy_with_every_kind_of_the_tree() -> Result<
         assert_eq!(definition["spec"]["state"], "Active", "{}", definition["metadata"]["name"]);
     }
     // The process is what Crossplane and the runtime config say: its user and groups, and no way to more.
-    let status = std::fs::read_to_string(format!("/proc/{}/status", world.rig.provider()?))?;
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.map(|line| line.split_whitespace().map(ToOwned::to_owned).collect::<Vec<_>>()).unwrap_or_default()
-    };
-    assert_eq!((field("Uid"), field("Gid")), (vec!["2000".to_owned(); 4], vec!["2000".to_owned(); 4]));
-    assert_eq!((field("Groups"), field("NoNewPrivs")), (vec!["994".to_owned()], vec!["1".to_owned()]));
+    let field = |name: &str| world.rig.provider_status(name);
+    assert_eq!((field("Uid")?, field("Gid")?), (vec!["2000".to_owned(); 4], vec!["2000".to_owned(); 4]));
+    assert_eq!((field("Groups")?, field("NoNewPrivs")?), (vec!["994".to_owned()], vec!["1".to_owned()]));
     Ok(())
 }
 

@@ -83,14 +83,11 @@ impl World {
     /// The example of an application team in a namespace of a test's, with an image that is served here.
     pub(crate) fn shop(&self, namespace: &str) -> Result<String> {
         let image = self.rig.stage().image(&guest_files()?.disk, Manners::Good)?;
-        let mut quoted = image.split('\'').skip(1).step_by(2);
-        let url = quoted.next().context("read the image's address")?;
-        let checksum = quoted.next().context("read the image's checksum")?;
         let text = example("compositions/shop.yaml")?;
-        let text = text.replace("https://images.example.org/debian-12-genericcloud-amd64.qcow2", url);
+        let text = text.replace("https://images.example.org/debian-12-genericcloud-amd64.qcow2", &image.url);
         let zeros = format!("sha256:{}", "0".repeat(64));
         Ok(text
-            .replace(&zeros, checksum)
+            .replace(&zeros, &image.checksum)
             .replace("namespace: shop", &format!("namespace: {namespace}"))
             .replace("  name: shop\n", &format!("  name: {namespace}\n")))
     }

@@ -1,5 +1,9 @@
 //! The life of an installation: from the first kind that is activated, over an upgrade and back, to its end.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
+
+use std::{fs, path::Path};
+
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tests::{
@@ -49,7 +53,7 @@ fn identity(scenario: &Scenario<'_>) -> Result<(String, Vec<Value>)> {
 
 fn on_host(scenario: &Scenario<'_>) -> Result<String> {
     let pid = scenario.host().path(&format!("run/qemu/{}.pid", scenario.name()));
-    let pid = std::fs::read_to_string(&pid).with_context(|| format!("read {}", pid.display()))?;
+    let pid = fs::read_to_string(&pid).with_context(|| format!("read {}", pid.display()))?;
     Ok(format!("{} as process {pid}", scenario.identity()?))
 }
 
@@ -128,14 +132,13 @@ fn check_runtimes(rig: &Rig) -> Result<()> {
     for (file, path, content) in wished {
         rig.apply_example(file)?;
         rig.eventually(PATIENCE, || {
-            let path = format!("/proc/{}/root/{path}", rig.provider()?);
-            let found = std::fs::read_to_string(&path).with_context(|| format!("{file}: read {path}"))?;
+            let root = Path::new("/proc").join(rig.provider()?.to_string()).join("root");
+            let found = fs::read_to_string(root.join(path)).with_context(|| format!("{file}: read {path}"))?;
             ensure!(found.contains(content), "{file}: {path} is {found}");
             Ok(())
         })?;
         rig.await_healthy("v0.1.0")?;
-        let status = std::fs::read_to_string(format!("/proc/{}/status", rig.provider()?))?;
-        ensure!(status.contains("\nNoNewPrivs:\t1\n"), "{file}: the provider may become somebody else");
+        ensure!(rig.provider_status("NoNewPrivs")? == ["1"], "{file}: the provider may become somebody else");
     }
     Ok(())
 }
