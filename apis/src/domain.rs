@@ -1,6 +1,8 @@
 //! Domain: a virtual machine.
 
+mod devices;
 mod observation;
+mod platform;
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -8,13 +10,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     managed::{Managed, ResourceSpec, ResourceStatus},
-    quantity::{ItemName, Quantity, Span},
+    quantity::{Quantity, Span},
     reference::{Reference, Selector},
-    volume::Format,
+};
+pub use devices::{
+    Console, Disk, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskZeroes, Graphics, GraphicsType, HostVolume,
+    InterfaceModel, LinkState, NetworkInterface, Panic, PanicModel, Rng, RngSource, Tpm, TpmModel, Video, VideoModel,
+    Watchdog, WatchdogAction, WatchdogModel,
 };
 pub use observation::{
     Address, ConsoleObservation, CpuObservation, DiskObservation, DomainObservation, GraphicsObservation,
     HostVolumeObservation, InterfaceObservation, OsObservation,
+};
+pub use platform::{
+    BootDevice, Clock, ClockOffset, Cpu, CpuFeature, CpuMode, CrashAction, EndAction, FeaturePolicy, Features,
+    Firmware, Hugepages, HypervFeatures, KvmFeatures, Lifecycle, MemoryBacking, MemorySource, Os, TickPolicy, Timer,
+    TimerName, Topology,
 };
 
 /// A virtual machine on a libvirt host.
@@ -46,12 +57,16 @@ pub use observation::{
 #[x_kube(
     validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.memory) || (has(self.initProvider) && has(self.initProvider.memory))").message("spec.forProvider.memory is required unless managementPolicies only observe"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.type) || has(oldSelf.forProvider.type)").message("type cannot be changed: a guest keeps its hypervisor; create a new Domain instead").field_path(".forProvider"),
-    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.os) || !has(oldSelf.forProvider.os) || !has(self.forProvider.os.arch) || has(oldSelf.forProvider.os.arch)").message("os.arch cannot be changed: create a new Domain instead").field_path(".forProvider.os")
+    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.os) || !has(oldSelf.forProvider.os) || !has(self.forProvider.os.arch) || has(oldSelf.forProvider.os.arch)").message("os.arch cannot be changed: create a new Domain instead").field_path(".forProvider.os"),
+    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.os) || !has(oldSelf.forProvider.os) || !has(self.forProvider.os.firmware) || has(oldSelf.forProvider.os.firmware)").message("os.firmware cannot be changed: what is installed would not start; create a new Domain instead").field_path(".forProvider.os"),
+    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.os) || !has(oldSelf.forProvider.os) || !has(self.forProvider.os.secureBoot) || has(oldSelf.forProvider.os.secureBoot)").message("os.secureBoot cannot be changed: create a new Domain instead").field_path(".forProvider.os")
 )]
 pub struct DomainSpec {
     /// What the virtual machine should be.
     #[x_kube(validation = Rule::new("!has(oldSelf.type) || (has(self.type) && self.type == oldSelf.type)").message("type cannot be changed: a guest keeps its hypervisor; create a new Domain instead"))]
     #[x_kube(validation = Rule::new("!has(oldSelf.os) || !has(oldSelf.os.arch) || (has(self.os) && has(self.os.arch) && self.os.arch == oldSelf.os.arch)").message("os.arch cannot be changed: create a new Domain instead").field_path(".os"))]
+    #[x_kube(validation = Rule::new("!has(oldSelf.os) || !has(oldSelf.os.firmware) || (has(self.os) && has(self.os.firmware) && self.os.firmware == oldSelf.os.firmware)").message("os.firmware cannot be changed: what is installed would not start; create a new Domain instead").field_path(".os"))]
+    #[x_kube(validation = Rule::new("!has(oldSelf.os) || !has(oldSelf.os.secureBoot) || (has(self.os) && has(self.os.secureBoot) && self.os.secureBoot == oldSelf.os.secureBoot)").message("os.secureBoot cannot be changed: create a new Domain instead").field_path(".os"))]
     pub for_provider: DomainParameters,
     /// What counts only when the virtual machine is made, beneath forProvider: lists whose items have a name, type, cidr or start are put together by it, a selector in forProvider replaces the reference here, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and a change has no effect on what is there. Made again, it is made with what stands here then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -100,6 +115,22 @@ pub struct DomainParameters {
     /// The machine and what it boots.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub os: Option<Os>,
+    /// What the machine has and hides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub features: Option<Features>,
+    /// The guest's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Clock>,
+    /// What the host does when the guest ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifecycle: Option<Lifecycle>,
+    /// Where the guest's memory comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_backing: Option<MemoryBacking>,
+    /// The number of threads that do nothing but serve disks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub iothreads: Option<i32>,
     /// Disks and CD-ROMs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -129,6 +160,18 @@ pub struct DomainParameters {
     /// A random number generator for the guest; `{}` gives it one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rng: Option<Rng>,
+    /// A TPM 2.0; `{}` gives the guest one, whose state lasts as long as the guest is defined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<Tpm>,
+    /// What happens when the guest does not feed its watchdog.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watchdog: Option<Watchdog>,
+    /// A device by which the guest tells that its kernel crashed; `{}` gives it one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub panic: Option<Panic>,
+    /// The graphics card.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub video: Option<Video>,
     /// Whether the guest has a channel for the QEMU guest agent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guest_agent: Option<bool>,
@@ -186,261 +229,6 @@ pub enum ShutdownMode {
     Acpi,
     /// The guest agent.
     Agent,
-}
-
-/// The CPU that the guest sees.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!has(self.model) || (has(self.mode) && self.mode == 'Custom')").message("cpu.model needs cpu.mode: Custom"),
-    validation = Rule::new("!(has(self.mode) && self.mode == 'Custom') || has(self.model)").message("cpu.mode: Custom needs cpu.model")
-)]
-pub struct Cpu {
-    /// HostModel and HostPassthrough follow the host, Maximum offers all that the hypervisor can, Custom takes the model.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<CpuMode>,
-    /// A model that libvirt knows, such as EPYC or Skylake-Server.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
-    pub model: Option<String>,
-}
-
-/// libvirt's CPU modes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(transform = crate::schema::undescribed)]
-pub enum CpuMode {
-    /// A named model.
-    Custom,
-    /// The host's model, portable.
-    HostModel,
-    /// The host's CPU as it is.
-    HostPassthrough,
-    /// Everything the hypervisor can offer.
-    Maximum,
-}
-
-/// The machine and what it boots.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!(has(self.initrdRef) || has(self.initrdSelector) || has(self.cmdline)) || has(self.kernelRef) || has(self.kernelSelector)").message("initrdRef, initrdSelector and cmdline need kernelRef or kernelSelector")
-)]
-pub struct Os {
-    /// The guest's architecture. Default: the host's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 31), regex(pattern = r"^[a-z0-9_]+$"))]
-    pub arch: Option<String>,
-    /// The machine type, such as q35; a versioned name (pc-q35-7.2) pins it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
-    pub machine: Option<String>,
-    /// A Volume that holds a kernel to boot directly.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kernel_ref: Option<Reference>,
-    /// The Volume of the kernel, by labels or owner. kernelRef goes before it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kernel_selector: Option<Selector>,
-    /// A Volume that holds the initial ramdisk of that kernel.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub initrd_ref: Option<Reference>,
-    /// The Volume of the initial ramdisk, by labels or owner. initrdRef goes before it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub initrd_selector: Option<Selector>,
-    /// The command line of that kernel.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^[^\s\x00-\x1f]([^\x00-\x1f]*[^\s\x00-\x1f])?$"))]
-    pub cmdline: Option<String>,
-    /// What to boot from, first to last. Not together with bootOrder on a device.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 3))]
-    pub boot: Option<Vec<BootDevice>>,
-}
-
-/// A class of boot devices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(transform = crate::schema::undescribed)]
-pub enum BootDevice {
-    /// Hard disks.
-    Disk,
-    /// CD-ROMs.
-    Cdrom,
-    /// The network.
-    Network,
-}
-
-/// A disk or CD-ROM.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!(has(self.volumeRef) && has(self.volume))").message("set volumeRef or volume, not both"),
-    validation = Rule::new("!(has(self.volumeSelector) && has(self.volume))").message("set volumeSelector or volume, not both"),
-    validation = Rule::new("has(self.volumeRef) || has(self.volumeSelector) || has(self.volume) || (has(self.device) && self.device == 'Cdrom')").message("a disk needs volumeRef, volumeSelector or volume")
-)]
-pub struct Disk {
-    /// The name of the disk in this list; its alias on the host.
-    pub name: ItemName,
-    /// The Volume that it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub volume_ref: Option<Reference>,
-    /// The Volume, by labels or owner. volumeRef goes before it. A disk that is no CD-ROM keeps its data whatever is chosen later.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub volume_selector: Option<Selector>,
-    /// A volume on the host that no object stands for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub volume: Option<HostVolume>,
-    /// Disk or Cdrom. Default Disk.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device: Option<DiskDevice>,
-    /// How it is attached. Default Virtio for a disk, Scsi (virtio-scsi) for a CD-ROM.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bus: Option<DiskBus>,
-    /// Whether the guest may only read it. A CD-ROM always is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub read_only: Option<bool>,
-    /// Its place in the boot order. Not together with os.boot.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 64))]
-    pub boot_order: Option<i32>,
-}
-
-/// A volume by its names on the host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct HostVolume {
-    /// The name of the storage pool.
-    #[schemars(length(min = 1, max = 253))]
-    pub pool: String,
-    /// The name of the volume.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// Its format. It is never guessed: a guest could write one format into a disk of the other.
-    pub format: Format,
-}
-
-/// What a disk is to the guest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(transform = crate::schema::undescribed)]
-pub enum DiskDevice {
-    /// A hard disk.
-    #[default]
-    Disk,
-    /// A CD-ROM, whose medium can be changed.
-    Cdrom,
-}
-
-/// How a disk is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(transform = crate::schema::undescribed)]
-pub enum DiskBus {
-    /// virtio-blk.
-    Virtio,
-    /// virtio-scsi.
-    Scsi,
-    /// AHCI.
-    Sata,
-    /// IDE.
-    Ide,
-    /// USB.
-    Usb,
-}
-
-/// A network interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("[has(self.networkRef) || has(self.networkSelector), has(self.network), has(self.bridge)].filter(x, x).size() == 1").message("set exactly one of networkRef, networkSelector, network and bridge")
-)]
-pub struct NetworkInterface {
-    /// The name of the interface in this list; its alias on the host. Its MAC address follows from it unless mac is set.
-    pub name: ItemName,
-    /// The Network that it is on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network_ref: Option<Reference>,
-    /// The Network, by labels or owner. networkRef goes before it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network_selector: Option<Selector>,
-    /// A libvirt network on the host that no object stands for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^\s\x00-\x1f]([^\x00-\x1f]*[^\s\x00-\x1f])?$"))]
-    pub network: Option<String>,
-    /// A bridge of the host.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 15), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
-    pub bridge: Option<String>,
-    /// Its MAC address. Default: derived from the object's UID and the interface's name, and kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 17), regex(pattern = r"^[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}$"))]
-    pub mac: Option<String>,
-    /// The card that the guest sees. Default Virtio.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<InterfaceModel>,
-}
-
-/// Network cards.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(transform = crate::schema::undescribed)]
-pub enum InterfaceModel {
-    /// virtio-net.
-    #[default]
-    Virtio,
-    /// Intel 82540EM.
-    E1000,
-    /// Intel 82574L.
-    E1000e,
-    /// Realtek 8139.
-    Rtl8139,
-}
-
-/// A serial console.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Console {
-    /// The name of the console in this list; its alias on the host.
-    pub name: ItemName,
-    /// Whether the host keeps what the guest prints in a file, which the status names. Default false.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub log: Option<bool>,
-}
-
-/// A graphical console.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Graphics {
-    /// The protocol.
-    #[serde(rename = "type")]
-    pub type_: GraphicsType,
-    /// The address of the host that it listens on. Default 127.0.0.1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 2, max = 45), regex(pattern = r"^[0-9a-fA-F.:]+$"))]
-    pub listen: Option<String>,
-}
-
-/// Protocols of graphical consoles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(transform = crate::schema::undescribed)]
-pub enum GraphicsType {
-    /// VNC, on a port that libvirt chooses.
-    Vnc,
-}
-
-/// A random number generator.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Rng {
-    /// The host device it reads. Default Urandom.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<RngSource>,
-}
-
-/// Sources of randomness on the host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(transform = crate::schema::undescribed)]
-pub enum RngSource {
-    /// /dev/urandom.
-    #[default]
-    Urandom,
-    /// /dev/random.
-    Random,
 }
 
 /// What the provider saw and said.

@@ -15,6 +15,7 @@ pub mod render;
 mod report;
 pub(crate) mod resolve;
 pub mod rules;
+mod words;
 
 use std::{
     collections::HashMap,
@@ -238,7 +239,7 @@ impl External for Domains {
     }
 
     async fn create(&self, pass: &Pass<'_, Self>, _: &Surroundings) -> anyhow::Result<Found> {
-        self.define_and_start(pass).await
+        Box::pin(self.define_and_start(pass)).await
     }
 
     async fn update(&self, pass: &Pass<'_, Self>, around: &Surroundings, change: &Change) -> anyhow::Result<Found> {

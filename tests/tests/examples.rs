@@ -38,6 +38,16 @@ spec: {forProvider: {pool: default, capacity: 1Mi}}
 ---
 apiVersion: libvirt.m.nourspeed.io/v1alpha1
 kind: Volume
+metadata: {namespace: default, name: windows-root}
+spec: {forProvider: {pool: default, capacity: 1Mi}}
+---
+apiVersion: libvirt.m.nourspeed.io/v1alpha1
+kind: Volume
+metadata: {namespace: default, name: tuned-root}
+spec: {forProvider: {pool: default, capacity: 1Mi}}
+---
+apiVersion: libvirt.m.nourspeed.io/v1alpha1
+kind: Volume
 metadata: {namespace: default, name: rescue-root}
 spec: {forProvider: {pool: default, capacity: 1Mi}}
 ---
@@ -197,6 +207,9 @@ fn home(stage: &Stage) -> Result<Vec<(String, String)>> {
         ("3c1e4f0a-7f0b-4c0e-9d59-7f2f0a5c9b11".to_owned(), host.uuid().to_owned()),
         ("/var/lib/libvirt/images/shop".to_owned(), host.path("shop").display().to_string()),
         ("/var/lib/libvirt/images".to_owned(), pool),
+        // What only a host with a real KVM, and one with huge pages, can start.
+        ("      hyperv: {relaxed".to_owned(), "      # hyperv: {relaxed".to_owned()),
+        ("      hugepages: {".to_owned(), "      # hugepages: {".to_owned()),
     ];
     changes.extend([4, 5, 6].map(|number| (rack(number), host.uri())));
     Ok(changes)

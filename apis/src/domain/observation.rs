@@ -3,7 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BootDevice, CpuMode, DiskBus, DiskDevice, DomainType, InterfaceModel, Rng};
+use super::{
+    BootDevice, Clock, CpuFeature, CpuMode, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskZeroes,
+    DomainType, Features, Firmware, InterfaceModel, Lifecycle, LinkState, MemoryBacking, Panic, Rng, Topology, Tpm,
+    Video, Watchdog,
+};
 use crate::{quantity::Quantity, volume::Format};
 
 /// What the host shows. What also stands in `forProvider` has its name and type there, so that a spec can be written from it; what
@@ -38,6 +42,21 @@ pub struct DomainObservation {
     /// The machine and what it boots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub os: Option<OsObservation>,
+    /// What the machine has and hides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<Features>,
+    /// The guest's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Clock>,
+    /// What the host does when the guest ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle: Option<Lifecycle>,
+    /// Where the guest's memory comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_backing: Option<MemoryBacking>,
+    /// The number of threads that do nothing but serve disks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iothreads: Option<i32>,
     /// Whether the host starts it when it boots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autostart: Option<bool>,
@@ -59,6 +78,18 @@ pub struct DomainObservation {
     /// Its random number generator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rng: Option<Rng>,
+    /// Its TPM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<Tpm>,
+    /// Its watchdog.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watchdog: Option<Watchdog>,
+    /// The device by which it tells that its kernel crashed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub panic: Option<Panic>,
+    /// Its first graphics card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video: Option<Video>,
     /// Whether it has a channel for the QEMU guest agent; left out where it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guest_agent: Option<bool>,
@@ -77,6 +108,12 @@ pub struct CpuObservation {
     /// The model, for mode Custom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// How the virtual CPUs are laid out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<Topology>,
+    /// Features beside those of the mode or model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<CpuFeature>,
 }
 
 /// The machine and what it boots.
@@ -89,6 +126,12 @@ pub struct OsObservation {
     /// The versioned machine type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
+    /// The firmware.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<Firmware>,
+    /// Whether the firmware starts only what is signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secure_boot: Option<bool>,
     /// The path of a kernel that is booted directly; a spec names a Volume instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
@@ -139,6 +182,21 @@ pub struct DiskObservation {
     /// Its place in the boot order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_order: Option<i32>,
+    /// The serial number that the guest sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// How the host caches it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<DiskCache>,
+    /// How it is read and written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io: Option<DiskIo>,
+    /// What becomes of what the guest trims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discard: Option<DiskDiscard>,
+    /// What becomes of zeroes that the guest writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detect_zeroes: Option<DiskZeroes>,
     /// The volume that it is, of an imported guest and where an active pool has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<HostVolumeObservation>,
@@ -177,6 +235,15 @@ pub struct InterfaceObservation {
     /// The card that the guest sees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<InterfaceModel>,
+    /// The largest packet, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<i32>,
+    /// The number of queues.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<i32>,
+    /// Down, where the cable is out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_state: Option<LinkState>,
 }
 
 /// A serial console on the host.

@@ -228,7 +228,7 @@ impl Rules {
     /// How a change at a pattern comes true: by its own row, else by that of the whole element it lies in.
     ///
     /// An alias without a row is a matter of the definition: a running device cannot be renamed, and need not be.
-    pub(crate) fn route(&self, pattern: &str) -> Route {
+    pub fn route(&self, pattern: &str) -> Route {
         let default = if pattern.ends_with("/alias@name") { Route::Definition } else { Route::NextBoot };
         let mut around = self.around(pattern);
         around.next().map_or(default, |rule| rule.route)

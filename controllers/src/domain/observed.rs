@@ -1,19 +1,21 @@
 //! What a description says of a domain, in the words of the spec: pure.
 
+mod platform;
+
 use std::collections::BTreeMap;
 
 use apis::{
     domain::{
-        BootDevice, ConsoleObservation, CpuMode, CpuObservation, DiskBus, DiskDevice, DiskObservation,
+        ConsoleObservation, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskObservation, DiskZeroes,
         DomainObservation, DomainType, GraphicsObservation, HostVolumeObservation, InterfaceModel,
-        InterfaceObservation, OsObservation, Rng, RngSource,
+        InterfaceObservation, LinkState, Panic, PanicModel, Rng, RngSource, Tpm, TpmModel, Video, VideoModel, Watchdog,
+        WatchdogAction, WatchdogModel,
     },
-    quantity::Quantity,
     volume::Format,
 };
 use libvirt::{VolumeId, xml::Element};
 
-use super::{initial::INITIAL, render};
+use super::{initial::INITIAL, render, words::Word as _};
 
 /// The volumes of files that a guest uses, by path.
 pub type Volumes = BTreeMap<String, VolumeId>;
@@ -22,8 +24,8 @@ pub type Volumes = BTreeMap<String, VolumeId>;
 pub fn observe(definition: Option<&Element>, live: Option<&Element>, volumes: &Volumes) -> DomainObservation {
     let Some(definition) = definition.or(live) else { return DomainObservation::default() };
     let shown = live.unwrap_or(definition);
-    let (memory, max_memory) = sizes(definition);
-    let (vcpus, max_vcpus) = processors(definition);
+    let (memory, max_memory) = platform::sizes(definition);
+    let (vcpus, max_vcpus) = platform::processors(definition);
     DomainObservation {
         type_: match definition.get("type") {
             Some("kvm") => Some(DomainType::Kvm),
@@ -34,13 +36,22 @@ pub fn observe(definition: Option<&Element>, live: Option<&Element>, volumes: &V
         max_memory,
         vcpus,
         max_vcpus,
-        cpu: cpu(definition),
-        os: os(definition),
+        cpu: platform::cpu(definition),
+        os: platform::os(definition),
         disks: shown.find_all("devices/disk").into_iter().filter_map(|device| disk(device, volumes)).collect(),
         network_interfaces: shown.find_all("devices/interface").into_iter().filter_map(interface).collect(),
         consoles: shown.find_all("devices/serial").into_iter().filter_map(console).collect(),
         graphics: shown.find_all("devices/graphics").into_iter().filter_map(|one| graphics(one, live)).collect(),
+        features: platform::features(definition),
+        clock: platform::clock(definition),
+        lifecycle: platform::lifecycle(definition),
+        memory_backing: platform::memory_backing(definition),
+        iothreads: definition.text_at("iothreads").and_then(platform::number),
         rng: rng(definition),
+        tpm: tpm(definition),
+        watchdog: watchdog(definition),
+        panic: panic(definition),
+        video: video(definition),
         guest_agent: agent(definition).map(|_| true),
         ..DomainObservation::default()
     }
@@ -50,57 +61,6 @@ pub fn observe(definition: Option<&Element>, live: Option<&Element>, volumes: &V
 pub(super) fn agent(description: &Element) -> Option<&Element> {
     let channels = description.find_all("devices/channel");
     channels.into_iter().find(|channel| channel.attr_at("target@name") == Some("org.qemu.guest_agent.0"))
-}
-
-fn kibibytes(definition: &Element, path: &str) -> Option<u64> {
-    definition.text_at(path)?.parse().ok()
-}
-
-/// Memory, and how far it can grow where that is more.
-fn sizes(definition: &Element) -> (Option<Quantity>, Option<Quantity>) {
-    let most = kibibytes(definition, "memory");
-    let now = kibibytes(definition, "currentMemory").or(most);
-    let quantity = |kibibytes: Option<u64>| kibibytes?.checked_mul(1024).map(Quantity::of_bytes);
-    (quantity(now), quantity(most.filter(|_| most > now)))
-}
-
-/// Processors, and how many there can be where that is more.
-fn processors(definition: &Element) -> (Option<i32>, Option<i32>) {
-    let most: Option<i32> = definition.text_at("vcpu").and_then(|text| text.parse().ok());
-    let now = definition.attr_at("vcpu@current").and_then(|text| text.parse().ok()).or(most);
-    (now, most.filter(|_| most > now))
-}
-
-fn cpu(definition: &Element) -> Option<CpuObservation> {
-    let mode = match definition.attr_at("cpu@mode")? {
-        "custom" => CpuMode::Custom,
-        "host-model" => CpuMode::HostModel,
-        "host-passthrough" => CpuMode::HostPassthrough,
-        "maximum" => CpuMode::Maximum,
-        _ => return None,
-    };
-    let model = definition.text_at("cpu/model").filter(|_| mode == CpuMode::Custom).map(str::to_owned);
-    // A custom CPU without a model is libvirt's own writing for features alone.
-    (mode != CpuMode::Custom || model.is_some()).then_some(CpuObservation { mode: Some(mode), model })
-}
-
-fn os(definition: &Element) -> Option<OsObservation> {
-    let text = |path| definition.text_at(path).map(str::to_owned);
-    let boot = |device: &Element| match device.get("dev") {
-        Some("hd") => Some(BootDevice::Disk),
-        Some("cdrom") => Some(BootDevice::Cdrom),
-        Some("network") => Some(BootDevice::Network),
-        _ => None,
-    };
-    let seen = OsObservation {
-        arch: definition.attr_at("os/type@arch").map(str::to_owned),
-        machine: definition.attr_at("os/type@machine").map(str::to_owned),
-        kernel: text("os/kernel"),
-        initrd: text("os/initrd"),
-        cmdline: text("os/cmdline"),
-        boot: definition.find_all("os/boot").into_iter().filter_map(boot).collect(),
-    };
-    (seen != OsObservation::default()).then_some(seen)
 }
 
 /// The name after our prefix in a device's alias.
@@ -116,21 +76,15 @@ pub(super) fn disk(device: &Element, volumes: &Volumes) -> Option<DiskObservatio
     Some(DiskObservation {
         name: own_name(device, render::DISK).or_else(|| own_name(device, render::SEED)),
         target: device.attr_at("target@dev")?.to_owned(),
-        device: match device.get("device") {
-            None | Some("disk") => Some(DiskDevice::Disk),
-            Some("cdrom") => Some(DiskDevice::Cdrom),
-            Some(_) => None,
-        },
-        bus: match device.attr_at("target@bus") {
-            Some("virtio") => Some(DiskBus::Virtio),
-            Some("scsi") => Some(DiskBus::Scsi),
-            Some("sata") => Some(DiskBus::Sata),
-            Some("ide") => Some(DiskBus::Ide),
-            Some("usb") => Some(DiskBus::Usb),
-            _ => None,
-        },
+        device: DiskDevice::read(device.get("device").unwrap_or("disk")),
+        bus: device.attr_at("target@bus").and_then(DiskBus::read),
         read_only: device.find("readonly").map(|_| true),
-        boot_order: device.attr_at("boot@order").and_then(|order| order.parse().ok()),
+        boot_order: device.attr_at("boot@order").and_then(platform::number),
+        serial: device.text_at("serial").map(str::to_owned),
+        cache: device.attr_at("driver@cache").and_then(DiskCache::read),
+        io: device.attr_at("driver@io").and_then(DiskIo::read),
+        discard: device.attr_at("driver@discard").and_then(DiskDiscard::read),
+        detect_zeroes: device.attr_at("driver@detect_zeroes").and_then(DiskZeroes::read),
         volume: volume(device, path.as_deref(), volumes),
         path,
     })
@@ -158,13 +112,10 @@ fn interface(device: &Element) -> Option<InterfaceObservation> {
         mac: device.attr_at("mac@address")?.to_owned(),
         network,
         bridge,
-        model: match device.attr_at("model@type") {
-            Some("virtio") => Some(InterfaceModel::Virtio),
-            Some("e1000") => Some(InterfaceModel::E1000),
-            Some("e1000e") => Some(InterfaceModel::E1000e),
-            Some("rtl8139") => Some(InterfaceModel::Rtl8139),
-            _ => None,
-        },
+        model: device.attr_at("model@type").and_then(InterfaceModel::read),
+        mtu: device.attr_at("mtu@size").and_then(platform::number),
+        queues: device.attr_at("driver@queues").and_then(platform::number),
+        link_state: device.attr_at("link@state").and_then(LinkState::read).filter(|state| *state == LinkState::Down),
     })
 }
 
@@ -185,10 +136,28 @@ fn graphics(device: &Element, live: Option<&Element>) -> Option<GraphicsObservat
 }
 
 fn rng(definition: &Element) -> Option<Rng> {
-    let source = match definition.find("devices/rng")?.text_at("backend") {
-        Some("/dev/urandom") => RngSource::Urandom,
-        Some("/dev/random") => RngSource::Random,
-        _ => return None,
-    };
+    let source = RngSource::read(definition.find("devices/rng")?.text_at("backend")?)?;
     Some(Rng { source: Some(source) })
+}
+
+/// An emulated TPM; a spec has no word for the host's own.
+fn tpm(definition: &Element) -> Option<Tpm> {
+    let tpm = definition.find("devices/tpm").filter(|tpm| tpm.attr_at("backend@type") == Some("emulator"))?;
+    Some(Tpm { model: tpm.get("model").and_then(TpmModel::read) })
+}
+
+fn watchdog(definition: &Element) -> Option<Watchdog> {
+    let watchdog = definition.find("devices/watchdog")?;
+    Some(Watchdog {
+        model: Some(WatchdogModel::read(watchdog.get("model")?)?),
+        action: watchdog.get("action").and_then(WatchdogAction::read),
+    })
+}
+
+fn panic(definition: &Element) -> Option<Panic> {
+    Some(Panic { model: definition.find("devices/panic")?.get("model").and_then(PanicModel::read) })
+}
+
+fn video(definition: &Element) -> Option<Video> {
+    Some(Video { model: Some(VideoModel::read(definition.find("devices/video")?.attr_at("model@type")?)?) })
 }

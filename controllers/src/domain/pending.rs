@@ -4,7 +4,7 @@ use super::render;
 use libvirt::{
     diff::{Difference, diff},
     rule::{Live, Route, Rules},
-    wish::Wishes,
+    wish::{Path, Wishes},
     xml::Element,
 };
 
@@ -14,11 +14,16 @@ pub(super) fn pending(mut wishes: Wishes, live: &Element, rules: &Rules) -> Vec<
     render::give_back(&mut wishes, live);
     let mut paths: Vec<String> = diff(&wishes, live, rules)
         .iter()
-        .filter(|difference| waits(difference, live))
+        // No boot changes what cannot be changed: a running description without it only does not tell.
+        .filter(|difference| !is_immutable(difference, rules) && waits(difference, live))
         .map(|difference| difference.path.clone())
         .collect();
     paths.dedup();
     paths
+}
+
+fn is_immutable(difference: &Difference, rules: &Rules) -> bool {
+    Path::parse(&difference.path).is_some_and(|path| rules.route(&path.pattern()) == Route::Immutable)
 }
 
 fn waits(difference: &Difference, live: &Element) -> bool {
@@ -37,10 +42,14 @@ fn balloon_is_too_small(difference: &Difference, live: &Element) -> bool {
     matches!((wished, most), (Some(wished), Some(most)) if wished > most)
 }
 
-/// A running host-model CPU is written out as a custom one that was checked in full.
+/// A running CPU is written out in full once it was checked so: a host-model as a custom one, a feature as what became of it.
 fn is_expanded_model(difference: &Difference, live: &Element) -> bool {
+    let policies = ["require", "optional", "force", "disable", "forbid"];
+    let is_feature = difference.path.starts_with("cpu/feature[");
+    let of_feature =
+        is_feature && difference.want.as_deref().is_none_or(|want| want == "present" || policies.contains(&want));
     difference.path.starts_with("cpu")
-        && difference.want.as_deref() == Some("host-model")
+        && (difference.want.as_deref() == Some("host-model") || of_feature)
         && live.attr_at("cpu@check") == Some("full")
 }
 
@@ -93,6 +102,7 @@ mod tests {
             wishes.set("name", "b");
             wishes.set("vcpu", "2");
             wishes.set("os/type@machine", "q35");
+            wishes.set("os@firmware", "efi");
             wishes.set("os/cmdline", "quiet");
             wishes.replace("metadata/pl:object", Element::new("pl:object"));
         };

@@ -27,14 +27,26 @@ const TABLE: &[Rule] = &[
     Rule::value("cpu@match", Unit::Text, NextBoot).group("cpu"),
     Rule::value("cpu@migratable", Unit::Text, NextBoot).group("cpu"),
     Rule::value("cpu/model@fallback", Unit::Text, NextBoot).group("cpu"),
+    Rule::element("cpu/topology", NextBoot),
+    Rule::filled("cpu/topology@dies"),
+    Rule::filled("cpu/topology@clusters"),
+    Rule::list("cpu/feature", &[Key::Fields(&[("@name", "")])], NextBoot),
     // what boots
     Rule::value("os/type@arch", Unit::Text, Immutable),
     Rule::value("os/type@machine", Unit::MachineAlias, NextBoot),
+    // Another firmware would not start what is installed, and its variables are not those of the first.
+    Rule::value("os@firmware", Unit::Text, Immutable),
+    Rule::list("os/firmware/feature", &[Key::Fields(&[("@name", "")])], Immutable),
+    Rule::value("os/firmware/feature@enabled", Unit::Text, Immutable),
     Rule::value("os/kernel", Unit::Path, NextBoot),
     Rule::value("os/initrd", Unit::Path, NextBoot),
     Rule::element("os/boot", NextBoot).group("boot"),
     Rule::element("devices/disk/boot", NextBoot).group("boot"),
     Rule::element("devices/interface/boot", NextBoot).group("boot"),
+    // time
+    Rule::value("clock@offset", Unit::Text, NextBoot).group("clock"),
+    Rule::value("clock@timezone", Unit::Text, NextBoot).group("clock"),
+    Rule::list("clock/timer", &[Key::Fields(&[("@name", "")])], NextBoot),
     // disks: attached and detached live; a medium is changed live; data is never swapped
     Rule::list("devices/disk", &[Key::Alias, Key::Fields(&[("target@dev", "")])], Route::Live(Device)),
     Rule::value("devices/disk@type", Unit::Text, Route::Live(Update)).group("data"),
@@ -56,6 +68,8 @@ const TABLE: &[Rule] = &[
     Rule::filled("devices/interface/source@portid"),
     Rule::value("devices/interface/mac@address", Unit::Mac, NextBoot),
     Rule::value("devices/interface/model@type", Unit::Text, NextBoot).clears(&["devices/interface/address"]),
+    Rule::value("devices/interface/link@state", Unit::Text, Route::Live(Update)),
+    Rule::element("devices/interface/link", Route::Live(Update)),
     Rule::value("devices/interface/alias@name", Unit::Text, Definition),
     // other devices
     Rule::list("devices/controller", &[Key::Fields(&[("@type", ""), ("@index", "0")])], NextBoot),
@@ -64,6 +78,10 @@ const TABLE: &[Rule] = &[
     Rule::list("devices/graphics", &[Key::Fields(&[("@type", "")])], NextBoot),
     Rule::value("devices/graphics/listen@address", Unit::Ip, NextBoot),
     Rule::list("devices/rng", &[Key::Alias, Key::First], Route::Live(Device)),
+    Rule::list("devices/tpm", &[Key::Alias, Key::First], NextBoot),
+    Rule::list("devices/watchdog", &[Key::Alias, Key::First], NextBoot),
+    Rule::list("devices/panic", &[Key::Alias, Key::First], NextBoot),
+    Rule::list("devices/video", &[Key::Alias, Key::First], NextBoot),
     Rule::list("devices/channel", &[Key::Alias, Key::Fields(&[("target@name", "")])], Route::Live(Device)),
 ];
 

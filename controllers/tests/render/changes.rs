@@ -145,3 +145,46 @@ fn a_disk_whose_volume_is_not_in_its_chain_is_refused_and_stays() {
     );
     assert_eq!(overlay(&wishes, &base, &rules), base);
 }
+
+#[test]
+fn a_topology_fits_the_processors_there_can_be() {
+    let shape = |topology: serde_json::Value| {
+        let mut case = case("domain", "minimal");
+        let spec = &mut case.object["spec"]["forProvider"];
+        (spec["vcpus"], spec["maxVcpus"], spec["cpu"]) = (json!(2), json!(8), json!({"topology": topology}));
+        case.wishes(None, &[]).map(|wishes| wishes.create(&case.rules()))
+    };
+    let attributes = |topology: serde_json::Value| {
+        let made = shape(topology).unwrap();
+        ["sockets", "cores", "threads"].map(|name| made.attr_at(&format!("cpu/topology@{name}")).unwrap().to_owned())
+    };
+    assert_eq!(attributes(json!({"sockets": 1, "cores": 4, "threads": 2})), ["1", "4", "2"]);
+    assert_eq!(attributes(json!({"sockets": 8})), ["8", "1", "1"]);
+    let refused = |topology| shape(topology).unwrap_err().to_string();
+    assert_eq!(
+        refused(json!({"sockets": 2, "cores": 3})),
+        "cpu.topology makes 2 × 3 × 1 vCPUs, and the guest can have 8; set maxVcpus or the topology"
+    );
+    assert!(refused(json!({"sockets": 1024, "cores": 1024, "threads": 1024})).starts_with("cpu.topology makes 1024"));
+    assert!(refused(json!({"sockets": 1_000_000, "cores": 1_000_000})).starts_with("cpu.topology makes 1000000"));
+}
+
+#[test]
+fn a_firmware_is_chosen_once_and_files_that_somebody_chose_count_as_it() {
+    let before = case("domain", "minimal");
+    let base = before.create();
+    let mut after = before.clone();
+    after.object["spec"]["forProvider"]["os"] = json!({"firmware": "Efi"});
+    let refused = after.wishes(Some(&base), &[]).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "os.firmware: the guest was made with a BIOS and what is installed would not start under Efi; unset it, or create a new Domain"
+    );
+    let by_file = base.write().unwrap().replace("<os>", "<os><loader readonly='yes' type='pflash'>/f</loader>");
+    let by_file = Element::parse(&by_file).unwrap();
+    assert_eq!(rest(&updated(&after, &by_file)), rest(&by_file));
+
+    let made = after.create();
+    assert_eq!(made.attr_at("os@firmware"), Some("efi"));
+    assert_eq!(rest(&updated(&before, &made)), rest(&made), "it stays when its field is unset");
+}

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
 use apis::{
-    domain::{Disk, DiskBus, DiskDevice, DomainParameters},
+    domain::{Disk, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskZeroes, DomainParameters},
     volume::Format,
 };
 use libvirt::{
@@ -13,6 +13,7 @@ use libvirt::{
 };
 
 use super::{DISK, Medium, SEED, Surroundings};
+use crate::domain::words::Word as _;
 
 /// Wishes about all disks, and the seed as a CD-ROM.
 pub(super) fn disks(
@@ -50,13 +51,7 @@ pub(super) fn disks(
 
 fn disk_part(disk: &Disk, alias: &str, around: &Surroundings, targets: &mut Targets) -> anyhow::Result<Part> {
     let device = disk.device.unwrap_or_default();
-    let mut part = data(Part::new(), around.media.get(&disk.name.0)).with(
-        "@device",
-        match device {
-            DiskDevice::Disk => "disk",
-            DiskDevice::Cdrom => "cdrom",
-        },
-    );
+    let mut part = data(Part::new(), around.media.get(&disk.name.0)).with("@device", device.word());
     let always = match device {
         DiskDevice::Disk => None,
         DiskDevice::Cdrom => Some(true),
@@ -67,7 +62,25 @@ fn disk_part(disk: &Disk, alias: &str, around: &Surroundings, targets: &mut Targ
     if let Some(order) = disk.boot_order {
         part.set("boot@order", order.to_string());
     }
+    tuning(&mut part, disk);
     place(part, alias, bus(disk), targets)
+}
+
+fn tuning(part: &mut Part, disk: &Disk) {
+    if let Some(serial) = &disk.serial {
+        part.set("serial", serial.as_str());
+    }
+    let driver = [
+        ("cache", disk.cache.map(DiskCache::word)),
+        ("io", disk.io.map(DiskIo::word)),
+        ("discard", disk.discard.map(DiskDiscard::word)),
+        ("detect_zeroes", disk.detect_zeroes.map(DiskZeroes::word)),
+    ];
+    for (attribute, word) in driver {
+        if let Some(word) = word {
+            part.set(&format!("driver@{attribute}"), word);
+        }
+    }
 }
 
 fn bus(disk: &Disk) -> DiskBus {
@@ -96,15 +109,13 @@ fn data(part: Part, medium: Option<&Medium>) -> Part {
 }
 
 fn place(part: Part, alias: &str, bus: DiskBus, targets: &mut Targets) -> anyhow::Result<Part> {
-    let (name, prefix) = match bus {
-        DiskBus::Virtio => ("virtio", "vd"),
-        DiskBus::Scsi => ("scsi", "sd"),
-        DiskBus::Sata => ("sata", "sd"),
-        DiskBus::Ide => ("ide", "hd"),
-        DiskBus::Usb => ("usb", "sd"),
+    let prefix = match bus {
+        DiskBus::Virtio => "vd",
+        DiskBus::Scsi | DiskBus::Sata | DiskBus::Usb => "sd",
+        DiskBus::Ide => "hd",
     };
     let target = targets.target(alias, prefix)?;
-    Ok(part.with("target@bus", name).with("target@dev", target))
+    Ok(part.with("target@bus", bus.word()).with("target@dev", target))
 }
 
 /// Which device names are taken, and by which of our disks.

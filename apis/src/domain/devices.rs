@@ -1,0 +1,385 @@
+//! The devices of a virtual machine.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    quantity::ItemName,
+    reference::{Reference, Selector},
+    volume::Format,
+};
+
+/// A disk or CD-ROM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!(has(self.volumeRef) && has(self.volume))").message("set volumeRef or volume, not both"),
+    validation = Rule::new("!(has(self.volumeSelector) && has(self.volume))").message("set volumeSelector or volume, not both"),
+    validation = Rule::new("has(self.volumeRef) || has(self.volumeSelector) || has(self.volume) || (has(self.device) && self.device == 'Cdrom')").message("a disk needs volumeRef, volumeSelector or volume"),
+    validation = Rule::new("!(has(self.io) && self.io == 'Native') || (has(self.cache) && self.cache in ['None', 'Directsync'])").message("io: Native needs cache: None or Directsync")
+)]
+pub struct Disk {
+    /// The name of the disk in this list; its alias on the host.
+    pub name: ItemName,
+    /// The Volume that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_ref: Option<Reference>,
+    /// The Volume, by labels or owner. volumeRef goes before it. A disk that is no CD-ROM keeps its data whatever is chosen later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_selector: Option<Selector>,
+    /// A volume on the host that no object stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<HostVolume>,
+    /// Disk or Cdrom. Default Disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DiskDevice>,
+    /// How it is attached. Default Virtio for a disk, Scsi (virtio-scsi) for a CD-ROM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bus: Option<DiskBus>,
+    /// Whether the guest may only read it. A CD-ROM always is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<bool>,
+    /// Its place in the boot order. Not together with os.boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub boot_order: Option<i32>,
+    /// The serial number that the guest sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 36), regex(pattern = r"^[A-Za-z0-9_.+ -]+$"))]
+    pub serial: Option<String>,
+    /// How the host caches it. None goes past the host's memory, Writethrough and Directsync wait for the disk, Unsafe forgets what was not written when the host fails. Default: the hypervisor's choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<DiskCache>,
+    /// How the hypervisor reads and writes it: Threads, Native (which needs cache None or Directsync) or IoUring.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io: Option<DiskIo>,
+    /// Whether what the guest trims is given back to the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discard: Option<DiskDiscard>,
+    /// Whether zeroes that the guest writes are looked for. Unmap gives them back, which needs discard: Unmap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detect_zeroes: Option<DiskZeroes>,
+}
+
+/// How the host caches a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
+pub enum DiskCache {
+    /// Past the host's memory.
+    None,
+    /// Read from the host's memory, written through it.
+    Writethrough,
+    /// Written when the host likes, or the guest asks.
+    Writeback,
+    /// Past the host's memory, and written at once.
+    Directsync,
+    /// Written when the host likes.
+    Unsafe,
+}
+
+/// How a disk is read and written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
+pub enum DiskIo {
+    /// By threads.
+    Threads,
+    /// By the kernel's asynchronous calls.
+    Native,
+    /// By `io_uring`.
+    IoUring,
+}
+
+/// What becomes of what a guest trims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
+pub enum DiskDiscard {
+    /// It is given back.
+    Unmap,
+    /// Nothing.
+    Ignore,
+}
+
+/// What becomes of zeroes that a guest writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
+pub enum DiskZeroes {
+    /// They are written.
+    Off,
+    /// They are written as a hole's note.
+    On,
+    /// They are given back.
+    Unmap,
+}
+
+/// A volume by its names on the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostVolume {
+    /// The name of the storage pool.
+    #[schemars(length(min = 1, max = 253))]
+    pub pool: String,
+    /// The name of the volume.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its format. It is never guessed: a guest could write one format into a disk of the other.
+    pub format: Format,
+}
+
+/// What a disk is to the guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
+pub enum DiskDevice {
+    /// A hard disk.
+    #[default]
+    Disk,
+    /// A CD-ROM, whose medium can be changed.
+    Cdrom,
+}
+
+/// How a disk is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
+pub enum DiskBus {
+    /// virtio-blk.
+    Virtio,
+    /// virtio-scsi.
+    Scsi,
+    /// AHCI.
+    Sata,
+    /// IDE.
+    Ide,
+    /// USB.
+    Usb,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.networkRef) || has(self.networkSelector), has(self.network), has(self.bridge)].filter(x, x).size() == 1").message("set exactly one of networkRef, networkSelector, network and bridge")
+)]
+pub struct NetworkInterface {
+    /// The name of the interface in this list; its alias on the host. Its MAC address follows from it unless mac is set.
+    pub name: ItemName,
+    /// The Network that it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_ref: Option<Reference>,
+    /// The Network, by labels or owner. networkRef goes before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_selector: Option<Selector>,
+    /// A libvirt network on the host that no object stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^\s\x00-\x1f]([^\x00-\x1f]*[^\s\x00-\x1f])?$"))]
+    pub network: Option<String>,
+    /// A bridge of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 15), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
+    pub bridge: Option<String>,
+    /// Its MAC address. Default: derived from the object's UID and the interface's name, and kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 17), regex(pattern = r"^[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}$"))]
+    pub mac: Option<String>,
+    /// The card that the guest sees. Default Virtio.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<InterfaceModel>,
+    /// The largest packet, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 68, max = 65535))]
+    pub mtu: Option<i32>,
+    /// The number of queues, of model Virtio.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
+    pub queues: Option<i32>,
+    /// Up, or Down: as if the cable were out. Changed while the guest runs. Default Up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_state: Option<LinkState>,
+}
+
+/// Whether the cable is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
+pub enum LinkState {
+    /// It is.
+    #[default]
+    Up,
+    /// It is not.
+    Down,
+}
+
+/// Network cards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
+pub enum InterfaceModel {
+    /// virtio-net.
+    #[default]
+    Virtio,
+    /// Intel 82540EM.
+    E1000,
+    /// Intel 82574L.
+    E1000e,
+    /// Realtek 8139.
+    Rtl8139,
+}
+
+/// A serial console.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Console {
+    /// The name of the console in this list; its alias on the host.
+    pub name: ItemName,
+    /// Whether the host keeps what the guest prints in a file, which the status names. Default false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<bool>,
+}
+
+/// A graphical console.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Graphics {
+    /// The protocol.
+    #[serde(rename = "type")]
+    pub type_: GraphicsType,
+    /// The address of the host that it listens on. Default 127.0.0.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 45), regex(pattern = r"^[0-9a-fA-F.:]+$"))]
+    pub listen: Option<String>,
+}
+
+/// Protocols of graphical consoles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
+pub enum GraphicsType {
+    /// VNC, on a port that libvirt chooses.
+    Vnc,
+}
+
+/// A random number generator.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rng {
+    /// The host device it reads. Default Urandom.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<RngSource>,
+}
+
+/// Sources of randomness on the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
+pub enum RngSource {
+    /// /dev/urandom.
+    #[default]
+    Urandom,
+    /// /dev/random.
+    Random,
+}
+
+/// A TPM 2.0, emulated.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tpm {
+    /// How the guest sees it. Default Crb.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<TpmModel>,
+}
+
+/// Kinds of TPM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
+pub enum TpmModel {
+    /// A command response buffer, as newer guests know it.
+    #[default]
+    Crb,
+    /// The interface of older ones.
+    Tis,
+}
+
+/// A watchdog.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Watchdog {
+    /// Which one the guest sees. Default I6300esb.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<WatchdogModel>,
+    /// What happens when it is not fed. Default Reset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<WatchdogAction>,
+}
+
+/// Kinds of watchdog.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
+pub enum WatchdogModel {
+    /// A PCI card of Intel's.
+    #[default]
+    I6300esb,
+    /// An old ISA card.
+    Ib700,
+}
+
+/// What a watchdog does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
+pub enum WatchdogAction {
+    /// The guest starts anew.
+    #[default]
+    Reset,
+    /// It is asked to shut down.
+    Shutdown,
+    /// It is switched off.
+    Poweroff,
+    /// It is halted, to be looked at.
+    Pause,
+    /// Its memory is written to a file on the host, and it starts anew.
+    Dump,
+    /// Nothing.
+    None,
+    /// It gets a non-maskable interrupt.
+    InjectNmi,
+}
+
+/// A device by which a guest tells that its kernel crashed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Panic {
+    /// How the guest sees it. Default Isa on x86.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<PanicModel>,
+}
+
+/// Kinds of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
+pub enum PanicModel {
+    /// pvpanic on the ISA bus.
+    Isa,
+    /// What Windows tells Hyper-V.
+    Hyperv,
+}
+
+/// A graphics card.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Video {
+    /// Which one the guest sees. Default: libvirt's choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<VideoModel>,
+}
+
+/// Graphics cards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
+pub enum VideoModel {
+    /// virtio-gpu.
+    Virtio,
+    /// Plain VGA.
+    Vga,
+    /// A card of Cirrus Logic's.
+    Cirrus,
+    /// Bochs, for UEFI guests without VGA.
+    Bochs,
+    /// A card for SPICE.
+    Qxl,
+    /// None.
+    None,
+}

@@ -1,0 +1,81 @@
+//! The words of the spec and those of libvirt, one table for both ways.
+
+use apis::domain::{
+    BootDevice, ClockOffset, CpuMode, CrashAction, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskZeroes,
+    EndAction, FeaturePolicy, InterfaceModel, LinkState, MemorySource, PanicModel, RngSource, TickPolicy, TimerName,
+    TpmModel, VideoModel, WatchdogAction, WatchdogModel,
+};
+
+/// A choice of the spec that libvirt has a word for.
+pub(super) trait Word: Copy + PartialEq + 'static {
+    /// Every choice and its word.
+    const WORDS: &'static [(Self, &'static str)];
+
+    /// libvirt's word. A choice that the table lacks has none; a test finds it.
+    fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(choice, _)| *choice == self).map_or("", |(_, word)| word)
+    }
+
+    /// The choice that has this word.
+    fn read(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(_, known)| *known == word).map(|(choice, _)| *choice)
+    }
+}
+
+macro_rules! words {
+    ($($choices:ident { $($choice:ident $word:literal),* })*) => {
+        $(impl Word for $choices {
+            const WORDS: &'static [(Self, &'static str)] = &[$(($choices::$choice, $word)),*];
+        })*
+
+        #[cfg(test)]
+        mod tests {
+            use super::*;
+
+            /// The compiler sees to it that no choice is without a word.
+            #[test]
+            fn every_choice_has_a_word_and_is_found_by_it() {
+                $(for (choice, word) in $choices::WORDS {
+                    match choice { $($choices::$choice => {})* }
+                    assert!(choice.word() == *word && $choices::read(word) == Some(*choice), "{word}");
+                })*
+            }
+        }
+    };
+}
+
+words! {
+    BootDevice { Disk "hd", Cdrom "cdrom", Network "network" }
+    ClockOffset { Utc "utc", Localtime "localtime" }
+    CpuMode { Custom "custom", HostModel "host-model", HostPassthrough "host-passthrough", Maximum "maximum" }
+    CrashAction {
+        Destroy "destroy", Restart "restart", Preserve "preserve", CoredumpDestroy "coredump-destroy",
+        CoredumpRestart "coredump-restart"
+    }
+    DiskBus { Virtio "virtio", Scsi "scsi", Sata "sata", Ide "ide", Usb "usb" }
+    DiskCache {
+        None "none", Writethrough "writethrough", Writeback "writeback", Directsync "directsync", Unsafe "unsafe"
+    }
+    DiskDevice { Disk "disk", Cdrom "cdrom" }
+    DiskDiscard { Unmap "unmap", Ignore "ignore" }
+    DiskIo { Threads "threads", Native "native", IoUring "io_uring" }
+    DiskZeroes { Off "off", On "on", Unmap "unmap" }
+    EndAction { Destroy "destroy", Restart "restart" }
+    FeaturePolicy { Require "require", Optional "optional", Force "force", Disable "disable", Forbid "forbid" }
+    InterfaceModel { Virtio "virtio", E1000 "e1000", E1000e "e1000e", Rtl8139 "rtl8139" }
+    LinkState { Up "up", Down "down" }
+    MemorySource { Anonymous "anonymous", File "file", Memfd "memfd" }
+    PanicModel { Isa "isa", Hyperv "hyperv" }
+    RngSource { Urandom "/dev/urandom", Random "/dev/random" }
+    TickPolicy { Delay "delay", Catchup "catchup", Merge "merge", Discard "discard" }
+    TimerName {
+        Rtc "rtc", Pit "pit", Hpet "hpet", Tsc "tsc", Kvmclock "kvmclock", Hypervclock "hypervclock"
+    }
+    TpmModel { Crb "tpm-crb", Tis "tpm-tis" }
+    VideoModel { Virtio "virtio", Vga "vga", Cirrus "cirrus", Bochs "bochs", Qxl "qxl", None "none" }
+    WatchdogAction {
+        Reset "reset", Shutdown "shutdown", Poweroff "poweroff", Pause "pause", Dump "dump", None "none",
+        InjectNmi "inject-nmi"
+    }
+    WatchdogModel { I6300esb "i6300esb", Ib700 "ib700" }
+}
