@@ -16,7 +16,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "HOME=$(HOME)" "XDG_CACHE_H
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 setup: ## install what is missing: packages, control plane programs, test guest (quick when nothing is)
 	@tests/setup.sh
@@ -37,8 +37,10 @@ bless: setup ## write generated files and golden files anew (BLESS=1)
 	BLESS=1 cargo test --workspace --exclude tests
 
 xpkg: ## the Crossplane package, as an image to push or to load into Docker (OUT=file, VERSION=x.y.z)
+	@echo "$(VERSION)" | grep -Eqx '[0-9]+\.[0-9]+\.[0-9]+([-.][0-9A-Za-z.-]+)?' || { echo 'xpkg: VERSION is written as 1.2.3 or 1.2.3-rc.1, without a v'; exit 1; }
 	@pkg-config --exists libvirt && command -v dpkg-deb >/dev/null || { echo "xpkg: on Debian or Ubuntu, install gcc pkg-config libvirt-dev"; exit 1; }
-	flags=$$(printf -- '--remap-path-prefix=%s\037' $(REMAP)) && env -u RUSTFLAGS CARGO_ENCODED_RUSTFLAGS="$${flags%?}" \
+	@echo "xpkg: compiling the provider for release; several minutes the first time"
+	@flags=$$(printf -- '--remap-path-prefix=%s\037' $(REMAP)) && env -u RUSTFLAGS CARGO_ENCODED_RUSTFLAGS="$${flags%?}" \
 		cargo build --release --locked -p provider-libvirt --target-dir "$(TARGET)/xpkg"
 	@XPKG_CACHE="$(CACHE)/image" cargo run --quiet --locked -p package -- build \
 		--program "$(TARGET)/xpkg/release/provider-libvirt" --package-version "$(VERSION)" --out "$(OUT)"

@@ -1,9 +1,10 @@
 //! The CRDs as they are installed: generated from the types, then brought to what the API server calls structural and clean.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
 use kube::CustomResourceExt;
+use serde_json::json;
 
 use crate::{CloudInit, ClusterProviderConfig, Domain, Network, Pool, ProviderConfig, ProviderConfigUsage, Volume};
 
@@ -33,9 +34,19 @@ fn clean(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         if let Some(schema) = version.schema.as_mut().and_then(|validation| validation.open_api_v3_schema.as_mut()) {
             strip(schema);
+            begin(schema);
         }
     }
     crd
+}
+
+/// Gives an object that nobody has looked at yet the status that says so. Without any, tools that follow a roll-out by kstatus take it for done.
+fn begin(schema: &mut JSONSchemaProps) {
+    let status = schema.properties.as_mut().and_then(|properties| properties.get_mut("status"));
+    let Some(status) = status else { return };
+    if status.properties.as_ref().is_some_and(|properties| properties.contains_key("observedGeneration")) {
+        status.default = Some(JSON(json!({"observedGeneration": 0})));
+    }
 }
 
 /// Removes `nullable`, which would let a null reach an optional enum that then refuses it, and the formats Kubernetes does not know.

@@ -3,12 +3,19 @@
 //! `docker load`, `podman load` and `crossplane xpkg push` read `manifest.json` and the labels of the configuration; `skopeo copy
 //! oci-archive:…` and [`crate::push`] read `index.json`, and keep the layers' annotations.
 
-use std::{collections::BTreeMap, fs, io::Read as _, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read as _, Write as _},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use bytes::Bytes;
 use serde::Serialize;
 use tar::Archive;
+use tempfile::NamedTempFile;
 
 use crate::{
     image::{Descriptor, Image, Index},
@@ -33,13 +40,18 @@ impl Image {
     /// When the file cannot be written.
     pub fn write(&self, file: &Path, name: &str, tag: &str) -> Result<()> {
         let archive = files(self, name, tag)?.to_tar()?;
-        if let Some(folder) = file.parent() {
-            fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-        }
-        // Under its name there is a whole file or none.
-        let partial = file.with_extension("partial");
-        fs::write(&partial, archive).with_context(|| format!("write {}", partial.display()))?;
-        fs::rename(&partial, file).with_context(|| format!("write {}", file.display()))
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        let written = || -> Result<()> {
+            fs::create_dir_all(folder)?;
+            // Under its name there is a whole file or none, also if two make it at once.
+            let mut partial = NamedTempFile::new_in(folder)?;
+            partial.write_all(&archive)?;
+            partial.as_file().sync_all()?;
+            partial.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+            partial.persist(file)?;
+            Ok(())
+        };
+        written().with_context(|| format!("write {}", file.display()))
     }
 
     /// Reads an `.xpkg` file that [`Self::write`] wrote.
@@ -83,7 +95,8 @@ fn read(file: &Path) -> Result<Image> {
     let mut found = BTreeMap::new();
     let mut archive = Archive::new(fs::File::open(file)?);
     for entry in archive.entries()? {
-        let mut entry = entry?;
+        // What the reader says of a file that is none quotes the file.
+        let mut entry = entry.map_err(|_| anyhow!("this is no package of `make xpkg`, or it is cut short"))?;
         let path = entry.path()?.to_string_lossy().into_owned();
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes)?;

@@ -2,8 +2,9 @@
 //! container engine or root. The image is of this machine's distribution, because the program was linked against its libraries.
 
 use std::{
+    collections::BTreeMap,
     fs,
-    io::Read as _,
+    io::{ErrorKind, Read as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -11,7 +12,10 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use tar::{Archive, EntryType};
 
-use crate::tree::{Content, Entry, Tree};
+use crate::{
+    layer::digest,
+    tree::{Content, Entry, Tree},
+};
 
 /// What the provider needs at run time, with all that these depend on: libvirt's client, the ssh that it starts, the ways to prove
 /// who one is over TCP, the authorities behind image servers' certificates, and the folders and licences of the distribution.
@@ -25,18 +29,40 @@ const SCRIPTS_ONLY: &str = "adduser (= 9999), awk, debconf (= 9999), debconf-2.0
 /// # Errors
 /// When apt does not find or fetch them; what it said is in the error.
 pub fn fetch(cache: &Path) -> Result<Vec<PathBuf>> {
+    fs::create_dir_all(cache).with_context(|| format!("create {}", cache.display()))?;
+    // apt would look for a relative folder below the root.
+    let cache = &cache.canonicalize().with_context(|| format!("find {}", cache.display()))?;
     let apt = Apt::new(cache)?;
     let names = apt.resolve()?;
+    let digests = apt.digests(&names)?;
     let files: Vec<_> = names.iter().map(|name| cache.join("archives").join(name)).collect();
-    let missing = files.iter().filter(|file| !file.is_file()).count();
+    let mut missing = 0;
+    for (file, name) in files.iter().zip(&names) {
+        if !is_whole(file, name, &digests)? {
+            // Else apt would keep it, as long as it has the right size.
+            drop(fs::remove_file(file));
+            missing += 1;
+        }
+    }
     if missing > 0 {
-        eprintln!("image: fetching {missing} of {} Debian packages into {}", files.len(), cache.display());
+        eprintln!("xpkg: fetching {missing} of {} Debian packages into {}", files.len(), cache.display());
         apt.run(&["--download-only", "--yes"])?;
     }
-    if let Some(file) = files.iter().find(|file| !file.is_file()) {
-        bail!("apt has not fetched {}; run `apt-get update` as root and try again", file.display());
+    for (file, name) in files.iter().zip(&names) {
+        let is_whole = is_whole(file, name, &digests)?;
+        ensure!(is_whole, "apt has not fetched {}; run `apt-get update` as root and try again", file.display());
     }
     Ok(files)
+}
+
+/// Whether the file is there and the one that the distribution's signed lists speak of.
+fn is_whole(file: &Path, name: &str, digests: &BTreeMap<String, String>) -> Result<bool> {
+    let Some(wanted) = digests.get(name) else { bail!("apt tells no SHA256 of {name}") };
+    match fs::read(file) {
+        Ok(bytes) => Ok(digest(&bytes).strip_prefix("sha256:") == Some(wanted)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("read {}", file.display())),
+    }
 }
 
 /// apt with a state of its own, in which nothing is installed; of the machine's it has the sources and the lists of packages.
@@ -63,8 +89,16 @@ impl<'a> Apt<'a> {
         Ok(names)
     }
 
-    fn run(&self, options: &[&str]) -> Result<String> {
-        let mut command = Command::new("apt-get");
+    /// The SHA256 of each package file that apt knows under these names, by the file's name.
+    fn digests(&self, files: &[String]) -> Result<BTreeMap<String, String>> {
+        let versions: Vec<String> = files.iter().filter_map(|file| wanted_version(file)).collect();
+        let mut command = self.command("apt-cache");
+        let known = output(command.arg("show").args(&versions)).context("ask apt for the packages' digests")?;
+        Ok(known.split("\n\n").filter_map(file_digest).collect())
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         let folder = self.cache.display();
         for setting in [
             format!("Dir::State={folder}"),
@@ -77,6 +111,11 @@ impl<'a> Apt<'a> {
         ] {
             command.arg("--option").arg(setting);
         }
+        command
+    }
+
+    fn run(&self, options: &[&str]) -> Result<String> {
+        let mut command = self.command("apt-get");
         command.args(["--quiet=2", "install"]).args(options).args(WANTED);
         output(&mut command).context(
             "ask apt for the image's packages (the image is made on Debian or Ubuntu; if its lists are old, run `apt-get update` as root)",
@@ -90,6 +129,21 @@ fn file_name(line: &str) -> Option<String> {
     let (version, rest) = rest.split_once(' ')?;
     let (architecture, _) = rest.split_once('[')?.1.split_once(']')?;
     Some(format!("{name}_{}_{architecture}.deb", version.replace(':', "%3a")))
+}
+
+/// `libfoo_1%3a2.3_amd64.deb` is version `1:2.3` of `libfoo`, which apt takes as `libfoo=1:2.3`.
+fn wanted_version(file: &str) -> Option<String> {
+    let (name, rest) = file.split_once('_')?;
+    let (version, _) = rest.split_once('_')?;
+    Some(format!("{name}={}", version.replace("%3a", ":")))
+}
+
+/// The file that a paragraph of apt's lists speaks of, and its SHA256.
+fn file_digest(paragraph: &str) -> Option<(String, String)> {
+    let field = |name: &str| paragraph.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    let (name, version, architecture) = (field("Package")?, field("Version")?, field("Architecture")?);
+    let file = format!("{name}_{}_{architecture}.deb", version.replace(':', "%3a"));
+    Some((file, field("SHA256")?.to_owned()))
 }
 
 /// Unpacks a package file into `root`, without running anything of it: what `keep` says of each path, at the place that it says.
@@ -156,5 +210,13 @@ mod tests {
         let line = "Inst openssh-client (1:9.2p1-2+deb12u10 Debian:12.15/oldstable, Debian-Security:12/x [amd64]) []";
         assert_eq!(file_name(line), Some("openssh-client_1%3a9.2p1-2+deb12u10_amd64.deb".to_owned()));
         assert_eq!(file_name("Conf openssh-client (1:9.2p1-2+deb12u10 Debian:12.15/oldstable [amd64])"), None);
+    }
+
+    #[test]
+    fn a_paragraph_of_apts_lists_tells_what_a_file_holds() {
+        let paragraph = "Package: openssh-client\nVersion: 1:9.2p1-2\nArchitecture: amd64\nSHA256: ab12\nSize: 3";
+        let file = "openssh-client_1%3a9.2p1-2_amd64.deb";
+        assert_eq!(file_digest(paragraph), Some((file.to_owned(), "ab12".to_owned())));
+        assert_eq!(wanted_version(file), Some("openssh-client=1:9.2p1-2".to_owned()));
     }
 }

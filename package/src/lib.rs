@@ -15,6 +15,7 @@ mod archive;
 mod debian;
 mod image;
 mod layer;
+mod licences;
 mod manifests;
 mod package;
 mod registry;

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser};
 use package::{Image, Package, Target};
+use semver::Version;
 
 /// Makes the Crossplane package of provider-libvirt, and pushes it to a registry. Needs no container engine and no root
 #[derive(Debug, Parser)]
@@ -62,7 +63,9 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("xpkg: {error:#}");
+            // A registry's answer may hold what a terminal obeys.
+            let told = format!("{error:#}").replace(|letter: char| letter.is_control() && letter != '\n', "\u{fffd}");
+            eprintln!("xpkg: {told}");
             ExitCode::FAILURE
         }
     }
@@ -71,8 +74,12 @@ fn main() -> ExitCode {
 fn make(build: Build) -> Result<()> {
     check_version(&build.package_version)?;
     let commit = git(&build.root, &["rev-parse", "HEAD"])?;
-    if git(&build.root, &["status", "--porcelain"])?.is_some_and(|changes| !changes.is_empty()) {
-        eprintln!("image: there are changes that are not committed; the digest is not that of the commit");
+    let changes = git(&build.root, &["status", "--porcelain", "--untracked-files=all"])?;
+    // What git is told to ignore would be in the package all the same.
+    let manifests = ["status", "--porcelain", "--untracked-files=all", "--ignored", "--", "package", "examples"];
+    let more = git(&build.root, &manifests)?;
+    if changes.into_iter().chain(more).any(|changes| !changes.is_empty()) {
+        eprintln!("xpkg: there are changes that are not committed; the package may not be that of the commit");
     }
     let time = git(&build.root, &["-c", "log.showSignature=false", "log", "-1", "--format=%ct"])?;
     let time =
@@ -80,11 +87,12 @@ fn make(build: Build) -> Result<()> {
     let seconds = build.created.or(time).unwrap_or(0);
     let package = Package::new(&build.root, &build.package_version)?.made_of(commit, seconds)?;
     let archives = package::fetch(&build.cache.map_or_else(default_cache, Ok)?)?;
-    eprintln!("image: unpacking {} Debian packages", archives.len());
+    eprintln!("xpkg: unpacking {} Debian packages", archives.len());
     let root = package::root_file_system(&archives)?;
     let program = fs::read(&build.program).with_context(|| {
         format!("read {}; `cargo build --release -p provider-libvirt` makes it", build.program.display())
     })?;
+    ensure!(is_program(&program), "{} is no program for this machine", build.program.display());
     let image = package.with_runtime(&root, program)?;
     image.write(&build.out, package.name(), &package.tag())?;
     report(&image, &package, &build.out)
@@ -95,14 +103,15 @@ fn report(image: &Image, package: &Package, out: &Path) -> Result<()> {
     let manifests: u64 = rest.iter().map(|layer| layer.size).sum();
     println!("{}", out.display());
     println!("  digest  {}", image.digest());
-    println!("  size    {} to pull, {} at most", mebibytes(image.size() as u64), mebibytes(package::MOST as u64));
+    println!("  size    {} to pull (the limit is {})", mebibytes(image.size() as u64), mebibytes(package::MOST as u64));
     println!(
-        "  layers  system {}, program {}, manifests {}",
+        "  layers  system {}, program {}, manifests {} KiB",
         mebibytes(system.size),
         mebibytes(program.size),
-        mebibytes(manifests)
+        manifests.div_ceil(1024)
     );
-    println!("  next    make push REF=registry.example.org/team/{}:{}", package.name(), package.tag());
+    let (name, tag, file) = (package.name(), package.tag(), out.display());
+    println!("  next    make push REF=registry.example.org/team/{name}:{tag} OUT={file}");
     Ok(())
 }
 
@@ -114,6 +123,9 @@ fn send(push: &Push) -> Result<()> {
         None => target,
     };
     let images = push.packages.iter().map(|file| Image::read(file)).collect::<Result<Vec<_>>>()?;
+    for (image, file) in images.iter().zip(&push.packages) {
+        target.check_version(image).with_context(|| file.display().to_string())?;
+    }
     let size: usize = images.iter().map(Image::size).sum();
     eprintln!("push: {} to {}", mebibytes(size as u64), push.reference);
     let digest = package::push(&images, &target)?;
@@ -121,15 +133,22 @@ fn send(push: &Push) -> Result<()> {
     Ok(())
 }
 
+/// Whether it is in the format of Linux programs and for the architecture that this program is for.
+fn is_program(bytes: &[u8]) -> bool {
+    let machine: &[u8] = match std::env::consts::ARCH {
+        "x86_64" => &[62, 0],
+        "aarch64" => &[183, 0],
+        _ => return bytes.starts_with(b"\x7fELF"),
+    };
+    bytes.starts_with(b"\x7fELF") && bytes.get(18..20) == Some(machine)
+}
+
 /// Crossplane wants versions that can be compared, and the tag brings the `v`.
 fn check_version(version: &str) -> Result<()> {
-    let (numbers, rest) = version.find(['-', '+']).map_or((version, ""), |at| version.split_at(at));
-    let numbers: Vec<&str> = numbers.split('.').collect();
-    let is_number = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     // A tag has no plus sign.
-    let is_rest = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+    let parsed = Version::parse(version).ok().filter(|parsed| parsed.build.is_empty());
     ensure!(
-        numbers.len() == 3 && numbers.iter().all(is_number) && is_rest(rest) && version.len() <= 100,
+        parsed.is_some() && version.len() <= 100,
         "{version:?} is no version: write it as 1.2.3 or 1.2.3-rc.1, without a v"
     );
     Ok(())
@@ -140,7 +159,12 @@ fn git(root: &Path, args: &[&str]) -> Result<Option<String>> {
     if !root.join(".git").exists() {
         return Ok(None);
     }
-    let output = Command::new("git").arg("-C").arg(root).args(args).output().context("start git")?;
+    let mut command = Command::new("git");
+    // It is about this tree, whatever the caller's shell is in.
+    for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
+        command.env_remove(variable);
+    }
+    let output = command.arg("-C").arg(root).args(args).output().context("start git")?;
     // Without its answer another digest would come out.
     ensure!(output.status.success(), "git: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()))
@@ -166,7 +190,19 @@ mod tests {
         for version in ["0.1.0", "1.2.3-rc.1", "10.20.30-alpha"] {
             assert!(check_version(version).is_ok(), "{version}");
         }
-        for version in ["v0.1.0", "1.0", "1.0/2", "1.2.3 x", "12 (bookworm)", "1.2.3+build", "1..3", ""] {
+        for version in [
+            "v0.1.0",
+            "1.0",
+            "1.0/2",
+            "1.2.3 x",
+            "12 (bookworm)",
+            "1.2.3+build",
+            "1..3",
+            "01.2.3",
+            "1.2.3-",
+            "1.2.3-a..b",
+            "",
+        ] {
             assert!(check_version(version).is_err(), "{version}");
         }
     }

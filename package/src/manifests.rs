@@ -13,7 +13,7 @@ use serde::Deserialize;
 /// configuration of a package the same name. Anything else is left out or fails the installation.
 pub const KINDS: [(&str, &str, usize); 4] = [
     ("meta.pkg.crossplane.io/v1", "Provider", 1),
-    ("apiextensions.k8s.io/v1", "CustomResourceDefinition", usize::MAX),
+    ("apiextensions.k8s.io/v1", CRD, usize::MAX),
     ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", 1),
     ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", 1),
 ];
@@ -36,7 +36,18 @@ pub(crate) struct Metadata {
 struct Object {
     api_version: String,
     kind: String,
+    metadata: Name,
 }
+
+#[derive(Debug, Deserialize)]
+struct Name {
+    #[serde(default)]
+    name: String,
+}
+
+/// The API group of every kind of the package.
+const GROUP: &str = "libvirt.m.nourspeed.io";
+const CRD: &str = "CustomResourceDefinition";
 
 /// The content of `package.yaml`: `package/crossplane.yaml`, the CRDs by name, the webhook configuration.
 ///
@@ -72,8 +83,10 @@ pub(crate) fn meta(root: &Path) -> Result<Meta> {
 fn yaml_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
-        let path = entry.with_context(|| format!("list {}", folder.display()))?.path();
-        if path.is_dir() {
+        let entry = entry.with_context(|| format!("list {}", folder.display()))?;
+        let (path, kind) = (entry.path(), entry.file_type().context("read a file's type")?);
+        ensure!(kind.is_dir() || kind.is_file(), "{} is neither a folder nor a file", path.display());
+        if kind.is_dir() {
             found.extend(yaml_files(&path)?);
         } else if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
             found.push(path);
@@ -104,12 +117,22 @@ fn objects(stream: &str) -> Result<Vec<Object>> {
 
 fn check(stream: &str) -> Result<()> {
     let objects = objects(stream)?;
-    for Object { api_version, kind } in &objects {
+    for Object { api_version, kind, metadata: _ } in &objects {
         if !KINDS.iter().any(|(version, name, _)| version == api_version && name == kind) {
             bail!(
                 "{kind} of {api_version} is in package/, and Crossplane takes no such object from a provider's package"
             );
         }
+    }
+    let kinds: Vec<&str> =
+        objects.iter().filter(|object| object.kind == CRD).map(|object| object.metadata.name.as_str()).collect();
+    ensure!(!kinds.is_empty(), "package/crds holds no CustomResourceDefinition");
+    for (at, name) in kinds.iter().enumerate() {
+        ensure!(
+            name.strip_suffix(GROUP).is_some_and(|plural| plural.ends_with('.')),
+            "{name} in package/ is not of the group {GROUP}"
+        );
+        ensure!(!kinds[..at].contains(name), "{name} is in package/ twice");
     }
     for (_, kind, most) in KINDS {
         let count = objects.iter().filter(|object| object.kind == kind).count();

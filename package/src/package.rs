@@ -1,6 +1,9 @@
 //! The package: what Crossplane reads, and the image that the provider runs in.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
@@ -8,6 +11,7 @@ use jiff::Timestamp;
 use crate::{
     image::{Image, Run},
     layer::{Layer, Role},
+    licences,
     manifests::{Metadata, examples_yaml, meta, package_yaml},
     root::USER,
     tree::Tree,
@@ -21,6 +25,7 @@ const PROGRAM: &str = "usr/bin/provider-libvirt";
 /// The package of a source tree, to be made into an image.
 #[derive(Clone, Debug)]
 pub struct Package {
+    root: PathBuf,
     meta: Metadata,
     version: String,
     created: Timestamp,
@@ -42,7 +47,8 @@ impl Package {
             Layer::new(Role::Examples, ".up/examples.yaml", &examples)?,
         ];
         let meta = meta(root)?.metadata;
-        Ok(Self { meta, version: version.to_owned(), created: Timestamp::UNIX_EPOCH, revision: None, layers })
+        let (root, version) = (root.to_owned(), version.to_owned());
+        Ok(Self { root, meta, version, created: Timestamp::UNIX_EPOCH, revision: None, layers })
     }
 
     /// Says from which commit the package is made; without this it is from the beginning of time.
@@ -82,13 +88,21 @@ impl Package {
         // The system below, the program above: an upgrade of the provider alone leaves a node nothing but the program to pull.
         let layers = [
             Layer::new(Role::Runtime, "Debian packages", root)?,
-            Layer::new(Role::Runtime, "provider-libvirt", &program_layer(program))?,
+            Layer::new(Role::Runtime, "provider-libvirt", &self.program_layer(program)?)?,
             base,
             examples,
         ];
         let image = Image::new(&layers, self.run(), &self.created())?;
         bound(image.size(), MOST)?;
         Ok(image)
+    }
+
+    /// The program, which everybody may run, with the licences of what it is made of.
+    fn program_layer(&self, program: Vec<u8>) -> Result<Tree> {
+        let mut files = Tree::default();
+        files.add_file(PROGRAM, 0o755, program);
+        licences::add(&mut files, &self.root)?;
+        Ok(files)
     }
 
     fn created(&self) -> String {
@@ -131,13 +145,6 @@ fn bound(size: usize, most: usize) -> Result<()> {
         "the image has {size} bytes to pull, and {most} is the most: see what is large in the layers"
     );
     Ok(())
-}
-
-/// The program, which everybody may run.
-fn program_layer(program: Vec<u8>) -> Tree {
-    let mut files = Tree::default();
-    files.add_file(PROGRAM, 0o755, program);
-    files
 }
 
 /// The environment of the program. What libvirt's client and ssh write goes below `/tmp`: the rest may be mounted read-only.

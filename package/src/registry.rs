@@ -1,8 +1,8 @@
 //! Pushing images to a registry.
 
-use std::{collections::BTreeSet, fs::File, net::IpAddr, path::Path};
+use std::{collections::BTreeSet, fs::File, net::Ipv4Addr, path::Path, thread, time::Duration};
 
-use anyhow::{Context as _, Error, Result, bail, ensure};
+use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 use http::HeaderValue;
 use oci_client::{
@@ -37,6 +37,24 @@ impl Target {
         let tag = text.rsplit('/').next().and_then(|name| name.split_once(':'));
         ensure!(tag.is_some() && reference.digest().is_none(), "{text} names no tag; {example}");
         Ok(Self { reference, login: RegistryAuth::Anonymous })
+    }
+
+    /// Whether the tag, where it is a version, is the one that the image says of itself: under another one Crossplane would take an upgrade
+    /// for done.
+    ///
+    /// # Errors
+    /// With both versions, when it is another one.
+    pub fn check_version(&self, image: &Image) -> Result<()> {
+        let tag = self.reference.tag().unwrap_or_default();
+        let manifest = image.manifest()?;
+        let Some(version) = manifest.annotations.get("org.opencontainers.image.version") else { return Ok(()) };
+        let numbers = tag.strip_prefix('v').unwrap_or(tag);
+        let is_version = numbers.split('.').count() >= 3 && numbers.starts_with(|first: char| first.is_ascii_digit());
+        ensure!(
+            !is_version || tag == version,
+            "this package is {version}, and the tag says {tag}; push it as {version}, or make one with `make xpkg VERSION={numbers}`"
+        );
+        Ok(())
     }
 
     /// Logs in with a user's password or token.
@@ -79,10 +97,8 @@ impl Target {
     /// Whether the registry is on this machine, where it is spoken to without TLS, as Crossplane does.
     fn is_local(&self) -> bool {
         let registry = self.reference.registry();
-        // A port follows the last colon, unless that is one of an address in brackets.
-        let host =
-            registry.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map_or(registry, |(host, _)| host);
-        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        let host = registry.split_once(':').map_or(registry, |(host, _)| host);
+        let address = host.parse::<Ipv4Addr>();
         host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
 
@@ -93,6 +109,8 @@ impl Target {
         Client::new(ClientConfig {
             protocol: ClientProtocol::HttpsExcept(local.into_iter().collect()),
             use_monolithic_push: true,
+            connect_timeout: Some(Duration::from_secs(30)),
+            read_timeout: Some(Duration::from_mins(2)),
             ..ClientConfig::default()
         })
     }
@@ -105,7 +123,10 @@ impl Target {
 /// When there is no image, and when the registry cannot be reached or refuses.
 pub fn push(images: &[Image], target: &Target) -> Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the network")?;
-    let pushed = runtime.block_on(push_all(images, target)).map_err(|error| with_cure(error, target));
+    // A nonsensical answer may end the client's thread.
+    let pushed = thread::scope(|scope| scope.spawn(|| runtime.block_on(push_all(images, target))).join());
+    let pushed = pushed.unwrap_or_else(|_| Err(anyhow!("the registry's answer makes no sense")));
+    let pushed = pushed.map_err(|error| with_cure(error, target));
     pushed.with_context(|| format!("push {}", target.reference.whole()))
 }
 
@@ -119,11 +140,15 @@ fn with_cure(error: Error, target: &Target) -> Error {
                 | OciDistributionError::ServerError { code: 401 | 403, .. }
         )
     });
-    if !refused {
-        return error;
-    }
     let registry = target.reference.registry();
-    error.context(format!("{registry} refuses this login; `docker login {registry}` notes another one"))
+    if refused {
+        let how = if target.login == RegistryAuth::Anonymous { "asks for a login" } else { "refuses this login" };
+        return error.context(format!("{registry} {how}; `docker login {registry}` notes one"));
+    }
+    if format!("{error:#} {error:?}").contains("InvalidContentType") {
+        return error.context(format!("{registry} does not speak TLS; only a registry on this machine may"));
+    }
+    error
 }
 
 async fn push_all(images: &[Image], target: &Target) -> Result<String> {
@@ -131,10 +156,17 @@ async fn push_all(images: &[Image], target: &Target) -> Result<String> {
     let registry = target.reference.resolve_registry();
     let login = client.auth(&target.reference, &target.login, RegistryOperation::Push).await;
     login.with_context(|| format!("reach {registry} and log in"))?;
-    if let [image] = images {
-        push_image(&client, image, &target.reference).await?;
-        return Ok(image.digest().to_owned());
-    }
+    let pushed = match images {
+        [image] => push_image(&client, image, &target.reference).await.map(|()| image.digest().to_owned())?,
+        several => push_index(&client, several, target).await?,
+    };
+    let there =
+        client.fetch_manifest_digest(&target.reference, &target.login).await.context("look at what was pushed")?;
+    ensure!(there == pushed, "{registry} has {there} under this tag, and {pushed} was pushed");
+    Ok(pushed)
+}
+
+async fn push_index(client: &Client, images: &[Image], target: &Target) -> Result<String> {
     ensure!(!images.is_empty(), "there is no image to push");
     let platforms: BTreeSet<&Platform> = images.iter().filter_map(|image| image.descriptor.platform.as_ref()).collect();
     ensure!(
@@ -143,7 +175,7 @@ async fn push_all(images: &[Image], target: &Target) -> Result<String> {
     );
     for image in images {
         let reference = target.reference.clone_with_digest(image.digest().to_owned());
-        push_image(&client, image, &reference).await?;
+        push_image(client, image, &reference).await?;
     }
     let index = Index::new(images.iter().map(|image| image.descriptor.clone()).collect());
     let index = serde_json::to_vec(&index).context("write the index")?;

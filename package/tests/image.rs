@@ -103,7 +103,11 @@ fn crossplane_finds_the_package_and_the_examples_by_the_annotations_of_their_lay
         .collect();
     let wanted = [
         (None, "bin tmp/ usr/ usr/bin/ usr/bin/tool"),
-        (None, "usr/ usr/bin/ usr/bin/provider-libvirt"),
+        (
+            None,
+            "usr/ usr/bin/ usr/bin/provider-libvirt usr/share/ usr/share/doc/ usr/share/doc/provider-libvirt/ \
+             usr/share/doc/provider-libvirt/CRATES usr/share/doc/provider-libvirt/LICENSE",
+        ),
         (Some("base"), "package.yaml"),
         (Some("upbound"), ".up/ .up/examples.yaml"),
     ];
@@ -236,4 +240,24 @@ fn a_damaged_file_is_not_read() {
     fs::write(&file, bytes).unwrap();
     let error = format!("{:#}", Image::read(&file).unwrap_err());
     assert!(error.ends_with("is damaged; make the package again"), "{error}");
+}
+
+#[test]
+fn the_licences_of_the_program_and_of_every_crate_in_it_go_with_it() {
+    let image = image();
+    let layer = &image.manifest().unwrap().layers[1];
+    let files = unpack(&unzip(image.blob(&layer.digest).unwrap()));
+    let text = |name: &str| {
+        let (_, bytes) = files.iter().find(|(path, _)| path.ends_with(name)).unwrap();
+        String::from_utf8(bytes.clone()).unwrap()
+    };
+    assert!(text("/LICENSE").contains("Apache License"));
+    let crates = text("/CRATES");
+    let (list, texts) = crates.split_once("\n\n").unwrap();
+    for name in ["tokio", "kube", "virt", "rustls"] {
+        let line = list.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+        assert!(line.contains(": "), "{line}");
+    }
+    assert!(list.lines().all(|line| !line.starts_with("tempfile ")), "that is of the packager");
+    assert!(texts.contains("Permission is hereby granted"));
 }

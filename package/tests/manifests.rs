@@ -95,21 +95,28 @@ fn the_packages_icon_is_the_file_beside_it() {
     assert_eq!(meta["metadata"]["annotations"]["meta.crossplane.io/iconURI"], wanted);
 }
 
-/// A source tree with this as its only other manifest.
+/// A CRD of ours in as few words as the package looks at.
+fn kind(name: &str) -> String {
+    format!("apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: {name}}}\n")
+}
+
+/// A source tree with one kind, and this as its only other manifest.
 fn tree_with(path: &str, manifest: &str) -> tempfile::TempDir {
     let tree = tempfile::tempdir().unwrap();
     for folder in ["package/crds", "package/webhooks", "examples"] {
         fs::create_dir_all(tree.path().join(folder)).unwrap();
     }
     fs::copy(root().join("package/crossplane.yaml"), tree.path().join("package/crossplane.yaml")).unwrap();
+    fs::write(tree.path().join("package/crds/pools.yaml"), kind("pools.libvirt.m.nourspeed.io")).unwrap();
     fs::write(tree.path().join(path), manifest).unwrap();
     tree
 }
 
 #[test]
 fn what_crossplane_would_not_install_is_refused_when_the_package_is_made() {
-    let role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\n";
-    let webhook = "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\n";
+    let role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: role}\n";
+    let webhook =
+        "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nmetadata: {name: hook}\n";
     for (manifest, wanted) in [
         (
             role.to_owned(),
@@ -119,10 +126,23 @@ fn what_crossplane_would_not_install_is_refused_when_the_package_is_made() {
             format!("{webhook}---\n{webhook}"),
             "package/ holds 2 objects of kind ValidatingWebhookConfiguration, and Crossplane can install only 1",
         ),
+        (kind("pools.libvirt.m.nourspeed.io"), "pools.libvirt.m.nourspeed.io is in package/ twice"),
+        (
+            kind("secrets.evil.example.org"),
+            "secrets.evil.example.org in package/ is not of the group libvirt.m.nourspeed.io",
+        ),
     ] {
         let tree = tree_with("package/webhooks/more.yaml", &manifest);
         assert_eq!(Package::new(tree.path(), "1.2.3").unwrap_err().to_string(), wanted);
     }
+    let tree = tree_with("examples/one.yaml", "# one");
+    fs::remove_file(tree.path().join("package/crds/pools.yaml")).unwrap();
+    let error = Package::new(tree.path(), "1.2.3").unwrap_err().to_string();
+    assert_eq!(error, "package/crds holds no CustomResourceDefinition");
+    let tree = tree_with("examples/one.yaml", "# one");
+    std::os::unix::fs::symlink(".", tree.path().join("examples/loop")).unwrap();
+    let error = Package::new(tree.path(), "1.2.3").unwrap_err().to_string();
+    assert!(error.ends_with("examples/loop is neither a folder nor a file"), "{error}");
 }
 
 #[test]

@@ -49,7 +49,7 @@ use crate::{
 
 /// Where the examples have their packages, and what the registry of the rig has there instead.
 const MIRRORED: [(&str, &str); 2] =
-    [("registry.example.org/", "provider/"), ("xpkg.crossplane.io/crossplane-contrib/", "function/")];
+    [("registry.example.org/team/", "provider/"), ("xpkg.crossplane.io/crossplane-contrib/", "function/")];
 
 /// How long Crossplane may take for a step of its own on a machine with busy neighbours.
 /// The column that [`Rig::publish_later`] adds.

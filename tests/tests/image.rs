@@ -249,3 +249,19 @@ fn the_provider_in_the_image_is_soon_ready_and_reaches_a_host() -> Result<()> {
     })?;
     Ok(())
 }
+
+#[test]
+fn a_debian_package_that_was_altered_where_it_is_kept_is_fetched_again() -> Result<()> {
+    image();
+    let scratch = Scratch::new("altered")?;
+    let kept = scratch.path().join("image");
+    run("cp", &["-r", &cache()?.join("image").display().to_string(), &kept.display().to_string()])?;
+    let files = package::fetch(&kept)?;
+    let (file, whole) = (&files[0], fs::read(&files[0])?);
+    let mut altered = whole.clone();
+    *altered.last_mut().unwrap() ^= 1;
+    fs::write(file, altered)?;
+    assert_eq!(package::fetch(&kept)?, files);
+    assert!(fs::read(file)? == whole, "it is still altered");
+    Ok(())
+}

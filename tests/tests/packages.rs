@@ -126,11 +126,15 @@ fn check_runtimes(rig: &Rig) -> Result<()> {
     });
     rig.plane().apply(&secret.to_string())?;
     let wished = [
-        ("install/runtime-ssh.yaml", "etc/ssh/ssh_known_hosts", "rack4.example.org ssh-ed25519"),
-        ("install/runtime-tls.yaml", "etc/pki/libvirt/private/clientkey.pem", "PRIVATE KEY"),
+        ("ssh", "etc/ssh/ssh_known_hosts", "rack4.example.org ssh-ed25519"),
+        ("tls", "etc/pki/libvirt/private/clientkey.pem", "PRIVATE KEY"),
     ];
-    for (file, path, content) in wished {
-        rig.apply_example(file)?;
+    for (way, path, content) in wished {
+        let file = format!("install/runtime-{way}.yaml");
+        rig.apply_example(&file)?;
+        let config = json!({"spec": {"runtimeConfigRef": {"name": format!("provider-libvirt-{way}")}}});
+        let provider = ["patch", "providers.pkg.crossplane.io", "provider-libvirt", "--type=merge", "-p"];
+        rig.plane().kubectl(&[&provider[..], &[&config.to_string()]].concat())?;
         rig.eventually(PATIENCE, || {
             let root = Path::new("/proc").join(rig.provider()?.to_string()).join("root");
             let found = fs::read_to_string(root.join(path)).with_context(|| format!("{file}: read {path}"))?;

@@ -82,3 +82,24 @@ fn a_closed_registry_is_pushed_to_with_the_login_that_docker_has_noted() -> Resu
     assert_eq!(manifest(&registry, "v1.2.3")?, serde_json::to_value(image.manifest()?)?);
     Ok(())
 }
+
+#[test]
+fn a_package_is_not_pushed_as_another_version_than_it_is() -> Result<()> {
+    let registry = Registry::start()?;
+    let scratch = Scratch::new("version")?;
+    let file = scratch.path().join("provider-libvirt.xpkg");
+    image("1.2.3")?.write(&file, "provider-libvirt", "v1.2.3")?;
+    let push = |tag: &str| {
+        let reference = format!("{}/{NAME}:{tag}", registry.host());
+        Command::new(packager().unwrap()).arg("push").arg(&reference).arg(&file).output().unwrap()
+    };
+    let refused = push("v9.9.9");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let wished = "this package is v1.2.3, and the tag says v9.9.9; push it as v1.2.3, or make one with `make xpkg VERSION=9.9.9`\n";
+    assert!(!refused.status.success() && said.ends_with(wished), "{said}");
+    for tag in ["v1.2.3", "latest"] {
+        let pushed = push(tag);
+        assert!(pushed.status.success(), "{}", String::from_utf8_lossy(&pushed.stderr));
+    }
+    Ok(())
+}

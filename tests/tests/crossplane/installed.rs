@@ -5,7 +5,7 @@ use serde_json::Value;
 use tests::{
     PATIENCE,
     crossplane::SYSTEM,
-    granted::{RESOURCES, granted, rights},
+    granted::{MANAGED, RESOURCES, granted, rights},
     manifest_on,
 };
 
@@ -21,7 +21,9 @@ fn the_package_is_installed_and_healthy_with_every_kind_of_the_tree() -> Result<
     world.rig.await_healthy(VERSION)?;
     assert_eq!(world.rig.kinds()?, RESOURCES);
     let definitions = object(world, &["managedresourcedefinitions"])?;
-    for definition in definitions["items"].as_array().context("list definitions")? {
+    let definitions = definitions["items"].as_array().context("list definitions")?;
+    assert_eq!(definitions.len(), MANAGED.len());
+    for definition in definitions {
         assert_eq!(definition["spec"]["state"], "Active", "{}", definition["metadata"]["name"]);
     }
     // The process is what Crossplane and the runtime config say: its user and groups, and no way to more.
@@ -36,7 +38,9 @@ fn the_webhook_is_reached_by_the_service_and_the_certificate_of_crossplane() -> 
     let world = world()?;
     let config = object(world, &["validatingwebhookconfiguration", "crossplane-provider-provider-libvirt"])?;
     let secret = object(world, &["--namespace", SYSTEM, "secret", "provider-libvirt-tls-server"])?;
-    for webhook in config["webhooks"].as_array().context("list webhooks")? {
+    let webhooks = config["webhooks"].as_array().context("list webhooks")?;
+    assert_eq!(webhooks.len(), MANAGED.len());
+    for webhook in webhooks {
         let client = &webhook["clientConfig"];
         assert_eq!(client["caBundle"], secret["data"]["tls.crt"]);
         assert_eq!(
