@@ -10,7 +10,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use apis::{
     Domain, Managed,
-    domain::{DiskDevice, DomainObservation, DomainParameters, Rng},
+    domain::{DiskDevice, DomainObservation, DomainParameters, Rng, Tpm},
     quantity::Quantity,
 };
 use libvirt::xml::Element;
@@ -18,12 +18,12 @@ use libvirt::xml::Element;
 use super::{
     initial::{self, INITIAL},
     observed,
-    render::{CHANNEL, DISK, NIC, RNG, SEED, SERIAL, Surroundings},
+    render::{self, CHANNEL, DISK, NIC, PANIC, RNG, SEED, SERIAL, Surroundings, TPM, VIDEO, WATCHDOG},
 };
 use crate::mark;
 
 /// The prefixes of all names that we give to devices.
-const OURS: [&str; 6] = [DISK, SEED, NIC, SERIAL, RNG, CHANNEL];
+const OURS: [&str; 10] = [DISK, SEED, NIC, SERIAL, RNG, CHANNEL, TPM, WATCHDOG, PANIC, VIDEO];
 /// What begins every name that a user gave to a device.
 const NAMED: &str = "ua-";
 
@@ -104,6 +104,14 @@ fn fill_devices(parameters: &mut DomainParameters, initial: &DomainParameters, s
     if let (Some(rng), Some(Rng { source: Some(_) })) = (&mut parameters.rng, &initial.rng) {
         rng.source = rng.source.or_else(|| seen.rng.as_ref()?.source);
     }
+    if let (Some(tpm), Some(Tpm { model: Some(_) })) = (&mut parameters.tpm, &initial.tpm) {
+        tpm.model = tpm.model.or_else(|| seen.tpm.as_ref()?.model);
+    }
+    if let (Some(watchdog), Some(said)) = (&mut parameters.watchdog, &initial.watchdog) {
+        let seen = seen.watchdog.clone().unwrap_or_default();
+        watchdog.model = watchdog.model.or(said.model.and(seen.model));
+        watchdog.action = watchdog.action.or(said.action.and(seen.action));
+    }
 }
 
 fn devices(description: &mut Element) -> impl Iterator<Item = &mut Element> {
@@ -150,9 +158,9 @@ fn said(object: &Domain) -> BTreeSet<String> {
     let serials = parameters.consoles.iter().flatten().map(|console| format!("{SERIAL}{}", console.name));
     let value = serde_json::to_value(parameters).unwrap_or_default();
     let seed = initial::refers(&value, "cloudInit").then(|| format!("{SEED}cloud-init"));
-    let rng = parameters.rng.iter().map(|_| format!("{RNG}0"));
+    let single = render::single(parameters).map(str::to_owned);
     let agent = parameters.guest_agent.unwrap_or_default().then(|| format!("{CHANNEL}agent"));
-    disks.chain(nics).chain(serials).chain(seed).chain(rng).chain(agent).collect()
+    disks.chain(nics).chain(serials).chain(seed).chain(single).chain(agent).collect()
 }
 
 /// Gives devices that the object does not speak of, and was made with all the same, the names of their own class.

@@ -20,7 +20,6 @@ use super::{
     render::{self, DISK, NIC, SEED, SERIAL, Surroundings},
 };
 
-const RNG: &str = "ua-rng-0";
 const AGENT: &str = "ua-channel-agent";
 
 /// The description with a name for each of its devices, and without anybody's mark. A disk is called like its target, an interface
@@ -29,7 +28,7 @@ pub fn named(description: &Element) -> Element {
     let agent = agent(description).cloned();
     let mut named = description.clone();
     named.retain(|child| child.name != "metadata");
-    let (mut serials, mut rngs) = (0, 0);
+    let (mut serials, mut singles) = (0, BTreeSet::new());
     for device in named.elements_mut().filter(|child| child.name == "devices").flat_map(Element::elements_mut) {
         let alias = match device.name.as_str() {
             "disk" => own(device, DISK).or_else(|| Some(format!("{DISK}{}", device.attr_at("target@dev")?))),
@@ -41,12 +40,12 @@ pub fn named(description: &Element) -> Element {
                 serials += 1;
                 own(device, SERIAL).or_else(|| Some(format!("{SERIAL}serial{port}")))
             }
-            "rng" => {
-                rngs += 1;
-                (rngs == 1).then(|| RNG.to_owned())
-            }
             "channel" => agent.as_ref().filter(|agent| *agent == device).map(|_| AGENT.to_owned()),
-            _ => None,
+            // The first of them; further ones are nobody's.
+            kind => render::SINGLE
+                .iter()
+                .find(|(element, alias)| *element == kind && singles.insert(*alias))
+                .map(|(_, alias)| (*alias).to_owned()),
         };
         device.retain(|child| child.name != "alias");
         if let Some(alias) = alias {
@@ -77,9 +76,9 @@ fn spoken_of(object: &Domain, around: &Surroundings, named: &Element) -> Element
         .filter(|nic| around.has_interface(nic))
         .map(|nic| format!("{NIC}{}", nic.name));
     let serials = parameters.consoles.iter().flatten().map(|console| format!("{SERIAL}{}", console.name));
-    let rng = parameters.rng.iter().map(|_| RNG.to_owned());
+    let single = render::single(parameters).map(str::to_owned);
     let agent = parameters.guest_agent.unwrap_or_default().then(|| AGENT.to_owned());
-    let known: BTreeSet<String> = disks.chain(nics).chain(serials).chain(rng).chain(agent).collect();
+    let known: BTreeSet<String> = disks.chain(nics).chain(serials).chain(single).chain(agent).collect();
     let mut description = named.clone();
     let devices = description.elements_mut().filter(|child| child.name == "devices").flat_map(Element::elements_mut);
     for device in devices {

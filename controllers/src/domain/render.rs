@@ -85,6 +85,24 @@ pub const TPM: &str = "ua-tpm-";
 pub const WATCHDOG: &str = "ua-watchdog-";
 /// Devices that tell of a crash.
 pub const PANIC: &str = "ua-panic-";
+/// Graphics cards.
+pub const VIDEO: &str = "ua-video-";
+
+/// Devices of which a guest has one of ours: the element, and its alias.
+pub const SINGLE: [(&str, &str); 5] = [
+    ("rng", "ua-rng-0"),
+    ("tpm", "ua-tpm-0"),
+    ("watchdog", "ua-watchdog-0"),
+    ("panic", "ua-panic-0"),
+    ("video", "ua-video-0"),
+];
+
+/// The aliases of those that an object speaks of.
+pub fn single(parameters: &DomainParameters) -> impl Iterator<Item = &'static str> {
+    let DomainParameters { rng, tpm, watchdog, panic, video, .. } = parameters;
+    let said = [rng.is_some(), tpm.is_some(), watchdog.is_some(), panic.is_some(), video.is_some()];
+    SINGLE.into_iter().zip(said).filter_map(|((_, alias), said)| said.then_some(alias))
+}
 
 /// Everything wished of a domain. `base` is its inactive description, if it has one.
 pub fn render(object: &Domain, around: &Surroundings, facts: &Facts, base: Option<&Element>) -> anyhow::Result<Wishes> {
