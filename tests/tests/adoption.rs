@@ -168,7 +168,8 @@ fn their_guest_seen(shown: &Value, folder: &str, running: bool) -> Value {
             {"name": "52-54-00-11-22-33", "mac": "52:54:00:11:22:33", "network": "lan", "model": "E1000e"},
         ],
         "consoles": [{"name": "serial0"}], "graphics": [graphics],
-        "rng": {"source": "Urandom"}, "guestAgent": true,
+        "rng": {"source": "Urandom"}, "guestAgent": true, "features": {"acpi": true}, "clock": {"offset": "Utc"},
+        "lifecycle": {"onPoweroff": "Destroy", "onReboot": "Restart", "onCrash": "Destroy"}, "video": {"model": "Cirrus"},
     })
 }
 

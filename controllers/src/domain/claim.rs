@@ -109,8 +109,8 @@ fn fill_devices(parameters: &mut DomainParameters, initial: &DomainParameters, s
     }
     if let (Some(watchdog), Some(said)) = (&mut parameters.watchdog, &initial.watchdog) {
         let seen = seen.watchdog.clone().unwrap_or_default();
-        watchdog.model = watchdog.model.or(said.model.and(seen.model));
-        watchdog.action = watchdog.action.or(said.action.and(seen.action));
+        watchdog.model = watchdog.model.or_else(|| said.model.and(seen.model));
+        watchdog.action = watchdog.action.or_else(|| said.action.and(seen.action));
     }
 }
 
