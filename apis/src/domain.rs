@@ -89,14 +89,6 @@ pub struct DomainParameters {
     /// Always: a stopped guest is started again. Manual: it is started once, at creation, and then left to people. Halted: it is shut down. Default Always.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_strategy: Option<RunStrategy>,
-    /// Whether the guest is paused. True pauses it, and starts it so; false ends the pause that a user made, and no other. Default: it is
-    /// left as it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub paused: Option<bool>,
-    /// What is done when changes wait for the guest's next boot. Never: nothing, RestartRequired lists them. Graceful: it is asked to shut
-    /// down, as shutdown says, and started again. Force: it is cut off and started again. Default Never.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub restart_policy: Option<RestartPolicy>,
     /// How the guest is asked to shut down.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shutdown: Option<Shutdown>,
@@ -205,27 +197,10 @@ pub enum RunStrategy {
     /// A stopped guest is started again.
     #[default]
     Always,
-    /// A guest that failed is started again: one that crashed or was cut off, not one that shut down by itself or was saved.
-    RerunOnFailure,
-    /// Started once at creation, and never again by us.
-    Once,
-    /// Started once at creation, then left to people: that it is off is as well as that it runs.
+    /// Started once at creation, then left to people.
     Manual,
     /// Shut down.
     Halted,
-}
-
-/// What is done for changes that wait for the next boot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(transform = crate::schema::undescribed)]
-pub enum RestartPolicy {
-    /// Nothing.
-    #[default]
-    Never,
-    /// The guest is asked to shut down and started again.
-    Graceful,
-    /// The guest is cut off and started again.
-    Force,
 }
 
 /// How a guest is asked to shut down.

@@ -78,8 +78,6 @@ pub struct Found {
     /// How far a shutdown is.
     shutdown: Option<String>,
     power: Option<Power>,
-    /// A restart does not ask the guest.
-    cut_off: bool,
     recheck: Option<Duration>,
     guest_agent: Option<bool>,
     /// Others made it, and it is only looked at.

@@ -1,16 +1,11 @@
 //! The mark by which a domain is known as ours: kind, namespace, name and UID of its object in libvirt's `<metadata>`, and the paths we own.
 
-use apis::{Managed, managed::annotation};
+use apis::Managed;
 use libvirt::xml::Element;
 use sha2::{Digest, Sha256};
 
 /// The namespace of the mark's XML.
 pub const NAMESPACE: &str = "https://libvirt.m.nourspeed.io/v1";
-
-/// The value of [`annotation::RESTARTED`] when the description was written.
-const RESTARTED: &str = "restarted-at";
-/// That a restart is under way. In the mark, not in memory: the process may end between the stop and the start.
-const RESTARTING: &str = "restarting";
 
 /// Who a mark names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,38 +43,13 @@ impl Owner {
 pub fn element<K: Managed>(object: &K, owned: &[String]) -> Element {
     let Owner { kind, namespace, name, uid } = Owner::of(object);
     let path = |path: &String| Element::new("pl:path").text(path.as_str());
-    let mark = Element::new("pl:object")
+    Element::new("pl:object")
         .attr("xmlns:pl", NAMESPACE)
         .attr("kind", kind)
         .attr("namespace", namespace)
         .attr("name", name)
-        .attr("uid", uid);
-    let asked = object.annotation(annotation::RESTARTED);
-    let mark = asked.into_iter().fold(mark, |mark, token| mark.attr(RESTARTED, token));
-    mark.children(owned.iter().map(path))
-}
-
-/// The restart that a guest with this description was last asked for: a running one keeps the mark that it was started with.
-pub fn restarted(description: &Element) -> Option<&str> {
-    find(description)?.get(RESTARTED)
-}
-
-/// Whether a guest is off only to be started again.
-pub fn is_restarting(description: &Element) -> bool {
-    find(description).is_some_and(|mark| mark.get(RESTARTING).is_some())
-}
-
-/// Notes in a mark, if there is one, whether a guest is off only to be started again.
-pub fn set_restarting(description: &mut Element, restarting: bool) {
-    for metadata in description.elements_mut().filter(|child| child.name == "metadata") {
-        for mark in metadata.elements_mut().filter(|element| is_mark(element)) {
-            if restarting {
-                mark.set(RESTARTING, "yes");
-            } else {
-                mark.unset(RESTARTING);
-            }
-        }
-    }
+        .attr("uid", uid)
+        .children(owned.iter().map(path))
 }
 
 fn find(description: &Element) -> Option<&Element> {

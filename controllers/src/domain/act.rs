@@ -20,7 +20,7 @@ use managed::{
 use std::time::Duration;
 
 use super::{Change, Domains, Found, Power, Surroundings, claim, initial, new_disks::Guest, render, resolve};
-use crate::{hosts::owner, mark};
+use crate::hosts::owner;
 
 /// How long a guest has to shut down unless its object says otherwise.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_mins(2);
@@ -77,35 +77,28 @@ impl Domains {
         change: &Change,
     ) -> anyhow::Result<Found> {
         let shutdown = match change.power {
-            Some(Power::Shutdown) => Some(self.shut_down(pass, false).await?),
-            Some(Power::Start | Power::Restart | Power::Pause | Power::Resume) | None => None,
+            Some(Power::Shutdown) => Some(self.shut_down(pass).await?),
+            Some(Power::Start) | None => None,
         };
         let found = self.look(pass, around).await?;
-        let (order, cut_off) = (self.order(pass, found.complete(around)), found.cut_off);
-        let (uuid, autostart, power) = (order.uuid.clone(), change.autostart, change.power);
-        let (entry, hindrances) = pass.host.long(&uuid, move |host| order.update(host, autostart, power)).await?;
+        let order = self.order(pass, found.complete(around));
+        let (uuid, start) = (order.uuid.clone(), change.power == Some(Power::Start));
+        let autostart = change.autostart;
+        let (entry, hindrances) = pass.host.long(&uuid, move |host| order.update(host, autostart, start)).await?;
         pass.host.mirror().replace_domain(&uuid, entry.clone());
         let mut found = self.found(pass, entry.map(Arc::new), None, found.media);
-        found.hindrances = hindrances;
-        found.shutdown = shutdown;
-        if change.power == Some(Power::Restart) {
-            // Only now: what is to be started again is written down with the guest.
-            found.shutdown = Some(self.shut_down(pass, cut_off).await?);
-            found.power = Some(Power::Restart);
-        }
         // The guest was asked; its event, not this pass, says when it is off.
-        if matches!(found.power, Some(Power::Shutdown | Power::Restart)) {
-            found.recheck = Some(SHUTDOWN_RECHECK);
-        }
         if found.power == Some(Power::Shutdown) {
             found.power = None;
+            found.recheck = Some(SHUTDOWN_RECHECK);
         }
+        found.hindrances = hindrances;
+        found.shutdown = shutdown;
         Ok(found)
     }
 
-    /// Asks the guest to shut down, asks again when its time is over, or forces it off where the object allows or it is to be `cut_off`. Says
-    /// what it did.
-    async fn shut_down(&self, pass: &Pass<'_, Self>, cut_off: bool) -> anyhow::Result<String> {
+    /// Asks the guest to shut down, asks again when its time is over, or forces it off where the object allows. Says what it did.
+    async fn shut_down(&self, pass: &Pass<'_, Self>) -> anyhow::Result<String> {
         let uid = pass.object.uid();
         let wished = pass.object.effective().parameters().shutdown.clone().unwrap_or_default();
         let timeout =
@@ -114,10 +107,10 @@ impl Domains {
         let may_force = wished.force_after_timeout.unwrap_or_default();
         let overdue = clock.asked.is_some_and(|asked| asked.elapsed() >= timeout) || (clock.ignored && may_force);
         let shown = wished.timeout.map_or_else(|| "2m".to_owned(), |timeout| timeout.0);
-        if clock.asked.is_some() && !overdue && !cut_off {
+        if clock.asked.is_some() && !overdue {
             return Ok(so_far(clock.ignored, &shown));
         }
-        let force = cut_off || overdue && may_force;
+        let force = overdue && may_force;
         let mode = match wished.mode.unwrap_or_default() {
             apis::domain::ShutdownMode::Default => ShutdownMode::Default,
             apis::domain::ShutdownMode::Acpi => ShutdownMode::Acpi,
@@ -133,9 +126,7 @@ impl Domains {
             clock.ignored
         };
         done.context(if force { "destroy domain" } else { "ask domain to shut down" })?;
-        Ok(if cut_off {
-            "the guest was cut off".to_owned()
-        } else if force {
+        Ok(if force {
             format!("the guest did not shut down within {shown} and was forced off")
         } else {
             so_far(ignored, &shown)
@@ -156,7 +147,7 @@ impl Domains {
             return Ok(elsewhere.map_or(Deletion::Absent, Deletion::Refused));
         };
         if entry.id.is_some() {
-            let message = self.shut_down(pass, false).await?;
+            let message = self.shut_down(pass).await?;
             let uuid = identity.clone();
             let on = pass
                 .host
@@ -217,7 +208,7 @@ impl Order {
             domain.set_autostart(true).context("set autostart of domain")?;
         }
         if start && domain.id().is_none() {
-            self.start(&domain)?;
+            domain.create().context("start domain")?;
         }
         Ok(host.read_domain(uuid)?)
     }
@@ -226,7 +217,7 @@ impl Order {
         self,
         host: &Connection,
         autostart: Option<bool>,
-        power: Option<Power>,
+        start: bool,
     ) -> anyhow::Result<(Option<DomainEntry>, Vec<String>)> {
         let domain = host.find_domain(&self.uuid)?.context("the domain went away meanwhile")?;
         let base =
@@ -234,36 +225,21 @@ impl Order {
         self.guest().check_attach(host, &base)?;
         let claimed = claim::claim(&self.object, &self.around, &base, self.adopted);
         let wishes = render::render(&claimed.object, &claimed.around, &self.facts, Some(&claimed.base))?;
-        let mut wished = overlay(&wishes, &claimed.base, &self.rules);
+        let wished = overlay(&wishes, &claimed.base, &self.rules);
         let differs = diff(&wishes, &claimed.base, &self.rules).iter().any(Difference::is_applied);
-        let restarting = power == Some(Power::Restart) && domain.id().is_some();
-        mark::set_restarting(&mut wished, restarting);
-        if differs || mark::is_restarting(&base) != restarting || !domain.is_persistent()? {
+        if differs || !domain.is_persistent()? {
             define(host, &wished, Some(&base))?;
         }
         if let Some(autostart) = autostart {
             domain.set_autostart(autostart).context("set autostart of domain")?;
         }
         let mut hindrances = Vec::new();
-        match (domain.id(), power) {
-            (Some(_), power) => {
-                hindrances = self.change_running(&domain, &wishes, [&wished, &claimed.base])?;
-                match power {
-                    Some(Power::Pause) => domain.suspend().context("pause domain")?,
-                    Some(Power::Resume) => domain.resume().context("end the pause of domain")?,
-                    Some(Power::Start | Power::Shutdown | Power::Restart) | None => {}
-                }
-            }
-            (None, Some(Power::Start)) => self.start(&domain)?,
-            (None, _) => {}
+        if domain.id().is_some() {
+            hindrances = self.change_running(&domain, &wishes, [&wished, &claimed.base])?;
+        } else if start {
+            domain.create().context("start domain")?;
         }
         Ok((host.read_domain(&self.uuid)?, hindrances))
-    }
-
-    fn start(&self, domain: &libvirt::Domain<'_>) -> anyhow::Result<()> {
-        let paused = self.object.effective().parameters().paused == Some(true);
-        let started = if paused { domain.create_paused() } else { domain.create() };
-        started.context("start domain")
     }
 
     /// Changes on the running guest what can be changed there. What fails waits for the next boot, and the reason is told.

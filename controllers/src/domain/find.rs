@@ -6,11 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use apis::{
-    Domain, Managed,
-    domain::{RestartPolicy, RunStrategy},
-    managed::annotation,
-};
+use apis::{Domain, Managed, domain::RunStrategy};
 use libvirt::{Claim, Connection, Lease, VolumeId, mirror::DomainEntry};
 use managed::{creation::was_created, external::Pass};
 use std::sync::Arc;
@@ -18,9 +14,9 @@ use std::sync::Arc;
 use super::{
     Clock, Domains, Found, Surroundings, complete, exclusive,
     observed::{self, Volumes, path},
-    power::{self, Wished},
+    power,
 };
-use crate::{adopt::Obstacle, hosts::owner, mark};
+use crate::{adopt::Obstacle, hosts::owner};
 
 /// How long after its start a guest's address is asked for more often than at each poll.
 const LEASE_HURRY: Duration = Duration::from_mins(5);
@@ -36,8 +32,6 @@ impl Domains {
         let mut found = self.found(pass, entry, obstacle, media);
         if found.theirs {
             found.volumes = self.volumes_of(pass, &found).await?;
-        } else {
-            self.consider_restart(pass, around, &mut found);
         }
         Ok(found)
     }
@@ -100,7 +94,6 @@ impl Domains {
             hindrances: Vec::new(),
             shutdown: None,
             power: None,
-            cut_off: false,
             recheck: None,
             guest_agent: None,
             theirs: false,
@@ -110,9 +103,11 @@ impl Domains {
         let Some(entry) = &found.entry else { return found };
         found.adopted = self.adoption.adopted(pass.object, pass.host).as_ref() == Some(&entry.uuid);
         found.theirs = !found.adopted && pass.policies.only_observes() && entry.uuid != pass.object.uid();
-        let wished = wished(pass, entry, found.theirs);
+        let strategy = strategy(pass.object, found.theirs);
+        let begun = !found.theirs && (pass.creation.is_incomplete() || !was_created(pass.object));
+        let begun = begun && !is_halted(pass.object);
         let stopped_for = self.stopped_for(pass.object.uid(), entry);
-        (found.power, found.recheck) = power::decide(wished, entry.state, stopped_for);
+        (found.power, found.recheck) = power::decide(strategy, begun, entry.state, stopped_for);
         if found.theirs {
             // Nothing is done when its time is over.
             found.recheck = None;
@@ -124,25 +119,6 @@ impl Domains {
         }
         found.recheck = found.recheck.or(hurry);
         found
-    }
-
-    /// Notes that a running guest is to be started again: it was asked for, its policy does not wait for a boot, or it is on its way.
-    fn consider_restart(&self, pass: &Pass<'_, Self>, around: &Surroundings, found: &mut Found) {
-        let Some(entry) = found.entry.clone() else { return };
-        let (Some(live), Some(base)) = (&entry.live, &entry.inactive) else { return };
-        let effective = pass.object.effective();
-        let policy = effective.parameters().restart_policy.unwrap_or_default();
-        let asked = pass.object.annotation(annotation::RESTARTED);
-        let asked = asked.is_some() && mark::owner(live).is_some() && mark::restarted(live) != asked;
-        let begun = mark::is_restarting(base)
-            && self.clocks().get(pass.object.uid()).is_some_and(|clock| clock.asked.is_some());
-        let waits = || policy != RestartPolicy::Never && !self.pending(pass, around, found, &entry).is_empty();
-        if !asked && !begun && !waits() {
-            return;
-        }
-        let wished = Wished { restart: true, ..wished(pass, &entry, false) };
-        found.cut_off = !asked && policy == RestartPolicy::Force;
-        (found.power, _) = power::decide(wished, entry.state, Duration::ZERO);
     }
 
     /// How long the guest has been off, as far as we know.
@@ -207,20 +183,6 @@ impl Domains {
         }
         Ok(media)
     }
-}
-
-/// What the object says of its guest's power.
-fn wished(pass: &Pass<'_, Domains>, entry: &DomainEntry, theirs: bool) -> Wished {
-    let strategy = strategy(pass.object, theirs);
-    if theirs {
-        return Wished { strategy, ..Wished::default() };
-    }
-    let being_made = (pass.creation.is_incomplete() || !was_created(pass.object)) && !is_halted(pass.object);
-    let restarting = entry.id.is_none() && entry.inactive.as_ref().is_some_and(|base| mark::is_restarting(base));
-    let state = pass.object.observation().and_then(|seen| seen.state.as_deref());
-    let ran = state.is_some_and(|state| !state.starts_with("Shutoff") && state != "Crashed");
-    let paused = pass.object.effective().parameters().paused;
-    Wished { strategy, begun: being_made || restarting, paused, restart: false, ran }
 }
 
 /// The leases of the guest's interfaces on libvirt networks.

@@ -21,7 +21,7 @@ use crate::{
     references::{self, Choices},
 };
 
-use super::{Domains, Found, Power, Surroundings, claim, find, import, observed, pending, power, render};
+use super::{Domains, Found, Surroundings, claim, find, import, observed, pending, power, render};
 
 impl Domains {
     /// Status from what was found.
@@ -39,10 +39,7 @@ impl Domains {
         let around = around.filter(|_| !found.theirs);
         let pending = around.map(|around| self.pending(pass, around, found, entry)).unwrap_or_default();
         let mut conditions = Vec::new();
-        if let Some(how) = found.shutdown.as_ref().filter(|_| found.power == Some(Power::Restart)) {
-            let wish = Wish::new(Type::RestartRequired, Status::True, "Restarting");
-            conditions.push(wish.because(format!("to be started again: {how}")));
-        } else if !pending.is_empty() {
+        if !pending.is_empty() {
             conditions.push(
                 Wish::new(Type::RestartRequired, Status::True, "ChangesPending")
                     .because(restart_message(&pending, &found.hindrances)),
@@ -55,8 +52,7 @@ impl Domains {
         }
         let observation = observation(pass.object, entry, found, pending);
         let details = details::domain(pass.object, pass.host.uri(), &observation);
-        let wishes_pause = !found.theirs && pass.object.effective().parameters().paused == Some(true);
-        let ready = ready(find::strategy(pass.object, found.theirs), wishes_pause, entry, found);
+        let ready = ready(find::strategy(pass.object, found.theirs), entry, found);
         // The leave to make a lost one again is for once.
         let adopted = !found.theirs && self.adoption.adopted_anywhere(pass.object).is_some();
         let forgotten = adopted.then_some((annotation::RECREATE, None));
@@ -64,13 +60,7 @@ impl Domains {
         Report { conditions, annotations, details, recheck: found.recheck, ..Report::of(observation, ready) }
     }
 
-    pub(super) fn pending(
-        &self,
-        pass: &Pass<'_, Self>,
-        around: &Surroundings,
-        found: &Found,
-        entry: &DomainEntry,
-    ) -> Vec<String> {
+    fn pending(&self, pass: &Pass<'_, Self>, around: &Surroundings, found: &Found, entry: &DomainEntry) -> Vec<String> {
         let (Some(live), Some(base)) = (&entry.live, &entry.inactive) else { return Vec::new() };
         let around = found.complete(around);
         let claimed = claim::claim(pass.object, &around, base, found.adopted);
@@ -112,24 +102,18 @@ fn restart_message(pending: &[String], hindrances: &[String]) -> String {
     format!("{waiting} (not possible on the running guest: {})", hindrances.join("; "))
 }
 
-fn ready(strategy: RunStrategy, wishes_pause: bool, entry: &DomainEntry, found: &Found) -> Wish {
-    use RunStrategy::{Always, Halted, Manual, Once, RerunOnFailure};
+fn ready(strategy: RunStrategy, entry: &DomainEntry, found: &Found) -> Wish {
     let state = power::shown(entry.state);
     match (strategy, entry.state.state) {
-        (Always | RerunOnFailure | Once, State::Running | State::Blocked) => Wish::available(),
-        (Always | RerunOnFailure | Once, State::Paused) if wishes_pause => Wish::available(),
-        (RerunOnFailure | Once, _) if power::is_done(entry.state) => Wish::available(),
-        (Once, State::Shutoff | State::Crashed) => {
-            Wish::unavailable(format!("the guest is {state}, and runStrategy Once does not start it again"))
-        }
-        (Always, State::Shutoff) if found.recheck.is_some() => {
+        (RunStrategy::Always, State::Running | State::Blocked) => Wish::available(),
+        (RunStrategy::Always, State::Shutoff) if found.recheck.is_some() => {
             Wish::unavailable(format!("the guest is {state}; it is started again if it stays so for 15s"))
         }
-        (Always | RerunOnFailure | Once, _) | (Manual, State::Crashed) => {
-            Wish::unavailable(format!("the guest is {state}"))
-        }
-        (Manual, _) | (Halted, State::Shutoff | State::Crashed) => Wish::available(),
-        (Halted, _) => Wish::unavailable(
+        (RunStrategy::Always, _) => Wish::unavailable(format!("the guest is {state}")),
+        (RunStrategy::Manual, State::Crashed) => Wish::unavailable(format!("the guest is {state}")),
+        (RunStrategy::Manual, _) => Wish::available(),
+        (RunStrategy::Halted, State::Shutoff | State::Crashed) => Wish::available(),
+        (RunStrategy::Halted, _) => Wish::unavailable(
             found.shutdown.clone().unwrap_or_else(|| format!("the guest is {state} and was asked to shut down")),
         ),
     }
