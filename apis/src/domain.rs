@@ -16,7 +16,7 @@ use crate::{
 pub use devices::{
     Console, Disk, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskZeroes, Graphics, GraphicsType, HostVolume,
     InterfaceModel, LinkState, NetworkInterface, Panic, PanicModel, Rng, RngSource, Tpm, TpmModel, Video, VideoModel,
-    Watchdog, WatchdogAction, WatchdogModel,
+    Watchdog, WatchdogAction,
 };
 pub use observation::{
     Address, ConsoleObservation, CpuObservation, DiskObservation, DomainObservation, GraphicsObservation,
@@ -58,8 +58,8 @@ pub use platform::{
     validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.memory) || (has(self.initProvider) && has(self.initProvider.memory))").message("spec.forProvider.memory is required unless managementPolicies only observe"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.type) || has(oldSelf.forProvider.type)").message("type cannot be changed: a guest keeps its hypervisor; create a new Domain instead").field_path(".forProvider"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.os) || !has(oldSelf.forProvider.os) || !has(self.forProvider.os.arch) || has(oldSelf.forProvider.os.arch)").message("os.arch cannot be changed: create a new Domain instead").field_path(".forProvider.os"),
-    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.os) || !has(oldSelf.forProvider.os) || !has(self.forProvider.os.firmware) || has(oldSelf.forProvider.os.firmware)").message("os.firmware cannot be changed: what is installed would not start; create a new Domain instead").field_path(".forProvider.os"),
-    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.os) || !has(oldSelf.forProvider.os) || !has(self.forProvider.os.secureBoot) || has(oldSelf.forProvider.os.secureBoot)").message("os.secureBoot cannot be changed: create a new Domain instead").field_path(".forProvider.os")
+    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.os) || !has(self.forProvider.os.firmware) || (has(oldSelf.forProvider.os) && has(oldSelf.forProvider.os.firmware))").message("os.firmware cannot be changed: what is installed would not start; create a new Domain instead").field_path(".forProvider.os"),
+    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.os) || !has(self.forProvider.os.secureBoot) || (has(oldSelf.forProvider.os) && has(oldSelf.forProvider.os.secureBoot))").message("os.secureBoot cannot be changed: create a new Domain instead").field_path(".forProvider.os")
 )]
 pub struct DomainSpec {
     /// What the virtual machine should be.
@@ -127,10 +127,6 @@ pub struct DomainParameters {
     /// Where the guest's memory comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_backing: Option<MemoryBacking>,
-    /// The number of threads that do nothing but serve disks.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 64))]
-    pub iothreads: Option<i32>,
     /// Disks and CD-ROMs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]

@@ -169,7 +169,7 @@ fn their_guest_seen(shown: &Value, folder: &str, running: bool) -> Value {
         ],
         "consoles": [{"name": "serial0"}], "graphics": [graphics],
         "rng": {"source": "Urandom"}, "guestAgent": true, "features": {"acpi": true}, "clock": {"offset": "Utc"},
-        "lifecycle": {"onPoweroff": "Destroy", "onReboot": "Restart", "onCrash": "Destroy"}, "video": {"model": "Cirrus"},
+        "lifecycle": {"onReboot": "Restart", "onCrash": "Destroy"}, "video": {"model": "Cirrus"},
     })
 }
 

@@ -77,8 +77,7 @@ fn a_guest_finds_firmware_tpm_and_devices_as_wished_and_takes_their_files_with_i
     scenario.await_condition("domain/machine", "RestartRequired", ("True", "ChangesPending", message))?;
     scenario.host().virsh(&["destroy", "machine"])?;
     console.wait_for_line("> variable kept", PATIENCE)?;
-    scenario
-        .await_host("true", |scenario| Ok(scenario.live("//watchdog")?.contains("action=\"reset\"").to_string()))?;
+    scenario.await_host("true", |scenario| Ok(scenario.live("//video/model")?.contains("type=\"vga\"").to_string()))?;
     for file in &files {
         ensure!(scenario.host().path(file).exists(), "{file} is gone");
     }

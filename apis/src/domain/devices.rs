@@ -157,6 +157,7 @@ pub enum DiskBus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
+    validation = Rule::new("!has(self.queues) || !has(self.model) || self.model == 'Virtio'").message("queues needs model Virtio"),
     validation = Rule::new("[has(self.networkRef) || has(self.networkSelector), has(self.network), has(self.bridge)].filter(x, x).size() == 1").message("set exactly one of networkRef, networkSelector, network and bridge")
 )]
 pub struct NetworkInterface {
@@ -294,27 +295,13 @@ pub enum TpmModel {
     Tis,
 }
 
-/// A watchdog.
+/// A watchdog: a PCI card of Intel's, i6300esb.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Watchdog {
-    /// Which one the guest sees. Default I6300esb.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<WatchdogModel>,
-    /// What happens when it is not fed. Default Reset.
+    /// What happens when it is not fed. It cannot be changed: newer hosts have a second watchdog, which must say the same. Default Reset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<WatchdogAction>,
-}
-
-/// Kinds of watchdog.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(transform = crate::schema::undescribed)]
-pub enum WatchdogModel {
-    /// A PCI card of Intel's.
-    #[default]
-    I6300esb,
-    /// An old ISA card.
-    Ib700,
 }
 
 /// What a watchdog does.

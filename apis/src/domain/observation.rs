@@ -54,9 +54,6 @@ pub struct DomainObservation {
     /// Where the guest's memory comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_backing: Option<MemoryBacking>,
-    /// The number of threads that do nothing but serve disks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub iothreads: Option<i32>,
     /// Whether the host starts it when it boots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autostart: Option<bool>,

@@ -319,9 +319,6 @@ pub enum TickPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Lifecycle {
-    /// After a shutdown from inside. Default Destroy: it is off then, and runStrategy says what follows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_poweroff: Option<EndAction>,
     /// After a reboot from inside. Default Restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_reboot: Option<EndAction>,
@@ -330,7 +327,7 @@ pub struct Lifecycle {
     pub on_crash: Option<CrashAction>,
 }
 
-/// What follows a shutdown or reboot.
+/// What follows a reboot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(transform = crate::schema::undescribed)]
 pub enum EndAction {
@@ -348,8 +345,6 @@ pub enum CrashAction {
     Destroy,
     /// It boots again.
     Restart,
-    /// It stays as it is, to be looked at.
-    Preserve,
     /// Its memory is written to a file on the host, and it is off.
     CoredumpDestroy,
     /// Its memory is written to a file on the host, and it boots again.

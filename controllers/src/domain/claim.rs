@@ -10,7 +10,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use apis::{
     Domain, Managed,
-    domain::{DiskDevice, DomainObservation, DomainParameters, Rng, Tpm},
+    domain::{DiskDevice, DomainObservation, DomainParameters, Firmware, Rng, Tpm},
     quantity::Quantity,
 };
 use libvirt::xml::Element;
@@ -109,7 +109,6 @@ fn fill_devices(parameters: &mut DomainParameters, initial: &DomainParameters, s
     }
     if let (Some(watchdog), Some(said)) = (&mut parameters.watchdog, &initial.watchdog) {
         let seen = seen.watchdog.clone().unwrap_or_default();
-        watchdog.model = watchdog.model.or_else(|| said.model.and(seen.model));
         watchdog.action = watchdog.action.or_else(|| said.action.and(seen.action));
     }
 }
@@ -299,6 +298,10 @@ pub fn mismatch(object: &Domain, around: &Surroundings, description: &Element) -
     if let Some(arch) = arch.filter(|arch| Some(*arch) != seen.as_ref()) {
         let seen = seen.unwrap_or_default();
         return Some(format!("its architecture is {seen}, and spec.forProvider.os.arch says {arch}"));
+    }
+    let wishes_efi = wished.os.as_ref().is_some_and(|os| os.firmware == Some(Firmware::Efi));
+    if wishes_efi && description.attr_at("os@firmware").is_none() && description.find("os/loader").is_none() {
+        return Some("it starts by a BIOS, and spec.forProvider.os.firmware says Efi".to_owned());
     }
     // One of its own disks that is written otherwise, or that an overlay stands on, would be plugged in a second time.
     let new = new_disks(object, around, description);

@@ -9,7 +9,7 @@ use apis::{
         ConsoleObservation, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskObservation, DiskZeroes,
         DomainObservation, DomainType, GraphicsObservation, HostVolumeObservation, InterfaceModel,
         InterfaceObservation, LinkState, Panic, PanicModel, Rng, RngSource, Tpm, TpmModel, Video, VideoModel, Watchdog,
-        WatchdogAction, WatchdogModel,
+        WatchdogAction,
     },
     volume::Format,
 };
@@ -46,7 +46,6 @@ pub fn observe(definition: Option<&Element>, live: Option<&Element>, volumes: &V
         clock: platform::clock(definition),
         lifecycle: platform::lifecycle(definition),
         memory_backing: platform::memory_backing(definition),
-        iothreads: definition.text_at("iothreads").and_then(platform::number),
         rng: rng(definition),
         tpm: tpm(definition),
         watchdog: watchdog(definition),
@@ -148,10 +147,7 @@ fn tpm(definition: &Element) -> Option<Tpm> {
 
 fn watchdog(definition: &Element) -> Option<Watchdog> {
     let watchdog = definition.find("devices/watchdog")?;
-    Some(Watchdog {
-        model: Some(WatchdogModel::read(watchdog.get("model")?)?),
-        action: watchdog.get("action").and_then(WatchdogAction::read),
-    })
+    Some(Watchdog { action: watchdog.get("action").and_then(WatchdogAction::read) })
 }
 
 fn panic(definition: &Element) -> Option<Panic> {

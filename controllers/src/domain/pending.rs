@@ -30,7 +30,7 @@ fn waits(difference: &Difference, live: &Element) -> bool {
     match difference.route {
         Route::Definition | Route::Immutable | Route::Refused(_) => false,
         Route::Live(Live::Memory) => balloon_is_too_small(difference, live),
-        Route::Live(_) | Route::NextBoot => !is_expanded_model(difference, live),
+        Route::Live(_) | Route::NextBoot => !is_expanded_model(difference, live) && !is_bridge_of_network(difference),
     }
 }
 
@@ -53,10 +53,17 @@ fn is_expanded_model(difference: &Difference, live: &Element) -> bool {
         && live.attr_at("cpu@check") == Some("full")
 }
 
+/// The running interface of a network that is a bridge of the host's says what it is plugged into.
+fn is_bridge_of_network(difference: &Difference) -> bool {
+    let is_type = difference.path.starts_with("devices/interface[") && difference.path.ends_with("]@type");
+    is_type && (difference.want.as_deref(), difference.have.as_deref()) == (Some("network"), Some("bridge"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::rules::rules;
+    use libvirt::wish::Part;
 
     fn waiting(wish: impl FnOnce(&mut Wishes), live: &str) -> Vec<String> {
         let mut wishes = Wishes::new("domain");
@@ -107,5 +114,17 @@ mod tests {
             wishes.replace("metadata/pl:object", Element::new("pl:object"));
         };
         assert_eq!(waiting(wish, live), ["os/cmdline", "vcpu"]);
+    }
+
+    #[test]
+    fn a_network_that_is_a_bridge_of_the_hosts_shows_as_one_on_the_running_guest() {
+        let live = "<domain><devices><interface type='bridge'><alias name='ua-nic-a'/>\
+                    <source network='lan' portid='1' bridge='br0'/></interface></devices></domain>";
+        let wish = |wishes: &mut Wishes| {
+            let part = Part::new().with("@type", "network").with("source@network", "lan");
+            wishes.item("devices/interface", "ua-nic-a", part);
+        };
+        assert_eq!(waiting(wish, live), [""; 0]);
+        assert_eq!(waiting(wish, &live.replace("'lan'", "'other'")), ["devices/interface[ua-nic-a]/source@network"]);
     }
 }

@@ -80,8 +80,17 @@ const TABLE: &[Rule] = &[
     Rule::list("devices/rng", &[Key::Alias, Key::First], Route::Live(Device)),
     Rule::list("devices/tpm", &[Key::Alias, Key::First], NextBoot),
     Rule::list("devices/watchdog", &[Key::Alias, Key::First], NextBoot),
+    // From 9.1 on libvirt gives a q35 guest another one, and refuses two that do not act alike.
+    Rule::value("devices/watchdog@action", Unit::Text, Immutable),
     Rule::list("devices/panic", &[Key::Alias, Key::First], NextBoot),
     Rule::list("devices/video", &[Key::Alias, Key::First], NextBoot),
+    Rule::value("devices/video/model@type", Unit::Text, NextBoot).clears(&[
+        "devices/video/address",
+        "devices/video/model@ram",
+        "devices/video/model@vram",
+        "devices/video/model@vram64",
+        "devices/video/model@vgamem",
+    ]),
     Rule::list("devices/channel", &[Key::Alias, Key::Fields(&[("target@name", "")])], Route::Live(Device)),
 ];
 

@@ -3,7 +3,7 @@
 use apis::domain::{
     BootDevice, ClockOffset, CpuMode, CrashAction, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskZeroes,
     EndAction, FeaturePolicy, InterfaceModel, LinkState, MemorySource, PanicModel, RngSource, TickPolicy, TimerName,
-    TpmModel, VideoModel, WatchdogAction, WatchdogModel,
+    TpmModel, VideoModel, WatchdogAction,
 };
 
 /// A choice of the spec that libvirt has a word for.
@@ -49,7 +49,7 @@ words! {
     ClockOffset { Utc "utc", Localtime "localtime" }
     CpuMode { Custom "custom", HostModel "host-model", HostPassthrough "host-passthrough", Maximum "maximum" }
     CrashAction {
-        Destroy "destroy", Restart "restart", Preserve "preserve", CoredumpDestroy "coredump-destroy",
+        Destroy "destroy", Restart "restart", CoredumpDestroy "coredump-destroy",
         CoredumpRestart "coredump-restart"
     }
     DiskBus { Virtio "virtio", Scsi "scsi", Sata "sata", Ide "ide", Usb "usb" }
@@ -77,5 +77,4 @@ words! {
         Reset "reset", Shutdown "shutdown", Poweroff "poweroff", Pause "pause", Dump "dump", None "none",
         InjectNmi "inject-nmi"
     }
-    WatchdogModel { I6300esb "i6300esb", Ib700 "ib700" }
 }

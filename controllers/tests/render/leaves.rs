@@ -80,9 +80,7 @@ const DOMAIN: &[(&str, Shown)] = &[
     ("graphics[].listen", Described("full", "graphics/0/listen", "\"::1\"")),
     ("graphics[].type", Described("minimal", "graphics", "[{\"type\": \"Vnc\"}]")),
     ("guestAgent", Described("full", "guestAgent", "false")),
-    ("iothreads", Described("platform", "iothreads", "3")),
     ("lifecycle.onCrash", Described("platform", "lifecycle/onCrash", "\"Restart\"")),
-    ("lifecycle.onPoweroff", Described("platform", "lifecycle/onPoweroff", "\"Restart\"")),
     ("lifecycle.onReboot", Described("platform", "lifecycle/onReboot", "\"Restart\"")),
     ("maxMemory", Described("full", "maxMemory", "\"3Gi\"")),
     ("maxVcpus", Described("full", "maxVcpus", "8")),
@@ -117,7 +115,6 @@ const DOMAIN: &[(&str, Shown)] = &[
     ("vcpus", Described("full", "vcpus", "3")),
     ("video.model", Described("platform", "video/model", "\"Bochs\"")),
     ("watchdog.action", Described("platform", "watchdog/action", "\"Reset\"")),
-    ("watchdog.model", Described("platform", "watchdog/model", "\"Ib700\"")),
 ];
 
 #[rustfmt::skip]

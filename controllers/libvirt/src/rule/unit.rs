@@ -144,8 +144,12 @@ pub(crate) fn host_path(value: &str) -> String {
 
 /// Whether libvirt writes the machine type `have` for the alias `want`: `pc` is `pc-i440fx-7.2`, `virt` is `virt-7.2`.
 fn is_alias(want: &str, have: &str) -> bool {
-    let versioned =
-        |prefix: &str| have.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    // Enterprise distributions have versions of their own, as in pc-q35-rhel9.2.0.
+    let versioned = |prefix: &str| {
+        have.strip_prefix(prefix).is_some_and(|rest| {
+            rest.strip_prefix("rhel").unwrap_or(rest).starts_with(|first: char| first.is_ascii_digit())
+        })
+    };
     match want {
         "pc" => versioned("pc-i440fx-"),
         other => versioned(&format!("{other}-")) || versioned(&format!("pc-{other}-")),

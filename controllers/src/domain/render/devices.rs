@@ -91,9 +91,8 @@ pub(super) fn small_devices(wishes: &mut Wishes, parameters: &DomainParameters) 
 
 fn for_crashes(wishes: &mut Wishes, parameters: &DomainParameters) {
     wishes.own("devices/watchdog", WATCHDOG);
-    if let Some(Watchdog { model, action }) = &parameters.watchdog {
-        let (model, action) = (model.unwrap_or_default(), action.unwrap_or_default());
-        let part = Part::new().with("@model", model.word()).with("@action", action.word());
+    if let Some(Watchdog { action }) = &parameters.watchdog {
+        let part = Part::new().with("@model", "i6300esb").with("@action", action.unwrap_or_default().word());
         wishes.item("devices/watchdog", "ua-watchdog-0", part);
     }
     wishes.own("devices/panic", PANIC);

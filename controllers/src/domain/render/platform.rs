@@ -22,7 +22,8 @@ pub(super) fn platform(
 ) -> anyhow::Result<()> {
     memory_and_processors(wishes, parameters)?;
     if let Some(cpu) = &parameters.cpu {
-        processor_model(wishes, cpu, parameters.max_vcpus.or(parameters.vcpus))?;
+        let there = base.and_then(|base| base.text_at("vcpu")?.trim().parse().ok());
+        processor_model(wishes, cpu, parameters.max_vcpus.or(parameters.vcpus).or(there))?;
     }
     if let Some(os) = &parameters.os {
         firmware(wishes, os, base)?;
@@ -40,13 +41,10 @@ pub(super) fn platform(
     if let Some(said) = &parameters.memory_backing {
         memory_backing(wishes, said)?;
     }
-    if let Some(threads) = parameters.iothreads {
-        wishes.set("iothreads", threads.to_string());
-    }
     Ok(())
 }
 
-/// The least memory of a guest in KiB, which hypervisors round up to.
+/// The least memory of a guest in KiB, of which hypervisors give it a multiple.
 const LEAST_MEMORY: u64 = 1024;
 
 fn memory_and_processors(wishes: &mut Wishes, parameters: &DomainParameters) -> anyhow::Result<()> {
@@ -60,6 +58,8 @@ fn memory_and_processors(wishes: &mut Wishes, parameters: &DomainParameters) -> 
             .context("maxMemory")?;
         ensure!(now >= LEAST_MEMORY, "memory must be at least 1Mi: a number without a unit is in bytes");
         ensure!(now <= most, "memory must not be larger than maxMemory");
+        // A hypervisor rounds up, and the running guest would never show what is wished.
+        let [most, now] = [most, now].map(|size| size.div_ceil(LEAST_MEMORY).saturating_mul(LEAST_MEMORY));
         wishes.set("memory", most.to_string());
         wishes.set("currentMemory", now.to_string());
     }
@@ -228,10 +228,7 @@ fn clock(wishes: &mut Wishes, clock: &Clock) {
 
 /// What follows the guest's end.
 fn lifecycle(wishes: &mut Wishes, lifecycle: &Lifecycle) {
-    let Lifecycle { on_poweroff, on_reboot, on_crash } = lifecycle;
-    if let Some(action) = on_poweroff {
-        wishes.set("on_poweroff", action.word());
-    }
+    let Lifecycle { on_reboot, on_crash } = lifecycle;
     if let Some(action) = on_reboot {
         wishes.set("on_reboot", action.word());
     }
