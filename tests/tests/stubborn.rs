@@ -82,6 +82,27 @@ fn a_guest_that_may_be_forced_has_its_time_first() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_guest_whose_shutdown_was_taken_back_has_its_whole_time_when_it_is_asked_again() -> Result<()> {
+    let stage = Stage::start("back", &["--poll=1s"])?;
+    let scenario = stage.scenario("back")?;
+    apply_guests(&scenario)?;
+    scenario.await_all_ready(2 * PATIENCE)?;
+    let console = scenario.console_of("halted");
+    console.wait_for_line("ready", PATIENCE)?;
+    scenario.change("domain", "halted", &json!({"runStrategy": "Halted"}))?;
+    scenario.await_condition("domain/halted", "Ready", ("False", "Unavailable", IGNORED))?;
+    scenario.change("domain", "halted", &json!({"runStrategy": "Always", "shutdown": {"forceAfterTimeout": true}}))?;
+    scenario.await_condition("domain/halted", "Ready", ("True", "Available", ""))?;
+    let asked = || console.lines().iter().filter(|line| *line == "power-button-ignored").count();
+    let before = asked();
+    scenario.delete(&["domain/halted"])?;
+    scenario.await_condition("domain/halted", "Ready", ("False", "Deleting", ASKED))?;
+    scenario.await_gone(&["domain/halted"])?;
+    assert_eq!(asked(), before + 1, "asked once, then forced");
+    Ok(())
+}
+
 /// Two test guests that ignore the power button, `halted` and `deleted`, with four seconds to shut down.
 fn apply_guests(scenario: &Scenario<'_>) -> Result<()> {
     let guest = |name| {

@@ -223,9 +223,8 @@ impl Mirror {
     pub(crate) fn complete(&self) {
         let mut tables = lock(&self.tables);
         tables.synced = true;
-        let owners = tables.claims.owners();
-        drop(tables);
-        self.wake(&owners);
+        // Under the lock: whoever sees that it is synced has been woken for it, and is woken next for a change.
+        self.wake(&tables.claims.owners());
     }
 
     /// After an event of a domain was read: its owners look even if the tables show no change, since some events are about

@@ -7,12 +7,13 @@ use std::{
 
 use anyhow::{Context, bail};
 use apis::{Domain, Managed, domain::RunStrategy};
+use kube::Resource as _;
 use libvirt::{Claim, Connection, Lease, VolumeId, mirror::DomainEntry};
 use managed::{creation::was_created, external::Pass};
 use std::sync::Arc;
 
 use super::{
-    Clock, Domains, Found, Surroundings, complete, exclusive,
+    Clock, Domains, Found, Power, Surroundings, complete, exclusive,
     observed::{self, Volumes, path},
     power,
 };
@@ -112,6 +113,9 @@ impl Domains {
             // Nothing is done when its time is over.
             found.recheck = None;
         }
+        if found.power != Some(Power::Shutdown) && pass.object.meta().deletion_timestamp.is_none() {
+            self.take_back_request(pass.object.uid());
+        }
         found.guest_agent = agent(entry);
         let hurry = self.lease_recheck(pass.object.uid(), &found);
         if hurry.is_some() {
@@ -121,12 +125,24 @@ impl Domains {
         found
     }
 
+    /// Whoever was asked to shut down and need not any more has its whole time when it is asked the next time.
+    fn take_back_request(&self, uid: &str) {
+        if let Some(clock) = self.clocks().get_mut(uid) {
+            clock.asked = None;
+            clock.ignored = false;
+        }
+    }
+
     /// How long the guest has been off, as far as we know.
     fn stopped_for(&self, uid: &str, entry: &DomainEntry) -> Duration {
         let mut clocks = self.clocks();
         let clock = clocks.entry(uid.to_owned()).or_default();
         if entry.id.is_some() {
-            *clock = Clock { stopped: None, started: clock.started.filter(|(id, _)| Some(*id) == entry.id), ..*clock };
+            let started = clock.started.filter(|(id, _)| Some(*id) == entry.id);
+            // One that somebody started meanwhile has not been asked.
+            let is_same = started.is_some() || clock.started.is_none();
+            let (asked, ignored) = (clock.asked.filter(|_| is_same), clock.ignored && is_same);
+            *clock = Clock { stopped: None, started, asked, ignored, ..*clock };
             if let (Some(id), None) = (entry.id, clock.started) {
                 clock.started = Some((id, Instant::now()));
             }
