@@ -27,8 +27,11 @@ impl Console {
     }
 
     /// What the test guest has said, without the `TINY: ` in front and without what firmware and kernel wrote.
+    /// A line that is still being written has not been said yet.
     pub fn lines(&self) -> Vec<String> {
-        self.text().lines().filter_map(|line| Some(line.split_once("TINY: ")?.1.trim_end().to_owned())).collect()
+        let text = self.text();
+        let whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+        whole.filter_map(|line| Some(line.split_once("TINY: ")?.1.trim_end().to_owned())).collect()
     }
 
     /// Waits for a line of the test guest that begins with `start`, and returns the last such line.

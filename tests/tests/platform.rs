@@ -33,7 +33,7 @@ fn machine(scenario: &Scenario<'_>) -> String {
         &format!(
             "type: Qemu, memory: 256Mi, vcpus: 2, os: {{{boot}, firmware: Efi, secureBoot: true}}, tpm: {{model: Crb}}, \
              features: {{smm: true}}, cpu: {{topology: {{sockets: 2}}}}, clock: {{offset: Localtime, timers: [{{name: Hpet, present: false}}]}}, \
-             watchdog: {{model: I6300esb, action: Poweroff}}, panic: {{}}, video: {{model: Virtio}}, \
+             watchdog: {{action: Poweroff}}, panic: {{}}, video: {{model: Virtio}}, \
              disks: [{{name: root, volumeRef: {{name: root}}, serial: disk-of-data, cache: None, io: Native, discard: Unmap}}], \
              networkInterfaces: [{{name: lan, networkRef: {{name: {name}}}, mtu: 1400, queues: 2}}], \
              cloudInitRef: {{name: {name}}}, consoles: [{{name: serial, log: true}}], \
@@ -72,8 +72,8 @@ fn a_guest_finds_firmware_tpm_and_devices_as_wished_and_takes_their_files_with_i
         format!("lib/swtpm/{}", scenario.host().virsh(&["domuuid", "machine"])?.trim()),
     ];
     // A change that waits for the next boot takes away neither.
-    scenario.change("domain", "machine", &json!({"watchdog": {"action": "Reset"}}))?;
-    let message = "waiting for the guest's next boot: devices/watchdog[ua-watchdog-0]@action";
+    scenario.change("domain", "machine", &json!({"video": {"model": "Vga"}}))?;
+    let message = "waiting for the guest's next boot: devices/video[ua-video-0]/model@type";
     scenario.await_condition("domain/machine", "RestartRequired", ("True", "ChangesPending", message))?;
     scenario.host().virsh(&["destroy", "machine"])?;
     console.wait_for_line("> variable kept", PATIENCE)?;
