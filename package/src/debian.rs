@@ -44,10 +44,11 @@ pub fn fetch(cache: &Path) -> Result<Vec<PathBuf>> {
             missing += 1;
         }
     }
-    if missing > 0 {
-        eprintln!("xpkg: fetching {missing} of {} Debian packages into {}", files.len(), cache.display());
-        apt.run(&["--download-only", "--yes"])?;
+    if missing == 0 {
+        return Ok(files);
     }
+    eprintln!("xpkg: fetching {missing} of {} Debian packages into {}", files.len(), cache.display());
+    apt.run(&["--download-only", "--yes"])?;
     for (file, name) in files.iter().zip(&names) {
         let is_whole = is_whole(file, name, &digests)?;
         ensure!(is_whole, "apt has not fetched {}; run `apt-get update` as root and try again", file.display());

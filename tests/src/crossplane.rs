@@ -51,10 +51,10 @@ use crate::{
 const MIRRORED: [(&str, &str); 2] =
     [("registry.example.org/team/", "provider/"), ("xpkg.crossplane.io/crossplane-contrib/", "function/")];
 
-/// How long Crossplane may take for a step of its own on a machine with busy neighbours.
 /// The column that [`Rig::publish_later`] adds.
 pub const LATER: &str = "LATER";
 
+/// How long Crossplane may take for a step of its own on a machine with busy neighbours.
 pub(crate) const SLOW: Duration = Duration::from_mins(5);
 
 /// How much of a log is shown.

@@ -84,6 +84,8 @@ fn a_change_is_not_taken_for_made_before_a_pass_has_made_it() -> Result<()> {
     assert_eq!(both(&object(1, "True"))?, progressing("The change has not been made yet"));
     assert_eq!(both(&object(2, "False"))?, progressing("Why"));
     assert_eq!(both(&object(2, "True"))?, ("Current", "Healthy: Why".to_owned()));
+    let untouched = json!({"kind": "Pool", "metadata": {"generation": 1}});
+    assert_eq!(argo(&untouched)?, "Progressing: Not looked at yet");
     Ok(())
 }
 

@@ -158,7 +158,7 @@ fn said(object: &Domain) -> BTreeSet<String> {
     let value = serde_json::to_value(parameters).unwrap_or_default();
     let seed = initial::refers(&value, "cloudInit").then(|| format!("{SEED}cloud-init"));
     let single = render::single(parameters).map(str::to_owned);
-    let agent = parameters.guest_agent.unwrap_or_default().then(|| format!("{CHANNEL}agent"));
+    let agent = parameters.guest_agent.unwrap_or_default().then(|| render::AGENT.to_owned());
     disks.chain(nics).chain(serials).chain(seed).chain(single).chain(agent).collect()
 }
 

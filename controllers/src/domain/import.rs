@@ -17,10 +17,8 @@ use libvirt::{
 
 use super::{
     observed::{agent, own_name},
-    render::{self, DISK, NIC, SEED, SERIAL, Surroundings},
+    render::{self, AGENT, DISK, NIC, SEED, SERIAL, Surroundings},
 };
-
-const AGENT: &str = "ua-channel-agent";
 
 /// The description with a name for each of its devices, and without anybody's mark. A disk is called like its target, an interface
 /// like its MAC address, a serial console like its port; what another object of ours named keeps that name.

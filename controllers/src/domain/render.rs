@@ -88,14 +88,22 @@ pub const PANIC: &str = "ua-panic-";
 /// Graphics cards.
 pub const VIDEO: &str = "ua-video-";
 
+/// Our alias of the random number generator.
+pub const THE_RNG: &str = "ua-rng-0";
+/// Of the TPM.
+pub const THE_TPM: &str = "ua-tpm-0";
+/// Of the watchdog.
+pub const THE_WATCHDOG: &str = "ua-watchdog-0";
+/// Of the device that tells of a crash.
+pub const THE_PANIC: &str = "ua-panic-0";
+/// Of the graphics card.
+pub const THE_VIDEO: &str = "ua-video-0";
+/// Of the guest agent's channel.
+pub const AGENT: &str = "ua-channel-agent";
+
 /// Devices of which a guest has one of ours: the element, and its alias.
-pub const SINGLE: [(&str, &str); 5] = [
-    ("rng", "ua-rng-0"),
-    ("tpm", "ua-tpm-0"),
-    ("watchdog", "ua-watchdog-0"),
-    ("panic", "ua-panic-0"),
-    ("video", "ua-video-0"),
-];
+pub const SINGLE: [(&str, &str); 5] =
+    [("rng", THE_RNG), ("tpm", THE_TPM), ("watchdog", THE_WATCHDOG), ("panic", THE_PANIC), ("video", THE_VIDEO)];
 
 /// The aliases of those that an object speaks of.
 pub fn single(parameters: &DomainParameters) -> impl Iterator<Item = &'static str> {

@@ -10,7 +10,7 @@ use libvirt::{
     xml::Element,
 };
 
-use super::{CHANNEL, PANIC, RNG, SERIAL, TPM, WATCHDOG};
+use super::{AGENT, CHANNEL, PANIC, RNG, SERIAL, THE_PANIC, THE_RNG, THE_TPM, THE_VIDEO, THE_WATCHDOG, TPM, WATCHDOG};
 use crate::domain::words::Word as _;
 
 /// Where the host keeps what a console prints. The directory is libvirt's own, so that no user names a path of the host.
@@ -64,7 +64,7 @@ pub(super) fn small_devices(wishes: &mut Wishes, parameters: &DomainParameters) 
             .with("@model", "virtio")
             .with("backend@model", "random")
             .with("backend", source.unwrap_or_default().word());
-        wishes.item("devices/rng", "ua-rng-0", part);
+        wishes.item("devices/rng", THE_RNG, part);
     }
     wishes.own("devices/channel", CHANNEL);
     if parameters.guest_agent.unwrap_or_default() {
@@ -72,7 +72,7 @@ pub(super) fn small_devices(wishes: &mut Wishes, parameters: &DomainParameters) 
             .with("@type", "unix")
             .with("target@type", "virtio")
             .with("target@name", "org.qemu.guest_agent.0");
-        wishes.item("devices/channel", "ua-channel-agent", part);
+        wishes.item("devices/channel", AGENT, part);
     }
     for_crashes(wishes, parameters);
     wishes.own("devices/tpm", TPM);
@@ -81,11 +81,11 @@ pub(super) fn small_devices(wishes: &mut Wishes, parameters: &DomainParameters) 
             .with("@model", model.unwrap_or_default().word())
             .with("backend@type", "emulator")
             .with("backend@version", "2.0");
-        wishes.item("devices/tpm", "ua-tpm-0", part);
+        wishes.item("devices/tpm", THE_TPM, part);
     }
     if let Some(Video { model }) = &parameters.video {
         let part = model.map_or_else(Part::new, |model| Part::new().with("model@type", model.word()));
-        wishes.item("devices/video", "ua-video-0", part);
+        wishes.item("devices/video", THE_VIDEO, part);
     }
 }
 
@@ -93,11 +93,11 @@ fn for_crashes(wishes: &mut Wishes, parameters: &DomainParameters) {
     wishes.own("devices/watchdog", WATCHDOG);
     if let Some(Watchdog { action }) = &parameters.watchdog {
         let part = Part::new().with("@model", "i6300esb").with("@action", action.unwrap_or_default().word());
-        wishes.item("devices/watchdog", "ua-watchdog-0", part);
+        wishes.item("devices/watchdog", THE_WATCHDOG, part);
     }
     wishes.own("devices/panic", PANIC);
     if let Some(Panic { model }) = &parameters.panic {
         let part = model.map_or_else(Part::new, |model| Part::new().with("@model", model.word()));
-        wishes.item("devices/panic", "ua-panic-0", part);
+        wishes.item("devices/panic", THE_PANIC, part);
     }
 }
