@@ -86,9 +86,17 @@ pub struct DomainParameters {
     /// Kvm, Qemu (emulated) or Auto: Kvm where the host has it. Default Auto.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub type_: Option<DomainType>,
-    /// Always: a stopped guest is started again. Manual: it is started once, at creation, and then left to people. Halted: it is shut down. Default Always.
+    /// Always: a stopped guest is started again. RerunOnFailure: only one that crashed or was cut off, not one that shut down or was saved. Once: it is started at creation; off afterwards, it is done if it shut down, and has failed if not. Manual: it is started at creation and then left to people. Halted: it is shut down. Default Always.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_strategy: Option<RunStrategy>,
+    /// Whether the guest is paused. True pauses it, and starts it so; false ends the pause that a user made, and no other. Default: it is
+    /// left as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
+    /// What is done when changes wait for the guest's next boot. Never: nothing, RestartRequired lists them. Graceful: it is asked to shut
+    /// down, as shutdown says, and started again. Force: it is cut off and started again. Default Never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart_policy: Option<RestartPolicy>,
     /// How the guest is asked to shut down.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shutdown: Option<Shutdown>,
@@ -193,17 +201,34 @@ pub enum RunStrategy {
     /// A stopped guest is started again.
     #[default]
     Always,
-    /// Started once at creation, then left to people.
+    /// A guest that failed is started again: one that crashed or was cut off, not one that shut down by itself or was saved.
+    RerunOnFailure,
+    /// Started at creation; started again only where restartPolicy or an annotation restarts it.
+    Once,
+    /// Started once at creation, then left to people: that it is off is as well as that it runs.
     Manual,
     /// Shut down.
     Halted,
+}
+
+/// What is done for changes that wait for the next boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
+pub enum RestartPolicy {
+    /// Nothing.
+    #[default]
+    Never,
+    /// The guest is asked to shut down and started again.
+    Graceful,
+    /// The guest is cut off and started again.
+    Force,
 }
 
 /// How a guest is asked to shut down.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Shutdown {
-    /// Acpi presses the power button, Agent asks the guest agent, Default lets libvirt choose.
+    /// Acpi presses the power button, Agent asks the guest agent, Default lets libvirt choose. Save writes its memory to the host, from where it goes on at its next start, changes made meanwhile waiting for a later one; it counts for runStrategy Halted, while a restart and a deletion shut the guest down as by Default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<ShutdownMode>,
     /// How long the guest has before the request is repeated, or it is forced off. Default 2m.
@@ -225,6 +250,8 @@ pub enum ShutdownMode {
     Acpi,
     /// The guest agent.
     Agent,
+    /// Not at all: its memory is saved on the host.
+    Save,
 }
 
 /// What the provider saw and said.

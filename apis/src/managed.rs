@@ -43,6 +43,8 @@ pub mod annotation {
     pub const RECREATE: &str = "libvirt.nourspeed.io/recreate";
     /// `"true"` takes over an existing object that is not ours.
     pub const ADOPT: &str = "libvirt.nourspeed.io/adopt";
+    /// A token; a guest that runs since before it was set is restarted once, gracefully.
+    pub const RESTARTED: &str = "libvirt.nourspeed.io/restarted-at";
     /// The label that names the host an object is on.
     pub const INSTANCE_LABEL: &str = "libvirt.nourspeed.io/instance";
 }

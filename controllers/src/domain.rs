@@ -1,11 +1,13 @@
 //! Domains: find, compare, create, update and delete virtual machines.
 
 mod act;
+mod attempts;
 pub mod claim;
 pub(crate) mod exclusive;
 pub(crate) mod find;
 pub mod import;
 pub mod initial;
+mod live;
 mod new_disks;
 pub mod observed;
 mod obstacle;
@@ -14,7 +16,10 @@ mod power;
 pub mod render;
 mod report;
 pub(crate) mod resolve;
+mod restart;
 pub mod rules;
+mod running;
+mod shutdown;
 mod words;
 
 use std::{
@@ -37,8 +42,10 @@ use crate::{
     adopt::{Adoption, Obstacle},
     cluster::Cluster,
     hosts::Connector,
+    mark::Note,
     references,
 };
+use attempts::{Attempts, Lacking};
 pub use power::Power;
 pub use render::Surroundings;
 
@@ -52,6 +59,7 @@ pub struct Domains {
     clocks: Mutex<HashMap<String, Clock>>,
     /// Which volumes the disks of guests that others made are, by UID.
     volumes: Mutex<HashMap<String, observed::Volumes>>,
+    attempts: Attempts,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,11 +81,15 @@ pub struct Found {
     leases: Vec<Lease>,
     /// Paths of volumes that no object stands for, with their disk's name.
     media: Vec<(String, String)>,
-    /// What could not be changed on the running guest, and why.
-    hindrances: Vec<String>,
+    /// What the running guest does not show as wished.
+    lacking: Lacking,
+    /// What the definition is to note about restarts, where it notes something else.
+    note: Option<Note>,
     /// How far a shutdown is.
     shutdown: Option<String>,
     power: Option<Power>,
+    /// A restart does not ask the guest.
+    cut_off: bool,
     recheck: Option<Duration>,
     guest_agent: Option<bool>,
     /// Others made it, and it is only looked at.
@@ -92,15 +104,33 @@ pub struct Found {
 #[derive(Debug)]
 pub struct Change {
     differences: Vec<Difference>,
+    /// What the running guest lacks and can be given.
+    live: Vec<Difference>,
+    note: Option<Note>,
     persist: bool,
     autostart: Option<bool>,
     power: Option<Power>,
 }
 
+impl Change {
+    fn is_nothing(&self) -> bool {
+        let Self { differences, live, note, persist, autostart, power } = self;
+        differences.is_empty()
+            && live.is_empty()
+            && note.is_none()
+            && !persist
+            && autostart.is_none()
+            && power.is_none()
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { differences, persist, autostart, power } = self;
+        let Self { differences, live, note, persist, autostart, power } = self;
         let mut parts: Vec<String> = differences.iter().map(shown).collect();
+        let is_said = |path: &str| differences.iter().any(|said| said.path == path);
+        parts.extend(live.iter().filter(|one| !is_said(&one.path)).map(|one| format!("running guest: {one}")));
+        parts.extend(note.as_ref().map(|_| NOTED.to_owned()));
         parts.extend(persist.then(|| "definition: absent, wished present".to_owned()));
         parts.extend(autostart.map(|wished| format!("autostart: {}, wished {wished}", !wished)));
         parts.extend(power.map(|power| power.to_string()));
@@ -108,13 +138,11 @@ impl fmt::Display for Change {
     }
 }
 
+const NOTED: &str = "metadata: not up to date";
+
 /// Our own mark is long and says nothing to people.
 fn shown(difference: &Difference) -> String {
-    if difference.path.starts_with("metadata/") {
-        "metadata: not up to date".to_owned()
-    } else {
-        difference.to_string()
-    }
+    if difference.path.starts_with("metadata/") { NOTED.to_owned() } else { difference.to_string() }
 }
 
 impl Domains {
@@ -127,6 +155,7 @@ impl Domains {
             rules: Arc::new(rules::rules()),
             clocks: Mutex::default(),
             volumes: Mutex::default(),
+            attempts: Attempts::default(),
         }
     }
 
@@ -222,9 +251,9 @@ impl External for Domains {
         let parameters = &pass.object.spec.for_provider;
         let autostart = parameters.autostart.filter(|wished| entry.persistent && *wished != entry.autostart);
         let persist = !entry.persistent && !found.theirs;
-        let change = Change { differences, persist, autostart, power: found.power };
-        let settled = change.differences.is_empty() && !change.persist && autostart.is_none() && change.power.is_none();
-        Ok(match (settled, refusal) {
+        let (live, note) = (found.lacking.untried.clone(), found.note.clone());
+        let change = Change { differences, live, note, persist, autostart, power: found.power };
+        Ok(match (change.is_nothing(), refusal) {
             (true, None) => Standing::Settled,
             (true, Some(refusal)) => Standing::Refused(refusal),
             (false, refusal) => Standing::Drifted(change, refusal),
@@ -243,7 +272,7 @@ impl External for Domains {
     }
 
     async fn update(&self, pass: &Pass<'_, Self>, around: &Surroundings, change: &Change) -> anyhow::Result<Found> {
-        self.apply(pass, around, change).await
+        Box::pin(self.apply(pass, around, change)).await
     }
 
     async fn delete(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
@@ -264,6 +293,7 @@ impl External for Domains {
         self.adoption.forget(uid);
         self.clocks().remove(uid);
         self.volumes().remove(uid);
+        self.attempts.forget(uid);
         self.connector.unclaim(object);
     }
 }

@@ -1,11 +1,68 @@
 //! The mark by which a domain is known as ours: kind, namespace, name and UID of its object in libvirt's `<metadata>`, and the paths we own.
 
-use apis::Managed;
+use apis::{Managed, managed::annotation};
 use libvirt::xml::Element;
 use sha2::{Digest, Sha256};
 
 /// The namespace of the mark's XML.
 pub const NAMESPACE: &str = "https://libvirt.m.nourspeed.io/v1";
+
+/// The value of [`annotation::RESTARTED`] that was last followed.
+const RESTARTED: &str = "restarted-at";
+/// The restart that is under way: why, and the run that is to end.
+const RESTARTING: &str = "restarting";
+/// What the last restart for changes was for.
+const RESTARTED_FOR: &str = "restarted-for";
+
+/// What a definition notes about restarts of its guest: there and not in memory, because the process may end between a stop and the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Note {
+    /// The value of [`annotation::RESTARTED`] that was last followed.
+    pub token: Option<String>,
+    /// The restart that is under way.
+    pub under_way: Option<UnderWay>,
+    /// A digest of the changes that the last restart was to bring about.
+    pub tried: Option<String>,
+}
+
+/// A restart: once another run than this has begun, it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnderWay {
+    /// Why.
+    pub cause: Cause,
+    /// libvirt's number of the run that is to end.
+    pub run: u32,
+}
+
+/// Why a guest is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Somebody set the annotation.
+    Asked,
+    /// Changes wait for it, and its policy says so.
+    Changes,
+}
+
+impl Cause {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Changes => "changes",
+        }
+    }
+}
+
+impl Note {
+    /// The note of a guest that is made or taken over: nobody has asked for anything since.
+    pub fn new<K: Managed>(object: &K) -> Self {
+        Self { token: object.annotation(annotation::RESTARTED).map(str::to_owned), ..Self::default() }
+    }
+
+    fn attributes(&self) -> [(&'static str, Option<String>); 3] {
+        let under_way = self.under_way.map(|UnderWay { cause, run }| format!("{} {run}", cause.word()));
+        [(RESTARTED, self.token.clone()), (RESTARTING, under_way), (RESTARTED_FOR, self.tried.clone())]
+    }
+}
 
 /// Who a mark names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,16 +97,46 @@ impl Owner {
 }
 
 /// The mark of an object that owns these paths.
-pub fn element<K: Managed>(object: &K, owned: &[String]) -> Element {
+pub fn element<K: Managed>(object: &K, owned: &[String], note: &Note) -> Element {
     let Owner { kind, namespace, name, uid } = Owner::of(object);
     let path = |path: &String| Element::new("pl:path").text(path.as_str());
-    Element::new("pl:object")
+    let mut mark = Element::new("pl:object")
         .attr("xmlns:pl", NAMESPACE)
         .attr("kind", kind)
         .attr("namespace", namespace)
         .attr("name", name)
-        .attr("uid", uid)
-        .children(owned.iter().map(path))
+        .attr("uid", uid);
+    write_note(&mut mark, note);
+    mark.children(owned.iter().map(path))
+}
+
+fn write_note(mark: &mut Element, note: &Note) {
+    for (name, value) in note.attributes() {
+        match value {
+            Some(value) => mark.set(name, value),
+            None => drop(mark.unset(name)),
+        }
+    }
+}
+
+/// What the mark of an object in its definition notes; None where it bears none of its own.
+pub fn note<K: Managed>(object: &K, definition: &Element) -> Option<Note> {
+    let mark = find(definition).filter(|mark| mark.get("uid") == Some(object.uid()))?;
+    let get = |name| mark.get(name).map(str::to_owned);
+    Some(Note { token: get(RESTARTED), under_way: mark.get(RESTARTING).and_then(under_way), tried: get(RESTARTED_FOR) })
+}
+
+fn under_way(text: &str) -> Option<UnderWay> {
+    let (word, run) = text.split_once(' ')?;
+    let cause = [Cause::Asked, Cause::Changes].into_iter().find(|cause| cause.word() == word)?;
+    Some(UnderWay { cause, run: run.parse().ok()? })
+}
+
+/// Puts a note into the mark of a description, if there is one.
+pub fn set_note(description: &mut Element, note: &Note) {
+    for metadata in description.elements_mut().filter(|child| child.name == "metadata") {
+        metadata.elements_mut().filter(|element| is_mark(element)).for_each(|mark| write_note(mark, note));
+    }
 }
 
 fn find(description: &Element) -> Option<&Element> {
@@ -103,11 +190,30 @@ mod tests {
     #[test]
     fn a_mark_tells_owner_and_paths_also_after_libvirt_has_stored_it() {
         let paths = ["memory".to_owned(), "devices/disk[ua-disk-a%2Fb]".to_owned()];
-        let mark = element(&domain("a", "1"), &paths);
+        let note = Note {
+            token: Some("x".to_owned()),
+            under_way: Some(UnderWay { cause: Cause::Changes, run: 7 }),
+            tried: Some("00".to_owned()),
+        };
+        let mark = element(&domain("a", "1"), &paths, &note);
         let description = Element::new("domain").child(Element::new("metadata").child(mark));
         let stored = Element::parse(&description.write().unwrap()).unwrap();
         assert_eq!(owner(&stored), Some(Owner::of(&domain("a", "1"))));
         assert_eq!(owned_paths(&stored), Some(paths.to_vec()));
+        assert_eq!(super::note(&domain("a", "1"), &stored), Some(note));
+        assert_eq!(super::note(&domain("a", "2"), &stored), None);
+    }
+
+    #[test]
+    fn a_note_is_exchanged_in_the_mark_alone() {
+        let mark = element(&domain("a", "1"), &["memory".to_owned()], &Note::default());
+        let before = Element::new("domain").child(Element::new("metadata").child(mark));
+        let mut after = before.clone();
+        let note = Note { under_way: Some(UnderWay { cause: Cause::Asked, run: 1 }), ..Note::default() };
+        set_note(&mut after, &note);
+        assert_eq!(super::note(&domain("a", "1"), &after), Some(note));
+        set_note(&mut after, &Note::default());
+        assert_eq!(after, before);
     }
 
     #[test]

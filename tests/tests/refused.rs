@@ -57,7 +57,7 @@ fn the_api_server_refuses_bad_input_with_a_sentence_that_helps() -> Result<()> {
         ),
         (
             domain("memory: 1Gi, runStrategy: Sometimes"),
-            "spec.forProvider.runStrategy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Manual\", \"Halted\"",
+            "spec.forProvider.runStrategy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"RerunOnFailure\", \"Once\", \"Manual\", \"Halted\"",
         ),
         (
             manifest("Network", "bad", "mode: Bridge"),

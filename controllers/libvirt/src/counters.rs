@@ -33,6 +33,7 @@ pub enum Call {
     DomainSetMemory,
     DomainBlockResize,
     DomainState,
+    DomainManagedSave,
     DomainHasManagedSave,
     DomainIsPersistent,
     PoolList,
@@ -79,7 +80,7 @@ pub enum Call {
 const COUNT: usize = TABLE.len();
 
 /// Every call with libvirt's name for it, in the order of the enum.
-const TABLE: [(Call, &str); 67] = [
+const TABLE: [(Call, &str); 68] = [
     (Call::Open, "virConnectOpenAuth"),
     (Call::Capabilities, "virConnectGetCapabilities"),
     (Call::Hostname, "virConnectGetHostname"),
@@ -106,6 +107,7 @@ const TABLE: [(Call, &str); 67] = [
     (Call::DomainSetMemory, "virDomainSetMemoryFlags"),
     (Call::DomainBlockResize, "virDomainBlockResize"),
     (Call::DomainState, "virDomainGetState"),
+    (Call::DomainManagedSave, "virDomainManagedSave"),
     (Call::DomainHasManagedSave, "virDomainHasManagedSaveImage"),
     (Call::DomainIsPersistent, "virDomainIsPersistent"),
     (Call::PoolList, "virConnectListAllStoragePools"),

@@ -306,6 +306,11 @@ impl Domain<'_> {
         Ok(StateReason::from_raw(raw))
     }
 
+    /// Writes its memory to a file of libvirt's and ends it; its next start goes on from there. Takes as long as that takes.
+    pub fn managed_save(&self) -> Result<(), Error> {
+        self.counted(Call::DomainManagedSave, |domain| domain.managed_save(0))
+    }
+
     /// Whether its next start restores a saved image, and with it the definition of the time of the save.
     pub fn has_managed_save(&self) -> Result<bool, Error> {
         self.counted(Call::DomainHasManagedSave, |domain| domain.has_managed_save(0))

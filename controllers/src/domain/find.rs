@@ -7,17 +7,18 @@ use std::{
 
 use anyhow::{Context, bail};
 use apis::{Domain, Managed, domain::RunStrategy};
-use kube::Resource as _;
 use libvirt::{Claim, Connection, Lease, VolumeId, mirror::DomainEntry};
 use managed::{creation::was_created, external::Pass};
 use std::sync::Arc;
 
 use super::{
-    Clock, Domains, Found, Power, Surroundings, complete, exclusive,
+    Clock, Domains, Found, Surroundings,
+    attempts::Lacking,
+    complete, exclusive,
     observed::{self, Volumes, path},
-    power,
+    power::{self, Past, Wished},
 };
-use crate::{adopt::Obstacle, hosts::owner};
+use crate::{adopt::Obstacle, hosts::owner, mark};
 
 /// How long after its start a guest's address is asked for more often than at each poll.
 const LEASE_HURRY: Duration = Duration::from_mins(5);
@@ -31,6 +32,7 @@ impl Domains {
         let may_meet = entry.is_none() && may_make;
         let obstacle = if may_meet { self.obstacle(pass, &complete(around, &media)).await? } else { None };
         let mut found = self.found(pass, entry, obstacle, media);
+        self.consider(pass, around, &mut found);
         if found.theirs {
             found.volumes = self.volumes_of(pass, &found).await?;
         }
@@ -92,9 +94,11 @@ impl Domains {
             obstacle,
             leases,
             media,
-            hindrances: Vec::new(),
+            lacking: Lacking::default(),
+            note: None,
             shutdown: None,
             power: None,
+            cut_off: false,
             recheck: None,
             guest_agent: None,
             theirs: false,
@@ -104,17 +108,12 @@ impl Domains {
         let Some(entry) = &found.entry else { return found };
         found.adopted = self.adoption.adopted(pass.object, pass.host).as_ref() == Some(&entry.uuid);
         found.theirs = !found.adopted && pass.policies.only_observes() && entry.uuid != pass.object.uid();
-        let strategy = strategy(pass.object, found.theirs);
-        let begun = !found.theirs && (pass.creation.is_incomplete() || !was_created(pass.object));
-        let begun = begun && !is_halted(pass.object);
+        let wished = wished(pass, entry, found.theirs);
         let stopped_for = self.stopped_for(pass.object.uid(), entry);
-        (found.power, found.recheck) = power::decide(strategy, begun, entry.state, stopped_for);
+        (found.power, found.recheck) = power::decide(wished, entry.state, stopped_for);
         if found.theirs {
             // Nothing is done when its time is over.
             found.recheck = None;
-        }
-        if found.power != Some(Power::Shutdown) && pass.object.meta().deletion_timestamp.is_none() {
-            self.take_back_request(pass.object.uid());
         }
         found.guest_agent = agent(entry);
         let hurry = self.lease_recheck(pass.object.uid(), &found);
@@ -123,14 +122,6 @@ impl Domains {
         }
         found.recheck = found.recheck.or(hurry);
         found
-    }
-
-    /// Whoever was asked to shut down and need not any more has its whole time when it is asked the next time.
-    fn take_back_request(&self, uid: &str) {
-        if let Some(clock) = self.clocks().get_mut(uid) {
-            clock.asked = None;
-            clock.ignored = false;
-        }
     }
 
     /// How long the guest has been off, as far as we know.
@@ -199,6 +190,27 @@ impl Domains {
         }
         Ok(media)
     }
+}
+
+/// What the object says of its guest's power.
+/// What is wished of a guest's power, as its object and the mark of its definition say.
+pub(super) fn wished(pass: &Pass<'_, Domains>, entry: &DomainEntry, theirs: bool) -> Wished {
+    let strategy = strategy(pass.object, theirs);
+    if theirs {
+        return Wished { strategy, ..Wished::default() };
+    }
+    let being_made = (pass.creation.is_incomplete() || !was_created(pass.object)) && !is_halted(pass.object);
+    let note = entry.inactive.as_ref().filter(|_| entry.id.is_none()).and_then(|base| mark::note(pass.object, base));
+    let restarting = note.is_some_and(|note| note.under_way.is_some());
+    let state = pass.object.observation().and_then(|seen| seen.state.as_deref());
+    let ran = state.is_some_and(|state| !state.starts_with("Shutoff") && state != "Crashed");
+    let paused = pass.object.effective().parameters().paused;
+    let past = match (being_made || restarting, ran) {
+        (true, _) => Past::Begun,
+        (false, true) => Past::Ran,
+        (false, false) => Past::Unknown,
+    };
+    Wished { strategy, past, paused, restart: false, alive: entry.id.is_some() }
 }
 
 /// The leases of the guest's interfaces on libvirt networks.

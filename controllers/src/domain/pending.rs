@@ -10,16 +10,13 @@ use libvirt::{
 
 /// The wished paths that the running guest does not show, and those that it shows still though they are ours no more: the mark of a
 /// running guest is the one it was started with. What libvirt rewrites in a running description is no difference.
-pub(super) fn pending(mut wishes: Wishes, live: &Element, rules: &Rules) -> Vec<String> {
+pub(super) fn pending(mut wishes: Wishes, live: &Element, rules: &Rules) -> Vec<Difference> {
     render::give_back(&mut wishes, live);
-    let mut paths: Vec<String> = diff(&wishes, live, rules)
-        .iter()
-        // No boot changes what cannot be changed: a running description without it only does not tell.
-        .filter(|difference| !is_immutable(difference, rules) && waits(difference, live))
-        .map(|difference| difference.path.clone())
-        .collect();
-    paths.dedup();
-    paths
+    let mut pending = diff(&wishes, live, rules);
+    // No boot changes what cannot be changed: a running description without it only does not tell.
+    pending.retain(|difference| !is_immutable(difference, rules) && waits(difference, live));
+    pending.dedup_by(|later, earlier| later.path == earlier.path);
+    pending
 }
 
 fn is_immutable(difference: &Difference, rules: &Rules) -> bool {
@@ -68,7 +65,8 @@ mod tests {
     fn waiting(wish: impl FnOnce(&mut Wishes), live: &str) -> Vec<String> {
         let mut wishes = Wishes::new("domain");
         wish(&mut wishes);
-        pending(wishes, &Element::parse(live).unwrap(), &rules())
+        let pending = pending(wishes, &Element::parse(live).unwrap(), &rules());
+        pending.into_iter().map(|difference| difference.path).collect()
     }
 
     #[test]

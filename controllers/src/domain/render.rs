@@ -131,7 +131,8 @@ pub fn render(object: &Domain, around: &Surroundings, facts: &Facts, base: Optio
         identity(&mut wishes, object, facts)?;
     }
     interfaces::new_interfaces(&mut wishes, object, around, base);
-    wishes.replace("metadata/pl:object", mark::element(object, &owned));
+    let note = base.and_then(|base| mark::note(object, base)).unwrap_or_else(|| mark::Note::new(object));
+    wishes.replace("metadata/pl:object", mark::element(object, &owned, &note));
     Ok(wishes)
 }
 

@@ -11,6 +11,7 @@ use apis::{
 };
 use libvirt::{
     State,
+    diff::Difference,
     mirror::{Described, DomainEntry},
     xml::Element,
 };
@@ -21,7 +22,9 @@ use crate::{
     references::{self, Choices},
 };
 
-use super::{Domains, Found, Surroundings, claim, find, import, observed, pending, power, render};
+use super::{
+    Domains, Found, Power, Surroundings, attempts::Lacking, claim, find, import, observed, pending, power, render,
+};
 
 impl Domains {
     /// Status from what was found.
@@ -35,24 +38,16 @@ impl Domains {
             return Report::of(DomainObservation::default(), Wish::creating());
         };
         let chosen = around.map(|around| references::record(&choices(pass.object, around, entry)));
-        // Of what others made nothing waits on our behalf.
-        let around = around.filter(|_| !found.theirs);
-        let pending = around.map(|around| self.pending(pass, around, found, entry)).unwrap_or_default();
-        let mut conditions = Vec::new();
-        if !pending.is_empty() {
-            conditions.push(
-                Wish::new(Type::RestartRequired, Status::True, "ChangesPending")
-                    .because(restart_message(&pending, &found.hindrances)),
-            );
-        }
+        let mut conditions: Vec<Wish> = waiting(found).into_iter().collect();
         if let Some(connected) = found.guest_agent {
             let (status, reason) =
                 if connected { (Status::True, "Connected") } else { (Status::False, "Disconnected") };
             conditions.push(Wish::new(Type::GuestAgentConnected, status, reason));
         }
-        let observation = observation(pass.object, entry, found, pending);
+        let observation = observation(pass.object, entry, found);
         let details = details::domain(pass.object, pass.host.uri(), &observation);
-        let ready = ready(find::strategy(pass.object, found.theirs), entry, found);
+        let wishes_pause = !found.theirs && pass.object.effective().parameters().paused == Some(true);
+        let ready = ready(find::strategy(pass.object, found.theirs), wishes_pause, entry, found);
         // The leave to make a lost one again is for once.
         let adopted = !found.theirs && self.adoption.adopted_anywhere(pass.object).is_some();
         let forgotten = adopted.then_some((annotation::RECREATE, None));
@@ -60,7 +55,14 @@ impl Domains {
         Report { conditions, annotations, details, recheck: found.recheck, ..Report::of(observation, ready) }
     }
 
-    fn pending(&self, pass: &Pass<'_, Self>, around: &Surroundings, found: &Found, entry: &DomainEntry) -> Vec<String> {
+    /// What the running guest does not show as wished.
+    pub(super) fn pending(
+        &self,
+        pass: &Pass<'_, Self>,
+        around: &Surroundings,
+        found: &Found,
+        entry: &DomainEntry,
+    ) -> Vec<Difference> {
         let (Some(live), Some(base)) = (&entry.live, &entry.inactive) else { return Vec::new() };
         let around = found.complete(around);
         let claimed = claim::claim(pass.object, &around, base, found.adopted);
@@ -94,26 +96,48 @@ fn choices(object: &Domain, around: &Surroundings, entry: &DomainEntry) -> Choic
     choices
 }
 
-fn restart_message(pending: &[String], hindrances: &[String]) -> String {
-    let waiting = format!("waiting for the guest's next boot: {}", pending.join(", "));
-    if hindrances.is_empty() {
-        return waiting;
+/// What is to be said about what the running guest does not show as wished.
+fn waiting(found: &Found) -> Option<Wish> {
+    let Lacking { leaving, waiting, hindrances, in_vain, .. } = &found.lacking;
+    let required = |reason, message| Some(Wish::new(Type::RestartRequired, Status::True, reason).because(message));
+    if let Some(how) = found.shutdown.as_ref().filter(|_| found.power == Some(Power::Restart)) {
+        return required("Restarting", format!("to be started again: {how}"));
     }
-    format!("{waiting} (not possible on the running guest: {})", hindrances.join("; "))
+    if waiting.is_empty() {
+        let message = format!("the guest was asked to give up {}", leaving.join(", "));
+        let wish = Wish::new(Type::RestartRequired, Status::False, "Unplugging").because(message);
+        return (!leaving.is_empty()).then_some(wish);
+    }
+    let paths: Vec<&str> = waiting.iter().map(|difference| difference.path.as_str()).collect();
+    let mut message = format!("waiting for the guest's next boot: {}", paths.join(", "));
+    if !hindrances.is_empty() {
+        message = format!("{message} (not possible on the running guest: {})", hindrances.join("; "));
+    }
+    if *in_vain {
+        message.push_str("; a restart has not brought it about");
+    }
+    required("ChangesPending", message)
 }
 
-fn ready(strategy: RunStrategy, entry: &DomainEntry, found: &Found) -> Wish {
+fn ready(strategy: RunStrategy, wishes_pause: bool, entry: &DomainEntry, found: &Found) -> Wish {
+    use RunStrategy::{Always, Halted, Manual, Once, RerunOnFailure};
     let state = power::shown(entry.state);
     match (strategy, entry.state.state) {
-        (RunStrategy::Always, State::Running | State::Blocked) => Wish::available(),
-        (RunStrategy::Always, State::Shutoff) if found.recheck.is_some() => {
+        (Always | RerunOnFailure | Once, State::Running | State::Blocked) => Wish::available(),
+        (Always | RerunOnFailure | Once, State::Paused) if wishes_pause => Wish::available(),
+        (RerunOnFailure | Once, _) if power::is_done(entry.state) => Wish::available(),
+        (Once, State::Shutoff | State::Crashed) => {
+            Wish::unavailable(format!("the guest is {state}, and runStrategy Once does not start it again"))
+        }
+        (Always, State::Shutoff) if found.recheck.is_some() => {
             Wish::unavailable(format!("the guest is {state}; it is started again if it stays so for 15s"))
         }
-        (RunStrategy::Always, _) => Wish::unavailable(format!("the guest is {state}")),
-        (RunStrategy::Manual, State::Crashed) => Wish::unavailable(format!("the guest is {state}")),
-        (RunStrategy::Manual, _) => Wish::available(),
-        (RunStrategy::Halted, State::Shutoff | State::Crashed) => Wish::available(),
-        (RunStrategy::Halted, _) => Wish::unavailable(
+        (Always | RerunOnFailure | Once, _) | (Manual, State::Crashed) => {
+            Wish::unavailable(format!("the guest is {state}"))
+        }
+        (Manual, _) => Wish::available(),
+        (Halted, State::Shutoff | State::Crashed) if entry.id.is_none() => Wish::available(),
+        (Halted, _) => Wish::unavailable(
             found.shutdown.clone().unwrap_or_else(|| format!("the guest is {state} and was asked to shut down")),
         ),
     }
@@ -124,7 +148,7 @@ fn shown<'a>(object: &Domain, definition: &Element, live: &'a Element, named: bo
     if named { Cow::Owned(claim::running(definition, live, object)) } else { Cow::Borrowed(live) }
 }
 
-fn observation(object: &Domain, entry: &DomainEntry, found: &Found, pending_changes: Vec<String>) -> DomainObservation {
+fn observation(object: &Domain, entry: &DomainEntry, found: &Found) -> DomainObservation {
     let named =
         |description: &Described| if found.theirs { import::named(description) } else { Element::clone(description) };
     let (definition, live) = (entry.inactive.as_ref().map(named), entry.live.as_ref().map(named));
@@ -137,7 +161,7 @@ fn observation(object: &Domain, entry: &DomainEntry, found: &Found, pending_chan
     seen.state = Some(power::shown(entry.state));
     seen.autostart = entry.persistent.then_some(entry.autostart);
     seen.addresses = addresses(found, &seen.network_interfaces);
-    seen.pending_changes = pending_changes;
+    seen.pending_changes = found.lacking.waiting.iter().map(|difference| difference.path.clone()).collect();
     seen
 }
 

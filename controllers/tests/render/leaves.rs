@@ -23,6 +23,7 @@ enum Shown {
 use Shown::{Described, Refers as Referent, Test};
 
 const LIFE: &str = "tests/tests/lifecycle.rs";
+const POWER: &str = "tests/tests/power.rs";
 const TOPOLOGY: &str = "controllers/tests/render/changes.rs";
 const FIELDS: &str = "tests/tests/fields.rs";
 const GROWN: &str = "disks_come_go_and_grow_under_a_running_guest_that_then_halts_and_comes_back";
@@ -106,6 +107,8 @@ const DOMAIN: &[(&str, Shown)] = &[
     ("os.secureBoot", Described("platform", "os/secureBoot", "false")),
     ("panic.model", Described("platform", "panic/model", "\"Hyperv\"")),
     ("rng.source", Described("full", "rng/source", "\"Urandom\"")),
+    ("paused", Test(POWER, "a_guest_is_paused_and_goes_on_as_its_object_says", "paused")),
+    ("restartPolicy", Test(POWER, "changes_that_wait_for_a_boot_get_it_where_the_policy_says_so", "restartPolicy")),
     ("runStrategy", Test(LIFE, GROWN, "Halted")),
     ("shutdown.forceAfterTimeout", Test(FIELDS, "a_guest_is_asked_to_shut_down_in_the_way_that_its_object_says", "forceAfterTimeout")),
     ("shutdown.mode", Test(FIELDS, "a_guest_is_asked_to_shut_down_in_the_way_that_its_object_says", "mode: Agent")),

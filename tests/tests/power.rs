@@ -1,0 +1,156 @@
+//! When guests run, stand still and start again: as their objects say, and by the reason of the stop.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
+
+use std::{thread::sleep, time::Duration};
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use tests::{PATIENCE, Scenario, SharedStage, Stage, condition};
+
+static STAGE: SharedStage = SharedStage::new("power", &["--poll=1s"]);
+
+/// Time in which several passes look at everything.
+const A_WHILE: Duration = Duration::from_secs(5);
+
+/// The domain, once it is ready because of this and not for another reason.
+fn await_ready(scenario: &Scenario<'_>, wanted: (&str, &str, &str), state: &str) -> Result<Value> {
+    scenario.await_object("domain", scenario.name(), |domain| {
+        let found = condition(domain, "Ready")?;
+        ensure!(found == wanted, "Ready is {found:?}");
+        let seen = &domain["status"]["atProvider"]["state"];
+        ensure!(seen == state, "it is {seen}");
+        Ok(domain.clone())
+    })
+}
+
+const AVAILABLE: (&str, &str, &str) = ("True", "Available", "");
+
+#[test]
+fn a_guest_is_paused_and_goes_on_as_its_object_says() -> Result<()> {
+    let scenario = STAGE.scenario("pausing")?;
+    scenario.apply(&scenario.idle_world(", paused: true"))?;
+    await_ready(&scenario, AVAILABLE, "Paused (by a user)").or_else(|_| await_ready(&scenario, AVAILABLE, "Paused"))?;
+    let identity = scenario.identity()?;
+    scenario.host().virsh(&["resume", "pausing"])?;
+    scenario.await_state("paused")?;
+    scenario.change("domain", "pausing", &json!({"paused": false}))?;
+    scenario.await_state("running")?;
+    scenario.host().virsh(&["suspend", "pausing"])?;
+    scenario.await_state("running")?;
+    await_ready(&scenario, AVAILABLE, "Running")?;
+
+    // Of nobody's wish it is told, and left as it is.
+    scenario.change("domain", "pausing", &json!({"paused": null}))?;
+    scenario.await_object("domain", "pausing", |domain| {
+        ensure!(domain["spec"]["forProvider"]["paused"].is_null(), "it is still wished");
+        Ok(())
+    })?;
+    scenario.host().virsh(&["suspend", "pausing"])?;
+    let told = ("False", "Unavailable", "the guest is Paused (by a user)");
+    await_ready(&scenario, told, "Paused (by a user)")?;
+    sleep(A_WHILE);
+    scenario.await_state("paused")?;
+    assert_eq!(scenario.identity()?, identity);
+    Ok(())
+}
+
+#[test]
+fn changes_that_wait_for_a_boot_get_it_where_the_policy_says_so() -> Result<()> {
+    let scenario = STAGE.scenario("policy")?;
+    scenario.apply(&(scenario.storage()? + &scenario.guest("memory: 128Mi")))?;
+    scenario.await_ready(&["domain/policy"])?;
+    let (console, identity) = (scenario.console(), scenario.identity()?);
+    console.wait_for_line("ready", PATIENCE)?;
+    let watchdog = |action: &str| json!({"watchdog": {"action": action}});
+    scenario.change("domain", "policy", &watchdog("Poweroff"))?;
+    scenario.await_object("domain", "policy", |domain| Ok(condition(domain, "RestartRequired")?.1.to_owned()))?;
+    sleep(A_WHILE);
+    assert_eq!(count(&scenario, "power-button"), 0, "nobody wished it");
+
+    scenario.change("domain", "policy", &json!({"restartPolicy": "Graceful"}))?;
+    console.wait_for_nth("ready", 2, PATIENCE)?;
+    await_no_restart(&scenario, "poweroff")?;
+    assert_eq!(count(&scenario, "power-button"), 1, "it was asked once");
+
+    scenario.change("domain", "policy", &json!({"restartPolicy": "Force", "watchdog": {"action": "Reset"}}))?;
+    console.wait_for_nth("ready", 3, PATIENCE)?;
+    await_no_restart(&scenario, "reset")?;
+    sleep(A_WHILE);
+    assert_eq!((count(&scenario, "power-button"), count(&scenario, "ready")), (1, 3));
+    assert_eq!(scenario.identity()?, identity);
+    Ok(())
+}
+
+fn count(scenario: &Scenario<'_>, line: &str) -> usize {
+    scenario.console().lines().iter().filter(|said| *said == line).count()
+}
+
+fn await_no_restart(scenario: &Scenario<'_>, action: &str) -> Result<()> {
+    scenario.await_object("domain", scenario.name(), |domain| {
+        ensure!(condition(domain, "RestartRequired").is_err(), "it asks for a restart");
+        ensure!(condition(domain, "Ready")?.0 == "True", "it is not ready");
+        Ok(())
+    })?;
+    let live = scenario.live("//watchdog")?;
+    ensure!(live.contains(&format!("action=\"{action}\"")), "{live}");
+    Ok(())
+}
+
+#[test]
+fn a_restart_is_made_once_for_each_token_whatever_happens_to_the_provider_meanwhile() -> Result<()> {
+    let stage = Stage::start("token", &["--poll=1s"])?;
+    let scenario = stage.scenario("token")?;
+    // Left to people: what keeps running by itself would hide a restart that was forgotten.
+    scenario.apply(&(scenario.storage()? + &scenario.guest("memory: 128Mi, runStrategy: Manual")))?;
+    scenario.await_ready(&["domain/token"])?;
+    let console = scenario.console();
+    console.wait_for_line("ready", PATIENCE)?;
+    let ask = |token: &str| {
+        let annotation = format!("libvirt.nourspeed.io/restarted-at={token}");
+        scenario.namespace().kubectl(&["annotate", "--overwrite", "domain", "token", &annotation])
+    };
+    ask("one")?;
+    console.wait_for_nth("ready", 2, PATIENCE)?;
+    sleep(A_WHILE);
+    assert_eq!((count(&scenario, "power-button"), count(&scenario, "ready")), (1, 2));
+
+    ask("two")?;
+    console.wait_for_nth("power-button", 2, PATIENCE)?;
+    stage.kill_provider()?;
+    scenario.await_state("shut off")?;
+    stage.start_provider()?;
+    console.wait_for_nth("ready", 3, PATIENCE)?;
+    // Off by people it stays off.
+    scenario.host().virsh(&["destroy", "token"])?;
+    await_ready(&scenario, AVAILABLE, "Shutoff (destroyed)")?;
+    sleep(A_WHILE);
+    scenario.await_state("shut off")?;
+    assert_eq!((count(&scenario, "power-button"), count(&scenario, "ready")), (2, 3));
+    Ok(())
+}
+
+#[test]
+fn a_guest_that_failed_is_run_again_and_one_that_is_done_is_not() -> Result<()> {
+    let scenario = STAGE.scenario("rerun")?;
+    scenario.apply(&(scenario.storage()? + &scenario.guest("memory: 128Mi, runStrategy: RerunOnFailure")))?;
+    scenario.await_ready(&["domain/rerun"])?;
+    let console = scenario.console();
+    console.wait_for_line("ready", PATIENCE)?;
+    scenario.host().virsh(&["destroy", "rerun"])?;
+    console.wait_for_nth("ready", 2, PATIENCE)?;
+    scenario.host().virsh(&["shutdown", "rerun", "--mode=acpi"])?;
+    await_ready(&scenario, AVAILABLE, "Shutoff")?;
+    sleep(Duration::from_secs(18));
+    scenario.await_state("shut off")?;
+
+    scenario.change("domain", "rerun", &json!({"runStrategy": "Once"}))?;
+    scenario.host().virsh(&["start", "rerun"])?;
+    console.wait_for_nth("ready", 3, PATIENCE)?;
+    await_ready(&scenario, AVAILABLE, "Running")?;
+    scenario.host().virsh(&["destroy", "rerun"])?;
+    let told = "the guest is Shutoff (destroyed), and runStrategy Once does not start it again";
+    await_ready(&scenario, ("False", "Unavailable", told), "Shutoff (destroyed)")?;
+    sleep(A_WHILE);
+    scenario.await_state("shut off")
+}
