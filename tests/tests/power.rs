@@ -6,7 +6,7 @@ use std::{thread::sleep, time::Duration};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tests::{PATIENCE, Scenario, SharedStage, Stage, condition};
+use tests::{GuestFiles, PATIENCE, Scenario, SharedStage, Stage, condition, eventually, manifest};
 
 static STAGE: SharedStage = SharedStage::new("power", &["--poll=1s"]);
 
@@ -62,20 +62,23 @@ fn changes_that_wait_for_a_boot_get_it_where_the_policy_says_so() -> Result<()> 
     scenario.await_ready(&["domain/policy"])?;
     let (console, identity) = (scenario.console(), scenario.identity()?);
     console.wait_for_line("ready", PATIENCE)?;
-    let watchdog = |action: &str| json!({"watchdog": {"action": action}});
-    scenario.change("domain", "policy", &watchdog("Poweroff"))?;
+    scenario.change("domain", "policy", &json!({"lifecycle": {"onCrash": "Restart"}}))?;
     scenario.await_object("domain", "policy", |domain| Ok(condition(domain, "RestartRequired")?.1.to_owned()))?;
     sleep(A_WHILE);
     assert_eq!(count(&scenario, "power-button"), 0, "nobody wished it");
 
     scenario.change("domain", "policy", &json!({"restartPolicy": "Graceful"}))?;
     console.wait_for_nth("ready", 2, PATIENCE)?;
-    await_no_restart(&scenario, "poweroff")?;
+    await_no_restart(&scenario, "restart")?;
     assert_eq!(count(&scenario, "power-button"), 1, "it was asked once");
 
-    scenario.change("domain", "policy", &json!({"restartPolicy": "Force", "watchdog": {"action": "Reset"}}))?;
+    scenario.change(
+        "domain",
+        "policy",
+        &json!({"restartPolicy": "Force", "lifecycle": {"onCrash": "CoredumpRestart"}}),
+    )?;
     console.wait_for_nth("ready", 3, PATIENCE)?;
-    await_no_restart(&scenario, "reset")?;
+    await_no_restart(&scenario, "coredump-restart")?;
     sleep(A_WHILE);
     assert_eq!((count(&scenario, "power-button"), count(&scenario, "ready")), (1, 3));
     assert_eq!(scenario.identity()?, identity);
@@ -92,8 +95,8 @@ fn await_no_restart(scenario: &Scenario<'_>, action: &str) -> Result<()> {
         ensure!(condition(domain, "Ready")?.0 == "True", "it is not ready");
         Ok(())
     })?;
-    let live = scenario.live("//watchdog")?;
-    ensure!(live.contains(&format!("action=\"{action}\"")), "{live}");
+    let live = scenario.live("//on_crash")?;
+    ensure!(live.contains(&format!(">{action}<")), "{live}");
     Ok(())
 }
 
@@ -153,4 +156,101 @@ fn a_guest_that_failed_is_run_again_and_one_that_is_done_is_not() -> Result<()> 
     await_ready(&scenario, ("False", "Unavailable", told), "Shutoff (destroyed)")?;
     sleep(A_WHILE);
     scenario.await_state("shut off")
+}
+
+fn run(scenario: &Scenario<'_>) -> Result<String> {
+    scenario.host().virsh(&["domid", scenario.name()]).map(|id| id.trim().to_owned())
+}
+
+#[test]
+fn a_restart_for_a_change_that_is_taken_back_is_called_off() -> Result<()> {
+    let scenario = STAGE.scenario("taken-back")?;
+    let deaf = format!("{} tiny.ignore_shutdown=1", GuestFiles::COMMAND_LINE);
+    let os = format!("{{kernelRef: {{name: kernel}}, initrdRef: {{name: initrd}}, cmdline: '{deaf}'}}");
+    let more = "consoles: [{name: serial, log: true}], restartPolicy: Graceful";
+    let guest = manifest("Domain", "taken-back", &format!("type: Qemu, memory: 128Mi, os: {os}, {more}"));
+    scenario.apply(&(scenario.storage()? + &guest))?;
+    scenario.console().wait_for_line("ready", PATIENCE)?;
+    await_ready(&scenario, AVAILABLE, "Running")?;
+    let first = run(&scenario)?;
+    scenario.change("domain", "taken-back", &json!({"lifecycle": {"onCrash": "Restart"}}))?;
+    let told = "to be started again: the guest was asked to shut down and has 2m to do so";
+    scenario.await_condition("domain/taken-back", "RestartRequired", ("True", "Restarting", told))?;
+    let noted = |scenario: &Scenario<'_>| {
+        let mark = scenario.inactive("/domain/metadata/*")?;
+        Ok(mark.contains("restarting=\"changes ").to_string())
+    };
+    scenario.await_host("true", noted)?;
+
+    scenario.change("domain", "taken-back", &json!({"lifecycle": {"onCrash": "Destroy"}}))?;
+    scenario.await_object("domain", "taken-back", |domain| {
+        ensure!(condition(domain, "RestartRequired").is_err(), "it is to be started again");
+        Ok(())
+    })?;
+    scenario.await_host("false", noted)?;
+    assert_eq!(run(&scenario)?, first);
+    Ok(())
+}
+
+#[test]
+fn a_saved_guest_goes_on_where_it_was_and_what_changed_meanwhile_waits() -> Result<()> {
+    let scenario = STAGE.scenario("saved")?;
+    scenario.apply(&(scenario.storage()? + &scenario.guest("memory: 128Mi")))?;
+    scenario.await_ready(&["domain/saved"])?;
+    let console = scenario.console();
+    console.wait_for_line("ready", PATIENCE)?;
+    scenario.change("domain", "saved", &json!({"runStrategy": "Halted", "shutdown": {"mode": "Save"}}))?;
+    await_ready(&scenario, AVAILABLE, "Shutoff (saved)")?;
+    scenario.change("domain", "saved", &json!({"runStrategy": "Always", "lifecycle": {"onCrash": "Restart"}}))?;
+    scenario.await_state("running")?;
+    let told = "waiting for the guest's next boot: on_crash";
+    scenario.await_condition("domain/saved", "RestartRequired", ("True", "ChangesPending", told))?;
+    assert_eq!((count(&scenario, "power-button"), count(&scenario, "ready")), (0, 1), "it went on");
+
+    // With what was saved it goes, when it goes.
+    scenario.change("domain", "saved", &json!({"runStrategy": "Halted"}))?;
+    await_ready(&scenario, AVAILABLE, "Shutoff (saved)")?;
+    let saved = || scenario.host().virsh(&["list", "--all", "--name", "--with-managed-save"]);
+    ensure!(saved()?.contains("saved"), "nothing was saved");
+    scenario.delete(&["domain/saved"])?;
+    scenario.await_gone(&["domain/saved"])?;
+    ensure!(!saved()?.contains("saved"), "what was saved is left");
+    Ok(())
+}
+
+#[test]
+fn a_device_that_a_guest_has_not_given_up_yet_is_waited_for_and_one_that_was_taken_from_it_comes_back() -> Result<()> {
+    let scenario = STAGE.scenario("unplug")?;
+    let extra = scenario.volume("extra", "capacity: 32Mi, format: Raw");
+    scenario.apply(
+        &(scenario.storage()?
+            + &extra
+            + &scenario.guest("memory: 128Mi, disks: [{name: root, volumeRef: {name: root}}]")),
+    )?;
+    scenario.await_ready(&["domain/unplug"])?;
+    let console = scenario.console();
+    console.wait_for_line("ready", PATIENCE)?;
+    let [root, extra] = ["root", "extra"].map(|name| json!({"name": name, "volumeRef": {"name": name}}));
+    scenario.change("domain", "unplug", &json!({"disks": [root, extra]}))?;
+    console.wait_for_line("disk vdb 33554432", PATIENCE)?;
+    eventually(PATIENCE, || {
+        // A guest that has just been given a disk does not hear that it is to go.
+        let _ = scenario.host().virsh(&["detach-disk", "unplug", "vdb", "--live"]);
+        console.wait_for_line("disk-gone vdb", Duration::from_secs(7))
+    })?;
+    console.wait_for_nth("disk vdb 33554432", 2, PATIENCE)?;
+
+    // A guest that stands still gives nothing up.
+    scenario.change("domain", "unplug", &json!({"paused": true}))?;
+    await_ready(&scenario, AVAILABLE, "Paused (by a user)")?;
+    scenario.change("domain", "unplug", &json!({"disks": [root]}))?;
+    let told = "the guest was asked to give up devices/disk[ua-disk-extra]";
+    scenario.await_condition("domain/unplug", "RestartRequired", ("False", "Unplugging", told))?;
+    scenario.change("domain", "unplug", &json!({"paused": false}))?;
+    console.wait_for_nth("disk-gone vdb", 2, PATIENCE)?;
+    scenario.await_object("domain", "unplug", |domain| {
+        ensure!(condition(domain, "RestartRequired").is_err(), "something is left to do");
+        Ok(())
+    })?;
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! What was tried on running guests.
 //!
-//! A change that a guest's QEMU refuses, or a device that a guest does not give up, is tried once: again when the guest has started anew,
-//! when its object changes, or when it shows something else by then.
+//! A change that a guest's QEMU refuses is tried once: again when the guest has started anew, when its object changes, or when it shows
+//! something else by then. A device is asked for a few times: a guest that has just been given one does not hear that it is to go.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,8 +14,10 @@ use libvirt::{
     rule::{Live, Route},
 };
 
-/// How long a guest has to give up a device before its next boot is waited for.
-pub(super) const GIVING_UP: Duration = Duration::from_secs(30);
+/// How long a guest has to give up a device before it is asked again.
+const GIVING_UP: Duration = Duration::from_secs(30);
+/// How often it is asked before its next boot is waited for.
+const ASKED: u32 = 5;
 
 /// By the UID of its object, what was tried on each guest.
 #[derive(Default)]
@@ -36,6 +38,8 @@ pub(super) struct When {
 
 struct Attempt {
     at: Instant,
+    /// How often.
+    asked: u32,
     failure: Option<String>,
 }
 
@@ -61,17 +65,19 @@ impl Attempts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that all of these were tried that can be changed on a running guest, with the failures by path. What was tried before keeps
-    /// its time.
+    /// Notes that all of these were tried that can be changed on a running guest, with the failures by path.
     pub(super) fn note(&self, uid: &str, when: When, lacking: &[Difference], failures: &BTreeMap<String, String>) {
         let mut all = self.all();
         let before = all.remove(uid).filter(|before| before.when == when).unwrap_or_default().attempts;
         let attempt = |difference: &Difference| {
             let text = difference.to_string();
-            let failure = failures.get(&difference.path).cloned();
-            let known = before.get(&text).map(|known| (known.at, known.failure.clone()));
-            let (at, known) = known.unwrap_or_else(|| (Instant::now(), None));
-            (text, Attempt { at, failure: failure.or(known) })
+            let known = before.get(&text);
+            let failure = failures.get(&difference.path).or_else(|| known?.failure.as_ref()).cloned();
+            let (at, asked) = match known {
+                Some(known) if known.is_recent() => (known.at, known.asked),
+                known => (Instant::now(), known.map_or(0, |known| known.asked) + 1),
+            };
+            (text, Attempt { at, asked, failure })
         };
         let attempts = lacking.iter().filter(|difference| is_live(difference)).map(attempt).collect();
         all.insert(uid.to_owned(), Tried { when, attempts });
@@ -87,24 +93,28 @@ impl Attempts {
                 sorted.waiting.push(difference);
                 continue;
             }
-            let Some(attempt) = tried.and_then(|tried| tried.attempts.get(&difference.to_string())) else {
-                sorted.untried.push(difference);
-                continue;
-            };
-            let patience = GIVING_UP.checked_sub(attempt.at.elapsed()).filter(|rest| !rest.is_zero());
-            match (&attempt.failure, patience) {
-                (None, Some(patience)) if is_unplugged(&difference) => {
-                    sorted.patience = Some(sorted.patience.map_or(patience, |first| first.min(patience)));
-                    sorted.leaving.push(difference.path);
+            let attempt = tried.and_then(|tried| tried.attempts.get(&difference.to_string()));
+            match attempt {
+                None => {
+                    sorted.untried.push(difference);
                     continue;
                 }
-                (Some(failure), _) => sorted.hindrances.push(format!("{}: {failure}", difference.path)),
-                (None, _) if is_unplugged(&difference) => {
+                Some(attempt) if is_unplugged(&difference) && attempt.is_under_way() => {
+                    let patience = GIVING_UP.saturating_sub(attempt.at.elapsed());
+                    sorted.patience = Some(sorted.patience.map_or(patience, |first| first.min(patience)));
+                    sorted.leaving.push(difference.path.clone());
+                    sorted.untried.extend((!attempt.is_recent()).then_some(difference));
+                    continue;
+                }
+                Some(Attempt { failure: Some(failure), .. }) => {
+                    sorted.hindrances.push(format!("{}: {failure}", difference.path));
+                }
+                Some(_) if is_unplugged(&difference) => {
                     sorted
                         .hindrances
                         .push(format!("{}: the guest was asked to give it up and has not", difference.path));
                 }
-                (None, _) => {}
+                Some(_) => {}
             }
             sorted.waiting.push(difference);
         }
@@ -114,6 +124,17 @@ impl Attempts {
     /// Forgets a guest whose object has gone.
     pub(super) fn forget(&self, uid: &str) {
         self.all().remove(uid);
+    }
+}
+
+impl Attempt {
+    fn is_recent(&self) -> bool {
+        self.at.elapsed() < GIVING_UP
+    }
+
+    /// Whether the guest may yet do what it was asked for.
+    fn is_under_way(&self) -> bool {
+        self.failure.is_none() && (self.is_recent() || self.asked < ASKED)
     }
 }
 
@@ -175,6 +196,33 @@ mod tests {
         assert_eq!(sorted.hindrances, ["devices/interface[b]/link@state: no"]);
         attempts.note("u", NOW, &lacking(), &BTreeMap::new());
         assert_eq!(attempts.sort("u", NOW, lacking()).hindrances, ["devices/interface[b]/link@state: no"], "kept");
+    }
+
+    #[test]
+    fn a_device_is_asked_for_again_and_in_the_end_its_guest_s_boot_is_waited_for() {
+        let attempts = Attempts::default();
+        let device = || vec![lacking().remove(0)];
+        for asked in 1..=ASKED {
+            attempts.note("u", NOW, &device(), &BTreeMap::new());
+            attempts.note("u", NOW, &device(), &BTreeMap::new());
+            let sorted = attempts.sort("u", NOW, device());
+            assert_eq!((sorted.untried.len(), sorted.leaving.len(), sorted.waiting.len()), (0, 1, 0), "{asked}");
+            let mut all = attempts.all();
+            let attempt = all.get_mut("u").unwrap().attempts.values_mut().next().unwrap();
+            assert_eq!(attempt.asked, asked);
+            let Some(long_ago) = Instant::now().checked_sub(GIVING_UP) else { return };
+            attempt.at = long_ago;
+            drop(all);
+            let sorted = attempts.sort("u", NOW, device());
+            let (again, over) = (usize::from(asked < ASKED), usize::from(asked == ASKED));
+            assert_eq!(
+                (sorted.untried.len(), sorted.leaving.len(), sorted.waiting.len()),
+                (again, again, over),
+                "{asked}"
+            );
+        }
+        let told = "devices/disk[a]: the guest was asked to give it up and has not";
+        assert_eq!(attempts.sort("u", NOW, device()).hindrances, [told]);
     }
 
     #[test]
