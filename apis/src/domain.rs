@@ -19,8 +19,8 @@ pub use devices::{
     Watchdog, WatchdogAction,
 };
 pub use observation::{
-    Address, ConsoleObservation, CpuObservation, DiskObservation, DomainObservation, GraphicsObservation,
-    HostVolumeObservation, InterfaceObservation, OsObservation,
+    Address, ConsoleObservation, CpuObservation, DiskObservation, DomainObservation, FilesystemObservation,
+    GraphicsObservation, GuestObservation, HostVolumeObservation, InterfaceObservation, OsObservation,
 };
 pub use platform::{
     BootDevice, Clock, ClockOffset, Cpu, CpuFeature, CpuMode, CrashAction, EndAction, FeaturePolicy, Features,

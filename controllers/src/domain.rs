@@ -5,6 +5,7 @@ mod attempts;
 pub mod claim;
 pub(crate) mod exclusive;
 pub(crate) mod find;
+mod guests;
 pub mod import;
 pub mod initial;
 mod live;
@@ -46,6 +47,7 @@ use crate::{
     references,
 };
 use attempts::{Attempts, Lacking};
+use guests::{Guests, Told};
 pub use power::Power;
 pub use render::Surroundings;
 
@@ -60,6 +62,7 @@ pub struct Domains {
     /// Which volumes the disks of guests that others made are, by UID.
     volumes: Mutex<HashMap<String, observed::Volumes>>,
     attempts: Attempts,
+    guests: Guests,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -92,6 +95,8 @@ pub struct Found {
     cut_off: bool,
     recheck: Option<Duration>,
     guest_agent: Option<bool>,
+    /// What the guest tells of itself, and its neighbours of it.
+    told: Told,
     /// Others made it, and it is only looked at.
     theirs: bool,
     /// Others made it, and the object took it over.
@@ -156,6 +161,7 @@ impl Domains {
             clocks: Mutex::default(),
             volumes: Mutex::default(),
             attempts: Attempts::default(),
+            guests: Guests::default(),
         }
     }
 
@@ -294,6 +300,7 @@ impl External for Domains {
         self.clocks().remove(uid);
         self.volumes().remove(uid);
         self.attempts.forget(uid);
+        self.guests.forget(uid);
         self.connector.unclaim(object);
     }
 }

@@ -57,7 +57,7 @@ pub struct DomainObservation {
     /// Whether the host starts it when it boots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autostart: Option<bool>,
-    /// The addresses that DHCP gave its interfaces.
+    /// The addresses of its interfaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<Address>,
     /// Its disks.
@@ -90,6 +90,9 @@ pub struct DomainObservation {
     /// Whether it has a channel for the QEMU guest agent; left out where it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guest_agent: Option<bool>,
+    /// What the guest tells of itself by its agent: its own word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<GuestObservation>,
     /// The fields that wait for the guest's next boot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending_changes: Vec<String>,
@@ -154,7 +157,7 @@ pub struct Address {
     /// The name of the interface in the spec, when it is ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
-    /// Where it was seen: Lease.
+    /// Where it was seen: Lease (DHCP of a libvirt network), Agent (the guest says so) or Arp (the host's neighbour table).
     pub source: String,
 }
 
@@ -273,4 +276,42 @@ pub struct GraphicsObservation {
     /// The port it listens on while the guest runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<i32>,
+}
+
+/// What a guest tells of itself by its agent. What changes by itself, such as free space, is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GuestObservation {
+    /// Its host name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// The short name of its system, such as debian.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os_id: Option<String>,
+    /// Its system as people call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os_name: Option<String>,
+    /// The version of its system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
+    /// The release of its kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// What it has mounted, 32 at the most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filesystems: Vec<FilesystemObservation>,
+}
+
+/// A mounted file system.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FilesystemObservation {
+    /// Where.
+    pub mountpoint: String,
+    /// Its type, such as ext4.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub type_: Option<String>,
+    /// The device, as the guest calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
 }

@@ -36,6 +36,9 @@ pub enum Call {
     DomainManagedSave,
     DomainHasManagedSave,
     DomainIsPersistent,
+    DomainAgentTimeout,
+    DomainGuestInfo,
+    DomainAddresses,
     PoolList,
     PoolLookup,
     PoolDefine,
@@ -80,7 +83,7 @@ pub enum Call {
 const COUNT: usize = TABLE.len();
 
 /// Every call with libvirt's name for it, in the order of the enum.
-const TABLE: [(Call, &str); 68] = [
+const TABLE: [(Call, &str); 71] = [
     (Call::Open, "virConnectOpenAuth"),
     (Call::Capabilities, "virConnectGetCapabilities"),
     (Call::Hostname, "virConnectGetHostname"),
@@ -110,6 +113,9 @@ const TABLE: [(Call, &str); 68] = [
     (Call::DomainManagedSave, "virDomainManagedSave"),
     (Call::DomainHasManagedSave, "virDomainHasManagedSaveImage"),
     (Call::DomainIsPersistent, "virDomainIsPersistent"),
+    (Call::DomainAgentTimeout, "virDomainAgentSetResponseTimeout"),
+    (Call::DomainGuestInfo, "virDomainGetGuestInfo"),
+    (Call::DomainAddresses, "virDomainInterfaceAddresses"),
     (Call::PoolList, "virConnectListAllStoragePools"),
     (Call::PoolLookup, "virStoragePoolLookup"),
     (Call::PoolDefine, "virStoragePoolDefineXML"),

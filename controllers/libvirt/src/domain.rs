@@ -174,6 +174,15 @@ impl Domain<'_> {
         self.connection.counted(call, |_| make(&self.handle))
     }
 
+    /// Like `counted`, for calls of the layer of our own.
+    pub(crate) fn counted_by_us<T>(
+        &self,
+        call: Call,
+        make: impl FnOnce(&domain::Domain) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.connection.counted(call, |_| make(&self.handle))
+    }
+
     /// The name. No call.
     pub fn name(&self) -> Result<String, Error> {
         Ok(self.handle.name()?)

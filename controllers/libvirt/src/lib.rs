@@ -19,6 +19,7 @@ mod endpoint;
 mod error;
 mod event_loop;
 mod facts;
+mod guest;
 mod host;
 mod hosts;
 mod keeper;
@@ -44,6 +45,7 @@ pub use domain::{Affect, Description, Domain, Listed, ShutdownMode, State, State
 pub use endpoint::{Endpoint, Settings};
 pub use error::{Error, Kind, absent};
 pub use facts::Facts;
+pub use guest::{Filesystem, Guest, GuestAddress};
 pub use host::{Host, HostState};
 pub use hosts::{Hosts, Key};
 pub use mirror::{Claim, Mirror};

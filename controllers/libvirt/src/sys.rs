@@ -8,10 +8,12 @@
 #![allow(unsafe_code)]
 
 mod event;
+mod guest;
 mod handle;
 mod list;
 
 pub(crate) use event::{CloseReason, Registration, on_close, on_domain_events, on_network_events, on_pool_events};
+pub(crate) use guest::{Told, guest_info, neighbours, set_agent_timeout};
 pub(crate) use handle::{Owned, abort_stream, finish_stream};
 pub use list::Lease;
 pub(crate) use list::{all_domain_states, dhcp_leases, domain_state};
@@ -19,4 +21,10 @@ pub(crate) use list::{all_domain_states, dhcp_leases, domain_state};
 /// The error of the libvirt call this thread has just made.
 fn last_error() -> crate::Error {
     virt::error::Error::last_error().into()
+}
+
+unsafe extern "C" {
+    /// The C library's `free`: libvirt documents it for arrays that it allocates.
+    #[link_name = "free"]
+    fn libc_free(pointer: *mut std::ffi::c_void);
 }

@@ -15,6 +15,7 @@ use super::{
     Clock, Domains, Found, Surroundings,
     attempts::Lacking,
     complete, exclusive,
+    guests::Told,
     observed::{self, Volumes, path},
     power::{self, Past, Wished},
 };
@@ -101,6 +102,7 @@ impl Domains {
             cut_off: false,
             recheck: None,
             guest_agent: None,
+            told: Told::default(),
             theirs: false,
             adopted: false,
             volumes: Volumes::new(),
@@ -121,6 +123,7 @@ impl Domains {
             hurry_leases(pass, entry);
         }
         found.recheck = found.recheck.or(hurry);
+        self.listen(pass, &mut found);
         found
     }
 

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use apis::{
     Domain, Managed,
     condition::{Status, Type, Wish},
+    domain::DomainObservation,
     domain::RunStrategy,
-    domain::{Address, DomainObservation, InterfaceObservation},
     managed::annotation,
 };
 use libvirt::{
@@ -23,7 +23,8 @@ use crate::{
 };
 
 use super::{
-    Domains, Found, Power, Surroundings, attempts::Lacking, claim, find, import, observed, pending, power, render,
+    Domains, Found, Power, Surroundings, attempts::Lacking, claim, find, guests, import, observed, pending, power,
+    render,
 };
 
 impl Domains {
@@ -160,21 +161,9 @@ fn observation(object: &Domain, entry: &DomainEntry, found: &Found) -> DomainObs
     seen.id = Some(entry.uuid.clone());
     seen.state = Some(power::shown(entry.state));
     seen.autostart = entry.persistent.then_some(entry.autostart);
-    seen.addresses = addresses(found, &seen.network_interfaces);
+    let macs: Vec<_> = seen.network_interfaces.iter().map(|nic| (nic.mac.clone(), nic.name.clone())).collect();
+    seen.addresses = guests::addresses(&found.leases, &found.told, &macs);
+    seen.guest = found.told.guest.as_ref().map(guests::shown);
     seen.pending_changes = found.lacking.waiting.iter().map(|difference| difference.path.clone()).collect();
     seen
-}
-
-fn addresses(found: &Found, interfaces: &[InterfaceObservation]) -> Vec<Address> {
-    let name = |mac: &str| interfaces.iter().find(|nic| nic.mac == mac).and_then(|nic| nic.name.clone());
-    found
-        .leases
-        .iter()
-        .map(|lease| Address {
-            ip: lease.ip.clone(),
-            mac: lease.mac.clone(),
-            interface: name(&lease.mac),
-            source: "Lease".to_owned(),
-        })
-        .collect()
 }

@@ -9,7 +9,7 @@ use virt::domain::Domain;
 use virt::network::Network;
 use virt::sys;
 
-use super::{Owned, last_error};
+use super::{Owned, last_error, libc_free};
 use crate::Error;
 
 /// One domain of the bulk state list.
@@ -127,12 +127,6 @@ unsafe fn read_lease(lease: &sys::_virNetworkDHCPLease) -> Lease {
 unsafe fn text(chars: *const c_char) -> Option<String> {
     // SAFETY: by contract.
     (!chars.is_null()).then(|| unsafe { CStr::from_ptr(chars) }.to_string_lossy().into_owned())
-}
-
-unsafe extern "C" {
-    /// The C library's `free`: libvirt documents it for arrays that it allocates.
-    #[link_name = "free"]
-    fn libc_free(pointer: *mut std::ffi::c_void);
 }
 
 const _: () = assert!(size_of::<c_uint>() == 4);
