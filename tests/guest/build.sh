@@ -2,6 +2,7 @@
 # Builds the test guest into the cache: `build.sh` makes it if it is missing, `build.sh path` only prints where it is or will be.
 #
 #   vmlinuz, initrd.gz     for a direct kernel boot          guest.qcow2   the same on a disk that boots under SeaBIOS
+#   agent.raw              a FAT disk with QEMU's guest agent and its libraries, which a guest mounts and runs by their ld.so
 #
 # Kernel and modules come from the distribution's kernel package, which is unpacked and never installed. Emulated guests start
 # in three seconds. The key is what stands in this folder and the distribution's release; a kernel update alone does not rebuild.
@@ -96,12 +97,26 @@ make_disk() {
 	qemu-img convert -O qcow2 "$work/disk.raw" "$work/out/guest.qcow2"
 }
 
+# The agent is the distribution's. Its libraries are those that the machine's own QEMU needs too, so they are there.
+make_agent() {
+	local library
+	mkdir "$work/agent" "$work/agent-deb"
+	(cd "$work/agent-deb" && apt-get download -q -q -o APT::Sandbox::User=root qemu-guest-agent && dpkg-deb -x ./*.deb .)
+	cp "$work/agent-deb/usr/sbin/qemu-ga" "$work/agent/"
+	ldd "$work/agent/qemu-ga" | grep -q 'not found' && { echo "guest: libraries of qemu-ga are missing:" >&2; ldd "$work/agent/qemu-ga" >&2; exit 1; }
+	ldd "$work/agent/qemu-ga" | grep -o '/[^ ]*' | while read -r library; do cp -L "$library" "$work/agent/"; done
+	truncate -s 32M "$work/out/agent.raw"
+	mkfs.vfat -n AGENT "$work/out/agent.raw" >/dev/null
+	MTOOLS_SKIP_CHECK=1 mcopy -i "$work/out/agent.raw" "$work"/agent/* ::
+}
+
 download_kernel
 version=$(basename "$work"/kernel/lib/modules/*)
 install -m 644 "$work"/kernel/boot/vmlinuz-* "$work/out/vmlinuz"
 copy_modules "$version"
 make_initrd
 make_disk
+make_agent
 echo "$version" >"$work/out/kernel-version"
 chmod 755 "$work/out"
 # Whoever finishes first wins; the other's result is the same.

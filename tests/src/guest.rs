@@ -15,6 +15,8 @@ pub struct GuestFiles {
     pub initrd: PathBuf,
     /// A disk image (qcow2) that boots the same under `SeaBIOS`; copy it or lay an overlay on it.
     pub disk: PathBuf,
+    /// A disk image (raw, FAT) with QEMU's guest agent, its libraries and their `ld-linux-x86-64.so.2`.
+    pub agent: PathBuf,
 }
 
 impl GuestFiles {
@@ -22,7 +24,9 @@ impl GuestFiles {
     pub const COMMAND_LINE: &str = "console=ttyS0 quiet cryptomgr.notests nokaslr mitigations=off random.trust_cpu=on";
 
     pub(crate) fn new(folder: &Path) -> Self {
-        Self { kernel: folder.join("vmlinuz"), initrd: folder.join("initrd.gz"), disk: folder.join("guest.qcow2") }
+        let [kernel, initrd, disk, agent] =
+            ["vmlinuz", "initrd.gz", "guest.qcow2", "agent.raw"].map(|name| folder.join(name));
+        Self { kernel, initrd, disk, agent }
     }
 }
 

@@ -77,7 +77,7 @@ impl Scenario<'_> {
     /// # Errors
     /// When the guest's files are missing.
     pub fn storage(&self) -> Result<String> {
-        let GuestFiles { kernel, initrd, disk: _ } = guest_files()?;
+        let GuestFiles { kernel, initrd, .. } = guest_files()?;
         let boot =
             |name, file| Ok(self.volume(name, &format!("format: Raw, {}", self.stage().image(file, Manners::Good)?)));
         let kernel: Result<String> = boot("kernel", &kernel);

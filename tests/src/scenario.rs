@@ -51,7 +51,7 @@ impl<'a> Scenario<'a> {
     }
 
     /// The third number of the network's addresses.
-    pub(crate) fn subnet(&self) -> u8 {
+    pub fn subnet(&self) -> u8 {
         self.subnet
     }
 

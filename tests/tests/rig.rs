@@ -169,7 +169,7 @@ fn start_network(host: &Host) -> Result<()> {
 
 /// Defines a guest with a direct kernel boot on network `rig` and starts it.
 fn define_guest(host: &Host, name: &str, seed: Option<Seed<'_>>, command_line: &str) -> Result<()> {
-    let GuestFiles { kernel, initrd, disk: _ } = guest_files()?;
+    let GuestFiles { kernel, initrd, .. } = guest_files()?;
     let boot = format!(
         "<type arch='x86_64' machine='q35'>hvm</type><kernel>{}</kernel><initrd>{}</initrd><cmdline>{} {command_line}</cmdline>",
         kernel.display(),

@@ -149,15 +149,19 @@ impl Domains {
         since.elapsed()
     }
 
+    /// Whether the guest was started lately.
+    pub(super) fn is_young(&self, uid: &str) -> bool {
+        self.clocks().get(uid).and_then(|clock| clock.started).is_some_and(|(_, at)| at.elapsed() < LEASE_HURRY)
+    }
+
     /// While a guest that was started lately has no address, look again soon: leases make no events.
     fn lease_recheck(&self, uid: &str, found: &Found) -> Option<Duration> {
-        let started = self.clocks().get(uid)?.started?.1;
         let live = found.entry.as_ref()?.live.as_ref()?;
         let waits = live.find_all("devices/interface").iter().any(|nic| {
             nic.get("type") == Some("network")
                 && nic.attr_at("mac@address").is_some_and(|mac| found.leases.iter().all(|lease| lease.mac != mac))
         });
-        (waits && started.elapsed() < LEASE_HURRY).then_some(Duration::from_secs(2))
+        (waits && self.is_young(uid)).then_some(Duration::from_secs(2))
     }
 
     /// The paths of volumes that no object stands for, of a Domain with these fields.

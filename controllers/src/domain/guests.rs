@@ -20,6 +20,8 @@ use crate::hosts::Site;
 
 /// How old an answer may be before it is asked for again.
 const FRESH: Duration = Duration::from_secs(20);
+/// The same of a guest that was started lately and has no address yet.
+const HURRY: Duration = Duration::from_secs(3);
 /// When a pass looks for an answer that is on its way.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// How many guests are asked at once: each may keep a worker of its daemon waiting for seconds.
@@ -62,8 +64,8 @@ pub(super) struct Told {
 struct Whom {
     agent: bool,
     neighbours: bool,
-    /// Nobody asked before in this run.
-    first: bool,
+    /// How old their answer may be.
+    fresh: Duration,
 }
 
 impl Guests {
@@ -77,13 +79,7 @@ impl Guests {
     }
 
     /// What is known of this run; asks anew where that is old.
-    fn know(
-        &self,
-        host: &Arc<Site>,
-        uid: &str,
-        entry: &DomainEntry,
-        (agent, neighbours): (bool, bool),
-    ) -> (Told, bool) {
+    fn know(&self, host: &Arc<Site>, uid: &str, entry: &DomainEntry, whom: Whom) -> (Told, bool) {
         let Some(run) = entry.id else {
             self.forget(uid);
             return (Told::default(), false);
@@ -93,22 +89,22 @@ impl Guests {
         if answer.run != run {
             *answer = Answer { run, ..Answer::default() };
         }
-        let is_fresh = answer.asked.is_some_and(|asked| asked.elapsed() < FRESH);
-        if (agent || neighbours) && !answer.awaited && !is_fresh {
-            let whom = Whom { agent, neighbours, first: answer.asked.is_none() };
+        let is_fresh = answer.asked.is_some_and(|asked| asked.elapsed() < whom.fresh);
+        if (whom.agent || whom.neighbours) && !answer.awaited && !is_fresh {
+            let first = answer.asked.is_none();
             answer.awaited = true;
             answer.asked = Some(Instant::now());
-            self.ask(host, (uid.to_owned(), entry.uuid.clone(), run), whom);
+            self.ask(host, (uid.to_owned(), entry.uuid.clone(), run), whom, first);
         }
         (answer.told.clone(), answer.awaited)
     }
 
-    fn ask(&self, host: &Arc<Site>, (uid, uuid, run): (String, String, u32), whom: Whom) {
+    fn ask(&self, host: &Arc<Site>, (uid, uuid, run): (String, String, u32), whom: Whom, first: bool) {
         let (host, answers, at_once) = (Arc::clone(host), Arc::clone(&self.answers), Arc::clone(&self.at_once));
         tokio::spawn(async move {
             let _turn = at_once.acquire_owned().await;
             // Not by the domain's own name: what its agent holds up holds up nothing else of it.
-            let told = host.long(&format!("{uuid}/agent"), move |host| Ok(told(host, &uuid, whom))).await;
+            let told = host.long(&format!("{uuid}/agent"), move |host| Ok(told(host, &uuid, whom, first))).await;
             let mut answers = lock(&answers);
             let Some(answer) = answers.get_mut(&uid).filter(|answer| answer.run == run) else { return };
             answer.awaited = false;
@@ -125,10 +121,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Asks on the thread of the calls. Who does not answer says nothing.
-fn told(host: &Connection, uuid: &str, whom: Whom) -> Option<Told> {
+fn told(host: &Connection, uuid: &str, whom: Whom, first: bool) -> Option<Told> {
     let domain = host.find_domain(uuid).ok().flatten()?;
     let said = |error: &libvirt::Error| tracing::debug!(domain = uuid, %error, "the guest does not say");
-    let guest = whom.agent.then(|| domain.guest(whom.first).inspect_err(said).ok()).flatten();
+    let guest = whom.agent.then(|| domain.guest(first).inspect_err(said).ok()).flatten();
     let neighbours = whom.neighbours.then(|| domain.neighbours().inspect_err(said).unwrap_or_default());
     Some(Told { guest, neighbours: neighbours.unwrap_or_default() })
 }
@@ -146,12 +142,13 @@ impl Domains {
         let nics = entry.live.iter().flat_map(|live| live.find_all("devices/interface"));
         let nics = nics.filter(|nic| !matches!(nic.get("type"), Some("network" | "user")));
         let lacks = nics.filter_map(|nic| nic.attr_at("mac@address")).any(|mac| !has_address(mac));
-        let whom = (runs && found.guest_agent == Some(true), runs && lacks);
+        let (agent, neighbours) = (runs && found.guest_agent == Some(true), runs && lacks);
+        let hurries = neighbours && self.is_young(pass.object.uid());
+        let whom = Whom { agent, neighbours, fresh: if hurries { HURRY } else { FRESH } };
         let (told, awaited) = self.guests.know(pass.host, pass.object.uid(), &entry, whom);
         found.told = told;
-        if awaited {
-            found.recheck = Some(found.recheck.map_or(ON_ITS_WAY, |recheck| recheck.min(ON_ITS_WAY)));
-        }
+        let soon = if awaited { Some(ON_ITS_WAY) } else { hurries.then_some(HURRY) };
+        found.recheck = found.recheck.into_iter().chain(soon).min();
     }
 }
 
