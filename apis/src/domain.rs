@@ -3,6 +3,7 @@
 mod devices;
 mod observation;
 mod platform;
+mod tuning;
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -27,6 +28,7 @@ pub use platform::{
     Firmware, Hugepages, HypervFeatures, KvmFeatures, Lifecycle, MemoryBacking, MemorySource, Os, TickPolicy, Timer,
     TimerName, Topology,
 };
+pub use tuning::{BlockIoTune, CpuTune, IoThreadPin, MemoryTune, VcpuPin};
 
 /// A virtual machine on a libvirt host.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -80,7 +82,8 @@ pub struct DomainSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.maxVcpus) || !has(self.vcpus) || self.vcpus <= self.maxVcpus").message("vcpus must not be larger than maxVcpus")
+    validation = Rule::new("!has(self.maxVcpus) || !has(self.vcpus) || self.vcpus <= self.maxVcpus").message("vcpus must not be larger than maxVcpus"),
+    validation = Rule::new("!has(self.iothreads) || !has(self.disks) || self.disks.all(d, !has(d.ioThread) || d.ioThread <= self.iothreads)").message("a disk's ioThread must not be larger than iothreads")
 )]
 pub struct DomainParameters {
     /// Kvm, Qemu (emulated) or Auto: Kvm where the host has it. Default Auto.
@@ -117,6 +120,19 @@ pub struct DomainParameters {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]
     pub max_vcpus: Option<i32>,
+    /// The number of threads that do the work of disks, beside the hypervisor's main thread; disks[].ioThread says which does whose. It grows while the guest runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 64))]
+    pub iothreads: Option<i32>,
+    /// How much of the host's processors the guest gets, and which of them. Changed while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_tune: Option<CpuTune>,
+    /// How much of the host's memory the guest may use. Changed while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_tune: Option<MemoryTune>,
+    /// How much of the host's disks the guest gets. Changed while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block_io_tune: Option<BlockIoTune>,
     /// The CPU that the guest sees.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<Cpu>,

@@ -92,6 +92,21 @@ impl JsonSchema for Quantity {
 pub struct Span(pub String);
 
 impl Span {
+    /// Writes a number of microseconds, in milliseconds or seconds.
+    pub fn of_micros(micros: u64) -> Self {
+        if micros > 0 && micros % 1_000_000 == 0 {
+            return Self(format!("{}s", micros / 1_000_000));
+        }
+        let parts = format!("{}.{:03}", micros / 1_000, micros % 1_000);
+        Self(format!("{}ms", parts.trim_end_matches('0').trim_end_matches('.')))
+    }
+
+    /// The span in whole microseconds; an error as of [`Self::duration`].
+    pub fn micros(&self) -> Result<u64, String> {
+        // A fraction that no binary number has exactly comes out a little beside it.
+        Ok(u64::try_from((self.duration()?.as_nanos() + 500) / 1_000).unwrap_or(u64::MAX))
+    }
+
     /// The span as a duration; an error names the value when it is none.
     pub fn duration(&self) -> Result<Duration, String> {
         parse_span(&self.0).ok_or_else(|| format!("{:?} is not a duration: write it like 30s, 1m30s or 500ms", self.0))
@@ -141,6 +156,30 @@ impl JsonSchema for Span {
             "description": "A duration such as 30s, 1m30s or 500ms.",
             "pattern": "^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$",
             "maxLength": 32,
+        })
+    }
+}
+
+/// Processors or memory nodes of the host by their numbers, as libvirt writes them: `0-3,8`, `0-7,^4`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CpuSet(pub String);
+
+impl JsonSchema for CpuSet {
+    fn schema_name() -> Cow<'static, str> {
+        "CpuSet".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "Numbers and ranges, such as 0-3,8; ^2 takes one out of a range before it.",
+            "pattern": "^[0-9]{1,4}(-[0-9]{1,4})?(,([0-9]{1,4}(-[0-9]{1,4})?|\\^[0-9]{1,4}))*$",
+            "maxLength": 255,
         })
     }
 }
@@ -208,6 +247,16 @@ mod tests {
         assert_eq!(Quantity::of_bytes(1536 << 10).0, "1536Ki");
         assert_eq!(Quantity::of_bytes(1000).0, "1000");
         assert_eq!(Quantity::of_bytes(0).0, "0");
+    }
+
+    #[test]
+    fn microseconds_are_written_so_that_they_are_read_back() {
+        let table = [(1_000, "1ms"), (1_000_000, "1s"), (12_345, "12.345ms"), (1_500_000, "1500ms"), (100, "0.1ms")];
+        for (micros, text) in table {
+            assert_eq!(Span::of_micros(micros).0, text);
+            assert_eq!(Span(text.to_owned()).micros(), Ok(micros));
+        }
+        assert_eq!(Span::of_micros(0).0, "0ms");
     }
 
     #[test]

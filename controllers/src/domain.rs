@@ -21,6 +21,7 @@ mod restart;
 pub mod rules;
 mod running;
 mod shutdown;
+mod tune;
 mod words;
 
 use std::{

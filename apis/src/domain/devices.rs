@@ -17,7 +17,8 @@ use crate::{
     validation = Rule::new("!(has(self.volumeRef) && has(self.volume))").message("set volumeRef or volume, not both"),
     validation = Rule::new("!(has(self.volumeSelector) && has(self.volume))").message("set volumeSelector or volume, not both"),
     validation = Rule::new("has(self.volumeRef) || has(self.volumeSelector) || has(self.volume) || (has(self.device) && self.device == 'Cdrom')").message("a disk needs volumeRef, volumeSelector or volume"),
-    validation = Rule::new("!(has(self.io) && self.io == 'Native') || (has(self.cache) && self.cache in ['None', 'Directsync'])").message("io: Native needs cache: None or Directsync")
+    validation = Rule::new("!(has(self.io) && self.io == 'Native') || (has(self.cache) && self.cache in ['None', 'Directsync'])").message("io: Native needs cache: None or Directsync"),
+    validation = Rule::new("!has(self.ioThread) || ((!has(self.bus) || self.bus == 'Virtio') && !(has(self.device) && self.device == 'Cdrom'))").message("ioThread needs bus Virtio")
 )]
 pub struct Disk {
     /// The name of the disk in this list; its alias on the host.
@@ -54,6 +55,10 @@ pub struct Disk {
     /// How the hypervisor reads and writes it: Threads, Native (which needs cache None or Directsync) or IoUring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub io: Option<DiskIo>,
+    /// The number of the I/O thread that does its work, from 1 to iothreads. It needs bus Virtio. Default: the hypervisor's main thread.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub io_thread: Option<i32>,
     /// Whether what the guest trims is given back to the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discard: Option<DiskDiscard>,

@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BootDevice, Clock, CpuFeature, CpuMode, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskZeroes,
-    DomainType, Features, Firmware, InterfaceModel, Lifecycle, LinkState, MemoryBacking, Panic, Rng, Topology, Tpm,
-    Video, Watchdog,
+    BlockIoTune, BootDevice, Clock, CpuFeature, CpuMode, CpuTune, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo,
+    DiskZeroes, DomainType, Features, Firmware, InterfaceModel, Lifecycle, LinkState, MemoryBacking, MemoryTune, Panic,
+    Rng, Topology, Tpm, Video, Watchdog,
 };
 use crate::{quantity::Quantity, volume::Format};
 
@@ -36,6 +36,18 @@ pub struct DomainObservation {
     /// How far that can grow, where it is more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_vcpus: Option<i32>,
+    /// The number of its I/O threads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iothreads: Option<i32>,
+    /// How much of the host's processors its definition gives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_tune: Option<CpuTune>,
+    /// How much of the host's memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_tune: Option<MemoryTune>,
+    /// How much of the host's disks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block_io_tune: Option<BlockIoTune>,
     /// The CPU of its definition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<CpuObservation>,
@@ -191,6 +203,9 @@ pub struct DiskObservation {
     /// How it is read and written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub io: Option<DiskIo>,
+    /// The I/O thread that does its work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_thread: Option<i32>,
     /// What becomes of what the guest trims.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discard: Option<DiskDiscard>,

@@ -32,6 +32,14 @@ pub enum Call {
     DomainSetVcpus,
     DomainSetMemory,
     DomainBlockResize,
+    DomainSetScheduler,
+    DomainSetMemoryParameters,
+    DomainSetBlkioParameters,
+    DomainPinVcpu,
+    DomainPinEmulator,
+    DomainPinIoThread,
+    DomainAddIoThread,
+    DomainDelIoThread,
     DomainState,
     DomainManagedSave,
     DomainHasManagedSave,
@@ -83,7 +91,7 @@ pub enum Call {
 const COUNT: usize = TABLE.len();
 
 /// Every call with libvirt's name for it, in the order of the enum.
-const TABLE: [(Call, &str); 71] = [
+const TABLE: [(Call, &str); 79] = [
     (Call::Open, "virConnectOpenAuth"),
     (Call::Capabilities, "virConnectGetCapabilities"),
     (Call::Hostname, "virConnectGetHostname"),
@@ -109,6 +117,14 @@ const TABLE: [(Call, &str); 71] = [
     (Call::DomainSetVcpus, "virDomainSetVcpusFlags"),
     (Call::DomainSetMemory, "virDomainSetMemoryFlags"),
     (Call::DomainBlockResize, "virDomainBlockResize"),
+    (Call::DomainSetScheduler, "virDomainSetSchedulerParametersFlags"),
+    (Call::DomainSetMemoryParameters, "virDomainSetMemoryParameters"),
+    (Call::DomainSetBlkioParameters, "virDomainSetBlkioParameters"),
+    (Call::DomainPinVcpu, "virDomainPinVcpuFlags"),
+    (Call::DomainPinEmulator, "virDomainPinEmulator"),
+    (Call::DomainPinIoThread, "virDomainPinIOThread"),
+    (Call::DomainAddIoThread, "virDomainAddIOThread"),
+    (Call::DomainDelIoThread, "virDomainDelIOThread"),
     (Call::DomainState, "virDomainGetState"),
     (Call::DomainManagedSave, "virDomainManagedSave"),
     (Call::DomainHasManagedSave, "virDomainHasManagedSaveImage"),

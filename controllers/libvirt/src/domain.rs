@@ -76,7 +76,7 @@ pub enum Affect {
 }
 
 impl Affect {
-    fn flags(self) -> u32 {
+    pub(crate) fn flags(self) -> u32 {
         match self {
             Self::Live => sys::VIR_DOMAIN_AFFECT_LIVE,
             Self::Config => sys::VIR_DOMAIN_AFFECT_CONFIG,
@@ -166,7 +166,15 @@ impl Connection {
 }
 
 impl Domain<'_> {
-    fn counted<T>(
+    pub(crate) fn connection(&self) -> &Connection {
+        self.connection
+    }
+
+    pub(crate) fn raw(&self) -> &domain::Domain {
+        &self.handle
+    }
+
+    pub(crate) fn counted<T>(
         &self,
         call: Call,
         make: impl FnOnce(&domain::Domain) -> Result<T, virt::error::Error>,

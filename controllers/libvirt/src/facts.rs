@@ -2,7 +2,7 @@
 
 use crate::counters::Call;
 use crate::xml::Element;
-use crate::{Connection, Error};
+use crate::{Connection, CpuSet, Error};
 
 /// A host's identity and abilities.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Facts {
     /// The domain types (`kvm`, `qemu`) of guests with the host's own architecture, sorted. That `kvm` is among them says
     /// that `/dev/kvm` can be opened, not that a guest boots with it.
     pub domain_types: Vec<String>,
+    /// The host's processors; none where it does not tell.
+    pub cpus: CpuSet,
     /// The driver's name, such as `QEMU`.
     pub driver: String,
 }
@@ -42,6 +44,7 @@ impl Connection {
             hypervisor_version: hypervisor.map(version),
             arch: tree.text_at("host/cpu/arch").map(str::to_owned),
             domain_types: domain_types(&tree),
+            cpus: cpus(&tree),
             driver,
         })
     }
@@ -50,6 +53,11 @@ impl Connection {
 /// libvirt packs versions as millions, thousands and ones.
 fn version(packed: u32) -> String {
     format!("{}.{}.{}", packed / 1_000_000, packed / 1_000 % 1_000, packed % 1_000)
+}
+
+fn cpus(capabilities: &Element) -> CpuSet {
+    let cpus = capabilities.find_all("host/topology/cells/cell/cpus/cpu").into_iter();
+    cpus.filter_map(|cpu| cpu.get("id")?.parse().ok()).collect()
 }
 
 fn domain_types(capabilities: &Element) -> Vec<String> {
@@ -75,6 +83,18 @@ mod tests {
             </capabilities>";
         let tree = Element::parse(text).unwrap();
         assert_eq!(domain_types(&tree), ["kvm", "qemu"]);
+    }
+
+    #[test]
+    fn processors_are_those_of_all_cells() {
+        let cell = |id: u8| format!("<cell><cpus><cpu id='{id}'/><cpu id='{}'/></cpus></cell>", id + 2);
+        let text = format!(
+            "<capabilities><host><topology><cells>{}{}</cells></topology></host></capabilities>",
+            cell(0),
+            cell(1)
+        );
+        assert_eq!(cpus(&Element::parse(&text).unwrap()).to_string(), "0-3");
+        assert!(cpus(&Element::default()).is_empty());
     }
 
     #[test]

@@ -69,8 +69,14 @@ pub enum Live {
     BlockTune,
     /// Throttle or set the link of an interface.
     InterfaceTune,
-    /// Scheduler and processor tuning.
+    /// Scheduler and processor tuning: weight, limits, pinning.
     Scheduler,
+    /// Add and remove I/O threads.
+    IoThreads,
+    /// Set limits of memory.
+    MemoryTune,
+    /// Set the weight among all that use the host's disks.
+    BlockWeight,
     /// Update a section of a network: DHCP hosts and ranges, DNS records, port groups.
     Network,
 }
@@ -169,6 +175,9 @@ impl fmt::Display for Route {
             Self::Live(Live::BlockTune) => "live: block tuning",
             Self::Live(Live::InterfaceTune) => "live: interface tuning",
             Self::Live(Live::Scheduler) => "live: scheduler",
+            Self::Live(Live::IoThreads) => "live: I/O threads",
+            Self::Live(Live::MemoryTune) => "live: memory tuning",
+            Self::Live(Live::BlockWeight) => "live: block weight",
             Self::Live(Live::Network) => "live: network section",
             Self::NextBoot => "next boot",
             Self::Definition => "definition",

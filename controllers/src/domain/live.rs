@@ -11,7 +11,7 @@ use libvirt::{
     xml::Element,
 };
 
-use super::{act::Order, claim, render};
+use super::{act::Order, claim, render, tune};
 
 /// What could not be changed on a running guest, and why, by path.
 pub(super) type Failures = BTreeMap<String, String>;
@@ -28,9 +28,11 @@ impl Order {
             Element::parse(&domain.describe(Description::Live)?).context("read the running domain's description")?;
         let live = if self.renamed { claim::running(base, &present, &self.object) } else { present.clone() };
         render::give_back(&mut wishes, &live);
-        let mut failures = Failures::new();
+        let differences = diff(&wishes, &live, &self.rules);
+        // First, because a disk may be plugged in for an I/O thread that is new.
+        let mut failures = tune::tune(domain, &differences, [wished, &present], &self.facts.cpus)?;
         let mut updated: Vec<String> = Vec::new();
-        for difference in diff(&wishes, &live, &self.rules) {
+        for difference in differences {
             let Route::Live(how) = difference.route else { continue };
             let item = device_of(&difference.path);
             let done = match how {
@@ -43,7 +45,9 @@ impl Order {
                 }
                 Live::Memory => change_memory(domain, wished, &live),
                 Live::Vcpus => change_vcpus(domain, wished, &live),
-                Live::BlockTune | Live::InterfaceTune | Live::Scheduler | Live::Network => Ok(()),
+                // Done above.
+                Live::Scheduler | Live::IoThreads | Live::MemoryTune | Live::BlockWeight => continue,
+                Live::BlockTune | Live::InterfaceTune | Live::Network => Ok(()),
             };
             match done {
                 Err(error) if error.kind == Kind::Unreachable => return Err(error.into()),

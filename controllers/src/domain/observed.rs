@@ -1,6 +1,7 @@
 //! What a description says of a domain, in the words of the spec: pure.
 
 mod platform;
+mod tuning;
 
 use std::collections::BTreeMap;
 
@@ -36,6 +37,10 @@ pub fn observe(definition: Option<&Element>, live: Option<&Element>, volumes: &V
         max_memory,
         vcpus,
         max_vcpus,
+        iothreads: tuning::iothreads(definition),
+        cpu_tune: tuning::cpu_tune(definition),
+        memory_tune: tuning::memory_tune(definition),
+        block_io_tune: tuning::block_io_tune(definition),
         cpu: platform::cpu(definition),
         os: platform::os(definition),
         disks: shown.find_all("devices/disk").into_iter().filter_map(|device| disk(device, volumes)).collect(),
@@ -82,6 +87,7 @@ pub(super) fn disk(device: &Element, volumes: &Volumes) -> Option<DiskObservatio
         serial: device.text_at("serial").map(str::to_owned),
         cache: device.attr_at("driver@cache").and_then(DiskCache::read),
         io: device.attr_at("driver@io").and_then(DiskIo::read),
+        io_thread: device.attr_at("driver@iothread").and_then(platform::number),
         discard: device.attr_at("driver@discard").and_then(DiskDiscard::read),
         detect_zeroes: device.attr_at("driver@detect_zeroes").and_then(DiskZeroes::read),
         volume: volume(device, path.as_deref(), volumes),

@@ -1,7 +1,8 @@
 //! What waits for the guest's next boot: pure.
 
-use super::render;
+use super::{render, tune::Pin};
 use libvirt::{
+    CpuSet,
     diff::{Difference, diff},
     rule::{Live, Route, Rules},
     wish::{Path, Wishes},
@@ -10,11 +11,11 @@ use libvirt::{
 
 /// The wished paths that the running guest does not show, and those that it shows still though they are ours no more: the mark of a
 /// running guest is the one it was started with. What libvirt rewrites in a running description is no difference.
-pub(super) fn pending(mut wishes: Wishes, live: &Element, rules: &Rules) -> Vec<Difference> {
+pub(super) fn pending(mut wishes: Wishes, live: &Element, rules: &Rules, cpus: &CpuSet) -> Vec<Difference> {
     render::give_back(&mut wishes, live);
     let mut pending = diff(&wishes, live, rules);
     // No boot changes what cannot be changed: a running description without it only does not tell.
-    pending.retain(|difference| !is_immutable(difference, rules) && waits(difference, live));
+    pending.retain(|difference| !is_immutable(difference, rules) && waits(difference, live, cpus));
     pending.dedup_by(|later, earlier| later.path == earlier.path);
     pending
 }
@@ -23,10 +24,11 @@ fn is_immutable(difference: &Difference, rules: &Rules) -> bool {
     Path::parse(&difference.path).is_some_and(|path| rules.route(&path.pattern()) == Route::Immutable)
 }
 
-fn waits(difference: &Difference, live: &Element) -> bool {
+fn waits(difference: &Difference, live: &Element, cpus: &CpuSet) -> bool {
     match difference.route {
         Route::Definition | Route::Immutable | Route::Refused(_) => false,
         Route::Live(Live::Memory) => balloon_is_too_small(difference, live),
+        Route::Live(Live::Scheduler) => !is_pinned_to_all(difference, live, cpus),
         Route::Live(_) | Route::NextBoot => !is_expanded_model(difference, live) && !is_bridge_of_network(difference),
     }
 }
@@ -37,6 +39,12 @@ fn balloon_is_too_small(difference: &Difference, live: &Element) -> bool {
     let wished = difference.want.as_deref().and_then(kibibytes);
     let most = live.text_at("memory").and_then(kibibytes);
     matches!((wished, most), (Some(wished), Some(most)) if wished > most)
+}
+
+/// A running guest keeps a pin that was taken away as one to all of the host's processors.
+fn is_pinned_to_all(difference: &Difference, live: &Element, cpus: &CpuSet) -> bool {
+    let pinned = Pin::read(&difference.path).filter(|_| difference.want.is_none()).and_then(|pin| pin.cpus(live));
+    !cpus.is_empty() && pinned.is_some_and(|pinned| pinned.covers(cpus))
 }
 
 /// A running CPU is written out in full once it was checked so: a host-model as a custom one, a feature as what became of it.
@@ -65,8 +73,20 @@ mod tests {
     fn waiting(wish: impl FnOnce(&mut Wishes), live: &str) -> Vec<String> {
         let mut wishes = Wishes::new("domain");
         wish(&mut wishes);
-        let pending = pending(wishes, &Element::parse(live).unwrap(), &rules());
+        let pending = pending(wishes, &Element::parse(live).unwrap(), &rules(), &CpuSet::parse("0-3").unwrap());
         pending.into_iter().map(|difference| difference.path).collect()
+    }
+
+    #[test]
+    fn what_limited_a_guest_does_not_wait_once_it_is_lifted() {
+        let mark = "<metadata><pl:object xmlns:pl='https://libvirt.m.nourspeed.io/v1'><pl:path>cputune/vcpupin[0]</pl:path>\
+                    <pl:path>cputune/quota</pl:path><pl:path>cputune/period</pl:path><pl:path>cputune/shares</pl:path></pl:object></metadata>";
+        let live = |tune: &str| format!("<domain>{mark}<cputune>{tune}</cputune></domain>");
+        let lifted = "<period>100000</period><quota>-1</quota><vcpupin vcpu='0' cpuset='0-3'/>";
+        assert_eq!(waiting(|_| {}, &live(lifted)), [""; 0]);
+        let limited = "<shares>5</shares><period>50000</period><quota>9000</quota><vcpupin vcpu='0' cpuset='0-2'/>";
+        let all = ["cputune/period", "cputune/quota", "cputune/shares", "cputune/vcpupin[0]"];
+        assert_eq!(waiting(|_| {}, &live(limited)), all);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod devices;
 mod disks;
 mod interfaces;
 mod platform;
+mod tuning;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -117,6 +118,7 @@ pub fn render(object: &Domain, around: &Surroundings, facts: &Facts, base: Optio
     let parameters = object.parameters();
     let mut wishes = Wishes::new("domain");
     platform::platform(&mut wishes, parameters, around, base)?;
+    tuning::tuning(&mut wishes, parameters, base)?;
     disks::disks(&mut wishes, parameters, around, base)?;
     interfaces::interfaces(&mut wishes, object, around)?;
     devices::consoles(&mut wishes, object)?;

@@ -69,7 +69,7 @@ impl Domains {
         let claimed = claim::claim(pass.object, &around, base, found.adopted);
         let live = shown(pass.object, &claimed.base, live, matches!(claimed.base, Cow::Owned(_)));
         render::render(&claimed.object, &claimed.around, pass.host.facts(), Some(&claimed.base))
-            .map(|wishes| pending::pending(wishes, &live, &self.rules))
+            .map(|wishes| pending::pending(wishes, &live, &self.rules, &pass.host.facts().cpus))
             .unwrap_or_default()
     }
 }

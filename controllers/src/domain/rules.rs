@@ -4,7 +4,7 @@
 
 use libvirt::rule::{Key, Live, Route, Rule, Rules, Unit};
 
-use Live::{Device, Memory, Update, Vcpus};
+use Live::{BlockWeight, Device, IoThreads, Memory, MemoryTune, Scheduler, Update, Vcpus};
 use Route::{Definition, Immutable, NextBoot};
 
 const TABLE: &[Rule] = &[
@@ -31,6 +31,26 @@ const TABLE: &[Rule] = &[
     Rule::filled("cpu/topology@dies"),
     Rule::filled("cpu/topology@clusters"),
     Rule::list("cpu/feature", &[Key::Fields(&[("@name", "")])], NextBoot),
+    // what the guest gets of its host
+    Rule::value("iothreads", Unit::Number, Route::Live(IoThreads)).clears(&["iothreadids"]),
+    Rule::value("cputune/shares", Unit::Number, Route::Live(Scheduler)),
+    Rule::value("cputune/period", Unit::CpuPeriod, Route::Live(Scheduler)),
+    Rule::value("cputune/quota", Unit::CpuQuota, Route::Live(Scheduler)),
+    Rule::value("cputune/global_period", Unit::CpuPeriod, Route::Live(Scheduler)),
+    Rule::value("cputune/global_quota", Unit::CpuQuota, Route::Live(Scheduler)),
+    Rule::value("cputune/emulator_period", Unit::CpuPeriod, Route::Live(Scheduler)),
+    Rule::value("cputune/emulator_quota", Unit::CpuQuota, Route::Live(Scheduler)),
+    Rule::value("cputune/iothread_period", Unit::CpuPeriod, Route::Live(Scheduler)),
+    Rule::value("cputune/iothread_quota", Unit::CpuQuota, Route::Live(Scheduler)),
+    Rule::list("cputune/vcpupin", &[Key::Fields(&[("@vcpu", "")])], Route::Live(Scheduler)),
+    Rule::value("cputune/vcpupin@cpuset", Unit::CpuSet, Route::Live(Scheduler)),
+    Rule::value("cputune/emulatorpin@cpuset", Unit::CpuSet, Route::Live(Scheduler)),
+    Rule::list("cputune/iothreadpin", &[Key::Fields(&[("@iothread", "")])], Route::Live(Scheduler)),
+    Rule::value("cputune/iothreadpin@cpuset", Unit::CpuSet, Route::Live(Scheduler)),
+    Rule::value("memtune/hard_limit", Unit::Kibibytes, Route::Live(MemoryTune)),
+    Rule::value("memtune/soft_limit", Unit::Kibibytes, Route::Live(MemoryTune)),
+    Rule::value("memtune/swap_hard_limit", Unit::Kibibytes, Route::Live(MemoryTune)),
+    Rule::value("blkiotune/weight", Unit::Number, Route::Live(BlockWeight)),
     // what boots
     Rule::value("os/type@arch", Unit::Text, Immutable),
     Rule::value("os/type@machine", Unit::MachineAlias, NextBoot),

@@ -179,16 +179,18 @@ pub(crate) fn facts() -> Facts {
         hypervisor_version: None,
         arch: Some("x86_64".to_owned()),
         domain_types: vec!["qemu".to_owned()],
+        cpus: libvirt::CpuSet::parse("0-7").unwrap(),
         driver: "QEMU".to_owned(),
     }
 }
 
 /// What cannot be taken out of an example, because the API server refuses it with this sentence.
-pub(crate) const REFUSED: [(&str, &str, &str, &str); 6] = [
+pub(crate) const REFUSED: [(&str, &str, &str, &str); 7] = [
     ("domain", "full", "disks/2/device", "a disk needs volumeRef, volumeSelector or volume"),
     ("domain", "platform", "cpu/model", "cpu.mode: Custom needs cpu.model"),
     ("domain", "platform", "cpu/mode", "cpu.features needs cpu.mode"),
     ("domain", "platform", "disks/0/cache", "io: Native needs cache: None or Directsync"),
+    ("domain", "tuning", "memoryTune/hardLimit", "memoryTune.swapHardLimit needs memoryTune.hardLimit"),
     ("network", "nat", "ips", "spec.forProvider.ips is required for mode Nat"),
     ("network", "route", "ips", "spec.forProvider.ips is required for mode Nat"),
 ];

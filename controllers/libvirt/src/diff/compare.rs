@@ -75,7 +75,8 @@ impl Comparison<'_> {
         let unit = self.rules.unit(&path.pattern());
         let is_equal = match (leaf.want, leaf.have) {
             (Some(want), Some(have)) => unit.equal(want, leaf.want_scale, have, leaf.have_scale),
-            (want, have) => want.is_none() && have.is_none(),
+            (None, Some(have)) => unit.is_nothing(have),
+            (want, None) => want.is_none(),
         };
         if !is_equal {
             let want = leaf.want.map(|want| unit.shown(want, leaf.want_scale));
@@ -88,9 +89,15 @@ impl Comparison<'_> {
         match &wish.form {
             Form::Part(part) => self.part(path, part, have.first().copied()),
             Form::Whole(want) => self.whole(path, want, &have),
-            Form::Absent if !have.is_empty() => self.differs(path, None, Some("present".to_owned())),
+            Form::Absent if !self.is_nothing(path, &have) => self.differs(path, None, Some("present".to_owned())),
             Form::Absent | Form::Kept => {}
         }
+    }
+
+    /// Whether nothing is there, or what says the same.
+    fn is_nothing(&self, path: &Path, have: &[&Element]) -> bool {
+        let unit = self.rules.unit(&path.pattern());
+        have.iter().all(|have| have.value().is_some_and(|value| unit.is_nothing(value)))
     }
 
     fn whole(&mut self, path: &Path, want: &[Element], have: &[&Element]) {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::CpuSet;
+
 /// What a value is a spelling of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -28,6 +30,12 @@ pub enum Unit {
     Ip,
     /// A machine type; `q35` has become `pc-q35-7.2` once libvirt stored it.
     MachineAlias,
+    /// Processors or memory nodes by their numbers; `0,1,2` is `0-2`.
+    CpuSet,
+    /// A limit of processor time in microseconds; -1 is none.
+    CpuQuota,
+    /// The period of such a limit in microseconds; 100000 is what counts where none is said.
+    CpuPeriod,
     /// Compared, and never shown.
     Secret,
 }
@@ -46,6 +54,9 @@ impl fmt::Display for Unit {
             Self::Mac => "MAC",
             Self::Ip => "IP",
             Self::MachineAlias => "machine alias",
+            Self::CpuSet => "processors",
+            Self::CpuQuota => "quota in µs",
+            Self::CpuPeriod => "period in µs",
             Self::Secret => "secret",
         })
     }
@@ -72,7 +83,9 @@ impl Unit {
             Self::Text | Self::Element | Self::Secret | Self::MachineAlias => None,
             Self::Kibibytes => bytes(value, scale.unwrap_or("KiB")).map(|bytes| bytes.div_ceil(1024).to_string()),
             Self::Bytes => bytes(value, scale.unwrap_or("bytes")).map(|bytes| bytes.to_string()),
-            Self::Number => number(value).map(|number| number.to_string()),
+            Self::CpuSet => CpuSet::parse(value).map(|set| set.to_string()),
+            Self::CpuQuota => value.parse::<i64>().ok().map(|micros| micros.to_string()),
+            Self::Number | Self::CpuPeriod => number(value).map(|number| number.to_string()),
             Self::OctalMode => u32::from_str_radix(value, 8).ok().map(|mode| format!("{mode:04o}")),
             Self::YesNo => yes_no(value).map(str::to_owned),
             Self::Path => Some(host_path(value)),
@@ -88,6 +101,15 @@ impl Unit {
             Self::Secret => "(hidden)".to_owned(),
             Self::Kibibytes | Self::Bytes => format!("{} {}", self.normal(value, scale), self.suffix()),
             _ => self.normal(value, scale),
+        }
+    }
+
+    /// Whether the value says what its absence says: a running guest keeps what a limit was lifted with.
+    pub(crate) fn is_nothing(self, value: &str) -> bool {
+        match self {
+            Self::CpuQuota => value.trim().starts_with('-'),
+            Self::CpuPeriod => value.trim() == "100000",
+            _ => false,
         }
     }
 

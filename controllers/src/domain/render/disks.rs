@@ -76,6 +76,9 @@ fn tuning(part: &mut Part, disk: &Disk) {
         ("discard", disk.discard.map(DiskDiscard::word)),
         ("detect_zeroes", disk.detect_zeroes.map(DiskZeroes::word)),
     ];
+    if let Some(thread) = disk.io_thread {
+        part.set("driver@iothread", thread.to_string());
+    }
     for (attribute, word) in driver {
         if let Some(word) = word {
             part.set(&format!("driver@{attribute}"), word);

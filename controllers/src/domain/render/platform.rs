@@ -22,8 +22,7 @@ pub(super) fn platform(
 ) -> anyhow::Result<()> {
     memory_and_processors(wishes, parameters)?;
     if let Some(cpu) = &parameters.cpu {
-        let there = base.and_then(|base| base.text_at("vcpu")?.trim().parse().ok());
-        processor_model(wishes, cpu, parameters.max_vcpus.or(parameters.vcpus).or(there))?;
+        processor_model(wishes, cpu, most_vcpus(parameters, base))?;
     }
     if let Some(os) = &parameters.os {
         firmware(wishes, os, base)?;
@@ -74,6 +73,12 @@ fn memory_and_processors(wishes: &mut Wishes, parameters: &DomainParameters) -> 
         wishes.set("vcpu@current", now.to_string());
     }
     Ok(())
+}
+
+/// How many processors the guest can have, where that is said or there.
+pub(super) fn most_vcpus(parameters: &DomainParameters, base: Option<&Element>) -> Option<i32> {
+    let there = || base.and_then(|base| base.text_at("vcpu")?.trim().parse().ok());
+    parameters.max_vcpus.or(parameters.vcpus).or_else(there)
 }
 
 /// The CPU that the guest sees.
