@@ -1,8 +1,10 @@
 //! Domain: a virtual machine.
 
 mod devices;
+mod numa;
 mod observation;
 mod platform;
+mod sysinfo;
 mod tuning;
 
 use kube::{CustomResource, KubeSchema};
@@ -19,6 +21,7 @@ pub use devices::{
     InterfaceModel, LinkState, NetworkInterface, Panic, PanicModel, Rng, RngSource, Tpm, TpmModel, Video, VideoModel,
     Watchdog, WatchdogAction,
 };
+pub use numa::{CellDistance, MemAccess, MemNode, NumaCell, NumaMode, NumaTune};
 pub use observation::{
     Address, ConsoleObservation, CpuObservation, DiskObservation, DomainObservation, FilesystemObservation,
     GraphicsObservation, GuestObservation, HostVolumeObservation, InterfaceObservation, OsObservation,
@@ -28,6 +31,7 @@ pub use platform::{
     Firmware, Hugepages, HypervFeatures, KvmFeatures, Lifecycle, MemoryBacking, MemorySource, Os, TickPolicy, Timer,
     TimerName, Topology,
 };
+pub use sysinfo::{BaseBoardInfo, BiosInfo, ChassisInfo, OemString, SmbiosText, Sysinfo, SystemInfo};
 pub use tuning::{BlockIoTune, CpuTune, IoThreadPin, MemoryTune, VcpuPin};
 
 /// A virtual machine on a libvirt host.
@@ -70,7 +74,7 @@ pub struct DomainSpec {
     #[x_kube(validation = Rule::new("!has(oldSelf.os) || !has(oldSelf.os.firmware) || (has(self.os) && has(self.os.firmware) && self.os.firmware == oldSelf.os.firmware)").message("os.firmware cannot be changed: what is installed would not start; create a new Domain instead").field_path(".os"))]
     #[x_kube(validation = Rule::new("!has(oldSelf.os) || !has(oldSelf.os.secureBoot) || (has(self.os) && has(self.os.secureBoot) && self.os.secureBoot == oldSelf.os.secureBoot)").message("os.secureBoot cannot be changed: create a new Domain instead").field_path(".os"))]
     pub for_provider: DomainParameters,
-    /// What counts only when the virtual machine is made, beneath forProvider: lists whose items have a name, type, cidr or start are put together by it, a selector in forProvider replaces the reference here, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and a change has no effect on what is there. Made again, it is made with what stands here then.
+    /// What counts only when the virtual machine is made, beneath forProvider: lists whose items have a name, type, vcpu, ioThread, id or cell are put together by it, a selector in forProvider replaces the reference here, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and a change has no effect on what is there. Made again, it is made with what stands here then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_provider: Option<DomainParameters>,
     #[serde(flatten)]
@@ -133,12 +137,18 @@ pub struct DomainParameters {
     /// How much of the host's disks the guest gets. Changed while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block_io_tune: Option<BlockIoTune>,
+    /// From which of the host's memory nodes the guest's memory comes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub numa_tune: Option<NumaTune>,
     /// The CPU that the guest sees.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<Cpu>,
     /// The machine and what it boots.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub os: Option<Os>,
+    /// What the firmware tells the guest about the machine: serial numbers, makers, free strings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sysinfo: Option<Sysinfo>,
     /// What the machine has and hides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub features: Option<Features>,

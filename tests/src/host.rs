@@ -12,6 +12,7 @@ use rustix::process::Signal;
 
 use crate::{
     console::Console,
+    control_groups::ControlGroups,
     files::{Scratch, workspace},
     process::{Process, is_running, run, signal, stdout_of},
     wait::eventually,
@@ -25,6 +26,8 @@ use crate::{
 pub struct Host {
     first: Process,
     uuid: String,
+    // Gone after all processes.
+    groups: Option<ControlGroups>,
     scratch: Scratch,
 }
 
@@ -34,18 +37,31 @@ impl Host {
     /// # Errors
     /// When namespaces cannot be made or libvirtd does not answer.
     pub fn start(name: &str) -> Result<Self> {
+        Self::start_in(name, None)
+    }
+
+    /// Like [`Self::start`], with control groups, by which libvirt limits what guests get; see [`crate::no_control_groups`].
+    ///
+    /// # Errors
+    /// As there, and where hosts cannot have them.
+    pub fn start_with_control_groups(name: &str) -> Result<Self> {
+        Self::start_in(name, Some(ControlGroups::create(name)?))
+    }
+
+    fn start_in(name: &str, groups: Option<ControlGroups>) -> Result<Self> {
         let scratch = Scratch::new(name)?;
         let uuid = run("cat", &["/proc/sys/kernel/random/uuid"])?.trim().to_owned();
-        write_configuration(scratch.path(), name, &uuid)?;
+        write_configuration(scratch.path(), name, &uuid, groups.is_some())?;
         let folder = scratch.path().display().to_string();
         if folder.len() > 70 {
             bail!("{folder} is too long for the sockets in it; set TMPDIR to a short path");
         }
-        let mut unshare = Command::new("unshare");
+        let mut unshare = in_groups(groups.as_ref(), "unshare", "--cgroup");
         unshare.args(["--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "bash"]);
         unshare.arg(workspace().join("tests/host/inner.sh")).args([&folder, name]);
+        unshare.args(groups.iter().flat_map(|_| ControlGroups::controllers()));
         let first = Process::spawn(&unshare, &scratch.path().join("host.log"))?;
-        let mut host = Self { first, uuid, scratch };
+        let mut host = Self { first, uuid, groups, scratch };
         eventually(Duration::from_mins(1), || {
             host.first.check_running()?;
             fs::metadata(host.path("up")).context("wait for the host's namespaces")
@@ -144,7 +160,8 @@ impl Host {
     pub fn run(&self, program: &str, args: &[&str]) -> Result<String> {
         let init = self.init_pid()?.to_string();
         let enter = ["-t", &init, "-m", "-n", "-u", "-p", "--", program];
-        let output = Command::new("nsenter").args(enter).args(args).stdin(Stdio::null()).output();
+        let output =
+            in_groups(self.groups.as_ref(), "nsenter", "--cgroup").args(enter).args(args).stdin(Stdio::null()).output();
         stdout_of(&output.context("start nsenter")?)
             .with_context(|| format!("run {program} {} in the host", args.join(" ")))
     }
@@ -244,11 +261,19 @@ impl Host {
     }
 }
 
+/// A program that makes or enters namespaces, also that of control groups where there are some.
+fn in_groups(groups: Option<&ControlGroups>, program: &str, also: &str) -> Command {
+    let Some(groups) = groups else { return Command::new(program) };
+    let mut command = Command::new("bash");
+    command.arg(workspace().join("tests/host/groups.sh")).args(groups.folders()).args(["--", program, also]);
+    command
+}
+
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty())
 }
 
-fn write_configuration(folder: &Path, name: &str, uuid: &str) -> Result<()> {
+fn write_configuration(folder: &Path, name: &str, uuid: &str, has_groups: bool) -> Result<()> {
     // The packages of libvirt bring the folder of the guests' logs; the daemon makes it only for a log of its own.
     for below in ["etc", "run", "lib", "cache", "log/qemu", "console"] {
         fs::create_dir_all(folder.join(below)).with_context(|| format!("create {below}"))?;
@@ -257,12 +282,16 @@ fn write_configuration(folder: &Path, name: &str, uuid: &str) -> Result<()> {
         "host_uuid = \"{uuid}\"\nauth_unix_rw = \"none\"\nunix_sock_rw_perms = \"0777\"\n\
          log_outputs = \"2:file:/var/log/libvirt/libvirtd.log\"\nkeepalive_interval = 5\nkeepalive_count = 3\n"
     );
+    let quoted: Vec<String> = ControlGroups::controllers().iter().map(|controller| format!("{controller:?}")).collect();
+    let controllers = if has_groups { quoted.join(", ") } else { String::new() };
     // Everything that asks for another user, a control group or a second daemon is off: a namespace has none of them.
-    let qemu = "security_driver = \"none\"\nuser = \"root\"\ngroup = \"root\"\nnamespaces = []\ncgroup_controllers = []\n\
-                stdio_handler = \"file\"\nremember_owner = 0\n";
+    let qemu = format!(
+        "security_driver = \"none\"\nuser = \"root\"\ngroup = \"root\"\nnamespaces = []\ncgroup_controllers = [{controllers}]\n\
+         stdio_handler = \"file\"\nremember_owner = 0\n"
+    );
     let write = |file: &str, text: &str| fs::write(folder.join(file), text).with_context(|| format!("write {file}"));
     write("etc/libvirtd.conf", &daemon)?;
-    write("etc/qemu.conf", qemu)?;
+    write("etc/qemu.conf", &qemu)?;
     let known = |file: &str| fs::read_to_string(file).with_context(|| format!("read {file}"));
     write("passwd", &format!("{}provider:x:2000:2000::/:/usr/sbin/nologin\n", known("/etc/passwd")?))?;
     write("group", &format!("{}provider:x:2000:\n", known("/etc/group")?))?;

@@ -13,6 +13,7 @@
 //! Nothing touches the machine's own libvirt daemon or network. Waiting is [`eventually`], never a fixed sleep.
 
 mod console;
+mod control_groups;
 mod control_plane;
 pub mod crossplane;
 mod files;
@@ -38,6 +39,7 @@ mod stage;
 mod wait;
 
 pub use console::Console;
+pub use control_groups::no_control_groups;
 pub use control_plane::ControlPlane;
 pub use files::{
     Scratch, cache, control_plane_programs, copy_package_sources, crossplane_programs, guest_files, packager,
@@ -61,4 +63,4 @@ pub use scenario::{PATIENCE, Scenario};
 pub use skip::skip;
 pub use slow_door::SlowDoor;
 pub use stage::{LEASE, SharedStage, Stage};
-pub use wait::{eventually, quickest_of};
+pub use wait::{eventually, quickest_of, skipped};

@@ -48,6 +48,11 @@ spec: {forProvider: {pool: default, capacity: 1Mi}}
 ---
 apiVersion: libvirt.m.nourspeed.io/v1alpha1
 kind: Volume
+metadata: {namespace: default, name: pinned-root}
+spec: {forProvider: {pool: default, capacity: 1Mi}}
+---
+apiVersion: libvirt.m.nourspeed.io/v1alpha1
+kind: Volume
 metadata: {namespace: default, name: rescue-root}
 spec: {forProvider: {pool: default, capacity: 1Mi}}
 ---
@@ -111,7 +116,7 @@ fn every_example_comes_true() -> Result<()> {
     for file in files(&folder)?.iter().filter(ours) {
         client.apply(&at_home(file, &home)?).with_context(|| file.display().to_string())?;
     }
-    await_settled(&stage, 25)?;
+    await_settled(&stage, 28)?;
     for config in ["clusterproviderconfigs", "providerconfigs"] {
         client.run(&["wait", "--for=condition=Ready", "--all", "--all-namespaces", "--timeout=60s", config])?;
     }

@@ -44,6 +44,30 @@ fn the_api_server_refuses_bad_input_with_a_sentence_that_helps() -> Result<()> {
             "spec.forProvider: Invalid value: vcpus must not be larger than maxVcpus",
         ),
         (
+            domain("memory: 1Gi, iothreads: 1, disks: [{name: a, volumeRef: {name: a}, ioThread: 2}]"),
+            "spec.forProvider: Invalid value: a disk's ioThread must not be larger than iothreads",
+        ),
+        (
+            domain("memory: 1Gi, disks: [{name: a, volumeRef: {name: a}, bus: Scsi, ioThread: 1}]"),
+            "spec.forProvider.disks[0]: Invalid value: ioThread needs bus Virtio",
+        ),
+        (
+            domain("memory: 1Gi, cpuTune: {period: 2s}"),
+            "spec.forProvider.cpuTune.period: Invalid value: a period is 1ms to 1s",
+        ),
+        (
+            domain("memory: 1Gi, cpuTune: {globalQuota: 0.5ms}"),
+            "spec.forProvider.cpuTune.globalQuota: Invalid value: a quota is at least 1ms",
+        ),
+        (
+            domain("memory: 1Gi, memoryTune: {swapHardLimit: 2Gi}"),
+            "spec.forProvider.memoryTune: Invalid value: memoryTune.swapHardLimit needs memoryTune.hardLimit, of which it is more",
+        ),
+        (
+            domain("memory: 1Gi, numaTune: {mode: Strict}"),
+            "spec.forProvider.numaTune: Invalid value: numaTune.mode needs numaTune.nodeset",
+        ),
+        (
             domain("memory: 1Gi, vcpus: 0"),
             "spec.forProvider.vcpus: Invalid value: 0: spec.forProvider.vcpus in body should be greater than or equal to 1",
         ),

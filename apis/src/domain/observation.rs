@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BlockIoTune, BootDevice, Clock, CpuFeature, CpuMode, CpuTune, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo,
-    DiskZeroes, DomainType, Features, Firmware, InterfaceModel, Lifecycle, LinkState, MemoryBacking, MemoryTune, Panic,
-    Rng, Topology, Tpm, Video, Watchdog,
+    DiskZeroes, DomainType, Features, Firmware, InterfaceModel, Lifecycle, LinkState, MemoryBacking, MemoryTune,
+    NumaCell, NumaTune, Panic, Rng, Sysinfo, Topology, Tpm, Video, Watchdog,
 };
 use crate::{quantity::Quantity, volume::Format};
 
@@ -45,6 +45,9 @@ pub struct DomainObservation {
     /// How much of the host's memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_tune: Option<MemoryTune>,
+    /// From which of the host's memory nodes its memory comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numa_tune: Option<NumaTune>,
     /// How much of the host's disks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block_io_tune: Option<BlockIoTune>,
@@ -54,6 +57,9 @@ pub struct DomainObservation {
     /// The machine and what it boots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub os: Option<OsObservation>,
+    /// What the firmware tells about the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sysinfo: Option<Sysinfo>,
     /// What the machine has and hides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<Features>,
@@ -126,6 +132,9 @@ pub struct CpuObservation {
     /// Features beside those of the mode or model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<CpuFeature>,
+    /// The NUMA cells that it sees.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub numa: Vec<NumaCell>,
 }
 
 /// The machine and what it boots.

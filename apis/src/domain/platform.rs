@@ -4,6 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::NumaCell;
 use crate::{
     quantity::Quantity,
     reference::{Reference, Selector},
@@ -33,6 +34,11 @@ pub struct Cpu {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[schemars(length(max = 64))]
     pub features: Option<Vec<CpuFeature>>,
+    /// The NUMA cells that the guest sees. Their memory sums up to maxMemory, or to memory where that is not set, and every vCPU is in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
+    #[schemars(length(max = 32))]
+    pub numa: Option<Vec<NumaCell>>,
 }
 
 /// How virtual CPUs are laid out.

@@ -1,6 +1,8 @@
 //! What a description says of a domain, in the words of the spec: pure.
 
+mod numa;
 mod platform;
+mod sysinfo;
 mod tuning;
 
 use std::collections::BTreeMap;
@@ -41,6 +43,8 @@ pub fn observe(definition: Option<&Element>, live: Option<&Element>, volumes: &V
         cpu_tune: tuning::cpu_tune(definition),
         memory_tune: tuning::memory_tune(definition),
         block_io_tune: tuning::block_io_tune(definition),
+        numa_tune: numa::numa_tune(definition),
+        sysinfo: sysinfo::sysinfo(definition),
         cpu: platform::cpu(definition),
         os: platform::os(definition),
         disks: shown.find_all("devices/disk").into_iter().filter_map(|device| disk(device, volumes)).collect(),

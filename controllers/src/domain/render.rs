@@ -6,7 +6,9 @@
 mod devices;
 mod disks;
 mod interfaces;
+mod numa;
 mod platform;
+mod sysinfo;
 mod tuning;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -119,6 +121,10 @@ pub fn render(object: &Domain, around: &Surroundings, facts: &Facts, base: Optio
     let mut wishes = Wishes::new("domain");
     platform::platform(&mut wishes, parameters, around, base)?;
     tuning::tuning(&mut wishes, parameters, base)?;
+    numa::numa(&mut wishes, parameters, base)?;
+    if let Some(said) = &parameters.sysinfo {
+        sysinfo::sysinfo(&mut wishes, said);
+    }
     disks::disks(&mut wishes, parameters, around, base)?;
     interfaces::interfaces(&mut wishes, object, around)?;
     devices::consoles(&mut wishes, object)?;

@@ -2,8 +2,8 @@
 
 use apis::domain::{
     BootDevice, ClockOffset, CpuMode, CrashAction, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskZeroes,
-    EndAction, FeaturePolicy, InterfaceModel, LinkState, MemorySource, PanicModel, RngSource, TickPolicy, TimerName,
-    TpmModel, VideoModel, WatchdogAction,
+    EndAction, FeaturePolicy, InterfaceModel, LinkState, MemAccess, MemorySource, NumaMode, PanicModel, RngSource,
+    TickPolicy, TimerName, TpmModel, VideoModel, WatchdogAction,
 };
 
 /// A choice of the spec that libvirt has a word for.
@@ -64,7 +64,11 @@ words! {
     FeaturePolicy { Require "require", Optional "optional", Force "force", Disable "disable", Forbid "forbid" }
     InterfaceModel { Virtio "virtio", E1000 "e1000", E1000e "e1000e", Rtl8139 "rtl8139" }
     LinkState { Up "up", Down "down" }
+    MemAccess { Shared "shared", Private "private" }
     MemorySource { Anonymous "anonymous", File "file", Memfd "memfd" }
+    NumaMode {
+        Strict "strict", Preferred "preferred", Interleave "interleave", Restrictive "restrictive"
+    }
     PanicModel { Isa "isa", Hyperv "hyperv" }
     RngSource { Urandom "/dev/urandom", Random "/dev/random" }
     TickPolicy { Delay "delay", Catchup "catchup", Merge "merge", Discard "discard" }

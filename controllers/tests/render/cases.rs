@@ -185,11 +185,12 @@ pub(crate) fn facts() -> Facts {
 }
 
 /// What cannot be taken out of an example, because the API server refuses it with this sentence.
-pub(crate) const REFUSED: [(&str, &str, &str, &str); 7] = [
+pub(crate) const REFUSED: [(&str, &str, &str, &str); 8] = [
     ("domain", "full", "disks/2/device", "a disk needs volumeRef, volumeSelector or volume"),
     ("domain", "platform", "cpu/model", "cpu.mode: Custom needs cpu.model"),
     ("domain", "platform", "cpu/mode", "cpu.features needs cpu.mode"),
     ("domain", "platform", "disks/0/cache", "io: Native needs cache: None or Directsync"),
+    ("domain", "numa", "numaTune/nodeset", "numaTune.mode needs numaTune.nodeset"),
     ("domain", "tuning", "memoryTune/hardLimit", "memoryTune.swapHardLimit needs memoryTune.hardLimit"),
     ("network", "nat", "ips", "spec.forProvider.ips is required for mode Nat"),
     ("network", "route", "ips", "spec.forProvider.ips is required for mode Nat"),

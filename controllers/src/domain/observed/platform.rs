@@ -45,6 +45,7 @@ pub(super) fn cpu(definition: &Element) -> Option<CpuObservation> {
         model,
         topology: topology(definition),
         features: definition.find_all("cpu/feature").into_iter().filter_map(feature).collect(),
+        numa: super::numa::cells(definition),
     };
     (seen != CpuObservation::default()).then_some(seen)
 }

@@ -83,7 +83,7 @@ pub(super) fn most_vcpus(parameters: &DomainParameters, base: Option<&Element>) 
 
 /// The CPU that the guest sees.
 fn processor_model(wishes: &mut Wishes, cpu: &Cpu, most: Option<i32>) -> anyhow::Result<()> {
-    let Cpu { mode, model, topology, features } = cpu;
+    let Cpu { mode, model, topology, features, numa: _ } = cpu;
     if let Some(mode) = mode {
         wishes.set("cpu@mode", mode.word());
     }
