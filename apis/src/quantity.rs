@@ -94,7 +94,7 @@ pub struct Span(pub String);
 impl Span {
     /// Writes a number of microseconds, in milliseconds or seconds.
     pub fn of_micros(micros: u64) -> Self {
-        if micros > 0 && micros % 1_000_000 == 0 {
+        if micros > 0 && micros.is_multiple_of(1_000_000) {
             return Self(format!("{}s", micros / 1_000_000));
         }
         let parts = format!("{}.{:03}", micros / 1_000, micros % 1_000);

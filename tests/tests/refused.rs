@@ -53,11 +53,11 @@ fn the_api_server_refuses_bad_input_with_a_sentence_that_helps() -> Result<()> {
         ),
         (
             domain("memory: 1Gi, cpuTune: {period: 2s}"),
-            "spec.forProvider.cpuTune.period: Invalid value: a period is 1ms to 1s",
+            "spec.forProvider.cpuTune.period: Invalid value: \"2s\": a period is 1ms to 1s",
         ),
         (
             domain("memory: 1Gi, cpuTune: {globalQuota: 0.5ms}"),
-            "spec.forProvider.cpuTune.globalQuota: Invalid value: a quota is at least 1ms",
+            "spec.forProvider.cpuTune.globalQuota: Invalid value: \"0.5ms\": a quota is at least 1ms",
         ),
         (
             domain("memory: 1Gi, memoryTune: {swapHardLimit: 2Gi}"),

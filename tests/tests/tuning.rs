@@ -18,9 +18,13 @@ fn table(host: &Host, args: &[&str]) -> Result<Vec<String>> {
     Ok(lines.lines().map(plain).filter(|line| !line.is_empty()).collect())
 }
 
+/// Waits for these lines, in whatever order: QEMU tells threads from the last.
 fn await_table(host: &Host, args: &[&str], wanted: &[&str]) -> Result<()> {
+    let mut wanted = wanted.to_vec();
+    wanted.sort_unstable();
     eventually(PATIENCE, || {
-        let seen = table(host, args)?;
+        let mut seen = table(host, args)?;
+        seen.sort();
         ensure!(seen == wanted, "{args:?} shows {seen:?}, wanted {wanted:?}");
         Ok(())
     })

@@ -91,6 +91,7 @@ pub struct IoThreadPin {
 #[x_kube(
     validation = Rule::new("!has(self.swapHardLimit) || has(self.hardLimit)").message("memoryTune.swapHardLimit needs memoryTune.hardLimit, of which it is more")
 )]
+#[allow(clippy::struct_field_names, reason = "each of libvirt's names ends so")]
 pub struct MemoryTune {
     /// The most memory of the host that the guest's process may use, the hypervisor's own included. Beyond it the host ends the guest, so it should be far above memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,6 +8,7 @@ mod claimed;
 mod initial;
 mod leaves;
 mod observed;
+mod tuning;
 mod unset;
 
 use std::fs;
