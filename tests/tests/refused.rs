@@ -44,6 +44,38 @@ fn the_api_server_refuses_bad_input_with_a_sentence_that_helps() -> Result<()> {
             "spec.forProvider: Invalid value: vcpus must not be larger than maxVcpus",
         ),
         (
+            domain("memory: 1Gi, vcpus: 0"),
+            "spec.forProvider.vcpus: Invalid value: 0: spec.forProvider.vcpus in body should be greater than or equal to 1",
+        ),
+        (
+            domain("memory: 1Gi, networkInterfaces: [{name: a, network: lan, bridge: br0}]"),
+            "spec.forProvider.networkInterfaces[0]: Invalid value: set exactly one of networkRef, networkSelector, network and bridge",
+        ),
+        (
+            domain("memory: 1Gi, os: {cmdline: quiet}"),
+            "spec.forProvider.os: Invalid value: initrdRef, initrdSelector and cmdline need kernelRef or kernelSelector",
+        ),
+        (
+            domain("memory: 1Gi, runStrategy: Sometimes"),
+            "spec.forProvider.runStrategy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"RerunOnFailure\", \"Once\", \"Manual\", \"Halted\"",
+        ),
+        (
+            manifest("Network", "bad", "mode: Bridge"),
+            "spec.forProvider: Invalid value: mode: Bridge needs bridge: the name of a bridge that the host has",
+        ),
+    ];
+    for (yaml, wanted) in cases {
+        assert_eq!(refusal(&scenario, &yaml)?, wanted, "{yaml}");
+    }
+    Ok(())
+}
+
+#[test]
+fn tuning_that_cannot_be_is_refused_with_what_is_wrong() -> Result<()> {
+    let scenario = STAGE.scenario("untuned")?;
+    let domain = |parameters: &str| manifest("Domain", "bad", parameters);
+    let cases = [
+        (
             domain("memory: 1Gi, iothreads: 1, disks: [{name: a, volumeRef: {name: a}, ioThread: 2}]"),
             "spec.forProvider: Invalid value: a disk's ioThread must not be larger than iothreads",
         ),
@@ -66,26 +98,6 @@ fn the_api_server_refuses_bad_input_with_a_sentence_that_helps() -> Result<()> {
         (
             domain("memory: 1Gi, numaTune: {mode: Strict}"),
             "spec.forProvider.numaTune: Invalid value: numaTune.mode needs numaTune.nodeset",
-        ),
-        (
-            domain("memory: 1Gi, vcpus: 0"),
-            "spec.forProvider.vcpus: Invalid value: 0: spec.forProvider.vcpus in body should be greater than or equal to 1",
-        ),
-        (
-            domain("memory: 1Gi, networkInterfaces: [{name: a, network: lan, bridge: br0}]"),
-            "spec.forProvider.networkInterfaces[0]: Invalid value: set exactly one of networkRef, networkSelector, network and bridge",
-        ),
-        (
-            domain("memory: 1Gi, os: {cmdline: quiet}"),
-            "spec.forProvider.os: Invalid value: initrdRef, initrdSelector and cmdline need kernelRef or kernelSelector",
-        ),
-        (
-            domain("memory: 1Gi, runStrategy: Sometimes"),
-            "spec.forProvider.runStrategy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"RerunOnFailure\", \"Once\", \"Manual\", \"Halted\"",
-        ),
-        (
-            manifest("Network", "bad", "mode: Bridge"),
-            "spec.forProvider: Invalid value: mode: Bridge needs bridge: the name of a bridge that the host has",
         ),
     ];
     for (yaml, wanted) in cases {

@@ -110,6 +110,24 @@ fn a_host_without_control_groups_says_why_shares_wait_and_the_object_stays_in_pe
     await_settled(&scenario)
 }
 
+/// Waits for shares, the vCPUs' period and quota, the hypervisor's quota, and the whole guest's period and quota.
+fn await_schedule(host: &Host, name: &str, figures: [&str; 6]) -> Result<()> {
+    let [shares, period, quota, emulator, global_period, global] = figures;
+    let wanted = [
+        "Scheduler : posix".to_owned(),
+        format!("cpu_shares : {shares}"),
+        format!("vcpu_period : {period}"),
+        format!("vcpu_quota : {quota}"),
+        "emulator_period: 100000".to_owned(),
+        format!("emulator_quota : {emulator}"),
+        format!("global_period : {global_period}"),
+        format!("global_quota : {global}"),
+        "iothread_period: 100000".to_owned(),
+        "iothread_quota : -1".to_owned(),
+    ];
+    await_table(host, &["schedinfo", name, "--live"], &wanted.each_ref().map(String::as_str))
+}
+
 #[test]
 fn shares_limits_and_weights_of_a_running_guest_are_changed_and_lifted() -> Result<()> {
     if let Some(why) = no_control_groups() {
@@ -126,21 +144,7 @@ fn shares_limits_and_weights_of_a_running_guest_are_changed_and_lifted() -> Resu
     );
     scenario.apply(&manifest("Domain", name, &guest))?;
     scenario.await_ready(&["domain/limits"])?;
-    let schedule = |[shares, period, quota, emulator, global_period, global]: [&str; 6]| -> Result<()> {
-        let wanted = [
-            "Scheduler : posix".to_owned(),
-            format!("cpu_shares : {shares}"),
-            format!("vcpu_period : {period}"),
-            format!("vcpu_quota : {quota}"),
-            "emulator_period: 100000".to_owned(),
-            format!("emulator_quota : {emulator}"),
-            format!("global_period : {global_period}"),
-            format!("global_quota : {global}"),
-            "iothread_period: 100000".to_owned(),
-            "iothread_quota : -1".to_owned(),
-        ];
-        await_table(&host, &["schedinfo", name, "--live"], &wanted.each_ref().map(String::as_str))
-    };
+    let schedule = |figures| await_schedule(&host, name, figures);
     schedule(["512", "100000", "50000", "-1", "50000", "45000"])?;
     await_settled(&scenario)?;
 

@@ -1,5 +1,7 @@
 //! How much of the host a virtual machine gets, and which part of it.
 
+#![allow(clippy::struct_field_names, reason = "each of libvirt's names of limits ends so")]
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -91,7 +93,6 @@ pub struct IoThreadPin {
 #[x_kube(
     validation = Rule::new("!has(self.swapHardLimit) || has(self.hardLimit)").message("memoryTune.swapHardLimit needs memoryTune.hardLimit, of which it is more")
 )]
-#[allow(clippy::struct_field_names, reason = "each of libvirt's names ends so")]
 pub struct MemoryTune {
     /// The most memory of the host that the guest's process may use, the hypervisor's own included. Beyond it the host ends the guest, so it should be far above memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]

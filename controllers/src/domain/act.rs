@@ -48,19 +48,20 @@ pub(super) struct Order {
     around: Surroundings,
     /// The UUIDs of all guests that objects manage.
     managed: HashSet<String>,
-    facts: Facts,
+    pub(super) facts: Facts,
     pub(super) rules: Arc<Rules>,
 }
 
 impl Domains {
-    fn order(&self, pass: &Pass<'_, Self>, around: Surroundings) -> Order {
+    /// Boxed: an object is large, and what waits for a call would carry it.
+    fn order(&self, pass: &Pass<'_, Self>, around: Surroundings) -> Box<Order> {
         let adopted = self.adoption.adopted(pass.object, pass.host);
         let (object, facts, rules) = (pass.object.clone(), pass.host.facts().clone(), self.rules.clone());
         let uuid = adopted.clone().unwrap_or_else(|| object.uid().to_owned());
         let (adopted, initial) = (adopted.is_some(), object.initially().is_some());
         let managed = self.cluster.domains.store.state();
         let managed = managed.iter().map(|domain| self.adoption.recorded_identity(&**domain, pass.host)).collect();
-        Order { object, uuid, adopted, renamed: adopted || initial, around, managed, facts, rules }
+        Box::new(Order { object, uuid, adopted, renamed: adopted || initial, around, managed, facts, rules })
     }
 
     /// Defines a domain that is not there and starts it unless it is to be off.

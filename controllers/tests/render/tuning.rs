@@ -13,59 +13,61 @@ fn with(parameters: &Value) -> Case {
     case
 }
 
+fn check(table: &[(Value, &str)]) {
+    for (parameters, wanted) in table {
+        let refused = with(parameters).wishes(None, &[]).map(|_| ()).unwrap_err();
+        assert_eq!(format!("{refused:#}"), *wanted, "{parameters}");
+    }
+}
+
 #[test]
-fn what_libvirt_would_drop_or_bend_is_refused_with_what_is_wrong() {
+fn what_libvirt_would_drop_or_fail_on_is_refused_with_what_is_wrong() {
     let pins = |pins: Value| json!({"vcpus": 2, "iothreads": 1, "cpuTune": pins});
-    let cells = |cells: Value| json!({"memory": "128Mi", "vcpus": 2, "cpu": {"numa": cells}});
-    let cell = |id: i32, cpus: &str, memory: &str| json!({"id": id, "cpus": cpus, "memory": memory});
-    let sum = "the cells' memory must sum up to maxMemory, or to memory where that is not set";
-    let table = [
+    check(&[
         (
             pins(json!({"vcpuPins": [{"vcpu": 2, "cpus": "0"}]})),
-            "cpuTune.vcpuPins: vCPU 2 is pinned, and the guest can have 2, counted from 0".to_owned(),
+            "cpuTune.vcpuPins: vCPU 2 is pinned, and the guest can have 2, counted from 0",
         ),
         (
             pins(json!({"ioThreadPins": [{"ioThread": 2, "cpus": "0"}]})),
-            "cpuTune.ioThreadPins: I/O thread 2 is pinned, and iothreads is 1".to_owned(),
+            "cpuTune.ioThreadPins: I/O thread 2 is pinned, and iothreads is 1",
         ),
         (
             json!({"disks": [{"name": "a", "device": "Cdrom", "ioThread": 1}]}),
-            "disks a: ioThread 1 is more than iothreads, which is 0".to_owned(),
+            "disks a: ioThread 1 is more than iothreads, which is 0",
         ),
         (
             json!({"memory": "1Gi", "memoryTune": {"hardLimit": "1Gi"}}),
-            "memoryTune.hardLimit must be larger than memory: the hypervisor needs some of its own, and beyond it the host ends the guest".to_owned(),
+            "memoryTune.hardLimit must be larger than memory: the hypervisor needs some of its own, and beyond it the host ends the guest",
         ),
         (
             json!({"memory": "1Gi", "memoryTune": {"hardLimit": "3Gi", "swapHardLimit": "2Gi"}}),
-            "memoryTune.swapHardLimit must not be smaller than memoryTune.hardLimit".to_owned(),
+            "memoryTune.swapHardLimit must not be smaller than memoryTune.hardLimit",
         ),
+    ]);
+}
+
+#[test]
+fn cells_that_do_not_fit_the_guest_are_refused() {
+    let cells = |cells: Value| json!({"memory": "128Mi", "vcpus": 2, "cpu": {"numa": cells}});
+    let cell = |id: i32, cpus: &str, memory: &str| json!({"id": id, "cpus": cpus, "memory": memory});
+    check(&[
         (
             cells(json!([cell(0, "0-1", "96Mi")])),
-            format!("cpu.numa: the cells have 96Mi together and the guest has 128Mi; {sum}"),
+            "cpu.numa: the cells have 96Mi together and the guest has 128Mi; the cells' memory must sum up to maxMemory, or to memory where that is not set",
         ),
-        (
-            cells(json!([cell(1, "0-1", "128Mi")])),
-            "cpu.numa: cells are numbered from 0, without a gap".to_owned(),
-        ),
-        (
-            cells(json!([cell(0, "0-1", "64Mi"), cell(1, "1", "64Mi")])),
-            "cpu.numa: vCPU 1 is in two cells".to_owned(),
-        ),
-        (cells(json!([cell(0, "1", "128Mi")])), "cpu.numa: vCPU 0 is in no cell".to_owned()),
+        (cells(json!([cell(1, "0-1", "128Mi")])), "cpu.numa: cells are numbered from 0, without a gap"),
+        (cells(json!([cell(0, "0-1", "64Mi"), cell(1, "1", "64Mi")])), "cpu.numa: vCPU 1 is in two cells"),
+        (cells(json!([cell(0, "1", "128Mi")])), "cpu.numa: vCPU 0 is in no cell"),
         (
             cells(json!([cell(0, "0-2", "128Mi")])),
-            "cpu.numa: vCPU 2 is in a cell, and the guest can have 2, counted from 0".to_owned(),
+            "cpu.numa: vCPU 2 is in a cell, and the guest can have 2, counted from 0",
         ),
         (
             json!({"numaTune": {"memNodes": [{"cell": 0, "nodeset": "0"}]}}),
-            "numaTune.memNodes: cell 0 is none of cpu.numa, which has 0".to_owned(),
+            "numaTune.memNodes: cell 0 is none of cpu.numa, which has 0",
         ),
-    ];
-    for (parameters, wanted) in table {
-        let refused = with(&parameters).wishes(None, &[]).map(|_| ()).unwrap_err();
-        assert_eq!(format!("{refused:#}"), wanted, "{parameters}");
-    }
+    ]);
 }
 
 #[test]
