@@ -66,15 +66,14 @@ fn a_running_guest_is_pinned_and_gets_threads_and_is_let_go_again() -> Result<()
     await_table(host, &["vcpupin", name, "--config"], &["0 1", "1 0-1"])?;
     await_table(host, &["emulatorpin", name, "--live"], &["0-1"])?;
     await_table(host, &["iothreadinfo", name, "--live"], &["1 0", "2 1"])?;
-    scenario.await_host("2", |scenario| {
-        Ok(scenario.live("string(//disk[target/@dev='vdb']/driver/@iothread)")?.trim().to_owned())
-    })?;
+    let thread = "//disk[target/@dev='vdb']/driver/@iothread";
+    scenario.await_host("iothread=\"2\"", |scenario| scenario.live(thread))?;
     await_settled(&scenario)?;
 
     scenario.change("domain", name, &json!({"cpuTune": null}))?;
     await_table(host, &["vcpupin", name, "--live"], &["0 0-1", "1 0-1"])?;
     await_table(host, &["iothreadinfo", name, "--live"], &["1 0-1", "2 0-1"])?;
-    scenario.await_host("0", |scenario| scenario.inactive("count(/domain/cputune)"))?;
+    scenario.await_host("<name>pins</name>", |scenario| scenario.inactive("/domain[not(cputune)]/name"))?;
     await_settled(&scenario)
 }
 
