@@ -86,7 +86,7 @@ fn a_guest_on_a_bridge_is_found_by_its_neighbours_and_tells_what_it_is_by_its_ag
 
 /// The last line of what virsh says.
 fn reason(error: &anyhow::Error) -> String {
-    format!("{error:#}").lines().filter(|line| line.contains("error:")).next_back().unwrap_or("unknown").to_owned()
+    format!("{error:#}").lines().rfind(|line| line.contains("error:")).unwrap_or("unknown").to_owned()
 }
 
 fn await_addresses(scenario: &Scenario<'_>, wanted: &Value) -> Result<()> {
