@@ -10,7 +10,7 @@ use provider_libvirt::{
     network, pool,
     volume::render::Below,
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 /// What is in an example's file.
@@ -23,7 +23,7 @@ struct File {
 }
 
 /// What other objects had to tell.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Around {
     media: BTreeMap<String, Data>,
@@ -34,7 +34,7 @@ pub(crate) struct Around {
     below: Option<Lower>,
 }
 
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Data {
     path: String,
@@ -43,7 +43,7 @@ struct Data {
     backing: Vec<(String, Format)>,
 }
 
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Lower {
     path: String,

@@ -188,3 +188,21 @@ fn a_firmware_is_chosen_once_and_files_that_somebody_chose_count_as_it() {
     assert_eq!(made.attr_at("os@firmware"), Some("efi"));
     assert_eq!(rest(&updated(&before, &made)), rest(&made), "it stays when its field is unset");
 }
+
+#[test]
+fn a_guest_keeps_its_board_in_whatever_version() {
+    let before = case("domain", "minimal");
+    let base = before.create();
+    let with = |machine: &str| {
+        let mut after = before.clone();
+        after.object["spec"]["forProvider"]["os"] = json!({"machine": machine});
+        after.wishes(Some(&base), &[]).map(drop)
+    };
+    for machine in ["q35", "pc-q35-7.1"] {
+        with(machine).unwrap();
+    }
+    assert_eq!(
+        with("pc").unwrap_err().to_string(),
+        "os.machine: the guest was made as q35 and cannot become pc, where its devices would find no place; a newer or older version of its machine is possible, or create a new Domain"
+    );
+}

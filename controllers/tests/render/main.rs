@@ -5,6 +5,8 @@
 mod cases;
 mod changes;
 mod claimed;
+mod docs;
+mod effects;
 mod initial;
 mod leaves;
 mod observed;

@@ -26,6 +26,7 @@ pub(super) fn platform(
     }
     if let Some(os) = &parameters.os {
         firmware(wishes, os, base)?;
+        check_board(os.machine.as_deref(), base)?;
         boot(wishes, os, around);
     }
     if let Some(said) = &parameters.features {
@@ -130,6 +131,28 @@ fn firmware(wishes: &mut Wishes, os: &Os, base: Option<&Element>) -> anyhow::Res
         wishes.item("os/firmware/feature", "secure-boot", part);
     }
     Ok(())
+}
+
+/// A guest keeps its board, whatever version of it: its devices are in slots that another has not.
+fn check_board(wished: Option<&str>, base: Option<&Element>) -> anyhow::Result<()> {
+    let there = base.and_then(|base| base.attr_at("os/type@machine"));
+    let (Some(wished), Some(there)) = (wished, there) else { return Ok(()) };
+    let boards = [board(wished), board(there)];
+    ensure!(
+        boards.contains(&None) || boards[0] == boards[1],
+        "os.machine: the guest was made as {there} and cannot become {wished}, where its devices would find no place; a newer or older version of its machine is possible, or create a new Domain"
+    );
+    Ok(())
+}
+
+/// The board of a machine type of PCs.
+fn board(machine: &str) -> Option<&'static str> {
+    let is = |alias: &str, versioned: &str| machine == alias || machine.starts_with(versioned);
+    match () {
+        () if is("q35", "pc-q35-") => Some("q35"),
+        () if is("pc", "pc-i440fx-") => Some("pc"),
+        () => None,
+    }
 }
 
 /// What boots, and how.
