@@ -5,15 +5,30 @@
 // The examples are those of the golden files.
 #[path = "../../controllers/tests/render/cases.rs"]
 mod cases;
+// And the fields are those of their table.
+#[allow(dead_code, reason = "the tests beside the table need more of it")]
+#[path = "../../controllers/tests/render/leaves.rs"]
+mod leaves;
 
 use std::fs;
 
 use anyhow::{Context as _, Result};
-use libvirt::{diff::diff, overlay::overlay, xml::Element};
+use libvirt::{
+    diff::{Difference, diff},
+    overlay::overlay,
+    xml::Element,
+};
 use serde_json::{Value, json};
 use tests::Host;
 
 use cases::{Case, REFUSED, WISHED, case, cases, pointers, without};
+use leaves::{Shown, pair, table};
+
+/// Fields whose value in the table a host may not take, because it lacks what that needs, and what is said then.
+const NOT_HERE: [(&str, &str, &str); 2] = [
+    ("domain", "os.arch", "No emulator found for arch 'aarch64'"),
+    ("domain", "type", "the host cannot run domains of type kvm"),
+];
 
 /// How virsh defines a kind, shows its definition, and takes it away.
 fn words(kind: &str) -> (&'static [&'static str], &'static [&'static str], &'static str) {
@@ -93,6 +108,74 @@ fn libvirt_accepts_every_example_with_any_field_taken_out_and_needs_no_second_de
     }
     assert_eq!(problems, [""; 0], "{}", problems.join("\n"));
     Ok(())
+}
+
+#[test]
+fn libvirt_accepts_every_field_set_alone_and_changed_and_needs_no_second_define() -> Result<()> {
+    let host = Host::start("fields")?;
+    let (mut problems, mut set, mut changed, mut missing) = (Vec::new(), 0, 0, Vec::new());
+    for (kind, plain) in [("Domain", "domain"), ("Network", "network"), ("Pool", "pool")] {
+        for (leaf, shown) in table(kind) {
+            let Shown::Described(example, place, value) = shown else { continue };
+            let (before, after) = pair(plain, &leaf, example, place, value);
+            let known = NOT_HERE.iter().find(|(kind, name, _)| (*kind, *name) == (plain, leaf.as_str()));
+            let said = match (set_alone(&host, &after), known) {
+                (Err(error), Some((.., why))) if format!("{error:#}").contains(why) => {
+                    missing.push(format!("{kind} {leaf}: {why}"));
+                    continue;
+                }
+                (Ok(left), _) => left,
+                (Err(error), _) => Some(format!("{error:#}")),
+            };
+            set += 1;
+            problems.extend(said.map(|said| format!("{kind} {leaf} set: {said}")));
+            match update(&host, &before, &after).with_context(|| format!("{kind} {leaf} changed"))? {
+                Update::Refused => {}
+                Update::Made(left) => {
+                    changed += 1;
+                    problems.extend(left.map(|left| format!("{kind} {leaf} changed: {left}")));
+                }
+            }
+        }
+    }
+    println!("{set} fields set, {changed} of them changed; {} not taken by this host: {missing:?}", missing.len());
+    assert_eq!(problems, [""; 0], "{}", problems.join("\n"));
+    Ok(())
+}
+
+/// Makes the example anew; says what still differs then.
+fn set_alone(host: &Host, case: &Case) -> Result<Option<String>> {
+    let made = case.wishes(None, &[])?.create(&case.rules());
+    let kept = stored(host, case.kind, &made)?;
+    remove(host, case.kind, &made)?;
+    Ok(unsettled(case, &kept, "once it is made"))
+}
+
+/// What becomes of a change.
+enum Update {
+    /// It cannot be made, and the provider says so.
+    Refused,
+    /// It was made; what still differs then.
+    Made(Option<String>),
+}
+
+/// Makes the first example and changes it to the second.
+fn update(host: &Host, before: &Case, after: &Case) -> Result<Update> {
+    let made = before.create();
+    let base = stored(host, before.kind, &made)?;
+    let rules = before.rules();
+    let outcome = match after.wishes(Some(&base), &before.applied()) {
+        Ok(wishes) if diff(&wishes, &base, &rules).iter().all(Difference::is_applied) => {
+            let updated = stored(host, before.kind, &overlay(&wishes, &base, &rules));
+            Update::Made(updated.map_or_else(
+                |error| Some(format!("{error:#}")),
+                |updated| unsettled(after, &updated, "once it is changed"),
+            ))
+        }
+        Ok(_) | Err(_) => Update::Refused,
+    };
+    remove(host, before.kind, &made)?;
+    Ok(outcome)
 }
 
 #[test]
