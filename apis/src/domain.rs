@@ -205,6 +205,10 @@ pub struct DomainParameters {
     /// Whether the guest has a channel for the QEMU guest agent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guest_agent: Option<bool>,
+    /// libvirt's own XML for what has no field: `<domain>` with the elements that are laid over the rest, as `virsh dumpxml` would show them. Only what policy.rawXml of the config lists; nothing that a field says. A device is changed in place if it has an alias that begins with ua-, else replaced; what is taken out again is taken away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16384))]
+    pub raw_xml: Option<String>,
 }
 
 /// The hypervisor.

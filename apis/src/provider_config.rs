@@ -141,6 +141,18 @@ pub struct Policy {
         inner(length(min = 3, max = 264), regex(pattern = r"^(domain|volume|pool|network|cloudinit)/[^/\x00-\x1f]+$"))
     )]
     pub adopt: Option<Vec<String>>,
+    /// What Domains may say in rawXml, by the path of the element, which stands for all that is in it: devices/redirdev, qemu:commandline, or * for everything. Whoever may say that can reach the host's files and devices and give the emulator any argument.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = 64),
+        inner(
+            length(min = 1, max = 255),
+            regex(
+                pattern = r"^(\*|[A-Za-z_][A-Za-z0-9_:.-]*(/[A-Za-z_][A-Za-z0-9_:.-]*)*(@[A-Za-z_][A-Za-z0-9_:.-]*)?)$"
+            )
+        )
+    )]
+    pub raw_xml: Option<Vec<String>>,
 }
 
 /// Time limits of a connection.

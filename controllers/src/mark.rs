@@ -64,6 +64,9 @@ impl Note {
     }
 }
 
+/// What a path of `rawXml` has in a mark.
+const RAW: (&str, &str) = ("of", "rawXml");
+
 /// Who a mark names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
@@ -96,10 +99,22 @@ impl Owner {
     }
 }
 
+/// The paths that an object owns.
+#[derive(Clone, Copy, Debug)]
+pub struct Owned<'a> {
+    /// All of them.
+    pub paths: &'a [String],
+    /// Those that its `rawXml` says.
+    pub raw: &'a [String],
+}
+
 /// The mark of an object that owns these paths.
-pub fn element<K: Managed>(object: &K, owned: &[String], note: &Note) -> Element {
+pub fn element<K: Managed>(object: &K, owned: Owned<'_>, note: &Note) -> Element {
     let Owner { kind, namespace, name, uid } = Owner::of(object);
-    let path = |path: &String| Element::new("pl:path").text(path.as_str());
+    let path = |path: &String| {
+        let element = Element::new("pl:path").text(path.as_str());
+        if owned.raw.contains(path) { element.attr(RAW.0, RAW.1) } else { element }
+    };
     let mut mark = Element::new("pl:object")
         .attr("xmlns:pl", NAMESPACE)
         .attr("kind", kind)
@@ -107,7 +122,7 @@ pub fn element<K: Managed>(object: &K, owned: &[String], note: &Note) -> Element
         .attr("name", name)
         .attr("uid", uid);
     write_note(&mut mark, note);
-    mark.children(owned.iter().map(path))
+    mark.children(owned.paths.iter().map(path))
 }
 
 fn write_note(mark: &mut Element, note: &Note) {
@@ -166,6 +181,13 @@ pub fn owned_paths(description: &Element) -> Option<Vec<String>> {
     Some(find(description)?.elements().filter_map(|path| path.value().map(str::to_owned)).collect())
 }
 
+/// Those of them that were `rawXml`'s.
+pub fn raw_paths(description: &Element) -> Vec<String> {
+    let paths = find(description).into_iter().flat_map(Element::elements);
+    let raw = paths.filter(|path| path.get(RAW.0) == Some(RAW.1));
+    raw.filter_map(|path| path.value().map(str::to_owned)).collect()
+}
+
 /// The MAC address of an interface of ours: 52:54:00 (QEMU's prefix) and three bytes from the object's UID and the interface's name.
 pub fn mac(uid: &str, interface: &str) -> String {
     let digest = Sha256::new().chain_update(uid).chain_update([0]).chain_update(interface).finalize();
@@ -195,18 +217,19 @@ mod tests {
             under_way: Some(UnderWay { cause: Cause::Changes, run: 7 }),
             tried: Some("00".to_owned()),
         };
-        let mark = element(&domain("a", "1"), &paths, &note);
+        let mark = element(&domain("a", "1"), Owned { paths: &paths, raw: &paths[..1] }, &note);
         let description = Element::new("domain").child(Element::new("metadata").child(mark));
         let stored = Element::parse(&description.write().unwrap()).unwrap();
         assert_eq!(owner(&stored), Some(Owner::of(&domain("a", "1"))));
         assert_eq!(owned_paths(&stored), Some(paths.to_vec()));
+        assert_eq!(raw_paths(&stored), paths[..1]);
         assert_eq!(super::note(&domain("a", "1"), &stored), Some(note));
         assert_eq!(super::note(&domain("a", "2"), &stored), None);
     }
 
     #[test]
     fn a_note_is_exchanged_in_the_mark_alone() {
-        let mark = element(&domain("a", "1"), &["memory".to_owned()], &Note::default());
+        let mark = element(&domain("a", "1"), Owned { paths: &["memory".to_owned()], raw: &[] }, &Note::default());
         let before = Element::new("domain").child(Element::new("metadata").child(mark));
         let mut after = before.clone();
         let note = Note { under_way: Some(UnderWay { cause: Cause::Asked, run: 1 }), ..Note::default() };

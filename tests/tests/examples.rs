@@ -207,7 +207,11 @@ fn home(stage: &Stage) -> Result<Vec<(String, String)>> {
     let mut changes = vec![
         ("https://images.example.org/debian-12-genericcloud-amd64.qcow2".to_owned(), image.url),
         (format!("sha256:{:064}", 0), image.checksum),
-        (local.clone(), local + "  policy: {imageHosts: [127.0.0.1]}\n"),
+        (
+            local.clone(),
+            local
+                + "  policy: {imageHosts: [127.0.0.1], rawXml: [devices/redirdev, features/vmcoreinfo]}\n",
+        ),
         ("qemu:///system".to_owned(), host.uri()),
         ("3c1e4f0a-7f0b-4c0e-9d59-7f2f0a5c9b11".to_owned(), host.uuid().to_owned()),
         ("/var/lib/libvirt/images/shop".to_owned(), host.path("shop").display().to_string()),

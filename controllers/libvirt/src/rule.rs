@@ -230,6 +230,11 @@ impl Rules {
         self.by_path.get(pattern)
     }
 
+    /// What a wished value is a spelling of; `loose` where nobody but its user may know.
+    pub(crate) fn unit_of(&self, pattern: &str, loose: bool) -> Unit {
+        if loose && self.at(pattern).is_none() { Unit::Unknown } else { self.unit(pattern) }
+    }
+
     pub(crate) fn unit(&self, pattern: &str) -> Unit {
         self.at(pattern).map_or(Unit::Text, |rule| rule.unit)
     }

@@ -8,11 +8,13 @@
 //! A wish is a value to have, an absence, or an element to be exactly as given. Where nothing is wished, nothing is
 //! compared and nothing is touched.
 
+mod merge;
 mod owned;
 mod path;
 
 use std::collections::BTreeMap;
 
+pub use merge::Clash;
 pub use path::Path;
 pub(crate) use path::{Step, pattern};
 
@@ -34,6 +36,8 @@ pub struct Wishes {
 pub struct Part {
     /// Whether the element itself is wished, even if empty.
     pub(crate) present: bool,
+    /// Whether values that no rule knows are compared by what they mean, as far as that can be told: `0x06` is `6`, 1 GiB is 1048576 KiB.
+    pub(crate) loose: bool,
     /// Attributes: a value to have, or `None` for one that must not be there.
     pub(crate) attributes: BTreeMap<String, Option<String>>,
     pub(crate) text: Option<String>,
@@ -49,6 +53,8 @@ pub(crate) struct Wish {
     pub(crate) name: String,
     pub(crate) key: Option<String>,
     pub(crate) form: Form,
+    /// Whether elements that are wished whole may hold more than is wished of them.
+    pub(crate) alike: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +116,15 @@ impl Wishes {
     /// that may be without its object, or a serial's console.
     pub fn keep(&mut self, list: &str, key: &str) {
         self.part.put_item(list, key, Form::Kept);
+    }
+
+    /// Whether an item of a list is wished by this key.
+    pub fn has_item(&self, list: &str, key: &str) -> bool {
+        let Some(mut path) = Path::parse(list) else { return false };
+        let Some(mut last) = path.steps.pop() else { return false };
+        last.key = Some(key.to_owned());
+        let parent = path.steps.iter().try_fold(&self.part, |part, step| part.part_at(step));
+        parent.is_some_and(|parent| parent.part_at(&last).is_some())
     }
 
     /// Owns the list's items whose alias begins with `prefix`: those not wished are removed.
@@ -225,7 +240,7 @@ impl Part {
         let Some((first, rest)) = steps.split_first() else { return Some(self) };
         let index = self.index_of(first).unwrap_or_else(|| {
             let form = Form::Part(Self::default());
-            self.children.push(Wish { name: first.name.clone(), key: first.key.clone(), form });
+            self.children.push(Wish { name: first.name.clone(), key: first.key.clone(), form, alike: false });
             self.children.len() - 1
         });
         match &mut self.children[index].form {
@@ -239,7 +254,10 @@ impl Part {
         let Some(parent) = self.descend(parents) else { return };
         match parent.index_of(last) {
             Some(index) => parent.children[index].form = form,
-            None => parent.children.push(Wish { name: last.name.clone(), key: last.key.clone(), form }),
+            None => {
+                let wish = Wish { name: last.name.clone(), key: last.key.clone(), form, alike: false };
+                parent.children.push(wish);
+            }
         }
     }
 

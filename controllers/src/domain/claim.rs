@@ -18,12 +18,12 @@ use libvirt::xml::Element;
 use super::{
     initial::{self, INITIAL},
     observed,
-    render::{self, CHANNEL, DISK, NIC, PANIC, RNG, SEED, SERIAL, Surroundings, TPM, VIDEO, WATCHDOG},
+    render::{self, CHANNEL, DISK, NIC, PANIC, RNG, SEED, SERIAL, Surroundings, TPM, VIDEO, WATCHDOG, raw::RAW},
 };
 use crate::mark;
 
 /// The prefixes of all names that we give to devices.
-const OURS: [&str; 10] = [DISK, SEED, NIC, SERIAL, RNG, CHANNEL, TPM, WATCHDOG, PANIC, VIDEO];
+pub(super) const OURS: [&str; 11] = [DISK, SEED, NIC, SERIAL, RNG, CHANNEL, TPM, WATCHDOG, PANIC, VIDEO, RAW];
 /// What begins every name that a user gave to a device.
 const NAMED: &str = "ua-";
 
@@ -159,7 +159,8 @@ fn said(object: &Domain) -> BTreeSet<String> {
     let seed = initial::refers(&value, "cloudInit").then(|| format!("{SEED}cloud-init"));
     let single = render::single(parameters).map(str::to_owned);
     let agent = parameters.guest_agent.unwrap_or_default().then(|| render::AGENT.to_owned());
-    disks.chain(nics).chain(serials).chain(seed).chain(single).chain(agent).collect()
+    let raw = render::raw::aliases(parameters);
+    disks.chain(nics).chain(serials).chain(seed).chain(single).chain(agent).chain(raw).collect()
 }
 
 /// Gives devices that the object does not speak of, and was made with all the same, the names of their own class.

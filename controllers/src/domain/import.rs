@@ -76,7 +76,8 @@ fn spoken_of(object: &Domain, around: &Surroundings, named: &Element) -> Element
     let serials = parameters.consoles.iter().flatten().map(|console| format!("{SERIAL}{}", console.name));
     let single = render::single(parameters).map(str::to_owned);
     let agent = parameters.guest_agent.unwrap_or_default().then(|| AGENT.to_owned());
-    let known: BTreeSet<String> = disks.chain(nics).chain(serials).chain(single).chain(agent).collect();
+    let known: BTreeSet<String> =
+        disks.chain(nics).chain(serials).chain(single).chain(agent).chain(render::raw::aliases(parameters)).collect();
     let mut description = named.clone();
     let devices = description.elements_mut().filter(|child| child.name == "devices").flat_map(Element::elements_mut);
     for device in devices {

@@ -8,6 +8,7 @@ mod disks;
 mod interfaces;
 mod numa;
 mod platform;
+pub mod raw;
 mod sysinfo;
 mod tuning;
 
@@ -58,6 +59,8 @@ pub struct Surroundings {
     pub left_out: BTreeSet<String>,
     /// What selectors chose.
     pub choices: Choices,
+    /// What `rawXml` may speak of, as the config lists it.
+    pub raw_xml: Vec<String>,
 }
 
 impl Surroundings {
@@ -130,6 +133,7 @@ pub fn render(object: &Domain, around: &Surroundings, facts: &Facts, base: Optio
     devices::consoles(&mut wishes, object)?;
     devices::graphics(&mut wishes, parameters.graphics.as_deref().unwrap_or_default());
     devices::small_devices(&mut wishes, parameters);
+    let raw = raw::raw(&mut wishes, parameters, around, base)?;
     if let Some(base) = base {
         give_back(&mut wishes, base);
     }
@@ -140,7 +144,7 @@ pub fn render(object: &Domain, around: &Surroundings, facts: &Facts, base: Optio
     }
     interfaces::new_interfaces(&mut wishes, object, around, base);
     let note = base.and_then(|base| mark::note(object, base)).unwrap_or_else(|| mark::Note::new(object));
-    wishes.replace("metadata/pl:object", mark::element(object, &owned, &note));
+    wishes.replace("metadata/pl:object", mark::element(object, mark::Owned { paths: &owned, raw: &raw }, &note));
     Ok(wishes)
 }
 
@@ -168,6 +172,9 @@ const KEPT: [&str; 16] = [
 /// Wishes away what the mark of a description says was ours, and is wished no more.
 pub(super) fn give_back(wishes: &mut Wishes, description: &Element) {
     let previous = mark::owned_paths(description).unwrap_or_default();
+    let raw = mark::raw_paths(description);
+    // A namespace may have become that of others' elements too; libvirt drops one that nothing is of.
+    let is_kept = |path: &String| path.starts_with("@xmlns:") || (is_kept(path) && !raw.contains(path));
     let given_back: Vec<String> = previous.into_iter().filter(|path| !is_kept(path)).collect();
     wishes.forget(&given_back);
 }
@@ -226,6 +233,16 @@ fn hypervisor(wished: DomainType, facts: &Facts) -> anyhow::Result<&str> {
                 .context("the host offers no type of domain");
         }
     };
-    ensure!(has(chosen), "the host cannot run domains of type {chosen}; it offers {}", facts.domain_types.join(", "));
+    let cure = match wished {
+        DomainType::Kvm => {
+            ". For hardware virtualization its processor must offer it (in a virtual machine: nested virtualization), kvm_intel or kvm_amd be loaded, and libvirt be able to open /dev/kvm; or say type: Qemu"
+        }
+        DomainType::Qemu | DomainType::Auto => "",
+    };
+    ensure!(
+        has(chosen),
+        "the host cannot run domains of type {chosen}; it offers {}{cure}",
+        facts.domain_types.join(", ")
+    );
     Ok(chosen)
 }

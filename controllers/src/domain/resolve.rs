@@ -43,7 +43,8 @@ fn gather(
     config: &ConfigId,
 ) -> anyhow::Result<Surroundings> {
     let (asker, parameters) = (Asker::of(object, config), whole.parameters());
-    let mut around = Surroundings { choices: links.choices(), ..Surroundings::default() };
+    let raw_xml = cluster.host_spec(config).and_then(|spec| spec.policy?.raw_xml).unwrap_or_default();
+    let mut around = Surroundings { choices: links.choices(), raw_xml, ..Surroundings::default() };
     for disk in parameters.disks.iter().flatten() {
         match medium(cluster, &asker, links, object, disk)? {
             Some(medium) => drop(around.media.insert(disk.name.0.clone(), medium)),

@@ -125,6 +125,11 @@ const TABLE: &[Rule] = &[
         "devices/video/model@vram64",
         "devices/video/model@vgamem",
     ]),
+    // A guest has one, and libvirt keeps no name for one that is `none`.
+    Rule::list("devices/memballoon", &[Key::Fields(&[])], NextBoot),
+    Rule::list("devices/iommu", &[Key::Alias, Key::First], NextBoot),
+    Rule::list("devices/vsock", &[Key::Alias, Key::First], NextBoot),
+    Rule::list("devices/nvram", &[Key::Alias, Key::First], NextBoot),
     Rule::list("devices/channel", &[Key::Alias, Key::Fields(&[("target@name", "")])], Route::Live(Device)),
 ];
 

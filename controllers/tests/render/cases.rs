@@ -31,6 +31,7 @@ pub(crate) struct Around {
     seed: Option<String>,
     kernel: Option<String>,
     initrd: Option<String>,
+    raw_xml: Vec<String>,
     below: Option<Lower>,
 }
 
@@ -145,7 +146,7 @@ impl Case {
 
     /// What other objects have to tell about what the object refers to, and about nothing else.
     pub(crate) fn surroundings(&self) -> Surroundings {
-        let Around { media, networks, seed, kernel, initrd, below: _ } = self.around.clone();
+        let Around { media, networks, seed, kernel, initrd, raw_xml, below: _ } = self.around.clone();
         let spec = &self.object["spec"]["forProvider"];
         let refers =
             |of: &Value, field: &str| ["Ref", "Selector"].iter().any(|by| !of[format!("{field}{by}")].is_null());
@@ -165,6 +166,7 @@ impl Case {
             seed: seed.filter(|_| refers(spec, "cloudInit")),
             kernel: kernel.filter(|_| refers(&spec["os"], "kernel")),
             initrd: initrd.filter(|_| refers(&spec["os"], "initrd")),
+            raw_xml,
             ..Surroundings::default()
         }
     }

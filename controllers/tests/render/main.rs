@@ -10,6 +10,7 @@ mod effects;
 mod initial;
 mod leaves;
 mod observed;
+mod raw;
 mod tuning;
 mod unset;
 

@@ -41,6 +41,7 @@ struct Comparison<'a> {
 
 /// One value on both sides, with the `unit` attributes beside them.
 struct Leaf<'a> {
+    unit: Unit,
     want: Option<&'a str>,
     want_scale: Option<&'a str>,
     have: Option<&'a str>,
@@ -53,14 +54,16 @@ impl Comparison<'_> {
         let want_scale = wish.attributes.get("unit").and_then(Option::as_deref);
         let have_scale = have.and_then(|have| have.get("unit"));
         for (name, want) in &wish.attributes {
-            if name != "unit" || !self.rules.is_sized(&pattern) {
+            if name != "unit" || !(wish.loose || self.rules.is_sized(&pattern)) {
                 let have = have.and_then(|have| have.get(name));
-                self.leaf(&here.at(name), &Leaf { want: want.as_deref(), want_scale, have, have_scale });
+                let unit = self.rules.unit_of(&join(&pattern, &format!("@{name}")), wish.loose);
+                self.leaf(&here.at(name), &Leaf { unit, want: want.as_deref(), want_scale, have, have_scale });
             }
         }
         if let Some(want) = &wish.text {
             let have = have.and_then(Element::value);
-            self.leaf(here, &Leaf { want: Some(want), want_scale, have, have_scale });
+            let unit = self.rules.unit_of(&pattern, wish.loose);
+            self.leaf(here, &Leaf { unit, want: Some(want), want_scale, have, have_scale });
         }
         if have.is_none() && wish.present && wish.sketch("").is_empty() {
             self.differs(here, Some("present".to_owned()), None);
@@ -72,7 +75,7 @@ impl Comparison<'_> {
     }
 
     fn leaf(&mut self, path: &Path, leaf: &Leaf<'_>) {
-        let unit = self.rules.unit(&path.pattern());
+        let unit = leaf.unit;
         let is_equal = match (leaf.want, leaf.have) {
             (Some(want), Some(have)) => unit.equal(want, leaf.want_scale, have, leaf.have_scale),
             (None, Some(have)) => unit.is_nothing(have),
@@ -88,6 +91,7 @@ impl Comparison<'_> {
         let have: Vec<&Element> = parent.map(|parent| parent.named(&wish.name).collect()).unwrap_or_default();
         match &wish.form {
             Form::Part(part) => self.part(path, part, have.first().copied()),
+            Form::Whole(want) if wish.alike && whole::all_alike(want, &have) => {}
             Form::Whole(want) => self.whole(path, want, &have),
             Form::Absent if !self.is_nothing(path, &have) => self.differs(path, None, Some("present".to_owned())),
             Form::Absent | Form::Kept => {}

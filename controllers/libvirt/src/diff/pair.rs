@@ -105,7 +105,7 @@ impl<'a> List<'a> {
     }
 
     /// The values of an item's key fields in normal form; `None` if one is missing and has no default.
-    fn fields(&self, fields: &[(&str, &str)], item: &Element) -> Option<Vec<String>> {
+    pub(crate) fn fields(&self, fields: &[(&str, &str)], item: &Element) -> Option<Vec<String>> {
         let value = |&(field, default): &(&str, &str)| {
             let value = if field.contains('@') { item.attr_at(field) } else { item.text_at(field) };
             let value = value.or_else(|| (!default.is_empty()).then_some(default))?;

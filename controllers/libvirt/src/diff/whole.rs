@@ -12,6 +12,46 @@ pub(crate) fn all_equal(rules: &Rules, pattern: &str, want: &[Element], have: &[
     want.len() == have.len() && want.iter().zip(have).all(|(want, have)| equal(rules, pattern, want, have, true))
 }
 
+/// Whether the elements hold all that is wished of them, in any order, and there are no others. Values are compared as far as they tell.
+pub(crate) fn all_alike(want: &[Element], have: &[&Element]) -> bool {
+    want.len() == have.len() && each_has_its_own(want, have)
+}
+
+/// Whether every wished element finds one of its own: the paths of Kuhn's algorithm, since one may fit what another needs.
+fn each_has_its_own(want: &[Element], have: &[&Element]) -> bool {
+    let fits: Vec<Vec<usize>> =
+        want.iter().map(|want| (0..have.len()).filter(|at| is_alike(want, have[*at])).collect()).collect();
+    let mut taken: Vec<Option<usize>> = vec![None; have.len()];
+    (0..want.len()).all(|wish| find(wish, &fits, &mut taken, &mut vec![false; have.len()]))
+}
+
+fn find(wish: usize, fits: &[Vec<usize>], taken: &mut [Option<usize>], tried: &mut [bool]) -> bool {
+    for &at in &fits[wish] {
+        if std::mem::replace(&mut tried[at], true) {
+            continue;
+        }
+        if taken[at].is_none_or(|other| find(other, fits, taken, tried)) {
+            taken[at] = Some(wish);
+            return true;
+        }
+    }
+    false
+}
+
+fn is_alike(want: &Element, have: &Element) -> bool {
+    let same = |wish: &str, found: &str| Unit::Unknown.equal(wish, want.get("unit"), found, have.get("unit"));
+    let values = want.attributes.iter().filter(|(name, _)| name != "unit");
+    let mut children: Vec<&str> = want.elements().map(|child| child.name.as_str()).collect();
+    children.dedup();
+    want.name == have.name
+        && values.into_iter().all(|(name, value)| have.get(name).is_some_and(|found| same(value, found)))
+        && want.value().is_none_or(|text| same(text, have.value().unwrap_or_default()))
+        && children.into_iter().all(|name| {
+            let wished: Vec<Element> = want.named(name).cloned().collect();
+            each_has_its_own(&wished, &have.named(name).collect::<Vec<_>>())
+        })
+}
+
 /// Whether the element is the wished one: nothing else and nothing more, but for survivors and what libvirt fills in.
 fn equal(rules: &Rules, pattern: &str, want: &Element, have: &Element, is_top: bool) -> bool {
     attributes_equal(rules, pattern, want, have)

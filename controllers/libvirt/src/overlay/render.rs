@@ -26,12 +26,13 @@ pub(super) fn part(have: &mut Element, wish: &Part, pattern: &str, rules: &Rules
 
 fn attributes(have: &mut Element, wish: &Part, pattern: &str, rules: &Rules) {
     let scale = wish.attributes.get("unit").and_then(Option::as_deref);
+    let keeps_unit = wish.loose && !is_rescaled(have, wish, pattern, rules);
     for (name, want) in &wish.attributes {
         let here = join(pattern, &format!("@{name}"));
-        if (name == "unit" && rules.is_sized(pattern)) || is_fixed(rules, &here, have.get(name)) {
+        if (name == "unit" && (keeps_unit || rules.is_sized(pattern))) || is_fixed(rules, &here, have.get(name)) {
             continue;
         }
-        let unit = rules.unit(&here);
+        let unit = rules.unit_of(&here, wish.loose);
         match want {
             Some(want) if have.get(name).is_some_and(|found| unit.equal(want, scale, found, have.get("unit"))) => {}
             Some(want) if unit.is_size() => {
@@ -44,10 +45,24 @@ fn attributes(have: &mut Element, wish: &Part, pattern: &str, rules: &Rules) {
     }
 }
 
+/// Whether a size of which only its user knows that it is one changes, and its unit with it.
+fn is_rescaled(have: &Element, wish: &Part, pattern: &str, rules: &Rules) -> bool {
+    let scale = wish.attributes.get("unit").and_then(Option::as_deref);
+    let differs = |place: &str, want: &str, found: Option<&str>| {
+        let unit = rules.unit_of(place, true);
+        found.is_none_or(|found| !unit.equal(want, scale, found, have.get("unit")))
+    };
+    let mut values = wish.attributes.iter().filter(|(name, _)| *name != "unit");
+    wish.text.as_ref().is_some_and(|want| differs(pattern, want, have.value()))
+        || values.any(|(name, want)| {
+            want.as_ref().is_some_and(|want| differs(&join(pattern, &format!("@{name}")), want, have.get(name)))
+        })
+}
+
 fn text(have: &mut Element, wish: &Part, pattern: &str, rules: &Rules) {
     let Some(want) = &wish.text else { return };
     let scale = wish.attributes.get("unit").and_then(Option::as_deref);
-    let unit = rules.unit(pattern);
+    let unit = rules.unit_of(pattern, wish.loose);
     let is_equal = have.value().is_some_and(|found| unit.equal(want, scale, found, have.get("unit")));
     if is_equal || is_fixed(rules, pattern, have.value()) {
         return;
@@ -72,7 +87,8 @@ fn child(parent: &mut Element, wish: &Wish, pattern: &str, rules: &Rules) {
         Form::Whole(want) => {
             let have: Vec<&Element> = parent.named(&wish.name).collect();
             let is_fixed = is_there && rules.route(pattern) == Route::Immutable;
-            if !is_fixed && !whole::all_equal(rules, pattern, want, &have) {
+            let is_alike = wish.alike && whole::all_alike(want, &have);
+            if !is_fixed && !is_alike && !whole::all_equal(rules, pattern, want, &have) {
                 replace_all(parent, &wish.name, want);
             }
         }

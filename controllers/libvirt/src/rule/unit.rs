@@ -38,6 +38,8 @@ pub enum Unit {
     CpuPeriod,
     /// Compared, and never shown.
     Secret,
+    /// A value of which nobody here knows what it is: equal numbers are equal, in decimal or hexadecimal, and sizes with their `unit`s.
+    Unknown,
 }
 
 impl fmt::Display for Unit {
@@ -58,6 +60,7 @@ impl fmt::Display for Unit {
             Self::CpuQuota => "quota in µs",
             Self::CpuPeriod => "period in µs",
             Self::Secret => "secret",
+            Self::Unknown => "unknown",
         })
     }
 }
@@ -86,6 +89,10 @@ impl Unit {
             Self::CpuSet => CpuSet::parse(value).map(|set| set.to_string()),
             Self::CpuQuota => value.parse::<i64>().ok().map(|micros| micros.to_string()),
             Self::Number | Self::CpuPeriod => number(value).map(|number| number.to_string()),
+            Self::Unknown => match scale {
+                Some(scale) => bytes(value, scale).map(|bytes| format!("{bytes} bytes")),
+                None => number(value).map(|number| number.to_string()),
+            },
             Self::OctalMode => u32::from_str_radix(value, 8).ok().map(|mode| format!("{mode:04o}")),
             Self::YesNo => yes_no(value).map(str::to_owned),
             Self::Path => Some(host_path(value)),
