@@ -3,6 +3,7 @@
 mod act;
 mod attempts;
 pub mod claim;
+mod cures;
 pub(crate) mod exclusive;
 pub(crate) mod find;
 mod guests;
@@ -12,6 +13,7 @@ mod live;
 mod new_disks;
 pub mod observed;
 mod obstacle;
+mod offered;
 mod pending;
 mod power;
 pub mod render;

@@ -1,5 +1,6 @@
 //! One open connection, as the closures of [`crate::Host::call`] see it.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -7,7 +8,9 @@ use virt::connect::Connect;
 
 use crate::counters::{Call, Counters};
 use crate::lock::lock;
+use crate::offers::Sort;
 use crate::sys::{Owned, Registration};
+use crate::xml::Element;
 use crate::{Error, event_loop};
 
 /// An open connection. It lives on the call threads of its host and closes when the last of them lets go.
@@ -15,6 +18,7 @@ pub struct Connection {
     connect: Owned<Connect>,
     registered: Mutex<Vec<Registration>>,
     counters: Arc<Counters>,
+    offers: Mutex<HashMap<Sort, Arc<Element>>>,
 }
 
 impl Connection {
@@ -24,7 +28,7 @@ impl Connection {
         let begin = Instant::now();
         let opened = Connect::open(Some(uri));
         counters.record(Call::Open, begin.elapsed());
-        Ok(Self { connect: Owned::new(opened?), registered: Mutex::new(Vec::new()), counters })
+        Ok(Self { connect: Owned::new(opened?), registered: Mutex::default(), counters, offers: Mutex::default() })
     }
 
     /// Asks for keepalive messages. Drivers that run in this process have nobody to ask.
@@ -46,6 +50,11 @@ impl Connection {
         let answer = make(&self.connect).map_err(Into::into);
         self.counters.record(call, begin.elapsed());
         answer
+    }
+
+    /// The domain capabilities that it has told.
+    pub(crate) fn known_offers(&self) -> &Mutex<HashMap<Sort, Arc<Element>>> {
+        &self.offers
     }
 
     /// Registers callbacks, which are taken back before the connection closes.

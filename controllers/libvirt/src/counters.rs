@@ -13,6 +13,8 @@ pub enum Call {
     LibVersion,
     HypervisorVersion,
     DriverType,
+    DomainCapabilities,
+    CompareHypervisorCpu,
     DomainStates,
     DomainList,
     DomainLookup,
@@ -91,13 +93,15 @@ pub enum Call {
 const COUNT: usize = TABLE.len();
 
 /// Every call with libvirt's name for it, in the order of the enum.
-const TABLE: [(Call, &str); 79] = [
+const TABLE: [(Call, &str); 81] = [
     (Call::Open, "virConnectOpenAuth"),
     (Call::Capabilities, "virConnectGetCapabilities"),
     (Call::Hostname, "virConnectGetHostname"),
     (Call::LibVersion, "virConnectGetLibVersion"),
     (Call::HypervisorVersion, "virConnectGetVersion"),
     (Call::DriverType, "virConnectGetType"),
+    (Call::DomainCapabilities, "virConnectGetDomainCapabilities"),
+    (Call::CompareHypervisorCpu, "virConnectCompareHypervisorCPU"),
     (Call::DomainStates, "virConnectGetAllDomainStats"),
     (Call::DomainList, "virConnectListAllDomains"),
     (Call::DomainLookup, "virDomainLookup"),

@@ -80,6 +80,11 @@ impl Error {
         self.code == sys::VIR_ERR_XML_INVALID_SCHEMA
     }
 
+    /// Whether the host's processor lacks what a CPU needs.
+    pub(crate) fn is_incompatible_cpu(&self) -> bool {
+        self.code == sys::VIR_ERR_CPU_INCOMPATIBLE
+    }
+
     /// Whether the state asked for is the state it is in already ("domain is not running", "already active").
     pub fn is_invalid_state(&self) -> bool {
         self.code == sys::VIR_ERR_OPERATION_INVALID

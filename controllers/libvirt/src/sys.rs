@@ -7,12 +7,14 @@
 
 #![allow(unsafe_code)]
 
+mod cpu;
 mod event;
 mod guest;
 mod handle;
 mod list;
 mod tune;
 
+pub(crate) use cpu::compare_hypervisor_cpu;
 pub(crate) use event::{CloseReason, Registration, on_close, on_domain_events, on_network_events, on_pool_events};
 pub(crate) use guest::{Told, guest_info, neighbours, set_agent_timeout};
 pub(crate) use handle::{Owned, abort_stream, finish_stream};

@@ -18,10 +18,12 @@ use managed::{
 };
 
 use super::{
-    Change, Domains, Found, Power, Surroundings, claim, initial,
+    Change, Domains, Found, Power, Surroundings, claim,
+    cures::failed,
+    initial,
     live::Failures,
     new_disks::Guest,
-    render, resolve,
+    offered, render, resolve,
     shutdown::{Ending, SHUTDOWN_RECHECK},
 };
 use crate::{
@@ -175,6 +177,7 @@ impl Order {
             );
             self.guest().check_make(host, &self.object.merged())?;
             let description = initial::description(&self.object, &self.around, &self.facts, &self.rules, uuid)?;
+            offered::check(host, &description, None)?;
             define(host, &description, None)?;
         }
         let domain = host.find_domain(uuid)?.context("the domain went away meanwhile")?;
@@ -203,6 +206,7 @@ impl Order {
             mark::set_note(&mut wished, note);
         }
         if differs || note.is_some() || !domain.is_persistent()? {
+            offered::check(host, &wished, Some(&base))?;
             define(host, &wished, Some(&base))?;
         }
         if let Some(autostart) = todo.autostart {
@@ -236,7 +240,7 @@ impl Order {
     fn start(&self, domain: &libvirt::Domain<'_>) -> anyhow::Result<()> {
         let paused = self.object.effective().parameters().paused == Some(true);
         let started = if paused { domain.create_paused() } else { domain.create() };
-        started.context("start domain")
+        started.map_err(|error| failed("start domain", error))
     }
 }
 

@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Context, bail};
 use apis::{Domain, Managed, domain::RunStrategy};
-use libvirt::{Claim, Connection, Lease, VolumeId, mirror::DomainEntry};
+use libvirt::{
+    Claim, Connection, Lease, VolumeId,
+    mirror::{DomainEntry, Presence, VolumeEntry},
+};
 use managed::{creation::was_created, external::Pass};
 use std::sync::Arc;
 
@@ -190,7 +193,7 @@ impl Domains {
                     media.push((disk.name.0.clone(), format!("volume {} in pool {}", volume.name, volume.pool)));
                     continue;
                 }
-                bail!("disks {}: there is no volume {} in pool {} on the host", disk.name, volume.name, volume.pool)
+                bail!("disks {}: {}", disk.name, missing(&entry))
             };
             exclusive::check_plain(&self.cluster, (pass.object, pass.config), disk, volume, path)?;
             media.push((disk.name.0.clone(), path.to_owned()));
@@ -218,6 +221,21 @@ pub(super) fn wished(pass: &Pass<'_, Domains>, entry: &DomainEntry, theirs: bool
         (false, false) => Past::Unknown,
     };
     Wished { strategy, past, paused, restart: false, alive: entry.id.is_some() }
+}
+
+/// Why a volume cannot be had, and what helps.
+fn missing(VolumeEntry { pool, name, presence }: &VolumeEntry) -> String {
+    match presence {
+        Presence::PoolAbsent => format!(
+            "there is no pool {pool} on the host; make it there, or a Pool object for it and a Volume that volumeRef names"
+        ),
+        Presence::PoolInactive => {
+            format!("pool {pool} is not active on the host; start it, or have a Pool object keep it active")
+        }
+        Presence::Absent | Presence::Present(_) => format!(
+            "there is no volume {name} in pool {pool} on the host; make it there, or a Volume object for it that volumeRef names"
+        ),
+    }
 }
 
 /// The leases of the guest's interfaces on libvirt networks.

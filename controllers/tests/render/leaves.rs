@@ -133,7 +133,7 @@ const DOMAIN: &[(&str, Shown)] = &[
     ("os.machine", Described("full", "os/machine", "\"pc-q35-7.1\"")),
     ("os.secureBoot", Described("platform", "os/secureBoot", "false")),
     ("panic.model", Described("platform", "panic/model", "\"Hyperv\"")),
-    ("rawXml", Described("raw", "rawXml", ""<domain><devices><input type='tablet' bus='usb'/></devices></domain>"")),
+    ("rawXml", Described("raw", "rawXml", "\"<domain><devices><input type='tablet' bus='usb'/></devices></domain>\"")),
     ("rng.source", Described("full", "rng/source", "\"Urandom\"")),
     ("paused", Test(POWER, "a_guest_is_paused_and_goes_on_as_its_object_says", "paused")),
     ("restartPolicy", Test(POWER, "changes_that_wait_for_a_boot_get_it_where_the_policy_says_so", "restartPolicy")),
