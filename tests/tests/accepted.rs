@@ -9,6 +9,9 @@ mod cases;
 #[allow(dead_code, reason = "the tests beside the table need more of it")]
 #[path = "../../controllers/tests/render/leaves.rs"]
 mod leaves;
+// So are the guests that nobody wrote.
+#[path = "../../controllers/tests/render/random.rs"]
+mod random;
 
 use std::fs;
 
@@ -23,6 +26,7 @@ use tests::Host;
 
 use cases::{Case, REFUSED, WISHED, case, cases, pointers, without};
 use leaves::{Shown, pair, table};
+use random::{Random, seed};
 
 /// Fields whose value in the table a host may not take, because it lacks what that needs, and what is said then.
 const NOT_HERE: [(&str, &str, &str); 2] = [
@@ -176,6 +180,53 @@ fn update(host: &Host, before: &Case, after: &Case) -> Result<Update> {
     };
     remove(host, before.kind, &made)?;
     Ok(outcome)
+}
+
+/// How many guests that nobody wrote are tried.
+const GUESTS: u64 = 60;
+
+#[test]
+fn libvirt_stores_guests_that_nobody_wrote_and_any_change_of_them_as_wished() -> Result<()> {
+    let host = Host::start("random")?;
+    let (seed, mut problems, mut taken, mut changed) = (seed(), Vec::new(), 0, 0);
+    let mut refused: Vec<String> = Vec::new();
+    let mut random = Random::new();
+    for seed in seed..seed + GUESTS {
+        random.begin(seed);
+        let before = random.guest();
+        let after = random.changed(&before);
+        let what = |case: &Case| format!("SEED={seed} {}", case.object["spec"]["forProvider"]);
+        let Ok(wishes) = before.wishes(None, &[]) else { continue };
+        let made = wishes.create(&before.rules());
+        let base = match stored(&host, "domain", &made) {
+            Ok(base) => base,
+            Err(error) => {
+                refused.push(format!("{error:#}").lines().last().unwrap_or_default().to_owned());
+                continue;
+            }
+        };
+        taken += 1;
+        problems.extend(unsettled(&before, &base, &what(&before)));
+        let rules = before.rules();
+        let wishes = after.is_readable().then(|| after.wishes(Some(&base), &[]).ok()).flatten();
+        let wishes = wishes.filter(|wishes| diff(wishes, &base, &rules).iter().all(Difference::is_applied));
+        if let Some(wishes) = wishes {
+            match stored(&host, "domain", &overlay(&wishes, &base, &rules)) {
+                Ok(updated) => {
+                    changed += 1;
+                    problems.extend(unsettled(&after, &updated, &what(&after)));
+                }
+                Err(error) => refused.push(format!("{error:#}").lines().last().unwrap_or_default().to_owned()),
+            }
+        }
+        remove(&host, "domain", &made)?;
+    }
+    refused.sort();
+    refused.dedup();
+    println!("SEED={seed}: {taken} of {GUESTS} guests taken, {changed} changed; libvirt refused some: {refused:#?}");
+    assert_eq!(problems, [""; 0], "{}", problems.join("\n"));
+    assert!(taken > GUESTS / 3, "libvirt took {taken} of {GUESTS} guests only: {refused:#?}");
+    Ok(())
 }
 
 #[test]

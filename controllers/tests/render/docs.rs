@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     cases::{Around, Case, case, cases, pointers, without},
-    leaves::{Shown, leaves, pair, parameters, table},
+    leaves::{Shown, as_field, leaves, pair, parameters, table},
 };
 
 /// What needs no call to the host's guest: the provider itself acts by it.
@@ -237,19 +237,4 @@ fn others(case: &Case, less: &Case) -> Vec<Case> {
         }
     }
     found
-}
-
-/// A place in an object as the leaves are named: `disks[].name` for `/spec/forProvider/disks/0/name`.
-fn as_field(object: &Value, pointer: &str) -> String {
-    let mut at = object;
-    let mut field = String::new();
-    for step in pointer.split('/').skip(1) {
-        if at.is_array() {
-            field.push_str("[]");
-        } else {
-            field = format!("{field}.{step}");
-        }
-        at = if at.is_array() { &at[step.parse::<usize>().unwrap()] } else { &at[step] };
-    }
-    field.trim_start_matches(".spec.forProvider.").to_owned()
 }

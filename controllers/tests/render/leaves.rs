@@ -346,3 +346,18 @@ pub(crate) fn pair(kind: &'static str, leaf: &str, example: &str, place: &str, v
     assert!(names.starts_with(&steps.join(".")), "{place} is not {leaf}");
     (before, after)
 }
+
+/// A place in an object as the leaves are named: `disks[].name` for `/spec/forProvider/disks/0/name`.
+pub(crate) fn as_field(object: &Value, pointer: &str) -> String {
+    let mut at = object;
+    let mut field = String::new();
+    for step in pointer.split('/').skip(1) {
+        if at.is_array() {
+            field.push_str("[]");
+        } else {
+            field = format!("{field}.{step}");
+        }
+        at = if at.is_array() { &at[step.parse::<usize>().unwrap()] } else { &at[step] };
+    }
+    field.trim_start_matches(".spec.forProvider.").to_owned()
+}

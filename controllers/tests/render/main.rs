@@ -10,6 +10,8 @@ mod effects;
 mod initial;
 mod leaves;
 mod observed;
+mod properties;
+mod random;
 mod raw;
 mod tuning;
 mod unset;
