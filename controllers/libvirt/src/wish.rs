@@ -252,12 +252,10 @@ impl Part {
     fn put(&mut self, path: &Path, form: Form) {
         let Some((last, parents)) = path.steps.split_last() else { return };
         let Some(parent) = self.descend(parents) else { return };
-        match parent.index_of(last) {
-            Some(index) => parent.children[index].form = form,
-            None => {
-                let wish = Wish { name: last.name.clone(), key: last.key.clone(), form, alike: false };
-                parent.children.push(wish);
-            }
+        if let Some(index) = parent.index_of(last) {
+            parent.children[index].form = form;
+        } else {
+            parent.children.push(Wish { name: last.name.clone(), key: last.key.clone(), form, alike: false });
         }
     }
 

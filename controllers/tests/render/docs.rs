@@ -83,7 +83,7 @@ fn lines(kind: &str, plain: &'static str) -> String {
 }
 
 fn cell(text: &str) -> String {
-    text.replace('|', "\\|")
+    text.replace('|', "\\|").replace('\n', " ")
 }
 
 /// A leaf's part of the schema.
@@ -209,7 +209,9 @@ fn elsewhere(kind: &'static str, leaf: &str) -> BTreeSet<String> {
                 continue;
             };
             is_said = true;
-            changed.iter().for_each(|changed| found.extend(routes(&case, changed)));
+            for changed in &changed {
+                found.extend(routes(&case, changed));
+            }
         }
     }
     assert!(

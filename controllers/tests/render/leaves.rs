@@ -293,11 +293,11 @@ fn cloud_init() -> Vec<(String, Shown)> {
 
 /// The table of a kind: a line for every leaf of its `forProvider`.
 pub(crate) fn table(kind: &str) -> Vec<(String, Shown)> {
-    let (own, fields): (&[(&str, Shown)], &[(&'static str, &'static str, &'static str)]) = match kind {
-        "Domain" => (DOMAIN, &LINKS_OF_DOMAIN),
-        "Volume" => (VOLUME, &LINKS_OF_VOLUME),
-        "Pool" => (POOL, &[]),
-        "Network" => (NETWORK, &[]),
+    let (own, fields) = match kind {
+        "Domain" => (DOMAIN, &LINKS_OF_DOMAIN[..]),
+        "Volume" => (VOLUME, &LINKS_OF_VOLUME[..]),
+        "Pool" => (POOL, &[][..]),
+        "Network" => (NETWORK, &[][..]),
         "CloudInit" => return cloud_init(),
         other => panic!("no kind {other}"),
     };

@@ -93,7 +93,7 @@ impl Random {
                 Value::Array(items) => drop(items.remove(name.parse().unwrap())),
                 _ => {}
             }
-            spec = value.as_object().unwrap().clone();
+            spec = value.as_object().cloned().unwrap_or_default();
         } else {
             let names: Vec<String> = self.schema["properties"].as_object().unwrap().keys().cloned().collect();
             let name = names[self.below(names.len())].clone();
@@ -170,7 +170,7 @@ impl Random {
         {
             spec.insert("vcpus".to_owned(), now.min(most).into());
         }
-        let vcpus = spec.get("maxVcpus").or(spec.get("vcpus")).and_then(Value::as_i64).unwrap_or(1);
+        let vcpus = spec.get("maxVcpus").or_else(|| spec.get("vcpus")).and_then(Value::as_i64).unwrap_or(1);
         if let Some(cpu) = spec.get_mut("cpu") {
             sensible_cpu(cpu, vcpus);
         }
@@ -226,7 +226,9 @@ fn sensible_os(os: &mut Map<String, Value>, is_ordered: bool) {
         os.remove("secureBoot");
     }
     if !["kernelRef", "kernelSelector"].iter().any(|way| os.contains_key(*way)) {
-        ["initrdRef", "initrdSelector", "cmdline"].iter().for_each(|field| drop(os.remove(*field)));
+        for field in ["initrdRef", "initrdSelector", "cmdline"] {
+            os.remove(field);
+        }
     }
     if os.get("machine").and_then(Value::as_str).is_some_and(|machine| !machine.contains("q35")) {
         os.remove("machine");

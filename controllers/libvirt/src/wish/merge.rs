@@ -18,7 +18,7 @@ impl Wishes {
     /// Items of lists are told by their keys, devices by their aliases. Other elements that are there more than once, in it or in `base`, are
     /// wished to be these and no others. Where something is wished already nothing is merged, and the answer is that place.
     pub fn merge(&mut self, element: &Element, base: Option<&Element>, rules: &Rules) -> Result<(), Clash> {
-        Merge { rules }.element(&mut self.part, element, base, "")
+        Merge { rules }.element(&mut self.part, Place { element, base, pattern: "" })
     }
 }
 
@@ -26,8 +26,17 @@ struct Merge<'a> {
     rules: &'a Rules,
 }
 
+/// An element that is merged, what is there in its place, and the pattern of the place.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    element: &'a Element,
+    base: Option<&'a Element>,
+    pattern: &'a str,
+}
+
 impl Merge<'_> {
-    fn element(&self, part: &mut Part, element: &Element, base: Option<&Element>, pattern: &str) -> Result<(), Clash> {
+    fn element(&self, part: &mut Part, place: Place<'_>) -> Result<(), Clash> {
+        let Place { element, base: _, pattern } = place;
         let clash = |path: String| Err(Clash { path });
         part.loose = true;
         for (name, value) in &element.attributes {
@@ -50,12 +59,12 @@ impl Merge<'_> {
             match self.key(pattern, child) {
                 Some(key) => {
                     let step = Step { name: child.name.clone(), key: Some(key) };
-                    self.below(part, &step, child, base, pattern)?;
+                    self.below(part, &step, child, place)?;
                 }
                 None if done.contains(&child.name.as_str()) => {}
                 None => {
                     done.push(&child.name);
-                    self.plain(part, element, child, base, pattern)?;
+                    self.plain(part, child, place)?;
                 }
             }
         }
@@ -76,17 +85,11 @@ impl Merge<'_> {
     }
 
     /// An element that is no item of a list.
-    fn plain(
-        &self,
-        part: &mut Part,
-        element: &Element,
-        child: &Element,
-        base: Option<&Element>,
-        pattern: &str,
-    ) -> Result<(), Clash> {
+    fn plain(&self, part: &mut Part, child: &Element, place: Place<'_>) -> Result<(), Clash> {
+        let Place { element, base, pattern } = place;
         let count = |of: &Element| of.named(&child.name).count();
         if count(element) < 2 && base.is_none_or(|base| count(base) < 2) {
-            return self.below(part, &Step { name: child.name.clone(), key: None }, child, base, pattern);
+            return self.below(part, &Step { name: child.name.clone(), key: None }, child, place);
         }
         let is_wished = part.children.iter().any(|wish| wish.name == child.name);
         if is_wished || part.lists.iter().any(|list| list.name == child.name) {
@@ -97,21 +100,15 @@ impl Merge<'_> {
         Ok(())
     }
 
-    fn below(
-        &self,
-        part: &mut Part,
-        step: &Step,
-        child: &Element,
-        base: Option<&Element>,
-        pattern: &str,
-    ) -> Result<(), Clash> {
+    fn below(&self, part: &mut Part, step: &Step, child: &Element, place: Place<'_>) -> Result<(), Clash> {
+        let Place { element: _, base, pattern } = place;
         let here = join(pattern, &child.name);
         let base = base.and_then(|base| match &step.key {
             Some(key) => List::new(pattern, &child.name, self.rules).find(key, None, base),
             None => base.find(&child.name),
         });
         match part.descend(std::slice::from_ref(step)) {
-            Some(below) => self.element(below, child, base, &here),
+            Some(below) => self.element(below, Place { element: child, base, pattern: &here }),
             None => Err(Clash { path: here }),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::ensure;
 use apis::{
     Domain, Managed,
     domain::{InterfaceModel, LinkState, NetworkInterface},
@@ -53,6 +54,9 @@ pub(super) fn interfaces(wishes: &mut Wishes, object: &Domain, around: &Surround
             part.set("mtu@size", mtu.to_string());
         }
         if let Some(queues) = queues {
+            // libvirt drops them for other cards without a word.
+            let has_queues = model.is_none_or(|model| model == InterfaceModel::Virtio);
+            ensure!(has_queues, "networkInterfaces {name}: queues needs model Virtio");
             part.set("driver@queues", queues.to_string());
         }
         match link_state {

@@ -244,7 +244,9 @@ fn collect(element: &Element, here: &str, places: &mut Vec<String>) {
     if element.value().is_some() || (element.attributes.is_empty() && children.is_empty()) {
         places.push(here.to_owned());
     }
-    children.into_iter().for_each(|child| collect(child, &format!("{here}/{}", child.name), places));
+    for child in children {
+        collect(child, &format!("{here}/{}", child.name), places);
+    }
 }
 
 /// Whether a line of the policy lists the place, itself or around it.
