@@ -3,6 +3,7 @@
 mod devices;
 mod observation;
 mod platform;
+mod storage;
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -27,6 +28,7 @@ pub use platform::{
     Firmware, Hugepages, HypervFeatures, KvmFeatures, Lifecycle, MemoryBacking, MemorySource, Os, TickPolicy, Timer,
     TimerName, Topology,
 };
+pub use storage::{ByteRates, IoTune, IopsRates};
 
 /// A virtual machine on a libvirt host.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]

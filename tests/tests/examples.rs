@@ -53,6 +53,11 @@ spec: {forProvider: {pool: default, capacity: 1Mi}}
 ---
 apiVersion: libvirt.m.nourspeed.io/v1alpha1
 kind: Volume
+metadata: {namespace: default, name: storage-root}
+spec: {forProvider: {pool: default, capacity: 1Mi}}
+---
+apiVersion: libvirt.m.nourspeed.io/v1alpha1
+kind: Volume
 metadata: {namespace: default, name: manuals, labels: {disk: manuals}}
 spec: {forProvider: {pool: default, capacity: 1Mi}}
 ---
@@ -183,6 +188,7 @@ fn home(stage: &Stage) -> Result<Vec<(String, String)>> {
     let pool = host.their_pool("default")?;
     host.their_pool("isos")?;
     host.virsh(&["vol-create-as", "isos", "tools.iso", "1M", "--format", "raw"])?;
+    host.virsh(&["vol-create-as", "default", "storage-log", "1M", "--format", "raw"])?;
     for name in ["mail01", "web-7"] {
         host.virsh(&["vol-create-as", "default", &format!("{name}.qcow2"), "40G", "--format", "qcow2"])?;
         let disk = format!(

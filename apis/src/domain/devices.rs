@@ -4,6 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::IoTune;
 use crate::{
     quantity::ItemName,
     reference::{Reference, Selector},
@@ -17,7 +18,8 @@ use crate::{
     validation = Rule::new("!(has(self.volumeRef) && has(self.volume))").message("set volumeRef or volume, not both"),
     validation = Rule::new("!(has(self.volumeSelector) && has(self.volume))").message("set volumeSelector or volume, not both"),
     validation = Rule::new("has(self.volumeRef) || has(self.volumeSelector) || has(self.volume) || (has(self.device) && self.device == 'Cdrom')").message("a disk needs volumeRef, volumeSelector or volume"),
-    validation = Rule::new("!(has(self.io) && self.io == 'Native') || (has(self.cache) && self.cache in ['None', 'Directsync'])").message("io: Native needs cache: None or Directsync")
+    validation = Rule::new("!(has(self.io) && self.io == 'Native') || (has(self.cache) && self.cache in ['None', 'Directsync'])").message("io: Native needs cache: None or Directsync"),
+    validation = Rule::new("!has(self.ioTune) || !has(self.device) || self.device != 'Cdrom'").message("a CD-ROM has no ioTune")
 )]
 pub struct Disk {
     /// The name of the disk in this list; its alias on the host.
@@ -60,6 +62,17 @@ pub struct Disk {
     /// Whether zeroes that the guest writes are looked for. Unmap gives them back, which needs discard: Unmap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detect_zeroes: Option<DiskZeroes>,
+    /// How much the guest may read and write. Changed while the guest runs. `{}`: without limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("!has(self.bytesPerSecond) || !has(self.bytesPerSecond.total) || (!has(self.bytesPerSecond.read) && !has(self.bytesPerSecond.write))").message("bytesPerSecond: set total, or read and write, not both"))]
+    #[x_kube(validation = Rule::new("!has(self.bytesPerSecond) || !has(self.bytesPerSecond.totalMax) || has(self.bytesPerSecond.total)").message("bytesPerSecond: totalMax needs total"))]
+    #[x_kube(validation = Rule::new("!has(self.bytesPerSecond) || !has(self.bytesPerSecond.readMax) || has(self.bytesPerSecond.read)").message("bytesPerSecond: readMax needs read"))]
+    #[x_kube(validation = Rule::new("!has(self.bytesPerSecond) || !has(self.bytesPerSecond.writeMax) || has(self.bytesPerSecond.write)").message("bytesPerSecond: writeMax needs write"))]
+    #[x_kube(validation = Rule::new("!has(self.iopsPerSecond) || !has(self.iopsPerSecond.total) || (!has(self.iopsPerSecond.read) && !has(self.iopsPerSecond.write))").message("iopsPerSecond: set total, or read and write, not both"))]
+    #[x_kube(validation = Rule::new("!has(self.iopsPerSecond) || !has(self.iopsPerSecond.totalMax) || (has(self.iopsPerSecond.total) && self.iopsPerSecond.totalMax >= self.iopsPerSecond.total)").message("iopsPerSecond: totalMax needs total and is not less"))]
+    #[x_kube(validation = Rule::new("!has(self.iopsPerSecond) || !has(self.iopsPerSecond.readMax) || (has(self.iopsPerSecond.read) && self.iopsPerSecond.readMax >= self.iopsPerSecond.read)").message("iopsPerSecond: readMax needs read and is not less"))]
+    #[x_kube(validation = Rule::new("!has(self.iopsPerSecond) || !has(self.iopsPerSecond.writeMax) || (has(self.iopsPerSecond.write) && self.iopsPerSecond.writeMax >= self.iopsPerSecond.write)").message("iopsPerSecond: writeMax needs write and is not less"))]
+    pub io_tune: Option<IoTune>,
 }
 
 /// How the host caches a disk.

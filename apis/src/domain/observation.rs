@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BootDevice, Clock, CpuFeature, CpuMode, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskZeroes,
-    DomainType, Features, Firmware, InterfaceModel, Lifecycle, LinkState, MemoryBacking, Panic, Rng, Topology, Tpm,
-    Video, Watchdog,
+    DomainType, Features, Firmware, InterfaceModel, IoTune, Lifecycle, LinkState, MemoryBacking, Panic, Rng, Topology,
+    Tpm, Video, Watchdog,
 };
 use crate::{quantity::Quantity, volume::Format};
 
@@ -197,6 +197,9 @@ pub struct DiskObservation {
     /// What becomes of zeroes that the guest writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detect_zeroes: Option<DiskZeroes>,
+    /// How much the guest may read and write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_tune: Option<IoTune>,
     /// The volume that it is, of an imported guest and where an active pool has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<HostVolumeObservation>,

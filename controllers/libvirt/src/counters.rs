@@ -32,6 +32,7 @@ pub enum Call {
     DomainSetVcpus,
     DomainSetMemory,
     DomainBlockResize,
+    DomainSetBlockIoTune,
     DomainState,
     DomainManagedSave,
     DomainHasManagedSave,
@@ -83,7 +84,7 @@ pub enum Call {
 const COUNT: usize = TABLE.len();
 
 /// Every call with libvirt's name for it, in the order of the enum.
-const TABLE: [(Call, &str); 71] = [
+const TABLE: [(Call, &str); 72] = [
     (Call::Open, "virConnectOpenAuth"),
     (Call::Capabilities, "virConnectGetCapabilities"),
     (Call::Hostname, "virConnectGetHostname"),
@@ -109,6 +110,7 @@ const TABLE: [(Call, &str); 71] = [
     (Call::DomainSetVcpus, "virDomainSetVcpusFlags"),
     (Call::DomainSetMemory, "virDomainSetMemoryFlags"),
     (Call::DomainBlockResize, "virDomainBlockResize"),
+    (Call::DomainSetBlockIoTune, "virDomainSetBlockIoTune"),
     (Call::DomainState, "virDomainGetState"),
     (Call::DomainManagedSave, "virDomainManagedSave"),
     (Call::DomainHasManagedSave, "virDomainHasManagedSaveImage"),

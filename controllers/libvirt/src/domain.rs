@@ -76,7 +76,7 @@ pub enum Affect {
 }
 
 impl Affect {
-    fn flags(self) -> u32 {
+    pub(crate) fn flags(self) -> u32 {
         match self {
             Self::Live => sys::VIR_DOMAIN_AFFECT_LIVE,
             Self::Config => sys::VIR_DOMAIN_AFFECT_CONFIG,
@@ -166,10 +166,10 @@ impl Connection {
 }
 
 impl Domain<'_> {
-    fn counted<T>(
+    pub(crate) fn counted<T, E: Into<Error>>(
         &self,
         call: Call,
-        make: impl FnOnce(&domain::Domain) -> Result<T, virt::error::Error>,
+        make: impl FnOnce(&domain::Domain) -> Result<T, E>,
     ) -> Result<T, Error> {
         self.connection.counted(call, |_| make(&self.handle))
     }

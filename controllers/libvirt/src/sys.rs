@@ -11,12 +11,14 @@ mod event;
 mod guest;
 mod handle;
 mod list;
+mod tune;
 
 pub(crate) use event::{CloseReason, Registration, on_close, on_domain_events, on_network_events, on_pool_events};
 pub(crate) use guest::{Told, guest_info, neighbours, set_agent_timeout};
 pub(crate) use handle::{Owned, abort_stream, finish_stream};
 pub use list::Lease;
 pub(crate) use list::{all_domain_states, dhcp_leases, domain_state};
+pub(crate) use tune::set_block_io_tune;
 
 /// The error of the libvirt call this thread has just made.
 fn last_error() -> crate::Error {

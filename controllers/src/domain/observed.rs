@@ -1,6 +1,7 @@
 //! What a description says of a domain, in the words of the spec: pure.
 
 mod platform;
+mod storage;
 
 use std::collections::BTreeMap;
 
@@ -84,6 +85,7 @@ pub(super) fn disk(device: &Element, volumes: &Volumes) -> Option<DiskObservatio
         io: device.attr_at("driver@io").and_then(DiskIo::read),
         discard: device.attr_at("driver@discard").and_then(DiskDiscard::read),
         detect_zeroes: device.attr_at("driver@detect_zeroes").and_then(DiskZeroes::read),
+        io_tune: storage::io_tune(device),
         volume: volume(device, path.as_deref(), volumes),
         path,
     })

@@ -7,6 +7,7 @@ mod devices;
 mod disks;
 mod interfaces;
 mod platform;
+mod tune;
 
 use std::collections::{BTreeMap, BTreeSet};
 

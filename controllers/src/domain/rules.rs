@@ -4,7 +4,7 @@
 
 use libvirt::rule::{Key, Live, Route, Rule, Rules, Unit};
 
-use Live::{Device, Memory, Update, Vcpus};
+use Live::{BlockTune, Device, Memory, Update, Vcpus};
 use Route::{Definition, Immutable, NextBoot};
 
 const TABLE: &[Rule] = &[
@@ -55,6 +55,16 @@ const TABLE: &[Rule] = &[
     Rule::value("devices/disk/source@file", Unit::Path, Route::Live(Update)),
     Rule::filled("devices/disk/source@index"),
     Rule::element("devices/disk/backingStore", Definition).group("data"),
+    // Libvirt counts how long a burst lasts by itself, and may put disks of one guest together.
+    Rule::element("devices/disk/iotune", Route::Live(BlockTune)),
+    Rule::filled("devices/disk/iotune/group_name"),
+    Rule::filled("devices/disk/iotune/size_iops_sec"),
+    Rule::filled("devices/disk/iotune/total_bytes_sec_max_length"),
+    Rule::filled("devices/disk/iotune/read_bytes_sec_max_length"),
+    Rule::filled("devices/disk/iotune/write_bytes_sec_max_length"),
+    Rule::filled("devices/disk/iotune/total_iops_sec_max_length"),
+    Rule::filled("devices/disk/iotune/read_iops_sec_max_length"),
+    Rule::filled("devices/disk/iotune/write_iops_sec_max_length"),
     Rule::value("devices/disk@device", Unit::Text, NextBoot).clears(&["devices/disk/address"]),
     Rule::value("devices/disk/target@bus", Unit::Text, NextBoot).clears(&["devices/disk/address"]),
     Rule::value("devices/disk/target@dev", Unit::Text, NextBoot).clears(&["devices/disk/address"]),

@@ -184,11 +184,13 @@ pub(crate) fn facts() -> Facts {
 }
 
 /// What cannot be taken out of an example, because the API server refuses it with this sentence.
-pub(crate) const REFUSED: [(&str, &str, &str, &str); 6] = [
+pub(crate) const REFUSED: [(&str, &str, &str, &str); 8] = [
     ("domain", "full", "disks/2/device", "a disk needs volumeRef, volumeSelector or volume"),
     ("domain", "platform", "cpu/model", "cpu.mode: Custom needs cpu.model"),
     ("domain", "platform", "cpu/mode", "cpu.features needs cpu.mode"),
     ("domain", "platform", "disks/0/cache", "io: Native needs cache: None or Directsync"),
+    ("domain", "storage", "disks/0/ioTune/bytesPerSecond/total", "bytesPerSecond: totalMax needs total"),
+    ("domain", "storage", "disks/1/ioTune/iopsPerSecond/total", "iopsPerSecond: totalMax needs total and is not less"),
     ("network", "nat", "ips", "spec.forProvider.ips is required for mode Nat"),
     ("network", "route", "ips", "spec.forProvider.ips is required for mode Nat"),
 ];

@@ -12,7 +12,7 @@ use libvirt::{
     xml::Element,
 };
 
-use super::{DISK, Medium, SEED, Surroundings};
+use super::{DISK, Medium, SEED, Surroundings, tune};
 use crate::domain::words::Word as _;
 
 /// Wishes about all disks, and the seed as a CD-ROM.
@@ -63,6 +63,7 @@ fn disk_part(disk: &Disk, alias: &str, around: &Surroundings, targets: &mut Targ
         part.set("boot@order", order.to_string());
     }
     tuning(&mut part, disk);
+    tune::io_tune(&mut part, disk)?;
     place(part, alias, bus(disk), targets)
 }
 
