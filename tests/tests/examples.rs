@@ -188,7 +188,9 @@ fn home(stage: &Stage) -> Result<Vec<(String, String)>> {
     let pool = host.their_pool("default")?;
     host.their_pool("isos")?;
     host.virsh(&["vol-create-as", "isos", "tools.iso", "1M", "--format", "raw"])?;
-    host.virsh(&["vol-create-as", "default", "storage-log", "1M", "--format", "raw"])?;
+    for name in ["storage-log", "storage-shared"] {
+        host.virsh(&["vol-create-as", "default", name, "1M", "--format", "raw"])?;
+    }
     for name in ["mail01", "web-7"] {
         host.virsh(&["vol-create-as", "default", &format!("{name}.qcow2"), "40G", "--format", "qcow2"])?;
         let disk = format!(

@@ -19,7 +19,10 @@ use crate::{
     validation = Rule::new("!(has(self.volumeSelector) && has(self.volume))").message("set volumeSelector or volume, not both"),
     validation = Rule::new("has(self.volumeRef) || has(self.volumeSelector) || has(self.volume) || (has(self.device) && self.device == 'Cdrom')").message("a disk needs volumeRef, volumeSelector or volume"),
     validation = Rule::new("!(has(self.io) && self.io == 'Native') || (has(self.cache) && self.cache in ['None', 'Directsync'])").message("io: Native needs cache: None or Directsync"),
-    validation = Rule::new("!has(self.ioTune) || !has(self.device) || self.device != 'Cdrom'").message("a CD-ROM has no ioTune")
+    validation = Rule::new("!has(self.ioTune) || !has(self.device) || self.device != 'Cdrom'").message("a CD-ROM has no ioTune"),
+    validation = Rule::new("!has(self.shareable) || !self.shareable || ((!has(self.cache) || self.cache in ['None', 'Directsync']) && (!has(self.device) || self.device != 'Cdrom'))").message("shareable: true is for disks, and goes with cache: None or Directsync only"),
+    validation = Rule::new("!has(self.shareable) || !self.shareable || !has(self.volume) || self.volume.format == 'Raw'").message("shareable: true needs format: Raw"),
+    validation = Rule::new("!has(self.target) || !has(self.bus) || self.target.startsWith(self.bus == 'Virtio' ? 'vd' : self.bus == 'Ide' ? 'hd' : 'sd')").message("target begins with vd on bus Virtio, hd on Ide, and sd on Scsi, Sata and Usb")
 )]
 pub struct Disk {
     /// The name of the disk in this list; its alias on the host.
@@ -42,6 +45,13 @@ pub struct Disk {
     /// Whether the guest may only read it. A CD-ROM always is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_only: Option<bool>,
+    /// Whether other guests may write to it at the same time: what is on it must be made for that, as a cluster's file system is. All of them say so, and its format is Raw. The host does not cache it. A change waits for the guest's next boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shareable: Option<bool>,
+    /// libvirt's name of the device, such as vda; it also orders the disks of a bus. Guests need not call it so: serial is surer. Default: the first that is free, and kept. A change waits for the guest's next boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4), regex(pattern = r"^(vd|sd|hd)[a-z]{1,2}$"))]
+    pub target: Option<String>,
     /// Its place in the boot order. Not together with os.boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]

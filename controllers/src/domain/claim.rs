@@ -208,7 +208,8 @@ fn name_disks(object: &Domain, around: &Surroundings, base: &mut Element) {
         let medium = around.media.get(&disk.name.0).map(|medium| medium.path.as_str());
         let by_data = |device: &Element| medium.is_some() && observed::path(device) == medium;
         if !name(base, "disk", &alias, by_data) {
-            name(base, "disk", &alias, |device| device.attr_at("target@dev") == Some(&disk.name.0));
+            let target = disk.target.as_ref().unwrap_or(&disk.name.0);
+            name(base, "disk", &alias, |device| device.attr_at("target@dev") == Some(target));
         }
     }
 }

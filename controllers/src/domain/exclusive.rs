@@ -8,6 +8,7 @@ use apis::{
     domain::{Disk, DiskDevice, DiskObservation, HostVolume},
     managed::annotation,
     placement::ConfigId,
+    volume::Format,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use managed::{creation::was_created, plan::only_observes};
@@ -28,6 +29,8 @@ struct Data<'a> {
     path: &'a str,
     /// The object that stands for it, if the guest says it so.
     volume: Option<&'a Volume>,
+    /// Whether the guest lets others write to it that let others too.
+    shared: bool,
 }
 
 /// What uses data already that a guest wants to write to.
@@ -73,8 +76,13 @@ impl Taken {
         match self {
             Self::Guest(guest) => {
                 let whose = named("Domain", guest.full_name());
+                let unless = if data.shared {
+                    "; shareable: true counts where both guests have been started with it"
+                } else {
+                    ""
+                };
                 format!(
-                    "{shown} is a disk of {whose}: two guests that write to one disk destroy it. Give this one a volume of its own, or readOnly: true on both"
+                    "{shown} is a disk of {whose}: two guests that write to one disk destroy it. Give this one a volume of its own, or readOnly: true on both{unless}"
                 )
             }
             Self::Overlay(overlay) => {
@@ -100,12 +108,12 @@ enum By {
 
 /// Fails when a guest may not write to a volume because of what else uses it.
 pub(crate) fn check(cluster: &Cluster, me: &Domain, disk: &Disk, volume: &Volume) -> anyhow::Result<()> {
-    refuse(taken(cluster, me, disk, &Data::of(volume), By::Pass))
+    refuse(taken(cluster, me, disk, &Data::of(disk, volume), By::Pass))
 }
 
 /// What keeps a guest that is to be stored from a volume, and why.
 pub(crate) fn before(cluster: &Cluster, me: &Domain, disk: &Disk, volume: &Volume) -> Option<(Taken, String)> {
-    taken(cluster, me, disk, &Data::of(volume), By::Admission)
+    taken(cluster, me, disk, &Data::of(disk, volume), By::Admission)
 }
 
 /// The same as [`check`] for a volume that is said by the names that it has on the host.
@@ -117,7 +125,9 @@ pub(super) fn check_plain(
     path: &str,
 ) -> anyhow::Result<()> {
     let names = Some((volume.pool.as_str(), volume.name.as_str()));
-    refuse(taken(cluster, me, disk, &Data { config: Some(config.clone()), names, path, volume: None }, By::Pass))
+    let shared = may_share(disk, Some(volume.format));
+    let data = Data { config: Some(config.clone()), names, path, volume: None, shared };
+    refuse(taken(cluster, me, disk, &data, By::Pass))
 }
 
 fn refuse(taken: Option<(Taken, String)>) -> anyhow::Result<()> {
@@ -161,7 +171,7 @@ fn wants_already(cluster: &Cluster, me: &Domain, volume: &Volume) -> bool {
     let (namespace, name) = (me.metadata.namespace.as_deref(), me.metadata.name.as_deref());
     let stored = cluster.domains.get(namespace.unwrap_or_default(), name.unwrap_or_default());
     let stored = stored.filter(|stored| stored.uid() == me.uid());
-    stored.zip(volume.as_referent()).is_some_and(|(stored, referent)| has(cluster, &stored, &referent))
+    stored.zip(volume.as_referent()).is_some_and(|(stored, referent)| has(cluster, &stored, &referent, &writes))
 }
 
 /// An overlay that stands on this Volume.
@@ -173,11 +183,12 @@ fn overlay_of(cluster: &Cluster, volume: &Volume) -> Option<Arc<Volume>> {
 }
 
 impl<'a> Data<'a> {
-    fn of(volume: &'a Volume) -> Self {
+    fn of(disk: &Disk, volume: &'a Volume) -> Self {
         let seen = volume.observation();
         let names = seen.and_then(|seen| Some((seen.pool.as_deref()?, seen.name.as_deref()?)));
         let path = seen.and_then(|seen| seen.path.as_deref()).unwrap_or_default();
-        Self { config: placed(volume), names, path, volume: Some(volume) }
+        let shared = may_share(disk, volume.effective().parameters().format);
+        Self { config: placed(volume), names, path, volume: Some(volume), shared }
     }
 
     fn shown(&self) -> String {
@@ -193,13 +204,23 @@ impl<'a> Data<'a> {
         placed(object).zip(self.config.as_ref()).is_some_and(|(theirs, ours)| cluster.is_one_host(&theirs, ours))
     }
 
+    /// Whether a guest with such a disk and this one would destroy each other's data.
+    fn clashes(&self, disk: &Disk) -> bool {
+        writes(disk) && !(self.shared && disk.shareable == Some(true))
+    }
+
     /// Whether a guest says this volume by the names that it has on the host.
     fn is_said(&self, domain: &Domain) -> bool {
         let whole = domain.effective();
-        let mut disks = whole.parameters().disks.iter().flatten().filter(|disk| writes(disk));
+        let mut disks = whole.parameters().disks.iter().flatten().filter(|disk| self.clashes(disk));
         let names = |volume: &HostVolume| self.names == Some((volume.pool.as_str(), volume.name.as_str()));
         self.names.is_some() && disks.any(|disk| disk.volume.as_ref().is_some_and(names))
     }
+}
+
+/// Whether a disk is one that several guests may write to: libvirt has that of format Raw alone.
+fn may_share(disk: &Disk, format: Option<Format>) -> bool {
+    disk.shareable == Some(true) && format == Some(Format::Raw)
 }
 
 /// Whether a guest may write to a disk.
@@ -232,7 +253,8 @@ impl Rivals<'_> {
     fn writer(&self) -> Option<Arc<Domain>> {
         let is_it = |disk: &DiskObservation| {
             let writes = disk.device != Some(DiskDevice::Cdrom) && disk.read_only != Some(true);
-            writes && disk.path.as_deref() == Some(self.data.path)
+            let shares = self.data.shared && disk.shareable == Some(true);
+            writes && !shares && disk.path.as_deref() == Some(self.data.path)
         };
         // An object that only looks at a guest may be of the very guest that this one manages.
         let is_mine = |other: &Domain| only_observes(other) && other.external_name() == self.me.external_name();
@@ -244,7 +266,8 @@ impl Rivals<'_> {
         let referent = volume.as_referent()?;
         let users = self.cluster.users_of(volume, ReferrerKind::Domain).into_iter();
         let users = users.filter_map(|user| self.cluster.domains.get(&user.namespace, &user.name));
-        let has_it = |other: &Domain| has(self.cluster, other, &referent) && self.comes_first(other);
+        let clashes = |disk: &Disk| self.data.clashes(disk);
+        let has_it = |other: &Domain| has(self.cluster, other, &referent, &clashes) && self.comes_first(other);
         users.filter(|other| !is_same(other, self.me) && has_it(other)).min_by_key(is_leaving)
     }
 
@@ -292,11 +315,11 @@ fn comes_first(other: &Domain, me: &Domain, path: &str, homes: &[&Option<String>
     rank(other) < rank(me)
 }
 
-/// Whether the guest writes to this Volume.
-fn has(cluster: &Cluster, domain: &Domain, volume: &Referent) -> bool {
+/// Whether the guest has this Volume as a disk that is so.
+fn has(cluster: &Cluster, domain: &Domain, volume: &Referent, is_so: &dyn Fn(&Disk) -> bool) -> bool {
     let links = cluster.links(domain);
     let leads = |disk: &Disk| links.leads_to(&disk_path(&disk.name.0), volume);
-    domain.effective().parameters().disks.iter().flatten().any(|disk| writes(disk) && leads(disk))
+    domain.effective().parameters().disks.iter().flatten().any(|disk| is_so(disk) && leads(disk))
 }
 
 /// Whether the guest has had the disk when it was last looked at.

@@ -79,6 +79,7 @@ pub(super) fn disk(device: &Element, volumes: &Volumes) -> Option<DiskObservatio
         device: DiskDevice::read(device.get("device").unwrap_or("disk")),
         bus: device.attr_at("target@bus").and_then(DiskBus::read),
         read_only: device.find("readonly").map(|_| true),
+        shareable: device.find("shareable").map(|_| true),
         boot_order: device.attr_at("boot@order").and_then(platform::number),
         serial: device.text_at("serial").map(str::to_owned),
         cache: device.attr_at("driver@cache").and_then(DiskCache::read),

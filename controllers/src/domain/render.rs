@@ -7,6 +7,7 @@ mod devices;
 mod disks;
 mod interfaces;
 mod platform;
+mod targets;
 mod tune;
 
 use std::collections::{BTreeMap, BTreeSet};

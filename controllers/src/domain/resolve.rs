@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use apis::{Domain, Managed, Volume, domain::Disk, placement::ConfigId, volume::Format};
 use managed::{creation::was_created, plan::only_observes};
 
@@ -46,7 +46,11 @@ fn gather(
     let mut around = Surroundings { choices: links.choices(), ..Surroundings::default() };
     for disk in parameters.disks.iter().flatten() {
         match medium(cluster, &asker, links, object, disk)? {
-            Some(medium) => drop(around.media.insert(disk.name.0.clone(), medium)),
+            Some(medium) => {
+                let is_raw = disk.shareable != Some(true) || medium.format == Format::Raw;
+                ensure!(is_raw, "disks {}: shareable: true needs a volume of format Raw", disk.name);
+                around.media.insert(disk.name.0.clone(), medium);
+            }
             None => around.leave_out(links, references::disk_path(&disk.name.0)),
         }
     }

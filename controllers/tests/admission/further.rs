@@ -146,6 +146,23 @@ fn a_volume_has_one_guest_that_writes_to_it() {
 }
 
 #[test]
+fn two_guests_write_to_one_volume_where_both_say_so_and_it_is_raw() {
+    let (rw, share) = (writing(), json!({"shareable": true}));
+    let unless = format!("{TAKEN}; shareable: true counts where both guests have been started with it");
+    let table = [
+        (json!({"format": "Raw"}), &share, &share, Verdict::Allowed),
+        (json!({"format": "Raw"}), &rw, &share, denied(&unless)),
+        (json!({"format": "Raw"}), &share, &rw, denied(TAKEN)),
+        (json!({"format": "Qcow2"}), &share, &share, denied(TAKEN)),
+        (json!({}), &share, &share, denied(TAKEN)),
+    ];
+    for (volume, first, second, expected) in table {
+        let world = shelf(&[object("Volume", "v", ONE, &volume), guest("first", "v", first)]);
+        assert_eq!(world.review(&guest("second", "v", second)), expected, "{second} beside {first} on {volume}");
+    }
+}
+
+#[test]
 fn a_guest_has_a_volume_once() {
     let (rw, ro) = (writing(), reading());
     let disks = |more: &Value| {

@@ -71,6 +71,8 @@ const DOMAIN: &[(&str, Shown)] = &[
     ("disks[].name", Described("full", "disks/2/name", "\"other\"")),
     ("disks[].readOnly", Described("full", "disks/0/readOnly", "true")),
     ("disks[].serial", Described("platform", "disks/0/serial", "\"other\"")),
+    ("disks[].shareable", Described("storage", "disks/0/shareable", "true")),
+    ("disks[].target", Described("storage", "disks/1/target", "\"vdf\"")),
     ("disks[].volume.format", Test(FIELDS, PLAIN, "format: Raw}")),
     ("disks[].volume.name", Test(FIELDS, PLAIN, "volume: {pool: pool, name: theirs")),
     ("disks[].volume.pool", Test(FIELDS, PLAIN, "volume: {pool: pool, name: theirs")),
