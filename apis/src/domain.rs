@@ -2,7 +2,9 @@
 
 mod devices;
 mod observation;
+mod passed;
 mod platform;
+mod seen;
 mod storage;
 
 use kube::{CustomResource, KubeSchema};
@@ -23,12 +25,14 @@ pub use observation::{
     Address, ConsoleObservation, CpuObservation, DiskObservation, DomainObservation, FilesystemObservation,
     GraphicsObservation, GuestObservation, HostVolumeObservation, InterfaceObservation, OsObservation,
 };
+pub use passed::{Filesystem, FilesystemAccess, FilesystemDriver, HostDevice, MediatedDevice, PciDevice, UsbDevice};
 pub use platform::{
     BootDevice, Clock, ClockOffset, Cpu, CpuFeature, CpuMode, CrashAction, EndAction, FeaturePolicy, Features,
     Firmware, Hugepages, HypervFeatures, KvmFeatures, Lifecycle, MemoryBacking, MemorySource, Os, TickPolicy, Timer,
     TimerName, Topology,
 };
-pub use storage::{ByteRates, IoTune, IopsRates};
+pub use seen::{FolderObservation, HostDeviceObservation};
+pub use storage::{ByteRates, DiskBlock, DiskFile, DiskHost, DiskNetwork, DiskProtocol, IoTune, IopsRates};
 
 /// A virtual machine on a libvirt host.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -163,6 +167,16 @@ pub struct DomainParameters {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 1))]
     pub graphics: Option<Vec<Graphics>>,
+    /// Devices of the host that the guest gets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 16))]
+    pub host_devices: Option<Vec<HostDevice>>,
+    /// Folders of the host that the guest mounts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 16))]
+    pub filesystems: Option<Vec<Filesystem>>,
     /// A random number generator for the guest; `{}` gives it one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rng: Option<Rng>,

@@ -14,6 +14,7 @@ pub mod observed;
 mod obstacle;
 mod pending;
 mod power;
+pub(crate) mod reach;
 pub mod render;
 mod report;
 pub(crate) mod resolve;

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::IoTune;
+use super::{DiskBlock, DiskFile, DiskNetwork, IoTune};
 use crate::{
     quantity::ItemName,
     reference::{Reference, Selector},
@@ -17,11 +17,13 @@ use crate::{
 #[x_kube(
     validation = Rule::new("!(has(self.volumeRef) && has(self.volume))").message("set volumeRef or volume, not both"),
     validation = Rule::new("!(has(self.volumeSelector) && has(self.volume))").message("set volumeSelector or volume, not both"),
-    validation = Rule::new("has(self.volumeRef) || has(self.volumeSelector) || has(self.volume) || (has(self.device) && self.device == 'Cdrom')").message("a disk needs volumeRef, volumeSelector or volume"),
+    validation = Rule::new("has(self.volumeRef) || has(self.volumeSelector) || has(self.volume) || has(self.file) || has(self.block) || has(self.network) || (has(self.device) && self.device == 'Cdrom')").message("a disk needs volumeRef, volumeSelector, volume, file, block or network"),
+    validation = Rule::new("!(has(self.file) || has(self.block) || has(self.network)) || [has(self.volumeRef) || has(self.volumeSelector) || has(self.volume), has(self.file), has(self.block), has(self.network)].filter(x, x).size() == 1").message("set one of volumeRef, volumeSelector, volume, file, block and network"),
+    validation = Rule::new("!has(self.network) || !(self.network.protocol in ['Http', 'Https']) || (has(self.readOnly) && self.readOnly) || (has(self.device) && self.device == 'Cdrom')").message("what is reached by Http or Https can only be read: set readOnly: true or device: Cdrom"),
     validation = Rule::new("!(has(self.io) && self.io == 'Native') || (has(self.cache) && self.cache in ['None', 'Directsync'])").message("io: Native needs cache: None or Directsync"),
     validation = Rule::new("!has(self.ioTune) || !has(self.device) || self.device != 'Cdrom'").message("a CD-ROM has no ioTune"),
     validation = Rule::new("!has(self.shareable) || !self.shareable || ((!has(self.cache) || self.cache in ['None', 'Directsync']) && (!has(self.device) || self.device != 'Cdrom'))").message("shareable: true is for disks, and goes with cache: None or Directsync only"),
-    validation = Rule::new("!has(self.shareable) || !self.shareable || !has(self.volume) || self.volume.format == 'Raw'").message("shareable: true needs format: Raw"),
+    validation = Rule::new("!has(self.shareable) || !self.shareable || ((!has(self.volume) || self.volume.format == 'Raw') && (!has(self.file) || self.file.format == 'Raw') && (!has(self.block) || !has(self.block.format) || self.block.format == 'Raw') && (!has(self.network) || self.network.format == 'Raw'))").message("shareable: true needs format: Raw"),
     validation = Rule::new("!has(self.target) || !has(self.bus) || self.target.startsWith(self.bus == 'Virtio' ? 'vd' : self.bus == 'Ide' ? 'hd' : 'sd')").message("target begins with vd on bus Virtio, hd on Ide, and sd on Scsi, Sata and Usb")
 )]
 pub struct Disk {
@@ -36,6 +38,18 @@ pub struct Disk {
     /// A volume on the host that no object stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<HostVolume>,
+    /// A file of the host, which the config's policy.hostPaths must allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<DiskFile>,
+    /// A block device of the host, which the config's policy.hostPaths must allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<DiskBlock>,
+    /// A disk over the network, on servers that the config's policy.diskHosts must allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("has(self.name) || self.protocol == 'Nbd'").message("network.name is needed, but for protocol: Nbd"))]
+    #[x_kube(validation = Rule::new("self.protocol != 'Iscsi' || !has(self.name) || self.name.matches('^[^/]+/[0-9]+$')").message("network.name of protocol: Iscsi ends with the unit, as in iqn.2026-01.org.example:disks/1"))]
+    #[x_kube(validation = Rule::new("self.protocol == 'Rbd' || self.hosts.size() == 1").message("network.hosts has one server, but for protocol: Rbd"))]
+    pub network: Option<DiskNetwork>,
     /// Disk or Cdrom. Default Disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<DiskDevice>,

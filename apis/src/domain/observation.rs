@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BootDevice, Clock, CpuFeature, CpuMode, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskZeroes,
-    DomainType, Features, Firmware, InterfaceModel, IoTune, Lifecycle, LinkState, MemoryBacking, Panic, Rng, Topology,
-    Tpm, Video, Watchdog,
+    BootDevice, Clock, CpuFeature, CpuMode, DiskBlock, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskFile, DiskIo,
+    DiskNetwork, DiskZeroes, DomainType, Features, Firmware, FolderObservation, HostDeviceObservation, InterfaceModel,
+    IoTune, Lifecycle, LinkState, MemoryBacking, Panic, Rng, Topology, Tpm, Video, Watchdog,
 };
 use crate::{quantity::Quantity, volume::Format};
 
@@ -72,6 +72,12 @@ pub struct DomainObservation {
     /// Its graphical consoles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub graphics: Vec<GraphicsObservation>,
+    /// Devices of the host that it has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_devices: Vec<HostDeviceObservation>,
+    /// Folders of the host that it mounts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filesystems: Vec<FolderObservation>,
     /// Its random number generator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rng: Option<Rng>,
@@ -206,6 +212,15 @@ pub struct DiskObservation {
     /// The volume that it is, of an imported guest and where an active pool has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<HostVolumeObservation>,
+    /// The file that it is, of an imported guest and where no active pool has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<DiskFile>,
+    /// The block device that it is, of an imported guest and where no active pool has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<DiskBlock>,
+    /// The disk over the network that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<DiskNetwork>,
     /// The file or device that the guest writes to; after a snapshot by others this is the top of the chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,

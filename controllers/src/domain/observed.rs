@@ -1,20 +1,20 @@
 //! What a description says of a domain, in the words of the spec: pure.
 
+mod passed;
 mod platform;
 mod storage;
 
 use std::collections::BTreeMap;
 
-use apis::{
-    domain::{
-        ConsoleObservation, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskObservation, DiskZeroes,
-        DomainObservation, DomainType, GraphicsObservation, HostVolumeObservation, InterfaceModel,
-        InterfaceObservation, LinkState, Panic, PanicModel, Rng, RngSource, Tpm, TpmModel, Video, VideoModel, Watchdog,
-        WatchdogAction,
-    },
-    volume::Format,
+use apis::domain::{
+    ConsoleObservation, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskObservation, DiskZeroes,
+    DomainObservation, DomainType, GraphicsObservation, HostVolumeObservation, InterfaceModel, InterfaceObservation,
+    LinkState, Panic, PanicModel, Rng, RngSource, Tpm, TpmModel, Video, VideoModel, Watchdog, WatchdogAction,
 };
 use libvirt::{VolumeId, xml::Element};
+
+pub use passed::{host_device, host_device_name};
+pub use storage::name_sources;
 
 use super::{initial::INITIAL, render, words::Word as _};
 
@@ -47,6 +47,8 @@ pub fn observe(definition: Option<&Element>, live: Option<&Element>, volumes: &V
         clock: platform::clock(definition),
         lifecycle: platform::lifecycle(definition),
         memory_backing: platform::memory_backing(definition),
+        host_devices: passed::host_devices(shown),
+        filesystems: shown.find_all("devices/filesystem").into_iter().filter_map(passed::filesystem).collect(),
         rng: rng(definition),
         tpm: tpm(definition),
         watchdog: watchdog(definition),
@@ -87,6 +89,9 @@ pub(super) fn disk(device: &Element, volumes: &Volumes) -> Option<DiskObservatio
         discard: device.attr_at("driver@discard").and_then(DiskDiscard::read),
         detect_zeroes: device.attr_at("driver@detect_zeroes").and_then(DiskZeroes::read),
         io_tune: storage::io_tune(device),
+        network: storage::network(device),
+        file: None,
+        block: None,
         volume: volume(device, path.as_deref(), volumes),
         path,
     })
@@ -99,8 +104,7 @@ pub(super) fn path(disk: &Element) -> Option<&str> {
 
 /// The volume of a disk, with the format that the definition says: never what a pool guesses from the content.
 fn volume(disk: &Element, path: Option<&str>, volumes: &Volumes) -> Option<HostVolumeObservation> {
-    let format =
-        [Format::Raw, Format::Qcow2].into_iter().find(|one| disk.attr_at("driver@type") == Some(one.as_libvirt()))?;
+    let format = storage::format(disk)?;
     let VolumeId { pool, name } = volumes.get(path?)?.clone();
     Some(HostVolumeObservation { pool, name, format })
 }

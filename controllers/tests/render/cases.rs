@@ -184,13 +184,39 @@ pub(crate) fn facts() -> Facts {
 }
 
 /// What cannot be taken out of an example, because the API server refuses it with this sentence.
-pub(crate) const REFUSED: [(&str, &str, &str, &str); 8] = [
-    ("domain", "full", "disks/2/device", "a disk needs volumeRef, volumeSelector or volume"),
+pub(crate) const REFUSED: [(&str, &str, &str, &str); 29] = [
+    ("domain", "full", "disks/2/device", "a disk needs volumeRef, volumeSelector, volume, file, block or network"),
     ("domain", "platform", "cpu/model", "cpu.mode: Custom needs cpu.model"),
     ("domain", "platform", "cpu/mode", "cpu.features needs cpu.mode"),
     ("domain", "platform", "disks/0/cache", "io: Native needs cache: None or Directsync"),
+    ("domain", "passed", "hostDevices/0/pci", "set one of pci, usb and mdev"),
+    ("domain", "passed", "hostDevices/1/usb", "set one of pci, usb and mdev"),
+    ("domain", "passed", "hostDevices/2/usb", "set one of pci, usb and mdev"),
+    ("domain", "passed", "hostDevices/3/mdev", "set one of pci, usb and mdev"),
+    ("domain", "passed", "hostDevices/1/usb/product", "usb: set vendor and product, or bus and device"),
+    ("domain", "passed", "hostDevices/1/usb/vendor", "usb: set vendor and product, or bus and device"),
+    ("domain", "passed", "hostDevices/2/usb/bus", "usb: set vendor and product, or bus and device"),
+    ("domain", "passed", "hostDevices/2/usb/device", "usb: set vendor and product, or bus and device"),
     ("domain", "storage", "disks/0/ioTune/bytesPerSecond/total", "bytesPerSecond: totalMax needs total"),
+    ("domain", "storage", "disks/1/ioTune/bytesPerSecond/read", "bytesPerSecond: readMax needs read"),
+    ("domain", "storage", "disks/1/ioTune/bytesPerSecond/write", "bytesPerSecond: writeMax needs write"),
     ("domain", "storage", "disks/1/ioTune/iopsPerSecond/total", "iopsPerSecond: totalMax needs total and is not less"),
+    ("domain", "storage", "disks/3/device", "a disk needs volumeRef, volumeSelector, volume, file, block or network"),
+    ("domain", "storage", "disks/4/file", "a disk needs volumeRef, volumeSelector, volume, file, block or network"),
+    ("domain", "storage", "disks/5/block", "a disk needs volumeRef, volumeSelector, volume, file, block or network"),
+    ("domain", "storage", "disks/6/network", "a disk needs volumeRef, volumeSelector, volume, file, block or network"),
+    ("domain", "storage", "disks/7/network", "a disk needs volumeRef, volumeSelector, volume, file, block or network"),
+    ("domain", "storage", "disks/8/network", "a disk needs volumeRef, volumeSelector, volume, file, block or network"),
+    ("domain", "storage", "disks/9/network", "a disk needs volumeRef, volumeSelector, volume, file, block or network"),
+    ("domain", "storage", "disks/6/network/name", "network.name is needed, but for protocol: Nbd"),
+    ("domain", "storage", "disks/7/network/name", "network.name is needed, but for protocol: Nbd"),
+    ("domain", "storage", "disks/9/network/name", "network.name is needed, but for protocol: Nbd"),
+    (
+        "domain",
+        "storage",
+        "disks/9/readOnly",
+        "what is reached by Http or Https can only be read: set readOnly: true or device: Cdrom",
+    ),
     ("network", "nat", "ips", "spec.forProvider.ips is required for mode Nat"),
     ("network", "route", "ips", "spec.forProvider.ips is required for mode Nat"),
 ];

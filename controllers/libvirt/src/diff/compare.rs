@@ -89,7 +89,7 @@ impl Comparison<'_> {
             Form::Part(part) => self.part(path, part, have.first().copied()),
             Form::Whole(want) => self.whole(path, want, &have),
             Form::Absent if have.iter().any(|have| !whole::is_filled(self.rules, &path.pattern(), have)) => {
-                self.differs(path, None, Some("present".to_owned()))
+                self.differs(path, None, Some("present".to_owned()));
             }
             Form::Absent | Form::Kept => {}
         }

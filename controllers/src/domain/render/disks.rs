@@ -10,7 +10,7 @@ use libvirt::{
 };
 
 use super::{
-    DISK, Medium, SEED, Surroundings,
+    DISK, Medium, SEED, Surroundings, own_medium, sources,
     targets::{Targets, prefix},
     tune,
 };
@@ -52,7 +52,14 @@ pub(super) fn disks(
 
 fn disk_part(disk: &Disk, alias: &str, around: &Surroundings, targets: &mut Targets) -> anyhow::Result<Part> {
     let device = disk.device.unwrap_or_default();
-    let mut part = data(Part::new(), around.media.get(&disk.name.0)).with("@device", device.word());
+    let own = own_medium(disk);
+    let medium = around.media.get(&disk.name.0).or(own.as_ref());
+    let part = match (&disk.network, &disk.block) {
+        (Some(network), _) => sources::network(network),
+        (None, Some(_)) => sources::block(medium),
+        (None, None) => data(Part::new(), medium),
+    };
+    let mut part = part.with("@device", device.word());
     let always = match device {
         DiskDevice::Disk => None,
         DiskDevice::Cdrom => Some(true),

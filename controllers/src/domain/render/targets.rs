@@ -44,7 +44,7 @@ impl Targets {
             if let Some((other, _)) = wanted.filter(|_| !moves && !goes) {
                 let whose = alias
                     .strip_prefix(DISK)
-                    .map_or("another disk of the guest".to_owned(), |name| format!("disk {name}"));
+                    .map_or_else(|| "another disk of the guest".to_owned(), |name| format!("disk {name}"));
                 let disk = other.strip_prefix(DISK).unwrap_or(other);
                 anyhow::bail!(
                     "disks {disk}: target {target} is that of {whose}; say another one, or one for that disk too"

@@ -42,12 +42,14 @@ fn bytes(rates: &ByteRates) -> anyhow::Result<Vec<(&'static str, String)>> {
         ("read", ("read_bytes_sec", figure(read)?), ("read_bytes_sec_max", figure(read_max)?)),
         ("write", ("write_bytes_sec", figure(write)?), ("write_bytes_sec_max", figure(write_max)?)),
     ];
-    let mut figures = Vec::new();
+    // libvirt's schema wants those of a kind beside each other.
+    let (mut figures, mut bursts) = (Vec::new(), Vec::new());
     for (field, (name, rate), (most_name, most)) in rates {
         // None at all and none a second are one to libvirt: no limit.
         let (rate, most) = (rate.filter(|rate| *rate > 0), most.filter(|most| *most > 0));
         ensure!(most.is_none_or(|most| rate.is_some_and(|rate| most >= rate)), "{field}Max is less than {field}");
-        figures.extend([(name, rate), (most_name, most)]);
+        figures.push((name, rate));
+        bursts.push((most_name, most));
     }
-    Ok(figures.into_iter().filter_map(|(name, figure)| Some((name, figure?.to_string()))).collect())
+    Ok(figures.into_iter().chain(bursts).filter_map(|(name, figure)| Some((name, figure?.to_string()))).collect())
 }
