@@ -3,7 +3,10 @@
 mod devices;
 mod numa;
 mod observation;
+mod passed;
 mod platform;
+mod seen;
+mod storage;
 mod sysinfo;
 mod tuning;
 
@@ -26,11 +29,14 @@ pub use observation::{
     Address, ConsoleObservation, CpuObservation, DiskObservation, DomainObservation, FilesystemObservation,
     GraphicsObservation, GuestObservation, HostVolumeObservation, InterfaceObservation, OsObservation,
 };
+pub use passed::{Filesystem, FilesystemAccess, FilesystemDriver, HostDevice, MediatedDevice, PciDevice, UsbDevice};
 pub use platform::{
     BootDevice, Clock, ClockOffset, Cpu, CpuFeature, CpuMode, CrashAction, EndAction, FeaturePolicy, Features,
     Firmware, Hugepages, HypervFeatures, KvmFeatures, Lifecycle, MemoryBacking, MemorySource, Os, TickPolicy, Timer,
     TimerName, Topology,
 };
+pub use seen::{FolderObservation, HostDeviceObservation};
+pub use storage::{ByteRates, DiskBlock, DiskFile, DiskHost, DiskNetwork, DiskProtocol, IoTune, IopsRates};
 pub use sysinfo::{BaseBoardInfo, BiosInfo, ChassisInfo, OemString, SmbiosText, Sysinfo, SystemInfo};
 pub use tuning::{BlockIoTune, CpuTune, IoThreadPin, MemoryTune, VcpuPin};
 
@@ -187,6 +193,16 @@ pub struct DomainParameters {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 1))]
     pub graphics: Option<Vec<Graphics>>,
+    /// Devices of the host that the guest gets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 16))]
+    pub host_devices: Option<Vec<HostDevice>>,
+    /// Folders of the host that the guest mounts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 16))]
+    pub filesystems: Option<Vec<Filesystem>>,
     /// A random number generator for the guest; `{}` gives it one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rng: Option<Rng>,

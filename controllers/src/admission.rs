@@ -71,7 +71,8 @@ pub trait Reviewable: Refers {
 
 impl Reviewable for Domain {
     fn further(&self, admission: &Admission<'_>, config: Option<&ConfigId>, findings: &mut Findings) {
-        admission.disks(self, findings);
+        admission.disks(self, config, findings);
+        admission.reach(self, config, findings);
         admission.addresses(self, config, findings);
     }
 }

@@ -20,6 +20,7 @@ use managed::external::{Annotations, Refusal, Standing};
 
 use crate::{
     cluster::{Cluster, Shelf},
+    domain::reach::fits,
     hosts::Site,
     mark::Owner,
     ownership::{Key, Record},
@@ -297,19 +298,6 @@ impl Adoption {
 fn word<K: Managed>() -> String {
     K::kind(&()).to_lowercase()
 }
-
-/// Whether a pattern fits a text; `*` stands for any characters.
-fn fits(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|head| text.strip_prefix(head)) else { return false };
-    let Some(tail) = parts.next_back() else { return rest.is_empty() };
-    for part in parts {
-        let Some((_, after)) = rest.split_once(part) else { return false };
-        rest = after;
-    }
-    rest.ends_with(tail)
-}
-
 /// That something of this name is there and is not ours, and whose it is.
 pub fn not_ours(what: &str, name: &str, owner: Option<&Owner>, me: &Owner) -> String {
     let whose = match owner {

@@ -16,6 +16,7 @@ mod obstacle;
 mod offered;
 mod pending;
 mod power;
+pub(crate) mod reach;
 pub mod render;
 mod report;
 pub(crate) mod resolve;

@@ -5,12 +5,13 @@ use apis::Managed;
 use serde_json::Value;
 
 /// Fields of which an object says at most one.
-const ALTERNATIVES: [&[&str]; 7] = [
+const ALTERNATIVES: [&[&str]; 8] = [
     &["pool", "poolRef"],
     &["pool", "poolSelector"],
     &["source", "backingStore"],
-    &["volumeRef", "volume"],
-    &["volumeSelector", "volume"],
+    &["volumeRef", "volume", "file", "block", "network"],
+    &["volumeSelector", "volume", "file", "block", "network"],
+    &["pci", "usb", "mdev"],
     &["networkRef", "network", "bridge"],
     &["networkSelector", "network", "bridge"],
 ];

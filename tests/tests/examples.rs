@@ -58,6 +58,11 @@ spec: {forProvider: {pool: default, capacity: 1Mi}}
 ---
 apiVersion: libvirt.m.nourspeed.io/v1alpha1
 kind: Volume
+metadata: {namespace: default, name: storage-root}
+spec: {forProvider: {pool: default, capacity: 1Mi}}
+---
+apiVersion: libvirt.m.nourspeed.io/v1alpha1
+kind: Volume
 metadata: {namespace: default, name: manuals, labels: {disk: manuals}}
 spec: {forProvider: {pool: default, capacity: 1Mi}}
 ---
@@ -188,6 +193,10 @@ fn home(stage: &Stage) -> Result<Vec<(String, String)>> {
     let pool = host.their_pool("default")?;
     host.their_pool("isos")?;
     host.virsh(&["vol-create-as", "isos", "tools.iso", "1M", "--format", "raw"])?;
+    let given = served(host)?;
+    for name in ["storage-log", "storage-shared"] {
+        host.virsh(&["vol-create-as", "default", name, "1M", "--format", "raw"])?;
+    }
     for name in ["mail01", "web-7"] {
         host.virsh(&["vol-create-as", "default", &format!("{name}.qcow2"), "40G", "--format", "qcow2"])?;
         let disk = format!(
@@ -204,16 +213,16 @@ fn home(stage: &Stage) -> Result<Vec<(String, String)>> {
     let image = stage.image(&guest_files()?.disk, Manners::Good)?;
     let rack = |number: u8| format!("qemu+unix:///system?socket=/run/rack{number}/libvirt-sock");
     let local = "  name: local\nspec:\n".to_owned();
+    let policy = format!(
+        "  policy: {{imageHosts: [127.0.0.1], rawXml: [devices/redirdev, features/vmcoreinfo], hostPaths: ['{given}', /dev/vg0], diskHosts: [127.0.0.1], hostDevices: ['pci/*', 'usb/*', 'mdev/*']}}\n"
+    );
     let mut changes = vec![
         ("https://images.example.org/debian-12-genericcloud-amd64.qcow2".to_owned(), image.url),
         (format!("sha256:{:064}", 0), image.checksum),
-        (
-            local.clone(),
-            local
-                + "  policy: {imageHosts: [127.0.0.1], rawXml: [devices/redirdev, features/vmcoreinfo]}\n",
-        ),
+        (local.clone(), local + &policy),
         ("qemu:///system".to_owned(), host.uri()),
         ("3c1e4f0a-7f0b-4c0e-9d59-7f2f0a5c9b11".to_owned(), host.uuid().to_owned()),
+        ("/srv/images".to_owned(), given.clone()),
         ("/var/lib/libvirt/images/shop".to_owned(), host.path("shop").display().to_string()),
         ("/var/lib/libvirt/images".to_owned(), pool),
         // What only a host with a real KVM, and one with huge pages, can start.
@@ -222,6 +231,20 @@ fn home(stage: &Stage) -> Result<Vec<(String, String)>> {
     ];
     changes.extend([4, 5, 6].map(|number| (rack(number), host.uri())));
     Ok(changes)
+}
+
+/// The folder of files that a guest's disks may be, and a server of another.
+fn served(host: &tests::Host) -> Result<String> {
+    let folder = host.path("given");
+    fs::create_dir(&folder)?;
+    for name in ["storage-image.raw", "tools.raw"] {
+        fs::File::create(folder.join(name))?.set_len(1 << 20)?;
+    }
+    let (folder, server) =
+        (folder.display().to_string(), ["--fork", "--persistent", "--format=raw", "--bind=127.0.0.1"]);
+    let export = ["--read-only", "--export-name=tools", &format!("{folder}/tools.raw")];
+    host.run("qemu-nbd", &[&server[..], &export].concat())?;
+    Ok(folder)
 }
 
 /// The kernel that guests of the examples boot.

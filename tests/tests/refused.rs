@@ -118,7 +118,7 @@ fn a_reference_that_could_mean_nothing_is_refused_with_what_it_needs() -> Result
         ),
         (
             domain("memory: 1Gi, disks: [{name: a}]"),
-            "spec.forProvider.disks[0]: Invalid value: a disk needs volumeRef, volumeSelector or volume",
+            "spec.forProvider.disks[0]: Invalid value: a disk needs volumeRef, volumeSelector, volume, file, block or network",
         ),
         (
             manifest(

@@ -4,6 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{DiskBlock, DiskFile, DiskNetwork, IoTune};
 use crate::{
     quantity::ItemName,
     reference::{Reference, Selector},
@@ -16,8 +17,14 @@ use crate::{
 #[x_kube(
     validation = Rule::new("!(has(self.volumeRef) && has(self.volume))").message("set volumeRef or volume, not both"),
     validation = Rule::new("!(has(self.volumeSelector) && has(self.volume))").message("set volumeSelector or volume, not both"),
-    validation = Rule::new("has(self.volumeRef) || has(self.volumeSelector) || has(self.volume) || (has(self.device) && self.device == 'Cdrom')").message("a disk needs volumeRef, volumeSelector or volume"),
+    validation = Rule::new("has(self.volumeRef) || has(self.volumeSelector) || has(self.volume) || has(self.file) || has(self.block) || has(self.network) || (has(self.device) && self.device == 'Cdrom')").message("a disk needs volumeRef, volumeSelector, volume, file, block or network"),
+    validation = Rule::new("!(has(self.file) || has(self.block) || has(self.network)) || [has(self.volumeRef) || has(self.volumeSelector) || has(self.volume), has(self.file), has(self.block), has(self.network)].filter(x, x).size() == 1").message("set one of volumeRef, volumeSelector, volume, file, block and network"),
+    validation = Rule::new("!has(self.network) || !(self.network.protocol in ['Http', 'Https']) || (has(self.readOnly) && self.readOnly) || (has(self.device) && self.device == 'Cdrom')").message("what is reached by Http or Https can only be read: set readOnly: true or device: Cdrom"),
     validation = Rule::new("!(has(self.io) && self.io == 'Native') || (has(self.cache) && self.cache in ['None', 'Directsync'])").message("io: Native needs cache: None or Directsync"),
+    validation = Rule::new("!has(self.ioTune) || !has(self.device) || self.device != 'Cdrom'").message("a CD-ROM has no ioTune"),
+    validation = Rule::new("!has(self.shareable) || !self.shareable || ((!has(self.cache) || self.cache in ['None', 'Directsync']) && (!has(self.device) || self.device != 'Cdrom'))").message("shareable: true is for disks, and goes with cache: None or Directsync only"),
+    validation = Rule::new("!has(self.shareable) || !self.shareable || ((!has(self.volume) || self.volume.format == 'Raw') && (!has(self.file) || self.file.format == 'Raw') && (!has(self.block) || !has(self.block.format) || self.block.format == 'Raw') && (!has(self.network) || self.network.format == 'Raw'))").message("shareable: true needs format: Raw"),
+    validation = Rule::new("!has(self.target) || !has(self.bus) || self.target.startsWith(self.bus == 'Virtio' ? 'vd' : self.bus == 'Ide' ? 'hd' : 'sd')").message("target begins with vd on bus Virtio, hd on Ide, and sd on Scsi, Sata and Usb"),
     validation = Rule::new("!has(self.ioThread) || ((!has(self.bus) || self.bus == 'Virtio') && !(has(self.device) && self.device == 'Cdrom'))").message("ioThread needs bus Virtio")
 )]
 pub struct Disk {
@@ -32,6 +39,18 @@ pub struct Disk {
     /// A volume on the host that no object stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<HostVolume>,
+    /// A file of the host, which the config's policy.hostPaths must allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<DiskFile>,
+    /// A block device of the host, which the config's policy.hostPaths must allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<DiskBlock>,
+    /// A disk over the network, on servers that the config's policy.diskHosts must allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("has(self.name) || self.protocol == 'Nbd'").message("network.name is needed, but for protocol: Nbd"))]
+    #[x_kube(validation = Rule::new("self.protocol != 'Iscsi' || !has(self.name) || self.name.matches('^[^/]+/[0-9]+$')").message("network.name of protocol: Iscsi ends with the unit, as in iqn.2026-01.org.example:disks/1"))]
+    #[x_kube(validation = Rule::new("self.protocol == 'Rbd' || self.hosts.size() == 1").message("network.hosts has one server, but for protocol: Rbd"))]
+    pub network: Option<DiskNetwork>,
     /// Disk or Cdrom. Default Disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<DiskDevice>,
@@ -41,6 +60,13 @@ pub struct Disk {
     /// Whether the guest may only read it. A CD-ROM always is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_only: Option<bool>,
+    /// Whether other guests may write to it at the same time: what is on it must be made for that, as a cluster's file system is. All of them say so, and its format is Raw. The host does not cache it. A change waits for the guest's next boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shareable: Option<bool>,
+    /// libvirt's name of the device, such as vda; it also orders the disks of a bus. Guests need not call it so: serial is surer. Default: the first that is free, and kept. A change waits for the guest's next boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4), regex(pattern = r"^(vd|sd|hd)[a-z]{1,2}$"))]
+    pub target: Option<String>,
     /// Its place in the boot order. Not together with os.boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
@@ -65,6 +91,17 @@ pub struct Disk {
     /// Whether zeroes that the guest writes are looked for. Unmap gives them back, which needs discard: Unmap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detect_zeroes: Option<DiskZeroes>,
+    /// How much the guest may read and write. Changed while the guest runs. `{}`: without limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("!has(self.bytesPerSecond) || !has(self.bytesPerSecond.total) || (!has(self.bytesPerSecond.read) && !has(self.bytesPerSecond.write))").message("bytesPerSecond: set total, or read and write, not both"))]
+    #[x_kube(validation = Rule::new("!has(self.bytesPerSecond) || !has(self.bytesPerSecond.totalMax) || has(self.bytesPerSecond.total)").message("bytesPerSecond: totalMax needs total"))]
+    #[x_kube(validation = Rule::new("!has(self.bytesPerSecond) || !has(self.bytesPerSecond.readMax) || has(self.bytesPerSecond.read)").message("bytesPerSecond: readMax needs read"))]
+    #[x_kube(validation = Rule::new("!has(self.bytesPerSecond) || !has(self.bytesPerSecond.writeMax) || has(self.bytesPerSecond.write)").message("bytesPerSecond: writeMax needs write"))]
+    #[x_kube(validation = Rule::new("!has(self.iopsPerSecond) || !has(self.iopsPerSecond.total) || (!has(self.iopsPerSecond.read) && !has(self.iopsPerSecond.write))").message("iopsPerSecond: set total, or read and write, not both"))]
+    #[x_kube(validation = Rule::new("!has(self.iopsPerSecond) || !has(self.iopsPerSecond.totalMax) || (has(self.iopsPerSecond.total) && self.iopsPerSecond.totalMax >= self.iopsPerSecond.total)").message("iopsPerSecond: totalMax needs total and is not less"))]
+    #[x_kube(validation = Rule::new("!has(self.iopsPerSecond) || !has(self.iopsPerSecond.readMax) || (has(self.iopsPerSecond.read) && self.iopsPerSecond.readMax >= self.iopsPerSecond.read)").message("iopsPerSecond: readMax needs read and is not less"))]
+    #[x_kube(validation = Rule::new("!has(self.iopsPerSecond) || !has(self.iopsPerSecond.writeMax) || (has(self.iopsPerSecond.write) && self.iopsPerSecond.writeMax >= self.iopsPerSecond.write)").message("iopsPerSecond: writeMax needs write and is not less"))]
+    pub io_tune: Option<IoTune>,
 }
 
 /// How the host caches a disk.

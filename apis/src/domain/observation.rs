@@ -4,9 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BlockIoTune, BootDevice, Clock, CpuFeature, CpuMode, CpuTune, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo,
-    DiskZeroes, DomainType, Features, Firmware, InterfaceModel, Lifecycle, LinkState, MemoryBacking, MemoryTune,
-    NumaCell, NumaTune, Panic, Rng, Sysinfo, Topology, Tpm, Video, Watchdog,
+    BlockIoTune, BootDevice, Clock, CpuFeature, CpuMode, CpuTune, DiskBlock, DiskBus, DiskCache, DiskDevice,
+    DiskDiscard, DiskFile, DiskIo, DiskNetwork, DiskZeroes, DomainType, Features, Firmware, FolderObservation,
+    HostDeviceObservation, InterfaceModel, IoTune, Lifecycle, LinkState, MemoryBacking, MemoryTune, NumaCell, NumaTune,
+    Panic, Rng, Sysinfo, Topology, Tpm, Video, Watchdog,
 };
 use crate::{quantity::Quantity, volume::Format};
 
@@ -90,6 +91,12 @@ pub struct DomainObservation {
     /// Its graphical consoles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub graphics: Vec<GraphicsObservation>,
+    /// Devices of the host that it has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_devices: Vec<HostDeviceObservation>,
+    /// Folders of the host that it mounts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filesystems: Vec<FolderObservation>,
     /// Its random number generator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rng: Option<Rng>,
@@ -200,6 +207,9 @@ pub struct DiskObservation {
     /// That the guest may only read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_only: Option<bool>,
+    /// That other guests may write to it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shareable: Option<bool>,
     /// Its place in the boot order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_order: Option<i32>,
@@ -221,9 +231,21 @@ pub struct DiskObservation {
     /// What becomes of zeroes that the guest writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detect_zeroes: Option<DiskZeroes>,
+    /// How much the guest may read and write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_tune: Option<IoTune>,
     /// The volume that it is, of an imported guest and where an active pool has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<HostVolumeObservation>,
+    /// The file that it is, of an imported guest and where no active pool has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<DiskFile>,
+    /// The block device that it is, of an imported guest and where no active pool has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<DiskBlock>,
+    /// The disk over the network that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<DiskNetwork>,
     /// The file or device that the guest writes to; after a snapshot by others this is the top of the chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,

@@ -42,6 +42,7 @@ pub enum Call {
     DomainPinIoThread,
     DomainAddIoThread,
     DomainDelIoThread,
+    DomainSetBlockIoTune,
     DomainState,
     DomainManagedSave,
     DomainHasManagedSave,
@@ -93,7 +94,7 @@ pub enum Call {
 const COUNT: usize = TABLE.len();
 
 /// Every call with libvirt's name for it, in the order of the enum.
-const TABLE: [(Call, &str); 81] = [
+const TABLE: [(Call, &str); 82] = [
     (Call::Open, "virConnectOpenAuth"),
     (Call::Capabilities, "virConnectGetCapabilities"),
     (Call::Hostname, "virConnectGetHostname"),
@@ -129,6 +130,7 @@ const TABLE: [(Call, &str); 81] = [
     (Call::DomainPinIoThread, "virDomainPinIOThread"),
     (Call::DomainAddIoThread, "virDomainAddIOThread"),
     (Call::DomainDelIoThread, "virDomainDelIOThread"),
+    (Call::DomainSetBlockIoTune, "virDomainSetBlockIoTune"),
     (Call::DomainState, "virDomainGetState"),
     (Call::DomainManagedSave, "virDomainManagedSave"),
     (Call::DomainHasManagedSave, "virDomainHasManagedSaveImage"),

@@ -174,10 +174,10 @@ impl Domain<'_> {
         &self.handle
     }
 
-    pub(crate) fn counted<T>(
+    pub(crate) fn counted<T, E: Into<Error>>(
         &self,
         call: Call,
-        make: impl FnOnce(&domain::Domain) -> Result<T, virt::error::Error>,
+        make: impl FnOnce(&domain::Domain) -> Result<T, E>,
     ) -> Result<T, Error> {
         self.connection.counted(call, |_| make(&self.handle))
     }

@@ -8,16 +8,17 @@ use managed::plan::only_observes;
 
 use super::{Admission, Findings};
 use crate::{
-    domain::exclusive,
+    domain::{exclusive, reach::refused, render::own_medium},
     references::{Referent, disk_path},
 };
 
 impl Admission<'_> {
     /// A disk has one guest that writes to it. One that is on its way out is waited for.
-    pub(super) fn disks(&self, object: &Domain, findings: &mut Findings) {
+    pub(super) fn disks(&self, object: &Domain, ours: Option<&ConfigId>, findings: &mut Findings) {
         let (links, whole) = (self.cluster.links(object), object.effective());
         let disks = whole.parameters().disks.as_deref().unwrap_or_default();
         let mut known: HashMap<Referent, Vec<&Disk>> = HashMap::new();
+        self.paths(object, disks, ours, findings);
         for disk in disks {
             let Some(referent) = links.referent(&disk_path(&disk.name.0)) else { continue };
             let before = known.entry(referent.clone()).or_default();
@@ -35,6 +36,41 @@ impl Admission<'_> {
             let path = volume.observation().and_then(|seen| seen.path.as_deref()).unwrap_or_default();
             let is_proven = !taken.is_foreign(object) || taken.is_seen_with(path);
             if taken.is_leaving() || !is_proven { findings.warn(why) } else { findings.deny(why) }
+        }
+    }
+
+    /// Nor has a file or block device of the host two.
+    fn paths(&self, object: &Domain, disks: &[Disk], ours: Option<&ConfigId>, findings: &mut Findings) {
+        let mut known: HashMap<String, &Disk> = HashMap::new();
+        for (disk, medium) in disks.iter().filter_map(|disk| Some((disk, own_medium(disk)?))) {
+            let path = &medium.path;
+            let same = known.insert(path.clone(), disk);
+            if let Some(other) = same.filter(|other| exclusive::writes(disk) || exclusive::writes(other)) {
+                let (one, two) = (&other.name, &disk.name);
+                findings.deny(format!(
+                    "disks {one} and {two} are both {path}: a guest that writes to one disk by two names destroys it"
+                ));
+            }
+            let taken = ours.and_then(|ours| exclusive::before_path(self.cluster, (object, ours), disk, &medium));
+            let Some((taken, why)) = taken else { continue };
+            let is_proven = !taken.is_foreign(object) || taken.is_seen_with(path);
+            if taken.is_leaving() || !is_proven { findings.warn(why) } else { findings.deny(why) }
+        }
+        let Some(ours) = ours else { return };
+        for (disk, network) in disks.iter().filter_map(|disk| Some((disk, disk.network.as_ref()?))) {
+            let taken = exclusive::before_network(self.cluster, (object, ours), disk, network);
+            let Some((taken, why)) = taken else { continue };
+            if taken.is_leaving() || taken.is_foreign(object) { findings.warn(why) } else { findings.deny(why) }
+        }
+    }
+
+    /// What the policy of the host's config does not let a guest reach.
+    pub(super) fn reach(&self, object: &Domain, ours: Option<&ConfigId>, findings: &mut Findings) {
+        let Some(ours) = ours.filter(|_| !only_observes(object)) else { return };
+        let Some(spec) = self.cluster.host_spec(ours) else { return };
+        let policy = spec.policy.unwrap_or_default();
+        for why in refused(object.effective().parameters(), &policy, ours) {
+            findings.deny(why);
         }
     }
 

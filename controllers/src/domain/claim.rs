@@ -10,7 +10,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use apis::{
     Domain, Managed,
-    domain::{DiskDevice, DomainObservation, DomainParameters, Firmware, Rng, Tpm},
+    domain::{DiskDevice, DomainObservation, DomainParameters, Firmware, HostDeviceObservation, Rng, Tpm},
     quantity::Quantity,
 };
 use libvirt::xml::Element;
@@ -18,12 +18,16 @@ use libvirt::xml::Element;
 use super::{
     initial::{self, INITIAL},
     observed,
-    render::{self, CHANNEL, DISK, NIC, PANIC, RNG, SEED, SERIAL, Surroundings, TPM, VIDEO, WATCHDOG, raw::RAW},
+    render::{
+        self, CHANNEL, DISK, FILESYSTEM, HOST_DEVICE, NIC, PANIC, RNG, SEED, SERIAL, Surroundings, TPM, VIDEO,
+        WATCHDOG, raw::RAW,
+    },
 };
 use crate::mark;
 
 /// The prefixes of all names that we give to devices.
-pub(super) const OURS: [&str; 11] = [DISK, SEED, NIC, SERIAL, RNG, CHANNEL, TPM, WATCHDOG, PANIC, VIDEO, RAW];
+pub(super) const OURS: [&str; 13] =
+    [DISK, SEED, NIC, SERIAL, RNG, CHANNEL, TPM, WATCHDOG, PANIC, VIDEO, HOST_DEVICE, FILESYSTEM, RAW];
 /// What begins every name that a user gave to a device.
 const NAMED: &str = "ua-";
 
@@ -49,6 +53,7 @@ pub fn claim<'a>(object: &'a Domain, around: &'a Surroundings, base: &'a Element
     if adopted {
         name_disks(object, &around, &mut base);
         name_interfaces(object, &around, &mut base);
+        name_passed(object, &mut base);
     }
     let mut object = object.clone();
     let seen = observed::observe(Some(&base), None, &observed::Volumes::new());
@@ -155,12 +160,13 @@ fn said(object: &Domain) -> BTreeSet<String> {
     let disks = parameters.disks.iter().flatten().map(|disk| format!("{DISK}{}", disk.name));
     let nics = parameters.network_interfaces.iter().flatten().map(|nic| format!("{NIC}{}", nic.name));
     let serials = parameters.consoles.iter().flatten().map(|console| format!("{SERIAL}{}", console.name));
+    let passed = render::passed(parameters);
     let value = serde_json::to_value(parameters).unwrap_or_default();
     let seed = initial::refers(&value, "cloudInit").then(|| format!("{SEED}cloud-init"));
     let single = render::single(parameters).map(str::to_owned);
     let agent = parameters.guest_agent.unwrap_or_default().then(|| render::AGENT.to_owned());
     let raw = render::raw::aliases(parameters);
-    disks.chain(nics).chain(serials).chain(seed).chain(single).chain(agent).chain(raw).collect()
+    disks.chain(nics).chain(serials).chain(passed).chain(seed).chain(single).chain(agent).chain(raw).collect()
 }
 
 /// Gives devices that the object does not speak of, and was made with all the same, the names of their own class.
@@ -209,7 +215,8 @@ fn name_disks(object: &Domain, around: &Surroundings, base: &mut Element) {
         let medium = around.media.get(&disk.name.0).map(|medium| medium.path.as_str());
         let by_data = |device: &Element| medium.is_some() && observed::path(device) == medium;
         if !name(base, "disk", &alias, by_data) {
-            name(base, "disk", &alias, |device| device.attr_at("target@dev") == Some(&disk.name.0));
+            let target = disk.target.as_ref().unwrap_or(&disk.name.0);
+            name(base, "disk", &alias, |device| device.attr_at("target@dev") == Some(target));
         }
     }
 }
@@ -245,6 +252,22 @@ fn name_interfaces(object: &Domain, around: &Surroundings, base: &mut Element) {
     }
 }
 
+/// A device of the host is told by what it is; a folder's tag is its name.
+fn name_passed(object: &Domain, base: &mut Element) {
+    let observe = |device: &Element| observed::host_device(device);
+    for said in object.parameters().host_devices.iter().flatten() {
+        let is_it = |device: &Element| {
+            let seen = observe(device);
+            (&seen.pci, &seen.usb, &seen.mdev) == (&said.pci, &said.usb, &said.mdev)
+        };
+        name(base, "hostdev", &format!("{HOST_DEVICE}{}", said.name), is_it);
+    }
+    for said in object.parameters().filesystems.iter().flatten() {
+        let is_it = |device: &Element| device.attr_at("target@dir") == Some(&said.name.0);
+        name(base, "filesystem", &format!("{FILESYSTEM}{}", said.name), is_it);
+    }
+}
+
 /// The running description with the names of the definition: those that a guest was started with are the ones of before.
 pub fn running(definition: &Element, live: &Element, object: &Domain) -> Element {
     let mut live = live.clone();
@@ -271,6 +294,13 @@ fn same_place(one: &Element, other: &Element) -> bool {
     let key = |device: &Element| match device.name.as_str() {
         "disk" => device.attr_at("target@dev").map(str::to_owned),
         "interface" => device.attr_at("mac@address").map(str::to_ascii_lowercase),
+        "filesystem" => device.attr_at("target@dir").map(str::to_owned),
+        "hostdev" => serde_json::to_string(&HostDeviceObservation {
+            name: None,
+            boot_order: None,
+            ..observed::host_device(device)
+        })
+        .ok(),
         _ => None,
     };
     one.name == other.name && key(one).is_some() && key(one) == key(other)

@@ -5,17 +5,20 @@ use std::sync::Arc;
 use anyhow::bail;
 use apis::{
     Domain, Managed, Volume,
-    domain::{Disk, DiskDevice, DiskObservation, HostVolume},
+    domain::{Disk, DiskDevice, DiskHost, DiskNetwork, DiskObservation, HostVolume},
     managed::annotation,
     placement::ConfigId,
+    volume::Format,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use managed::{creation::was_created, plan::only_observes};
 
+use super::render::{Medium, own_medium, port};
 use crate::{
     cluster::{Cluster, placed},
     index::ReferrerKind,
     references::{BACKING, Referent, Refers, disk_path},
+    storage::is_same_path,
 };
 
 /// Data of a host that a guest wants for a disk.
@@ -28,6 +31,10 @@ struct Data<'a> {
     path: &'a str,
     /// The object that stands for it, if the guest says it so.
     volume: Option<&'a Volume>,
+    /// The disk of a server that it is.
+    network: Option<&'a DiskNetwork>,
+    /// Whether the guest lets others write to it that let others too.
+    shared: bool,
 }
 
 /// What uses data already that a guest wants to write to.
@@ -73,8 +80,13 @@ impl Taken {
         match self {
             Self::Guest(guest) => {
                 let whose = named("Domain", guest.full_name());
+                let unless = if data.shared {
+                    "; shareable: true counts where both guests have been started with it"
+                } else {
+                    ""
+                };
                 format!(
-                    "{shown} is a disk of {whose}: two guests that write to one disk destroy it. Give this one a volume of its own, or readOnly: true on both"
+                    "{shown} is a disk of {whose}: two guests that write to one disk destroy it. Give this one a volume of its own, or readOnly: true on both{unless}"
                 )
             }
             Self::Overlay(overlay) => {
@@ -100,12 +112,12 @@ enum By {
 
 /// Fails when a guest may not write to a volume because of what else uses it.
 pub(crate) fn check(cluster: &Cluster, me: &Domain, disk: &Disk, volume: &Volume) -> anyhow::Result<()> {
-    refuse(taken(cluster, me, disk, &Data::of(volume), By::Pass))
+    refuse(taken(cluster, me, disk, &Data::of(disk, volume), By::Pass))
 }
 
 /// What keeps a guest that is to be stored from a volume, and why.
 pub(crate) fn before(cluster: &Cluster, me: &Domain, disk: &Disk, volume: &Volume) -> Option<(Taken, String)> {
-    taken(cluster, me, disk, &Data::of(volume), By::Admission)
+    taken(cluster, me, disk, &Data::of(disk, volume), By::Admission)
 }
 
 /// The same as [`check`] for a volume that is said by the names that it has on the host.
@@ -117,7 +129,49 @@ pub(super) fn check_plain(
     path: &str,
 ) -> anyhow::Result<()> {
     let names = Some((volume.pool.as_str(), volume.name.as_str()));
-    refuse(taken(cluster, me, disk, &Data { config: Some(config.clone()), names, path, volume: None }, By::Pass))
+    let shared = may_share(disk, Some(volume.format));
+    let data = Data { config: Some(config.clone()), names, path, volume: None, network: None, shared };
+    refuse(taken(cluster, me, disk, &data, By::Pass))
+}
+
+/// The same as [`check`] for a file or block device of the host.
+pub(super) fn check_path(
+    cluster: &Cluster,
+    (me, config): (&Domain, &ConfigId),
+    disk: &Disk,
+    medium: &Medium,
+) -> anyhow::Result<()> {
+    refuse(taken(cluster, me, disk, &Data::at(disk, Some(config), medium), By::Pass))
+}
+
+/// The same as [`before`] for a file or block device of the host.
+pub(crate) fn before_path(
+    cluster: &Cluster,
+    (me, config): (&Domain, &ConfigId),
+    disk: &Disk,
+    medium: &Medium,
+) -> Option<(Taken, String)> {
+    taken(cluster, me, disk, &Data::at(disk, Some(config), medium), By::Admission)
+}
+
+/// The same as [`check`] for a disk of a server.
+pub(super) fn check_network(
+    cluster: &Cluster,
+    (me, config): (&Domain, &ConfigId),
+    disk: &Disk,
+    network: &DiskNetwork,
+) -> anyhow::Result<()> {
+    refuse(taken(cluster, me, disk, &Data::on(disk, config, network), By::Pass))
+}
+
+/// The same as [`before`] for a disk of a server.
+pub(crate) fn before_network(
+    cluster: &Cluster,
+    (me, config): (&Domain, &ConfigId),
+    disk: &Disk,
+    network: &DiskNetwork,
+) -> Option<(Taken, String)> {
+    taken(cluster, me, disk, &Data::on(disk, config, network), By::Admission)
 }
 
 fn refuse(taken: Option<(Taken, String)>) -> anyhow::Result<()> {
@@ -143,7 +197,9 @@ fn taken_by(cluster: &Cluster, me: &Domain, data: &Data<'_>, by: By) -> Option<T
     let volumes: Vec<&Volume> = data.volume.into_iter().chain(others.iter().map(|volume| &**volume)).collect();
     let homes = volumes.iter().map(|volume| &volume.metadata.namespace).collect();
     // One that wants the disk already, as it is stored, keeps its place.
-    let is_late = by == By::Admission && !volumes.iter().any(|volume| wants_already(cluster, me, volume));
+    let wants = |volume: &&Volume| wants_already(cluster, me, volume);
+    let says = || stored(cluster, me).is_some_and(|stored| data.is_said(&stored));
+    let is_late = by == By::Admission && !volumes.iter().any(wants) && !says();
     let rivals = Rivals { cluster, me, data, homes, is_late };
     let user = || volumes.iter().find_map(|volume| rivals.user(volume));
     let first = if is_held { user() } else { rivals.writer().or_else(user).or_else(|| rivals.sayer()) };
@@ -156,12 +212,18 @@ fn taken_by(cluster: &Cluster, me: &Domain, data: &Data<'_>, by: By) -> Option<T
     volumes.into_iter().find_map(|volume| overlay_of(cluster, volume)).map(Taken::Overlay)
 }
 
-/// Whether a guest as it is stored writes to this Volume.
-fn wants_already(cluster: &Cluster, me: &Domain, volume: &Volume) -> bool {
+/// A guest as it is stored.
+fn stored(cluster: &Cluster, me: &Domain) -> Option<Arc<Domain>> {
     let (namespace, name) = (me.metadata.namespace.as_deref(), me.metadata.name.as_deref());
     let stored = cluster.domains.get(namespace.unwrap_or_default(), name.unwrap_or_default());
-    let stored = stored.filter(|stored| stored.uid() == me.uid());
-    stored.zip(volume.as_referent()).is_some_and(|(stored, referent)| has(cluster, &stored, &referent))
+    stored.filter(|stored| stored.uid() == me.uid())
+}
+
+/// Whether a guest as it is stored writes to this Volume.
+fn wants_already(cluster: &Cluster, me: &Domain, volume: &Volume) -> bool {
+    stored(cluster, me)
+        .zip(volume.as_referent())
+        .is_some_and(|(stored, referent)| has(cluster, &stored, &referent, &writes))
 }
 
 /// An overlay that stands on this Volume.
@@ -173,14 +235,29 @@ fn overlay_of(cluster: &Cluster, volume: &Volume) -> Option<Arc<Volume>> {
 }
 
 impl<'a> Data<'a> {
-    fn of(volume: &'a Volume) -> Self {
+    fn of(disk: &Disk, volume: &'a Volume) -> Self {
         let seen = volume.observation();
         let names = seen.and_then(|seen| Some((seen.pool.as_deref()?, seen.name.as_deref()?)));
         let path = seen.and_then(|seen| seen.path.as_deref()).unwrap_or_default();
-        Self { config: placed(volume), names, path, volume: Some(volume) }
+        let shared = may_share(disk, volume.effective().parameters().format);
+        Self { config: placed(volume), names, path, volume: Some(volume), network: None, shared }
+    }
+
+    fn at(disk: &Disk, config: Option<&ConfigId>, medium: &'a Medium) -> Self {
+        let shared = may_share(disk, Some(medium.format));
+        Self { config: config.cloned(), names: None, path: &medium.path, volume: None, network: None, shared }
+    }
+
+    fn on(disk: &Disk, config: &ConfigId, network: &'a DiskNetwork) -> Self {
+        let shared = may_share(disk, Some(network.format));
+        Self { config: Some(config.clone()), names: None, path: "", volume: None, network: Some(network), shared }
     }
 
     fn shown(&self) -> String {
+        if let Some(DiskNetwork { protocol, name, hosts, format: _ }) = self.network {
+            let host = hosts.first().map(|host| host.name.as_str()).unwrap_or_default();
+            return format!("{protocol:?} {} of {host}", name.as_deref().unwrap_or_default());
+        }
         match (self.volume, self.names) {
             (Some(volume), _) => format!("Volume {}", volume.metadata.name.as_deref().unwrap_or_default()),
             (None, Some((pool, name))) => format!("volume {name} in pool {pool}"),
@@ -193,13 +270,37 @@ impl<'a> Data<'a> {
         placed(object).zip(self.config.as_ref()).is_some_and(|(theirs, ours)| cluster.is_one_host(&theirs, ours))
     }
 
-    /// Whether a guest says this volume by the names that it has on the host.
+    /// Whether this is the disk of a server: of one name, and of one server in common.
+    fn is_on(&self, other: Option<&DiskNetwork>) -> bool {
+        let (Some(ours), Some(theirs)) = (self.network, other) else { return false };
+        let place =
+            |network: &DiskNetwork, host: &DiskHost| (host.name.to_ascii_lowercase(), port(network.protocol, host));
+        let is_shared = |host: &DiskHost| theirs.hosts.iter().any(|other| place(ours, host) == place(theirs, other));
+        (ours.protocol, &ours.name) == (theirs.protocol, &theirs.name) && ours.hosts.iter().any(is_shared)
+    }
+
+    /// Whether a guest with such a disk and this one would destroy each other's data.
+    fn clashes(&self, disk: &Disk) -> bool {
+        writes(disk) && !(self.shared && disk.shareable == Some(true))
+    }
+
+    /// Whether a guest says this data by the names or the path that it has on the host.
     fn is_said(&self, domain: &Domain) -> bool {
         let whole = domain.effective();
-        let mut disks = whole.parameters().disks.iter().flatten().filter(|disk| writes(disk));
+        let mut disks = whole.parameters().disks.iter().flatten().filter(|disk| self.clashes(disk));
         let names = |volume: &HostVolume| self.names == Some((volume.pool.as_str(), volume.name.as_str()));
-        self.names.is_some() && disks.any(|disk| disk.volume.as_ref().is_some_and(names))
+        let is_at = |medium: Medium| !self.path.is_empty() && is_same_path(&medium.path, self.path);
+        disks.any(|disk| {
+            disk.volume.as_ref().is_some_and(names)
+                || own_medium(disk).is_some_and(is_at)
+                || self.is_on(disk.network.as_ref())
+        })
     }
+}
+
+/// Whether a disk is one that several guests may write to: libvirt has that of format Raw alone.
+fn may_share(disk: &Disk, format: Option<Format>) -> bool {
+    disk.shareable == Some(true) && format == Some(Format::Raw)
 }
 
 /// Whether a guest may write to a disk.
@@ -232,7 +333,9 @@ impl Rivals<'_> {
     fn writer(&self) -> Option<Arc<Domain>> {
         let is_it = |disk: &DiskObservation| {
             let writes = disk.device != Some(DiskDevice::Cdrom) && disk.read_only != Some(true);
-            writes && disk.path.as_deref() == Some(self.data.path)
+            let shares = self.data.shared && disk.shareable == Some(true);
+            let is_it = disk.path.as_deref() == Some(self.data.path) || self.data.is_on(disk.network.as_ref());
+            writes && !shares && is_it
         };
         // An object that only looks at a guest may be of the very guest that this one manages.
         let is_mine = |other: &Domain| only_observes(other) && other.external_name() == self.me.external_name();
@@ -244,7 +347,8 @@ impl Rivals<'_> {
         let referent = volume.as_referent()?;
         let users = self.cluster.users_of(volume, ReferrerKind::Domain).into_iter();
         let users = users.filter_map(|user| self.cluster.domains.get(&user.namespace, &user.name));
-        let has_it = |other: &Domain| has(self.cluster, other, &referent) && self.comes_first(other);
+        let clashes = |disk: &Disk| self.data.clashes(disk);
+        let has_it = |other: &Domain| has(self.cluster, other, &referent, &clashes) && self.comes_first(other);
         users.filter(|other| !is_same(other, self.me) && has_it(other)).min_by_key(is_leaving)
     }
 
@@ -292,11 +396,11 @@ fn comes_first(other: &Domain, me: &Domain, path: &str, homes: &[&Option<String>
     rank(other) < rank(me)
 }
 
-/// Whether the guest writes to this Volume.
-fn has(cluster: &Cluster, domain: &Domain, volume: &Referent) -> bool {
+/// Whether the guest has this Volume as a disk that is so.
+fn has(cluster: &Cluster, domain: &Domain, volume: &Referent, is_so: &dyn Fn(&Disk) -> bool) -> bool {
     let links = cluster.links(domain);
     let leads = |disk: &Disk| links.leads_to(&disk_path(&disk.name.0), volume);
-    domain.effective().parameters().disks.iter().flatten().any(|disk| writes(disk) && leads(disk))
+    domain.effective().parameters().disks.iter().flatten().any(|disk| is_so(disk) && leads(disk))
 }
 
 /// Whether the guest has had the disk when it was last looked at.

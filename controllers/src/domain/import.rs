@@ -16,8 +16,8 @@ use libvirt::{
 };
 
 use super::{
-    observed::{agent, own_name},
-    render::{self, AGENT, DISK, NIC, SEED, SERIAL, Surroundings},
+    observed::{self, agent, own_name},
+    render::{self, AGENT, DISK, FILESYSTEM, HOST_DEVICE, NIC, SEED, SERIAL, Surroundings},
 };
 
 /// The description with a name for each of its devices, and without anybody's mark. A disk is called like its target, an interface
@@ -38,6 +38,11 @@ pub fn named(description: &Element) -> Element {
                 serials += 1;
                 own(device, SERIAL).or_else(|| Some(format!("{SERIAL}serial{port}")))
             }
+            "hostdev" => own(device, HOST_DEVICE).or_else(|| {
+                let name = observed::host_device_name(device)?;
+                Some(format!("{HOST_DEVICE}{name}"))
+            }),
+            "filesystem" => Some(format!("{FILESYSTEM}{}", device.attr_at("target@dir").unwrap_or_default())),
             "channel" => agent.as_ref().filter(|agent| *agent == device).map(|_| AGENT.to_owned()),
             // The first of them; further ones are nobody's.
             kind => render::SINGLE
@@ -76,8 +81,14 @@ fn spoken_of(object: &Domain, around: &Surroundings, named: &Element) -> Element
     let serials = parameters.consoles.iter().flatten().map(|console| format!("{SERIAL}{}", console.name));
     let single = render::single(parameters).map(str::to_owned);
     let agent = parameters.guest_agent.unwrap_or_default().then(|| AGENT.to_owned());
-    let known: BTreeSet<String> =
-        disks.chain(nics).chain(serials).chain(single).chain(agent).chain(render::raw::aliases(parameters)).collect();
+    let known: BTreeSet<String> = disks
+        .chain(nics)
+        .chain(serials)
+        .chain(render::passed(parameters))
+        .chain(single)
+        .chain(agent)
+        .chain(render::raw::aliases(parameters))
+        .collect();
     let mut description = named.clone();
     let devices = description.elements_mut().filter(|child| child.name == "devices").flat_map(Element::elements_mut);
     for device in devices {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use libvirt::{
-    Affect, Description, Error, Kind,
+    Affect, BlockTune, Description, Error, Kind,
     diff::{Difference, diff},
     rule::{Live, Route},
     wish::Wishes,
@@ -47,7 +47,8 @@ impl Order {
                 Live::Vcpus => change_vcpus(domain, wished, &live),
                 // Done above.
                 Live::Scheduler | Live::IoThreads | Live::MemoryTune | Live::BlockWeight => continue,
-                Live::BlockTune | Live::InterfaceTune | Live::Network => Ok(()),
+                Live::BlockTune => self.change_block_tune(domain, item, &wishes, [wished, &live]),
+                Live::InterfaceTune | Live::Network => Ok(()),
             };
             match done {
                 Err(error) if error.kind == Kind::Unreachable => return Err(error.into()),
@@ -79,6 +80,20 @@ impl Order {
             }
             (None, Some(_) | None) => Ok(()),
         }
+    }
+
+    /// Sets all limits of a disk: those that are wished no more become none.
+    fn change_block_tune(
+        &self,
+        domain: &libvirt::Domain<'_>,
+        item: &str,
+        wishes: &Wishes,
+        [wished, live]: [&Element; 2],
+    ) -> Result<(), Error> {
+        let of = |description| wishes.locate(item, description, &self.rules);
+        let (Some(disk), Some(running)) = (of(wished), of(live)) else { return Ok(()) };
+        let Some(target) = running.attr_at("target@dev") else { return Ok(()) };
+        domain.set_block_tune(target, &BlockTune::of(disk), Affect::Live)
     }
 }
 

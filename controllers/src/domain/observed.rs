@@ -1,22 +1,23 @@
 //! What a description says of a domain, in the words of the spec: pure.
 
 mod numa;
+mod passed;
 mod platform;
+mod storage;
 mod sysinfo;
 mod tuning;
 
 use std::collections::BTreeMap;
 
-use apis::{
-    domain::{
-        ConsoleObservation, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskObservation, DiskZeroes,
-        DomainObservation, DomainType, GraphicsObservation, HostVolumeObservation, InterfaceModel,
-        InterfaceObservation, LinkState, Panic, PanicModel, Rng, RngSource, Tpm, TpmModel, Video, VideoModel, Watchdog,
-        WatchdogAction,
-    },
-    volume::Format,
+use apis::domain::{
+    ConsoleObservation, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskObservation, DiskZeroes,
+    DomainObservation, DomainType, GraphicsObservation, HostVolumeObservation, InterfaceModel, InterfaceObservation,
+    LinkState, Panic, PanicModel, Rng, RngSource, Tpm, TpmModel, Video, VideoModel, Watchdog, WatchdogAction,
 };
 use libvirt::{VolumeId, xml::Element};
+
+pub use passed::{host_device, host_device_name};
+pub use storage::name_sources;
 
 use super::{initial::INITIAL, render, words::Word as _};
 
@@ -55,6 +56,8 @@ pub fn observe(definition: Option<&Element>, live: Option<&Element>, volumes: &V
         clock: platform::clock(definition),
         lifecycle: platform::lifecycle(definition),
         memory_backing: platform::memory_backing(definition),
+        host_devices: passed::host_devices(shown),
+        filesystems: shown.find_all("devices/filesystem").into_iter().filter_map(passed::filesystem).collect(),
         rng: rng(definition),
         tpm: tpm(definition),
         watchdog: watchdog(definition),
@@ -87,6 +90,7 @@ pub(super) fn disk(device: &Element, volumes: &Volumes) -> Option<DiskObservatio
         device: DiskDevice::read(device.get("device").unwrap_or("disk")),
         bus: device.attr_at("target@bus").and_then(DiskBus::read),
         read_only: device.find("readonly").map(|_| true),
+        shareable: device.find("shareable").map(|_| true),
         boot_order: device.attr_at("boot@order").and_then(platform::number),
         serial: device.text_at("serial").map(str::to_owned),
         cache: device.attr_at("driver@cache").and_then(DiskCache::read),
@@ -94,6 +98,10 @@ pub(super) fn disk(device: &Element, volumes: &Volumes) -> Option<DiskObservatio
         io_thread: device.attr_at("driver@iothread").and_then(platform::number),
         discard: device.attr_at("driver@discard").and_then(DiskDiscard::read),
         detect_zeroes: device.attr_at("driver@detect_zeroes").and_then(DiskZeroes::read),
+        io_tune: storage::io_tune(device),
+        network: storage::network(device),
+        file: None,
+        block: None,
         volume: volume(device, path.as_deref(), volumes),
         path,
     })
@@ -106,8 +114,7 @@ pub(super) fn path(disk: &Element) -> Option<&str> {
 
 /// The volume of a disk, with the format that the definition says: never what a pool guesses from the content.
 fn volume(disk: &Element, path: Option<&str>, volumes: &Volumes) -> Option<HostVolumeObservation> {
-    let format =
-        [Format::Raw, Format::Qcow2].into_iter().find(|one| disk.attr_at("driver@type") == Some(one.as_libvirt()))?;
+    let format = storage::format(disk)?;
     let VolumeId { pool, name } = volumes.get(path?)?.clone();
     Some(HostVolumeObservation { pool, name, format })
 }

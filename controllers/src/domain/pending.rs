@@ -29,7 +29,11 @@ fn waits(difference: &Difference, live: &Element, cpus: &CpuSet) -> bool {
         Route::Definition | Route::Immutable | Route::Refused(_) => false,
         Route::Live(Live::Memory) => balloon_is_too_small(difference, live),
         Route::Live(Live::Scheduler) => !is_pinned_to_all(difference, live, cpus),
-        Route::Live(_) | Route::NextBoot => !is_expanded_model(difference, live) && !is_bridge_of_network(difference),
+        Route::Live(_) | Route::NextBoot => {
+            !is_expanded_model(difference, live)
+                && !is_bridge_of_network(difference)
+                && !is_format_of_nothing(difference)
+        }
     }
 }
 
@@ -62,6 +66,12 @@ fn is_expanded_model(difference: &Difference, live: &Element) -> bool {
 fn is_bridge_of_network(difference: &Difference) -> bool {
     let is_type = difference.path.starts_with("devices/interface[") && difference.path.ends_with("]@type");
     is_type && (difference.want.as_deref(), difference.have.as_deref()) == (Some("network"), Some("bridge"))
+}
+
+/// The drive of a guest that was started with nothing in it has no format.
+fn is_format_of_nothing(difference: &Difference) -> bool {
+    let is_format = difference.path.starts_with("devices/disk[") && difference.path.ends_with("]/driver@type");
+    is_format && (difference.want.as_deref(), difference.have.as_deref()) == (Some("raw"), None)
 }
 
 #[cfg(test)]
@@ -132,6 +142,19 @@ mod tests {
             wishes.replace("metadata/pl:object", Element::new("pl:object"));
         };
         assert_eq!(waiting(wish, live), ["os/cmdline", "vcpu"]);
+    }
+
+    #[test]
+    fn a_drive_that_is_empty_shows_no_format_or_a_source_that_says_nothing_and_waits_for_neither() {
+        let live = "<domain><devices><disk device='cdrom'><alias name='ua-disk-a'/><driver name='qemu'/></disk></devices></domain>";
+        let wish = |wishes: &mut Wishes| {
+            let part = Part::new().with("driver@name", "qemu").with("driver@type", "raw").with_flag("source", false);
+            wishes.item("devices/disk", "ua-disk-a", part);
+        };
+        assert_eq!(waiting(wish, live), [""; 0]);
+        assert_eq!(waiting(wish, &live.replace("<driver", "<source index='7'/><driver")), [""; 0]);
+        let full = live.replace("<driver", "<source file='/a' index='7'/><driver");
+        assert_eq!(waiting(wish, &full), ["devices/disk[ua-disk-a]/source"]);
     }
 
     #[test]

@@ -7,9 +7,13 @@ mod devices;
 mod disks;
 mod interfaces;
 mod numa;
+mod passed;
 mod platform;
 pub mod raw;
+mod sources;
 mod sysinfo;
+mod targets;
+mod tune;
 mod tuning;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +29,8 @@ use libvirt::{
     wish::{Part, Path, Wishes},
     xml::Element,
 };
+
+pub use sources::{own_medium, port};
 
 use crate::{
     mark,
@@ -94,6 +100,11 @@ pub const PANIC: &str = "ua-panic-";
 /// Graphics cards.
 pub const VIDEO: &str = "ua-video-";
 
+/// Devices of the host.
+pub const HOST_DEVICE: &str = "ua-host-";
+/// Folders of the host.
+pub const FILESYSTEM: &str = "ua-fs-";
+
 /// Our alias of the random number generator.
 pub const THE_RNG: &str = "ua-rng-0";
 /// Of the TPM.
@@ -118,6 +129,13 @@ pub fn single(parameters: &DomainParameters) -> impl Iterator<Item = &'static st
     SINGLE.into_iter().zip(said).filter_map(|((_, alias), said)| said.then_some(alias))
 }
 
+/// The aliases of the devices and folders of its host that an object speaks of.
+pub fn passed(parameters: &DomainParameters) -> impl Iterator<Item = String> {
+    let DomainParameters { host_devices, filesystems, .. } = parameters;
+    let devices = host_devices.iter().flatten().map(|device| format!("{HOST_DEVICE}{}", device.name));
+    devices.chain(filesystems.iter().flatten().map(|filesystem| format!("{FILESYSTEM}{}", filesystem.name)))
+}
+
 /// Everything wished of a domain. `base` is its inactive description, if it has one.
 pub fn render(object: &Domain, around: &Surroundings, facts: &Facts, base: Option<&Element>) -> anyhow::Result<Wishes> {
     let parameters = object.parameters();
@@ -133,6 +151,8 @@ pub fn render(object: &Domain, around: &Surroundings, facts: &Facts, base: Optio
     devices::consoles(&mut wishes, object)?;
     devices::graphics(&mut wishes, parameters.graphics.as_deref().unwrap_or_default());
     devices::small_devices(&mut wishes, parameters);
+    passed::host_devices(&mut wishes, parameters)?;
+    passed::filesystems(&mut wishes, parameters, base)?;
     let raw = raw::raw(&mut wishes, parameters, around, base)?;
     if let Some(base) = base {
         give_back(&mut wishes, base);
@@ -210,8 +230,11 @@ fn identity(wishes: &mut Wishes, object: &Domain, facts: &Facts) -> anyhow::Resu
 
 /// q35 has one spare port; every device plugged in later needs another, and ports cannot be plugged in.
 fn ports_for_hot_plug(wishes: &mut Wishes, parameters: &DomainParameters) {
-    let devices =
-        parameters.disks.as_ref().map_or(0, Vec::len) + parameters.network_interfaces.as_ref().map_or(0, Vec::len);
+    let DomainParameters { disks, network_interfaces, host_devices, filesystems, .. } = parameters;
+    let devices = disks.as_ref().map_or(0, Vec::len)
+        + network_interfaces.as_ref().map_or(0, Vec::len)
+        + host_devices.as_ref().map_or(0, Vec::len)
+        + filesystems.as_ref().map_or(0, Vec::len);
     wishes.item("devices/controller", "pci,0", Part::new().with("@model", "pcie-root"));
     for index in 1..=devices + 10 {
         wishes.item("devices/controller", &format!("pci,{index}"), Part::new().with("@model", "pcie-root-port"));

@@ -158,6 +158,9 @@ fn observation(object: &Domain, entry: &DomainEntry, found: &Found) -> DomainObs
         (_, live) => live,
     };
     let mut seen = observed::observe(definition.as_ref(), live.as_ref(), &found.volumes);
+    if let Some(shown) = live.as_ref().or(definition.as_ref()).filter(|_| found.theirs) {
+        observed::name_sources(&mut seen.disks, shown);
+    }
     seen.id = Some(entry.uuid.clone());
     seen.state = Some(power::shown(entry.state));
     seen.autostart = entry.persistent.then_some(entry.autostart);

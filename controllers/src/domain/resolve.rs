@@ -2,11 +2,15 @@
 
 use std::borrow::Cow;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use apis::{Domain, Managed, Volume, domain::Disk, placement::ConfigId, volume::Format};
 use managed::{creation::was_created, plan::only_observes};
 
-use super::{Surroundings, exclusive, render::Medium};
+use super::{
+    Surroundings, exclusive,
+    reach::refused,
+    render::{Medium, own_medium},
+};
 use crate::{
     cluster::Cluster,
     initial,
@@ -43,11 +47,20 @@ fn gather(
     config: &ConfigId,
 ) -> anyhow::Result<Surroundings> {
     let (asker, parameters) = (Asker::of(object, config), whole.parameters());
+    if !only_observes(object) {
+        let policy = cluster.host_spec(config).and_then(|spec| spec.policy).unwrap_or_default();
+        let refused = refused(parameters, &policy, config);
+        ensure!(refused.is_empty(), refused.join("; "));
+    }
     let raw_xml = cluster.host_spec(config).and_then(|spec| spec.policy?.raw_xml).unwrap_or_default();
     let mut around = Surroundings { choices: links.choices(), raw_xml, ..Surroundings::default() };
     for disk in parameters.disks.iter().flatten() {
-        match medium(cluster, &asker, links, object, disk)? {
-            Some(medium) => drop(around.media.insert(disk.name.0.clone(), medium)),
+        match medium(cluster, &asker, links, (object, config), disk)? {
+            Some(medium) => {
+                let is_raw = disk.shareable != Some(true) || medium.format == Format::Raw;
+                ensure!(is_raw, "disks {}: shareable: true needs a volume of format Raw", disk.name);
+                around.media.insert(disk.name.0.clone(), medium);
+            }
             None => around.leave_out(links, references::disk_path(&disk.name.0)),
         }
     }
@@ -93,9 +106,17 @@ fn medium(
     cluster: &Cluster,
     asker: &Asker<'_>,
     links: &Links,
-    object: &Domain,
+    (object, config): (&Domain, &ConfigId),
     disk: &Disk,
 ) -> anyhow::Result<Option<Medium>> {
+    if let Some(medium) = own_medium(disk) {
+        exclusive::check_path(cluster, (object, config), disk, &medium)?;
+        return Ok(Some(medium));
+    }
+    if let Some(network) = &disk.network {
+        exclusive::check_network(cluster, (object, config), disk, network)?;
+        return Ok(None);
+    }
     if let Some(volume) = links.find(&cluster.volumes, asker, &references::disk_path(&disk.name.0))? {
         exclusive::check(cluster, object, disk, &volume)?;
         let backing = chain(cluster, asker, &volume)?;

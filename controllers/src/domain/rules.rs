@@ -4,7 +4,7 @@
 
 use libvirt::rule::{Key, Live, Route, Rule, Rules, Unit};
 
-use Live::{BlockWeight, Device, IoThreads, Memory, MemoryTune, Scheduler, Update, Vcpus};
+use Live::{BlockTune, BlockWeight, Device, IoThreads, Memory, MemoryTune, Scheduler, Update, Vcpus};
 use Route::{Definition, Immutable, NextBoot};
 
 const TABLE: &[Rule] = &[
@@ -76,6 +76,7 @@ const TABLE: &[Rule] = &[
     Rule::value("os/initrd", Unit::Path, NextBoot),
     Rule::element("os/boot", NextBoot).group("boot"),
     Rule::element("devices/disk/boot", NextBoot).group("boot"),
+    Rule::element("devices/hostdev/boot", NextBoot).group("boot"),
     Rule::element("devices/interface/boot", NextBoot).group("boot"),
     // time
     Rule::value("clock@offset", Unit::Text, NextBoot).group("clock"),
@@ -87,12 +88,41 @@ const TABLE: &[Rule] = &[
     Rule::value("devices/disk/driver@type", Unit::Text, Route::Live(Update)).group("data"),
     Rule::element("devices/disk/source", Route::Live(Update)).group("data"),
     Rule::value("devices/disk/source@file", Unit::Path, Route::Live(Update)),
+    Rule::value("devices/disk/source@dev", Unit::Path, Route::Live(Update)),
     Rule::filled("devices/disk/source@index"),
+    Rule::filled("devices/disk/source@tls"),
     Rule::element("devices/disk/backingStore", Definition).group("data"),
+    // Libvirt counts how long a burst lasts by itself, and may put disks of one guest together.
+    Rule::element("devices/disk/iotune", Route::Live(BlockTune)),
+    Rule::filled("devices/disk/iotune/group_name"),
+    Rule::filled("devices/disk/iotune/size_iops_sec"),
+    Rule::filled("devices/disk/iotune/total_bytes_sec_max_length"),
+    Rule::filled("devices/disk/iotune/read_bytes_sec_max_length"),
+    Rule::filled("devices/disk/iotune/write_bytes_sec_max_length"),
+    Rule::filled("devices/disk/iotune/total_iops_sec_max_length"),
+    Rule::filled("devices/disk/iotune/read_iops_sec_max_length"),
+    Rule::filled("devices/disk/iotune/write_iops_sec_max_length"),
     Rule::value("devices/disk@device", Unit::Text, NextBoot).clears(&["devices/disk/address"]),
     Rule::value("devices/disk/target@bus", Unit::Text, NextBoot).clears(&["devices/disk/address"]),
     Rule::value("devices/disk/target@dev", Unit::Text, NextBoot).clears(&["devices/disk/address"]),
     Rule::value("devices/disk/alias@name", Unit::Text, Definition),
+    // what of the host a guest has
+    Rule::list("devices/hostdev", &[Key::Alias], Route::Live(Device)),
+    Rule::value("devices/hostdev@type", Unit::Text, NextBoot).group("passed").clears(&["devices/hostdev/address"]),
+    Rule::value("devices/hostdev@model", Unit::Text, NextBoot).group("passed"),
+    Rule::value("devices/hostdev@managed", Unit::Text, NextBoot).group("passed"),
+    Rule::element("devices/hostdev/source", NextBoot).group("passed"),
+    Rule::value("devices/hostdev/source/address@domain", Unit::Number, NextBoot),
+    Rule::value("devices/hostdev/source/address@bus", Unit::Number, NextBoot),
+    Rule::value("devices/hostdev/source/address@slot", Unit::Number, NextBoot),
+    Rule::value("devices/hostdev/source/address@function", Unit::Number, NextBoot),
+    Rule::value("devices/hostdev/source/address@device", Unit::Number, NextBoot),
+    Rule::value("devices/hostdev/alias@name", Unit::Text, Definition),
+    // 9p cannot be plugged in, and a libvirtd without control groups (9.0) dies of plugging virtiofs in.
+    Rule::list("devices/filesystem", &[Key::Alias, Key::Fields(&[("target@dir", "")])], NextBoot),
+    Rule::value("devices/filesystem/source@dir", Unit::Path, NextBoot),
+    Rule::value("devices/filesystem/driver@type", Unit::Text, NextBoot).clears(&["devices/filesystem/address"]),
+    Rule::value("devices/filesystem/alias@name", Unit::Text, Definition),
     // interfaces
     Rule::list("devices/interface", &[Key::Alias, Key::Fields(&[("mac@address", "")])], Route::Live(Device)),
     Rule::value("devices/interface@type", Unit::Text, NextBoot).group("link"),

@@ -1,9 +1,9 @@
 //! The words of the spec and those of libvirt, one table for both ways.
 
 use apis::domain::{
-    BootDevice, ClockOffset, CpuMode, CrashAction, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskZeroes,
-    EndAction, FeaturePolicy, InterfaceModel, LinkState, MemAccess, MemorySource, NumaMode, PanicModel, RngSource,
-    TickPolicy, TimerName, TpmModel, VideoModel, WatchdogAction,
+    BootDevice, ClockOffset, CpuMode, CrashAction, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskProtocol,
+    DiskZeroes, EndAction, FeaturePolicy, FilesystemAccess, FilesystemDriver, InterfaceModel, LinkState, MemAccess,
+    MemorySource, NumaMode, PanicModel, RngSource, TickPolicy, TimerName, TpmModel, VideoModel, WatchdogAction,
 };
 
 /// A choice of the spec that libvirt has a word for.
@@ -59,8 +59,11 @@ words! {
     DiskDevice { Disk "disk", Cdrom "cdrom" }
     DiskDiscard { Unmap "unmap", Ignore "ignore" }
     DiskIo { Threads "threads", Native "native", IoUring "io_uring" }
+    DiskProtocol { Rbd "rbd", Iscsi "iscsi", Nbd "nbd", Http "http", Https "https" }
     DiskZeroes { Off "off", On "on", Unmap "unmap" }
     EndAction { Destroy "destroy", Restart "restart" }
+    FilesystemAccess { Passthrough "passthrough", Mapped "mapped", Squash "squash" }
+    FilesystemDriver { Path "path", Virtiofs "virtiofs" }
     FeaturePolicy { Require "require", Optional "optional", Force "force", Disable "disable", Forbid "forbid" }
     InterfaceModel { Virtio "virtio", E1000 "e1000", E1000e "e1000e", Rtl8139 "rtl8139" }
     LinkState { Up "up", Down "down" }

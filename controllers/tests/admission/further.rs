@@ -146,6 +146,108 @@ fn a_volume_has_one_guest_that_writes_to_it() {
 }
 
 #[test]
+fn two_guests_write_to_one_volume_where_both_say_so_and_it_is_raw() {
+    let (rw, share) = (writing(), json!({"shareable": true}));
+    let unless = format!("{TAKEN}; shareable: true counts where both guests have been started with it");
+    let table = [
+        (json!({"format": "Raw"}), &share, &share, Verdict::Allowed),
+        (json!({"format": "Raw"}), &rw, &share, denied(&unless)),
+        (json!({"format": "Raw"}), &share, &rw, denied(TAKEN)),
+        (json!({"format": "Qcow2"}), &share, &share, denied(TAKEN)),
+        (json!({}), &share, &share, denied(TAKEN)),
+    ];
+    for (volume, first, second, expected) in table {
+        let world = shelf(&[object("Volume", "v", ONE, &volume), guest("first", "v", first)]);
+        assert_eq!(world.review(&guest("second", "v", second)), expected, "{second} beside {first} on {volume}");
+    }
+}
+
+/// A guest with these disks that was placed.
+fn with_disks(name: &str, disks: &Value) -> Value {
+    let mut domain = guest(name, "v", &json!({}));
+    domain["spec"]["forProvider"]["disks"] = disks.clone();
+    let placed = json!({"finalizers": ["finalizer.managedresource.crossplane.io"], "annotations": {PLACEMENT: "ClusterProviderConfig/one"}});
+    with(domain, &placed)
+}
+
+#[test]
+fn a_block_device_and_a_disk_of_a_server_have_one_guest_that_writes_to_them() {
+    let block = json!([{"name": "a", "block": {"path": "/dev/vg0/a"}}]);
+    let file = json!([{"name": "b", "file": {"path": "/dev/vg0/a", "format": "Raw"}}]);
+    let read = json!([{"name": "a", "block": {"path": "/dev/vg0/a"}, "readOnly": true}]);
+    let share = json!([{"name": "a", "block": {"path": "/dev/vg0/a"}, "shareable": true}]);
+    let other = json!([{"name": "a", "block": {"path": "/dev/vg0/b"}}]);
+    let taken = TAKEN.replace("Volume v", "/dev/vg0/a");
+    let ceph = |hosts: &[&str], name: &str| {
+        let hosts: Vec<_> = hosts.iter().map(|host| json!({"name": host})).collect();
+        json!([{"name": "a", "network": {"protocol": "Rbd", "name": name, "hosts": hosts, "format": "Raw"}}])
+    };
+    let table = [
+        (&block, &block, denied(&taken)),
+        (&block, &file, denied(&taken)),
+        (&block, &read, Verdict::Allowed),
+        (&block, &other, Verdict::Allowed),
+        (&share, &share, Verdict::Allowed),
+        (&ceph(&["a", "b"], "p/i"), &ceph(&["B", "c"], "p/i"), denied(&TAKEN.replace("Volume v", "Rbd p/i of B"))),
+        (&ceph(&["a"], "p/i"), &ceph(&["c"], "p/i"), Verdict::Allowed),
+        (&ceph(&["a"], "p/i"), &ceph(&["a"], "p/j"), Verdict::Allowed),
+        (
+            &block,
+            &share,
+            denied(&format!("{taken}; shareable: true counts where both guests have been started with it")),
+        ),
+    ];
+    for (first, second, expected) in table {
+        let mut world = shelf(&[with_disks("first", first)]);
+        world.allow(&json!({"hostPaths": ["/dev/vg0"], "diskHosts": ["a", "b", "c"]}));
+        assert_eq!(world.review(&with_disks("second", second)), expected, "{second} beside {first}");
+        assert_eq!(world.review(&with_disks("first", first)), Verdict::Allowed, "it keeps its own");
+    }
+    let mut world = shelf(&[]);
+    world.allow(&json!({"hostPaths": ["/dev/vg0"]}));
+    let both = json!([block[0], file[0]]);
+    let twice = "disks a and b are both /dev/vg0/a: a guest that writes to one disk by two names destroys it";
+    assert_eq!(world.review(&with_disks("first", &both)), denied(twice));
+}
+
+#[test]
+fn what_a_guest_reaches_of_its_host_must_be_in_the_policy_of_its_config() {
+    let reaching = json!({
+        "disks": [
+            {"name": "a", "file": {"path": "/srv/a", "format": "Raw"}},
+            {"name": "b", "network": {"protocol": "Nbd", "hosts": [{"name": "nas"}], "format": "Raw"}},
+        ],
+        "hostDevices": [{"name": "c", "usb": {"vendor": "1d6b", "product": "0002"}}, {"name": "d", "usb": {"bus": 1, "device": 2}}],
+        "filesystems": [{"name": "e", "hostPath": "/srv/e"}],
+    });
+    let not = |what: &str, line: &str, list: &str| {
+        format!(
+            "{what} is not allowed on ClusterProviderConfig one; it would be with the line {line} in its spec.policy.{list}"
+        )
+    };
+    let all = [
+        not("disks a: /srv/a", "/srv/a", "hostPaths"),
+        not("disks b: server nas", "nas", "diskHosts"),
+        not("hostDevices c: usb/1d6b:0002", "usb/1d6b:0002", "hostDevices"),
+        not("hostDevices d: usb/1.2", "usb/1.2", "hostDevices"),
+        not("filesystems e: /srv/e", "/srv/e", "hostPaths"),
+    ];
+    let mut world = World::new();
+    assert_eq!(world.review(&object("Domain", "d", ONE, &reaching)), denied(&all.join("; ")));
+    world.allow(&json!({"hostPaths": ["/srv/a"], "diskHosts": ["nas:10809"], "hostDevices": ["usb/1d6b:*"]}));
+    assert_eq!(
+        world.review(&object("Domain", "d", ONE, &reaching)),
+        denied(&[&all[3..4], &all[4..]].concat().join("; "))
+    );
+    world.allow(&json!({"hostPaths": ["/srv"], "diskHosts": ["nas"], "hostDevices": ["usb/*"]}));
+    assert_eq!(world.review(&object("Domain", "d", ONE, &reaching)), Verdict::Allowed);
+    // One that is only looked at reaches nothing.
+    let mut watching = object("Domain", "d", ONE, &reaching);
+    watching["spec"]["managementPolicies"] = json!(["Observe"]);
+    assert_eq!(World::new().review(&watching), Verdict::Allowed);
+}
+
+#[test]
 fn a_guest_has_a_volume_once() {
     let (rw, ro) = (writing(), reading());
     let disks = |more: &Value| {

@@ -131,6 +131,15 @@ impl World {
         }
     }
 
+    /// What the objects on `ClusterProviderConfig` one may reach.
+    pub(crate) fn allow(&mut self, policy: &Value) {
+        let config = json!({
+            "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "ClusterProviderConfig", "metadata": {"name": "one"},
+            "spec": {"uri": "test:///default", "policy": policy},
+        });
+        self.cluster_configs.apply_watcher_event(&Event::Apply(read(&config)));
+    }
+
     /// What `--default-provider-config` says.
     pub(crate) fn defaulting(mut self, config: &str) -> Self {
         self.default = Some(parse_record(config).unwrap());

@@ -30,6 +30,25 @@ fn theirs(metadata: &str) -> Element {
     .unwrap()
 }
 
+#[test]
+fn devices_and_folders_of_the_host_are_told_by_what_they_are() {
+    let passed = "<hostdev mode='subsystem' type='pci' managed='yes'><source><address domain='0x0000' bus='0x01' slot='0x00' function='0x0'/></source></hostdev>\
+        <hostdev mode='subsystem' type='pci' managed='yes'><source><address domain='0x0000' bus='0x02' slot='0x00' function='0x0'/></source></hostdev>\
+        <filesystem type='mount' accessmode='mapped'><source dir='/srv/f'/><target dir='docs'/></filesystem></devices>";
+    let base = Element::parse(&theirs("").write().unwrap().replace("</devices>", passed)).unwrap();
+    let object = object(&json!({
+        "hostDevices": [{"name": "card", "pci": {"address": "0000:02:00.0"}}],
+        "filesystems": [{"name": "docs", "hostPath": "/srv/f"}],
+    }));
+    let result = taken(&object, &base);
+    let names = |list: &str| -> Vec<Option<String>> {
+        result.find_all(list).iter().map(|device| device.attr_at("alias@name").map(str::to_owned)).collect()
+    };
+    assert_eq!(names("devices/hostdev"), [None, Some("ua-host-card".to_owned())]);
+    assert_eq!(names("devices/filesystem"), [Some("ua-fs-docs".to_owned())]);
+    assert_eq!(result.attr_at("devices/filesystem@accessmode"), Some("mapped"));
+}
+
 fn object(parameters: &Value) -> apis::Domain {
     serde_json::from_value(json!({
         "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Domain",

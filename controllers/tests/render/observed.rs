@@ -29,6 +29,44 @@ fn every_description_is_shown_as_the_file_beside_it_says() {
     }
 }
 
+/// What a guest of others has that no pool has.
+const PASSED: &str = "<domain type='qemu'><devices>\
+    <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/srv/a'/><target dev='vda' bus='virtio'/></disk>\
+    <disk type='block' device='disk'><driver name='qemu' type='raw'/><source dev='/dev/b'/><target dev='vdb' bus='virtio'/><shareable/></disk>\
+    <disk type='network' device='disk'><driver name='qemu' type='raw'/><source protocol='rbd' name='p/i'><host name='m'/></source><target dev='vdc' bus='virtio'/></disk>\
+    <disk type='network' device='disk'><driver name='qemu' type='raw'/><auth username='u'/><source protocol='rbd' name='p/j'><host name='m'/></source><target dev='vdd' bus='virtio'/></disk>\
+    <hostdev mode='subsystem' type='pci' managed='yes'><source><address domain='0x0000' bus='0x0a' slot='0x00' function='0x1'/></source></hostdev>\
+    <hostdev mode='subsystem' type='usb'><source><vendor id='0x1d6b'/><product id='0x0002'/><address bus='1' device='1'/></source></hostdev>\
+    <hostdev mode='subsystem' type='scsi'><source><adapter name='scsi_host0'/></source></hostdev>\
+    <filesystem type='mount' accessmode='squash'><source dir='/srv/f'/><target dir='Docs'/><readonly/></filesystem></devices></domain>";
+
+#[test]
+fn what_of_its_host_a_guest_of_others_has_is_shown_in_the_words_of_the_spec() {
+    let named = domain::import::named(&Element::parse(PASSED).unwrap());
+    let mut seen = domain::observed::observe(Some(&named), None, &domain::observed::Volumes::new());
+    domain::observed::name_sources(&mut seen.disks, &named);
+    let disk = |target: &str| json!({"name": target, "target": target, "device": "Disk", "bus": "Virtio"});
+    let with = |mut disk: Value, more: Value| {
+        disk.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        disk
+    };
+    let wanted = json!({
+        "type": "Qemu",
+        "disks": [
+            with(disk("vda"), json!({"path": "/srv/a", "file": {"path": "/srv/a", "format": "Qcow2"}})),
+            with(disk("vdb"), json!({"path": "/dev/b", "block": {"path": "/dev/b", "format": "Raw"}, "shareable": true})),
+            with(disk("vdc"), json!({"network": {"protocol": "Rbd", "name": "p/i", "hosts": [{"name": "m"}], "format": "Raw"}})),
+            disk("vdd"),
+        ],
+        "hostDevices": [
+            {"name": "pci-0000-0a-00-1", "pci": {"address": "0000:0a:00.1"}},
+            {"name": "usb-1d6b-0002", "usb": {"vendor": "1d6b", "product": "0002"}},
+        ],
+        "filesystems": [{"name": "Docs", "hostPath": "/srv/f", "driver": "Path", "accessMode": "Squash", "readOnly": true}],
+    });
+    assert_eq!(serde_json::to_value(seen).unwrap(), wanted);
+}
+
 /// A guest as virsh users write one.
 const THEIRS: &str = "<domain type='kvm'><name>x</name><memory unit='KiB'>2097152</memory>\
     <currentMemory unit='KiB'>1048576</currentMemory><vcpu current='2'>4</vcpu>\

@@ -100,8 +100,11 @@ impl Comparison<'_> {
 
     /// Whether nothing is there, or what says the same.
     fn is_nothing(&self, path: &Path, have: &[&Element]) -> bool {
-        let unit = self.rules.unit(&path.pattern());
-        have.iter().all(|have| have.value().is_some_and(|value| unit.is_nothing(value)))
+        let pattern = path.pattern();
+        let unit = self.rules.unit(&pattern);
+        have.iter().all(|have| {
+            have.value().is_some_and(|value| unit.is_nothing(value)) || whole::is_filled(self.rules, &pattern, have)
+        })
     }
 
     fn whole(&mut self, path: &Path, want: &[Element], have: &[&Element]) {

@@ -164,7 +164,9 @@ fn location(source: &Element) -> Option<Location> {
 
 /// Every attribute that tells where a source that is no path and no volume is.
 fn collect(element: &Element, path: &str, facts: &mut BTreeSet<String>) {
-    for (name, value) in element.attributes.iter().filter(|(name, _)| name != "index" && name != "startupPolicy") {
+    for (name, value) in
+        element.attributes.iter().filter(|(name, _)| !["index", "startupPolicy", "tls"].contains(&name.as_str()))
+    {
         facts.insert(format!("{path}{name}={value}"));
     }
     for child in element

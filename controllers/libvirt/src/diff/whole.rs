@@ -52,6 +52,12 @@ fn is_alike(want: &Element, have: &Element) -> bool {
         })
 }
 
+/// Whether an element holds nothing but what libvirt fills in, as the `source` of a drive that was emptied while it ran.
+pub(crate) fn is_filled(rules: &Rules, pattern: &str, have: &Element) -> bool {
+    let is_filled = |(name, _): &(String, String)| rules.is_filled(&join(pattern, &format!("@{name}")));
+    !have.attributes.is_empty() && have.attributes.iter().all(is_filled) && have.nodes.is_empty()
+}
+
 /// Whether the element is the wished one: nothing else and nothing more, but for survivors and what libvirt fills in.
 fn equal(rules: &Rules, pattern: &str, want: &Element, have: &Element, is_top: bool) -> bool {
     attributes_equal(rules, pattern, want, have)

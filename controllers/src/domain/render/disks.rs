@@ -1,8 +1,5 @@
 //! Disks of a Domain → wishes about its description: pure.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use anyhow::Context;
 use apis::{
     domain::{Disk, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskZeroes, DomainParameters},
     volume::Format,
@@ -12,7 +9,11 @@ use libvirt::{
     xml::Element,
 };
 
-use super::{DISK, Medium, SEED, Surroundings};
+use super::{
+    DISK, Medium, SEED, Surroundings, own_medium, sources,
+    targets::{Targets, prefix},
+    tune,
+};
 use crate::domain::words::Word as _;
 
 /// Wishes about all disks, and the seed as a CD-ROM.
@@ -22,8 +23,8 @@ pub(super) fn disks(
     around: &Surroundings,
     base: Option<&Element>,
 ) -> anyhow::Result<()> {
-    let mut targets = Targets::of(base);
     let disks: Vec<&Disk> = parameters.disks.iter().flatten().filter(|disk| around.has_disk(disk)).collect();
+    let mut targets = Targets::of(base, parameters)?;
     wishes.own("devices/disk", DISK);
     wishes.own("devices/disk", SEED);
     for disk in &disks {
@@ -51,7 +52,14 @@ pub(super) fn disks(
 
 fn disk_part(disk: &Disk, alias: &str, around: &Surroundings, targets: &mut Targets) -> anyhow::Result<Part> {
     let device = disk.device.unwrap_or_default();
-    let mut part = data(Part::new(), around.media.get(&disk.name.0)).with("@device", device.word());
+    let own = own_medium(disk);
+    let medium = around.media.get(&disk.name.0).or(own.as_ref());
+    let part = match (&disk.network, &disk.block) {
+        (Some(network), _) => sources::network(network),
+        (None, Some(_)) => sources::block(medium),
+        (None, None) => data(Part::new(), medium),
+    };
+    let mut part = part.with("@device", device.word());
     let always = match device {
         DiskDevice::Disk => None,
         DiskDevice::Cdrom => Some(true),
@@ -59,10 +67,14 @@ fn disk_part(disk: &Disk, alias: &str, around: &Surroundings, targets: &mut Targ
     if let Some(read_only) = always.or(disk.read_only) {
         part.flag("readonly", read_only);
     }
+    if let Some(shareable) = disk.shareable {
+        part.flag("shareable", shareable);
+    }
     if let Some(order) = disk.boot_order {
         part.set("boot@order", order.to_string());
     }
     tuning(&mut part, disk);
+    tune::io_tune(&mut part, disk)?;
     place(part, alias, bus(disk), targets)
 }
 
@@ -86,7 +98,7 @@ fn tuning(part: &mut Part, disk: &Disk) {
     }
 }
 
-fn bus(disk: &Disk) -> DiskBus {
+pub(super) fn bus(disk: &Disk) -> DiskBus {
     let usual = match disk.device.unwrap_or_default() {
         DiskDevice::Disk => DiskBus::Virtio,
         DiskDevice::Cdrom => DiskBus::Scsi,
@@ -112,42 +124,6 @@ fn data(part: Part, medium: Option<&Medium>) -> Part {
 }
 
 fn place(part: Part, alias: &str, bus: DiskBus, targets: &mut Targets) -> anyhow::Result<Part> {
-    let prefix = match bus {
-        DiskBus::Virtio => "vd",
-        DiskBus::Scsi | DiskBus::Sata | DiskBus::Usb => "sd",
-        DiskBus::Ide => "hd",
-    };
-    let target = targets.target(alias, prefix)?;
+    let target = targets.target(alias, prefix(bus))?;
     Ok(part.with("target@bus", bus.word()).with("target@dev", target))
-}
-
-/// Which device names are taken, and by which of our disks.
-struct Targets {
-    ours: BTreeMap<String, String>,
-    taken: BTreeSet<String>,
-}
-
-impl Targets {
-    fn of(base: Option<&Element>) -> Self {
-        let mut targets = Self { ours: BTreeMap::new(), taken: BTreeSet::new() };
-        for disk in base.map(|base| base.find_all("devices/disk")).unwrap_or_default() {
-            let Some(target) = disk.attr_at("target@dev") else { continue };
-            targets.taken.insert(target.to_owned());
-            if let Some(alias) = disk.attr_at("alias@name") {
-                targets.ours.insert(alias.to_owned(), target.to_owned());
-            }
-        }
-        targets
-    }
-
-    /// A disk keeps its name for as long as its bus allows; a new one gets the first free.
-    fn target(&mut self, alias: &str, prefix: &str) -> anyhow::Result<String> {
-        if let Some(target) = self.ours.get(alias).filter(|target| target.starts_with(prefix)) {
-            return Ok(target.clone());
-        }
-        let free = ('a'..='z').map(|letter| format!("{prefix}{letter}")).find(|target| !self.taken.contains(target));
-        let target = free.with_context(|| format!("no name is free for {alias}: 26 disks on one bus are the most"))?;
-        self.taken.insert(target.clone());
-        Ok(target)
-    }
 }
