@@ -99,7 +99,7 @@ const DOMAIN: &[(&str, Shown)] = &[
     ("disks[].readOnly", Described("full", "disks/0/readOnly", "true")),
     ("disks[].serial", Described("platform", "disks/0/serial", "\"other\"")),
     ("disks[].shareable", Described("storage", "disks/0/shareable", "true")),
-    ("disks[].target", Described("storage", "disks/1/target", "\"vdf\"")),
+    ("disks[].target", Described("storage", "disks/1/target", "\"vdz\"")),
     ("disks[].volume.format", Test(FIELDS, PLAIN, "format: Raw}")),
     ("disks[].volume.name", Test(FIELDS, PLAIN, "volume: {pool: pool, name: theirs")),
     ("disks[].volume.pool", Test(FIELDS, PLAIN, "volume: {pool: pool, name: theirs")),

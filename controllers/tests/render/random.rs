@@ -183,10 +183,25 @@ impl Random {
             }
         }
         for nic in spec.get_mut("networkInterfaces").and_then(Value::as_array_mut).into_iter().flatten() {
+            if nic.get("queues").is_some() {
+                nic["model"] = "Virtio".into();
+            }
             keep_one(nic, &["networkRef", "networkSelector", "network", "bridge"]);
             if ["networkRef", "networkSelector", "network", "bridge"].iter().all(|way| nic.get(way).is_none()) {
                 nic["bridge"] = "br0".into();
             }
+        }
+        sensible_numa(spec);
+        sensible_threads(spec, vcpus);
+        for device in spec.get_mut("hostDevices").and_then(Value::as_array_mut).into_iter().flatten() {
+            keep_one(device, &["pci", "usb", "mdev"]);
+            if ["pci", "usb", "mdev"].iter().all(|way| device.get(way).is_none()) {
+                device["pci"] = json!({"address": "0000:01:00.0"});
+            }
+        }
+        for folder in spec.get_mut("filesystems").and_then(Value::as_array_mut).into_iter().flatten() {
+            folder["hostPath"] = "/srv/one".into();
+            folder["driver"] = "Path".into();
         }
         if let Some(os) = spec.get_mut("os").and_then(Value::as_object_mut) {
             sensible_os(os, orders > 0);
@@ -203,9 +218,43 @@ fn sensible_cpu(cpu: &mut Value, vcpus: i64) {
     }
 }
 
+/// One cell of all processors, or none: what cells are of is another figure of the spec.
+fn sensible_numa(spec: &mut Map<String, Value>) {
+    if let Some(cpu) = spec.get_mut("cpu").and_then(Value::as_object_mut) {
+        cpu.remove("numa");
+    }
+    if let Some(tune) = spec.get_mut("numaTune").and_then(Value::as_object_mut) {
+        tune.remove("memNodes");
+    }
+}
+
+/// No pin of what the guest does not have.
+fn sensible_threads(spec: &mut Map<String, Value>, vcpus: i64) {
+    let threads = spec.get("iothreads").and_then(Value::as_i64).unwrap_or(0);
+    let at_most = |item: &Value, key: &str, most: i64| item[key].as_i64().is_some_and(|number| number <= most);
+    if let Some(tune) = spec.get_mut("cpuTune") {
+        for (list, key, most) in [("vcpuPins", "vcpu", vcpus - 1), ("ioThreadPins", "ioThread", threads)] {
+            if let Some(pins) = tune.get_mut(list).and_then(Value::as_array_mut) {
+                pins.retain(|pin| at_most(pin, key, most));
+            }
+        }
+    }
+    for disk in spec.get_mut("disks").and_then(Value::as_array_mut).into_iter().flatten() {
+        if !at_most(disk, "ioThread", threads) {
+            disk.as_object_mut().unwrap().remove("ioThread");
+        }
+    }
+}
+
 fn sensible_disk(disk: &mut Value) {
-    keep_one(disk, &["volumeRef", "volumeSelector", "volume"]);
-    let has_none = ["volumeRef", "volumeSelector", "volume"].iter().all(|way| disk.get(way).is_none());
+    const WAYS: [&str; 6] = ["volumeRef", "volumeSelector", "volume", "file", "block", "network"];
+    keep_one(disk, &WAYS);
+    if disk.get("network").is_some() {
+        disk["network"] = json!({"protocol": "Nbd", "hosts": [{"name": "nas"}], "format": "Raw"});
+    }
+    let has_none = WAYS.iter().all(|way| disk.get(way).is_none());
+    // Which of them are free is another question, and so is which figures fit others.
+    ["target", "ioTune"].iter().for_each(|field| drop(disk.as_object_mut().unwrap().remove(*field)));
     if has_none && disk.get("device") != Some(&"Cdrom".into()) {
         disk["volumeRef"] = json!({"name": "some"});
     }

@@ -39,17 +39,17 @@ fn shown(base: &Element, path: &str) -> Vec<String> {
 fn what_is_taken_out_again_is_taken_away_and_nothing_else_is() {
     let base = without_any().create();
     let all = "<domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><title>t</title>\
-        <cputune><shares>9</shares><vcpupin vcpu='0' cpuset='0'/><vcpupin vcpu='1' cpuset='0'/></cputune><devices>\
+        <keywrap><cipher name='aes' state='on'/><cipher name='dea' state='on'/></keywrap><devices>\
         <disk><alias name='ua-disk-root'/><driver queues='2'/></disk><redirdev bus='usb' type='spicevmc'/>\
         <controller type='usb' index='0' model='qemu-xhci'/></devices>\
         <qemu:commandline><qemu:arg value='-S'/></qemu:commandline></domain>";
     let changed = updated(&with(all, &["*"]), &base);
     assert_eq!(shown(&changed, "qemu:commandline"), ["<qemu:commandline><qemu:arg value=\"-S\"/></qemu:commandline>"]);
-    let fewer = with("<domain><title>t</title><cputune><vcpupin vcpu='1' cpuset='0'/></cputune></domain>", &["*"]);
+    let fewer = with("<domain><title>t</title><keywrap><cipher name='dea' state='on'/></keywrap></domain>", &["*"]);
     // Of a list that has become one element its mark is written once more.
     let less = overlay(&fewer.wishes(Some(&changed), &[]).unwrap(), &changed, &fewer.rules());
     let fewer = updated(&fewer, &less);
-    assert_eq!(shown(&fewer, "cputune"), ["<cputune><vcpupin vcpu=\"1\" cpuset=\"0\"/></cputune>"]);
+    assert_eq!(shown(&fewer, "keywrap"), ["<keywrap><cipher name=\"dea\" state=\"on\"/></keywrap>"]);
     let mut none = updated(&without_any(), &fewer);
     // A namespace that nothing is of is libvirt's to drop.
     none.unset("xmlns:qemu");
