@@ -11,8 +11,8 @@ const ALTERNATIVES: [&[&str]; 7] = [
     &["source", "backingStore"],
     &["volumeRef", "volume"],
     &["volumeSelector", "volume"],
-    &["networkRef", "network", "bridge"],
-    &["networkSelector", "network", "bridge"],
+    &["networkRef", "network", "bridge", "direct", "user"],
+    &["networkSelector", "network", "bridge", "direct", "user"],
 ];
 
 /// Fails where the two together say what each alone may not.

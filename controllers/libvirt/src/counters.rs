@@ -29,8 +29,10 @@ pub enum Call {
     DomainAttachDevice,
     DomainDetachDevice,
     DomainUpdateDevice,
+    DomainSetMetadata,
     DomainSetVcpus,
     DomainSetMemory,
+    DomainSetMemoryStatsPeriod,
     DomainBlockResize,
     DomainSetScheduler,
     DomainSetMemoryParameters,
@@ -40,6 +42,7 @@ pub enum Call {
     DomainPinIoThread,
     DomainAddIoThread,
     DomainDelIoThread,
+    DomainSetInterfaceParameters,
     DomainState,
     DomainManagedSave,
     DomainHasManagedSave,
@@ -91,7 +94,7 @@ pub enum Call {
 const COUNT: usize = TABLE.len();
 
 /// Every call with libvirt's name for it, in the order of the enum.
-const TABLE: [(Call, &str); 79] = [
+const TABLE: [(Call, &str); 82] = [
     (Call::Open, "virConnectOpenAuth"),
     (Call::Capabilities, "virConnectGetCapabilities"),
     (Call::Hostname, "virConnectGetHostname"),
@@ -114,8 +117,10 @@ const TABLE: [(Call, &str); 79] = [
     (Call::DomainAttachDevice, "virDomainAttachDeviceFlags"),
     (Call::DomainDetachDevice, "virDomainDetachDeviceFlags"),
     (Call::DomainUpdateDevice, "virDomainUpdateDeviceFlags"),
+    (Call::DomainSetMetadata, "virDomainSetMetadata"),
     (Call::DomainSetVcpus, "virDomainSetVcpusFlags"),
     (Call::DomainSetMemory, "virDomainSetMemoryFlags"),
+    (Call::DomainSetMemoryStatsPeriod, "virDomainSetMemoryStatsPeriod"),
     (Call::DomainBlockResize, "virDomainBlockResize"),
     (Call::DomainSetScheduler, "virDomainSetSchedulerParametersFlags"),
     (Call::DomainSetMemoryParameters, "virDomainSetMemoryParameters"),
@@ -125,6 +130,7 @@ const TABLE: [(Call, &str); 79] = [
     (Call::DomainPinIoThread, "virDomainPinIOThread"),
     (Call::DomainAddIoThread, "virDomainAddIOThread"),
     (Call::DomainDelIoThread, "virDomainDelIOThread"),
+    (Call::DomainSetInterfaceParameters, "virDomainSetInterfaceParameters"),
     (Call::DomainState, "virDomainGetState"),
     (Call::DomainManagedSave, "virDomainManagedSave"),
     (Call::DomainHasManagedSave, "virDomainHasManagedSaveImage"),
