@@ -1,6 +1,9 @@
 //! Domain: a virtual machine.
 
+mod cards;
+mod consoles;
 mod devices;
+mod links;
 mod numa;
 mod observation;
 mod passed;
@@ -19,15 +22,18 @@ use crate::{
     quantity::{Quantity, Span},
     reference::{Reference, Selector},
 };
+pub use cards::{Balloon, BalloonModel, Input, InputBus, InputType, Sound, SoundModel, Vsock};
+pub use consoles::{Channel, ChannelType, Console, ConsoleType, Graphics, GraphicsType, TcpConsole, TcpProtocol};
 pub use devices::{
-    Console, Disk, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskZeroes, Graphics, GraphicsType, HostVolume,
-    InterfaceModel, LinkState, NetworkInterface, Panic, PanicModel, Rng, RngSource, Tpm, TpmModel, Video, VideoModel,
-    Watchdog, WatchdogAction,
+    Disk, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskZeroes, HostVolume, InterfaceModel, LinkState,
+    NetworkInterface, Panic, PanicModel, Rng, RngSource, Tpm, TpmModel, Video, VideoModel, Watchdog, WatchdogAction,
 };
+pub use links::{Bandwidth, Direct, DirectMode, Rate, UserNetwork, Vlan};
 pub use numa::{CellDistance, MemAccess, MemNode, NumaCell, NumaMode, NumaTune};
 pub use observation::{
-    Address, ConsoleObservation, CpuObservation, DiskObservation, DomainObservation, FilesystemObservation,
-    GraphicsObservation, GuestObservation, HostVolumeObservation, InterfaceObservation, OsObservation,
+    Address, ChannelObservation, ConsoleObservation, CpuObservation, DiskObservation, DomainObservation,
+    FilesystemObservation, GraphicsObservation, GuestObservation, HostVolumeObservation, InterfaceObservation,
+    OsObservation, VsockObservation,
 };
 pub use passed::{Filesystem, FilesystemAccess, FilesystemDriver, HostDevice, MediatedDevice, PciDevice, UsbDevice};
 pub use platform::{
@@ -188,10 +194,15 @@ pub struct DomainParameters {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[schemars(length(max = 4))]
     pub consoles: Option<Vec<Console>>,
+    /// Channels between programs in the guest and on the host. The guest agent's is guestAgent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 8))]
+    pub channels: Option<Vec<Channel>>,
     /// Graphical consoles.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
-    #[schemars(length(max = 1))]
+    #[schemars(length(max = 2))]
     pub graphics: Option<Vec<Graphics>>,
     /// Devices of the host that the guest gets.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -218,6 +229,20 @@ pub struct DomainParameters {
     /// The graphics card.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub video: Option<Video>,
+    /// A sound card; `{}` gives the guest one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sound: Option<Sound>,
+    /// Keyboards and pointing devices, beside the PS/2 ones that libvirt gives every guest of x86.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 8))]
+    pub inputs: Option<Vec<Input>>,
+    /// A socket between guest and host; `{}` gives the guest one. The host needs the kernel module vhost_vsock, or it refuses to start the guest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vsock: Option<Vsock>,
+    /// The device by which the host asks for memory back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balloon: Option<Balloon>,
     /// Whether the guest has a channel for the QEMU guest agent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guest_agent: Option<bool>,

@@ -11,8 +11,8 @@ use apis::{
 use managed::external::Details;
 
 /// `uuid`, and the `uri` of the host. While the guest runs, also `addresses` with commas between them, the first of them as `endpoint`,
-/// and the first graphical console as `graphics`.
-pub(crate) fn domain(object: &Domain, uri: &str, seen: &DomainObservation) -> Details {
+/// and the first graphical console as `graphics`. Where that asks for one, its `password`.
+pub(crate) fn domain(object: &Domain, (uri, password): (&str, Option<&str>), seen: &DomainObservation) -> Details {
     let addresses: Vec<&str> = seen.addresses.iter().map(|address| address.ip.as_str()).collect();
     details(object, || {
         [
@@ -21,6 +21,7 @@ pub(crate) fn domain(object: &Domain, uri: &str, seen: &DomainObservation) -> De
             ("addresses", Some(addresses.join(",")).filter(|all| !all.is_empty())),
             ("endpoint", addresses.first().map(|first| (*first).to_owned())),
             ("graphics", seen.graphics.first().and_then(graphics)),
+            ("password", password.map(str::to_owned)),
         ]
     })
 }
@@ -60,8 +61,10 @@ fn details<K: Managed, const N: usize>(
 }
 
 /// Where a graphical console listens; nothing while the guest is off.
-fn graphics(GraphicsObservation { type_, listen: _, host, port }: &GraphicsObservation) -> Option<String> {
-    let (host, port) = (host.as_ref()?, port.as_ref()?);
+fn graphics(
+    GraphicsObservation { type_, listen: _, host, port: _, host_port }: &GraphicsObservation,
+) -> Option<String> {
+    let (host, port) = (host.as_ref()?, host_port.as_ref()?);
     let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
     Some(format!("{}://{host}:{port}", type_.to_lowercase()))
 }
@@ -116,7 +119,7 @@ mod tests {
         let running: DomainObservation = serde_json::from_value(json!({
             "id": "u",
             "addresses": [{"ip": "10.0.0.2", "mac": "a", "source": "Lease"}, {"ip": "fd00::2", "mac": "b", "source": "Lease"}],
-            "graphics": [{"type": "Vnc", "host": "::1", "port": 5900}, {"type": "spice", "host": "0.0.0.0", "port": 5901}],
+            "graphics": [{"type": "Vnc", "host": "::1", "hostPort": 5900}, {"type": "spice", "host": "0.0.0.0", "hostPort": 5901}],
         }))
         .unwrap();
         let uri = "qemu+ssh://root@host/system";
@@ -125,9 +128,12 @@ mod tests {
             "uuid": "u", "uri": "qemu+ssh://host/system", "addresses": "10.0.0.2,fd00::2", "endpoint": "10.0.0.2",
             "graphics": "vnc://[::1]:5900",
         });
-        assert_eq!(text(&domain(&named, uri, &running)), all);
+        assert_eq!(text(&domain(&named, (uri, None), &running)), all);
+        let mut with_password = all;
+        with_password["password"] = json!("word");
+        assert_eq!(text(&domain(&named, (uri, Some("word")), &running)), with_password);
         let stopped = DomainObservation { id: running.id.clone(), ..DomainObservation::default() };
-        assert_eq!(text(&domain(&named, uri, &stopped)), json!({"uuid": "u", "uri": "qemu+ssh://host/system"}));
-        assert_eq!(domain(&guest(&json!(null)), uri, &running), Details::default());
+        assert_eq!(text(&domain(&named, (uri, None), &stopped)), json!({"uuid": "u", "uri": "qemu+ssh://host/system"}));
+        assert_eq!(domain(&guest(&json!(null)), (uri, Some("word")), &running), Details::default());
     }
 }

@@ -10,10 +10,12 @@ mod guests;
 pub mod import;
 pub mod initial;
 mod live;
+mod live_devices;
 mod new_disks;
 pub mod observed;
 mod obstacle;
 mod offered;
+pub mod passwords;
 mod pending;
 mod power;
 pub(crate) mod reach;
@@ -35,6 +37,7 @@ use std::{
 };
 
 use apis::{Domain, Managed, condition::Type, placement::ConfigId};
+use kube::Client;
 use libvirt::{
     Lease,
     diff::{Difference, diff},
@@ -48,6 +51,7 @@ use crate::{
     cluster::Cluster,
     hosts::Connector,
     mark::Note,
+    ownership::Key,
     references,
 };
 use attempts::{Attempts, Lacking};
@@ -60,6 +64,7 @@ pub struct Domains {
     cluster: Arc<Cluster>,
     connector: Arc<Connector>,
     adoption: Arc<Adoption>,
+    passwords: passwords::Reader,
     rules: Arc<Rules>,
     /// When each guest was asked to shut down, and when each was first seen stopped, by UID.
     clocks: Mutex<HashMap<String, Clock>>,
@@ -151,16 +156,30 @@ const NOTED: &str = "metadata: not up to date";
 
 /// Our own mark is long and says nothing to people.
 fn shown(difference: &Difference) -> String {
-    if difference.path.starts_with("metadata/") { NOTED.to_owned() } else { difference.to_string() }
+    if difference.path == "metadata/pl:passwords" {
+        "graphics: not the passwords of the Secrets".to_owned()
+    } else if difference.path.starts_with("metadata/") {
+        NOTED.to_owned()
+    } else {
+        difference.to_string()
+    }
 }
 
 impl Domains {
-    /// The kind, with its rules ready.
-    pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>, adoption: Arc<Adoption>) -> Self {
+    /// The kind, with its rules ready. With `key` the prints of passwords are made.
+    pub fn new(
+        cluster: Arc<Cluster>,
+        connector: Arc<Connector>,
+        client: Client,
+        key: Key,
+        adoption: Arc<Adoption>,
+    ) -> Self {
+        let passwords = passwords::Reader::new(client, &cluster, key);
         Self {
             cluster,
             connector,
             adoption,
+            passwords,
             rules: Arc::new(rules::rules()),
             clocks: Mutex::default(),
             volumes: Mutex::default(),
@@ -175,6 +194,13 @@ impl Domains {
 
     fn volumes(&self) -> MutexGuard<'_, HashMap<String, observed::Volumes>> {
         self.volumes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a Domain that is made with these fields refers to.
+    async fn resolve_to_make(&self, pass: &Pass<'_, Self>, whole: &Domain) -> anyhow::Result<Surroundings> {
+        let mut around = resolve::resolve_to_make(&self.cluster, pass.object, whole, pass.config)?;
+        around.passwords = self.passwords.read(pass.object, whole.parameters()).await?;
+        Ok(around)
     }
 
     /// The differences of the definition, and what is refused among them.
@@ -245,7 +271,9 @@ impl External for Domains {
     }
 
     async fn resolve(&self, object: &Domain, config: &ConfigId) -> anyhow::Result<Surroundings> {
-        resolve::resolve(&self.cluster, object, config)
+        let mut around = resolve::resolve(&self.cluster, object, config)?;
+        around.passwords = self.passwords.read(object, object.effective().parameters()).await?;
+        Ok(around)
     }
 
     async fn find(&self, pass: &Pass<'_, Self>, around: &Surroundings) -> anyhow::Result<Found> {
@@ -272,7 +300,7 @@ impl External for Domains {
 
     async fn record(&self, pass: &Pass<'_, Self>, _: &Surroundings) -> anyhow::Result<Record> {
         // What is waited for or cannot be described is said before anything is written down.
-        let around = resolve::resolve_to_make(&self.cluster, pass.object, &pass.object.merged(), pass.config)?;
+        let around = self.resolve_to_make(pass, &pass.object.merged()).await?;
         initial::description(pass.object, &around, pass.host.facts(), &self.rules, pass.object.uid())?;
         Ok(Record { annotations: vec![references::record(&around.choices)], ..Record::default() })
     }
@@ -301,6 +329,7 @@ impl External for Domains {
     fn forget(&self, object: &Domain) {
         let uid = object.metadata.uid.as_deref().unwrap_or_default();
         self.adoption.forget(uid);
+        self.passwords.forget(object);
         self.clocks().remove(uid);
         self.volumes().remove(uid);
         self.attempts.forget(uid);

@@ -12,8 +12,8 @@ const ALTERNATIVES: [&[&str]; 8] = [
     &["volumeRef", "volume", "file", "block", "network"],
     &["volumeSelector", "volume", "file", "block", "network"],
     &["pci", "usb", "mdev"],
-    &["networkRef", "network", "bridge"],
-    &["networkSelector", "network", "bridge"],
+    &["networkRef", "network", "bridge", "direct", "user"],
+    &["networkSelector", "network", "bridge", "direct", "user"],
 ];
 
 /// Fails where the two together say what each alone may not.

@@ -45,6 +45,17 @@ impl Key {
         HEXLOWER.encode(&mac.finalize().into_bytes()[..8])
     }
 
+    /// A print of a password, by which a change is noticed: equal for the same password of the same owner, and of no use to one who
+    /// guesses at it without the key.
+    pub fn print_of(&self, owner: &str, password: &str) -> String {
+        let mut mac = self.0.clone();
+        mac.update(b"provider-libvirt password print v1\0");
+        mac.update(owner.as_bytes());
+        mac.update(&[0]);
+        mac.update(password.as_bytes());
+        HEXLOWER.encode(&mac.finalize().into_bytes()[..16])
+    }
+
     fn mac(&self, fields: &str) -> Hmac<Sha256> {
         let mut mac = self.0.clone();
         mac.update(PURPOSE);

@@ -340,7 +340,7 @@ impl Kinds {
         }
         let usages = Arc::new(Usages::new(client.clone(), cluster.users.clone()));
         let adoption = Arc::new(Adoption::new(cluster.clone(), key.clone()));
-        let domains = Domains::new(cluster.clone(), connector.clone(), adoption.clone());
+        let domains = Domains::new(cluster.clone(), connector.clone(), client.clone(), key.clone(), adoption.clone());
         let imports = self.imports.clone();
         let volumes = Volumes::new(cluster.clone(), connector.clone(), key.clone(), adoption.clone(), imports);
         let pools = Pools::new(cluster.clone(), connector.clone(), adoption.clone());

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
 use futures::StreamExt;
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -23,6 +24,8 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use tokio::{sync::watch, task::AbortHandle};
+
+use crate::links::EMPTY;
 
 /// How long a pass waits for the API server to show what it reads for the first time.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -168,6 +171,19 @@ impl<R: Reader> Sources<R> {
             Seen::Failure(why) => Err(failed(why).into()),
             Seen::Nothing => Err(failed("the API server does not answer").into()),
         }
+    }
+
+    /// The value of a key that is needed; an error that names what is waited for.
+    pub async fn required(&self, source: &Source, key: &str) -> anyhow::Result<Vec<u8>> {
+        let Source { kind, namespace, name } = source;
+        let values = self.values(source).await?.with_context(|| {
+            format!(
+                "cannot get referenced resource: waiting for {kind:?} {name}: there is none in namespace {namespace}"
+            )
+        })?;
+        let value =
+            values.get(key).with_context(|| format!("{EMPTY}: waiting for {kind:?} {name}: it has no key {key}"))?;
+        Ok(value.to_vec())
     }
 
     /// The same without waiting: an error while the API server has not answered yet.

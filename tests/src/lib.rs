@@ -63,4 +63,4 @@ pub use scenario::{PATIENCE, Scenario};
 pub use skip::skip;
 pub use slow_door::SlowDoor;
 pub use stage::{LEASE, SharedStage, Stage};
-pub use wait::{eventually, quickest_of};
+pub use wait::{eventually, quickest_of, skipped};

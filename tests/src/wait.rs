@@ -1,6 +1,9 @@
 //! Waiting for something to become true, with the reason it was not.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::Write as _,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 
@@ -19,6 +22,14 @@ pub fn eventually<T>(timeout: Duration, mut probe: impl FnMut() -> Result<T>) ->
             Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }
     }
+}
+
+/// Says that a test shows nothing here, and why: past what captures a test's output, so that it is seen and counted as skipped.
+///
+/// # Errors
+/// When standard output is gone.
+pub fn skipped(test: &str, why: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "skipped: {test}: {why}").context("say that a test is skipped")
 }
 
 /// The shortest time that `attempt` takes of three, told by their names, and what the last one made: what is wrong with a program holds up

@@ -147,12 +147,12 @@ fn their_guest(folder: &str) -> String {
 
 /// What that guest is shown as; the machine's version and the port are the host's.
 fn their_guest_seen(shown: &Value, folder: &str, running: bool) -> Value {
-    let (machine, port) = (shown["os"]["machine"].clone(), shown["graphics"][0]["port"].clone());
+    let (machine, port) = (shown["os"]["machine"].clone(), shown["graphics"][0]["hostPort"].clone());
     assert!(machine.as_str().unwrap_or_default().starts_with("pc-q35-"), "{machine}");
     let mut graphics = json!({"type": "Vnc", "listen": "127.0.0.1"});
     if running {
         graphics["host"] = "127.0.0.1".into();
-        graphics["port"] = port;
+        graphics["hostPort"] = port;
     }
     json!({
         "state": if running { "Running" } else { "Shutoff" },
@@ -167,7 +167,7 @@ fn their_guest_seen(shown: &Value, folder: &str, running: bool) -> Value {
         "networkInterfaces": [
             {"name": "52-54-00-11-22-33", "mac": "52:54:00:11:22:33", "network": "lan", "model": "E1000e"},
         ],
-        "consoles": [{"name": "serial0"}], "graphics": [graphics],
+        "consoles": [{"name": "serial0", "type": "Pty"}], "graphics": [graphics],
         "rng": {"source": "Urandom"}, "guestAgent": true, "features": {"acpi": true}, "clock": {"offset": "Utc"},
         "lifecycle": {"onReboot": "Restart", "onCrash": "Destroy"}, "video": {"model": "Cirrus"},
     })

@@ -190,6 +190,10 @@ fn home(stage: &Stage) -> Result<Vec<(String, String)>> {
     let host = stage.host();
     host.run("ip", &["link", "add", "br0", "type", "bridge"])?;
     host.run("ip", &["link", "set", "br0", "up"])?;
+    for card in ["eno1", "eno2"] {
+        host.run("ip", &["link", "add", card, "type", "veth", "peer", "name", &format!("{card}-peer")])?;
+    }
+    host.virsh_xml("nwfilter-define", "<filter name='clean-traffic'/>")?;
     let pool = host.their_pool("default")?;
     host.their_pool("isos")?;
     host.virsh(&["vol-create-as", "isos", "tools.iso", "1M", "--format", "raw"])?;
@@ -225,7 +229,10 @@ fn home(stage: &Stage) -> Result<Vec<(String, String)>> {
         ("/srv/images".to_owned(), given.clone()),
         ("/var/lib/libvirt/images/shop".to_owned(), host.path("shop").display().to_string()),
         ("/var/lib/libvirt/images".to_owned(), pool),
-        // What only a host with a real KVM, and one with huge pages, can start.
+        // What only a host with a real KVM, one with huge pages, or one whose kernel has more of everything can start.
+        ("    vsock: {".to_owned(), "    # vsock: {".to_owned()),
+        ("        vlan: {".to_owned(), "        # vlan: {".to_owned()),
+        ("        bandwidth: {".to_owned(), "        # bandwidth: {".to_owned()),
         ("      hyperv: {relaxed".to_owned(), "      # hyperv: {relaxed".to_owned()),
         ("      hugepages: {".to_owned(), "      # hugepages: {".to_owned()),
     ];

@@ -84,7 +84,7 @@ fn check_status(scenario: &Scenario<'_>, mac: &str) -> Result<()> {
             },
         ],
         "networkInterfaces": [{"name": "lan", "mac": mac, "network": scenario.name(), "model": "Virtio"}],
-        "consoles": [{"name": "serial", "log": true, "logFile": log}],
+        "consoles": [{"name": "serial", "type": "Pty", "log": true, "logFile": log}],
     });
     assert_eq!(seen, wanted);
     assert_eq!(seed["instanceId"], "one");

@@ -49,7 +49,7 @@ fn the_api_server_refuses_bad_input_with_a_sentence_that_helps() -> Result<()> {
         ),
         (
             domain("memory: 1Gi, networkInterfaces: [{name: a, network: lan, bridge: br0}]"),
-            "spec.forProvider.networkInterfaces[0]: Invalid value: set exactly one of networkRef, networkSelector, network and bridge",
+            "spec.forProvider.networkInterfaces[0]: Invalid value: set exactly one of networkRef, networkSelector, network, bridge, direct and user",
         ),
         (
             domain("memory: 1Gi, os: {cmdline: quiet}"),
@@ -98,6 +98,38 @@ fn tuning_that_cannot_be_is_refused_with_what_is_wrong() -> Result<()> {
         (
             domain("memory: 1Gi, numaTune: {mode: Strict}"),
             "spec.forProvider.numaTune: Invalid value: numaTune.mode needs numaTune.nodeset",
+        ),
+    ];
+    for (yaml, wanted) in cases {
+        assert_eq!(refusal(&scenario, &yaml)?, wanted, "{yaml}");
+    }
+    Ok(())
+}
+
+#[test]
+fn devices_that_no_host_could_give_are_refused_with_what_does_not_fit() -> Result<()> {
+    let scenario = STAGE.scenario("devices")?;
+    let domain = |parameters: &str| manifest("Domain", "bad", parameters);
+    let cases = [
+        (
+            domain("memory: 1Gi, networkInterfaces: [{name: a, user: {}, filter: clean-traffic}]"),
+            "spec.forProvider.networkInterfaces[0]: Invalid value: a user interface has no vlan, bandwidth, filter, isolated, mtu and queues",
+        ),
+        (
+            domain("memory: 1Gi, networkInterfaces: [{name: a, direct: {device: eno1}, isolated: true}]"),
+            "spec.forProvider.networkInterfaces[0]: Invalid value: a direct interface has no filter, isolated and mtu",
+        ),
+        (
+            domain("memory: 1Gi, consoles: [{name: a, type: File, log: true}]"),
+            "spec.forProvider.consoles[0]: Invalid value: log is not for type File, which is a log already",
+        ),
+        (
+            domain("memory: 1Gi, channels: [{name: a, target: org.qemu.guest_agent.0}]"),
+            "spec.forProvider.channels[0]: Invalid value: the guest agent's channel is guestAgent: true",
+        ),
+        (
+            domain("memory: 1Gi, balloon: {model: None, statsPeriod: 1s}"),
+            "spec.forProvider.balloon: Invalid value: a balloon of model None has no autodeflate, freePageReporting and statsPeriod",
         ),
     ];
     for (yaml, wanted) in cases {

@@ -53,7 +53,7 @@ fn every_kind_tells_how_to_use_what_it_made_and_takes_the_secret_with_it() -> Re
     await_said(&scenario, "seed", &json!({"path": seen("cloudinit", "telling")?["path"]}))?;
     await_said(&scenario, "network", &json!({"name": "telling", "bridge": seen("network", "telling")?["bridge"]}))?;
     let guest = seen("domain", "telling")?;
-    let graphics = format!("vnc://127.0.0.1:{}", guest["graphics"][0]["port"]);
+    let graphics = format!("vnc://127.0.0.1:{}", guest["graphics"][0]["hostPort"]);
     let uri = scenario.host().uri();
     await_said(&scenario, "guest", &json!({"uuid": guest["id"], "uri": uri, "graphics": graphics}))?;
     for (secret, object) in ["pool", "volume", "seed", "network", "guest"].into_iter().zip(objects) {

@@ -4,6 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::links::{Bandwidth, Direct, UserNetwork, Vlan};
 use super::{DiskBlock, DiskFile, DiskNetwork, IoTune};
 use crate::{
     quantity::ItemName,
@@ -200,7 +201,10 @@ pub enum DiskBus {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.queues) || !has(self.model) || self.model == 'Virtio'").message("queues needs model Virtio"),
-    validation = Rule::new("[has(self.networkRef) || has(self.networkSelector), has(self.network), has(self.bridge)].filter(x, x).size() == 1").message("set exactly one of networkRef, networkSelector, network and bridge")
+    validation = Rule::new("[has(self.networkRef) || has(self.networkSelector), has(self.network), has(self.bridge), has(self.direct), has(self.user)].filter(x, x).size() == 1").message("set exactly one of networkRef, networkSelector, network, bridge, direct and user"),
+    validation = Rule::new("!has(self.user) || !(has(self.vlan) || has(self.bandwidth) || has(self.filter) || has(self.isolated) || has(self.mtu) || has(self.queues))").message("a user interface has no vlan, bandwidth, filter, isolated, mtu and queues"),
+    validation = Rule::new("!has(self.direct) || !(has(self.filter) || has(self.isolated) || has(self.mtu))").message("a direct interface has no filter, isolated and mtu"),
+    validation = Rule::new("!has(self.direct) || !has(self.vlan) || (has(self.direct.mode) && self.direct.mode == 'Passthrough')").message("vlan needs direct.mode: Passthrough, on a virtual function of an SR-IOV card")
 )]
 pub struct NetworkInterface {
     /// The name of the interface in this list; its alias on the host. Its MAC address follows from it unless mac is set.
@@ -219,6 +223,12 @@ pub struct NetworkInterface {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 15), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
     pub bridge: Option<String>,
+    /// An interface of the host, shared by macvtap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direct: Option<Direct>,
+    /// `{}` puts it on a network of the hypervisor's own, behind the host's addresses. Nobody reaches the guest there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserNetwork>,
     /// Its MAC address. Default: derived from the object's UID and the interface's name, and kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 17), regex(pattern = r"^[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}$"))]
@@ -237,6 +247,23 @@ pub struct NetworkInterface {
     /// Up, or Down: as if the cable were out. Changed while the guest runs. Default Up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link_state: Option<LinkState>,
+    /// Its place in the boot order. Not together with os.boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub boot_order: Option<i32>,
+    /// VLANs. Only a network of Open vSwitch or of SR-IOV functions has them, or direct with mode Passthrough on such a function: on a plain bridge and on a NAT, routed or isolated network the host refuses to start the guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<Vlan>,
+    /// How much passes through it, changed while the guest runs. The host's kernel must be able to shape traffic, or it refuses to start the guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<Bandwidth>,
+    /// The host's network filter (nwfilter) that its packets pass, such as clean-traffic; changed while the guest runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9_.:-]+$"))]
+    pub filter: Option<String>,
+    /// Whether it is kept apart from the other isolated ones of its bridge; changed while the guest runs. Default false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolated: Option<bool>,
 }
 
 /// Whether the cable is in.
@@ -263,38 +290,6 @@ pub enum InterfaceModel {
     E1000e,
     /// Realtek 8139.
     Rtl8139,
-}
-
-/// A serial console.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Console {
-    /// The name of the console in this list; its alias on the host.
-    pub name: ItemName,
-    /// Whether the host keeps what the guest prints in a file, which the status names. Default false.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub log: Option<bool>,
-}
-
-/// A graphical console.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Graphics {
-    /// The protocol.
-    #[serde(rename = "type")]
-    pub type_: GraphicsType,
-    /// The address of the host that it listens on. Default 127.0.0.1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 2, max = 45), regex(pattern = r"^[0-9a-fA-F.:]+$"))]
-    pub listen: Option<String>,
-}
-
-/// Protocols of graphical consoles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(transform = crate::schema::undescribed)]
-pub enum GraphicsType {
-    /// VNC, on a port that libvirt chooses.
-    Vnc,
 }
 
 /// A random number generator.

@@ -4,10 +4,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BlockIoTune, BootDevice, Clock, CpuFeature, CpuMode, CpuTune, DiskBlock, DiskBus, DiskCache, DiskDevice,
-    DiskDiscard, DiskFile, DiskIo, DiskNetwork, DiskZeroes, DomainType, Features, Firmware, FolderObservation,
-    HostDeviceObservation, InterfaceModel, IoTune, Lifecycle, LinkState, MemoryBacking, MemoryTune, NumaCell, NumaTune,
-    Panic, Rng, Sysinfo, Topology, Tpm, Video, Watchdog,
+    Balloon, Bandwidth, BlockIoTune, BootDevice, ChannelType, Clock, ConsoleType, CpuFeature, CpuMode, CpuTune, Direct,
+    DiskBlock, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskFile, DiskIo, DiskNetwork, DiskZeroes, DomainType,
+    Features, Firmware, FolderObservation, HostDeviceObservation, Input, InterfaceModel, IoTune, Lifecycle, LinkState,
+    MemoryBacking, MemoryTune, NumaCell, NumaTune, Panic, Rng, Sound, Sysinfo, TcpConsole, Topology, Tpm, UserNetwork,
+    Video, Vlan, Watchdog,
 };
 use crate::{quantity::Quantity, volume::Format};
 
@@ -88,6 +89,9 @@ pub struct DomainObservation {
     /// Its serial consoles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub consoles: Vec<ConsoleObservation>,
+    /// Its channels, without the guest agent's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<ChannelObservation>,
     /// Its graphical consoles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub graphics: Vec<GraphicsObservation>,
@@ -112,6 +116,18 @@ pub struct DomainObservation {
     /// Its first graphics card.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub video: Option<Video>,
+    /// Its sound card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sound: Option<Sound>,
+    /// Its keyboards and pointing devices on USB and virtio.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<Input>,
+    /// Its socket between guest and host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vsock: Option<VsockObservation>,
+    /// The device by which the host asks for memory back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balloon: Option<Balloon>,
     /// Whether it has a channel for the QEMU guest agent; left out where it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guest_agent: Option<bool>,
@@ -278,6 +294,12 @@ pub struct InterfaceObservation {
     /// The bridge that it is on, where it is on no libvirt network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridge: Option<String>,
+    /// The interface of the host that it shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direct: Option<Direct>,
+    /// That it is on a network of the hypervisor's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserNetwork>,
     /// The card that the guest sees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<InterfaceModel>,
@@ -290,6 +312,21 @@ pub struct InterfaceObservation {
     /// Down, where the cable is out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link_state: Option<LinkState>,
+    /// Its place in the boot order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_order: Option<i32>,
+    /// Its VLANs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<Vlan>,
+    /// How much passes through it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<Bandwidth>,
+    /// The network filter that its packets pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// That it is kept apart from the other isolated ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolated: Option<bool>,
 }
 
 /// A serial console on the host.
@@ -298,6 +335,12 @@ pub struct InterfaceObservation {
 pub struct ConsoleObservation {
     /// The name of the console in the spec; of an imported guest a name to use there.
     pub name: String,
+    /// What it is on the host; left out where a spec has no word for it.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub type_: Option<ConsoleType>,
+    /// Where it listens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<TcpConsole>,
     /// That the host keeps what the guest prints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<bool>,
@@ -306,11 +349,40 @@ pub struct ConsoleObservation {
     pub log_file: Option<String>,
 }
 
+/// A channel on the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChannelObservation {
+    /// The name of the channel in the spec; of an imported guest a name to use there.
+    pub name: String,
+    /// What it is on the host; left out where a spec has no word for it.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub type_: Option<ChannelType>,
+    /// The name by which the guest finds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// The socket on the host, while the guest runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// The socket between guest and host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VsockObservation {
+    /// The number that the definition says; left out where libvirt chooses one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cid: Option<i64>,
+    /// The number that the guest has while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest_cid: Option<i64>,
+}
+
 /// A graphical console on the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GraphicsObservation {
-    /// The protocol: Vnc, or libvirt's word for one that a spec cannot name.
+    /// The protocol: Vnc or Spice, or libvirt's word for one that a spec cannot name.
     #[serde(rename = "type")]
     pub type_: String,
     /// The address that it is told to listen on.
@@ -319,9 +391,12 @@ pub struct GraphicsObservation {
     /// The address it listens on while the guest runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// The port it listens on while the guest runs.
+    /// The port that its definition says; left out where libvirt chooses one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<i32>,
+    /// The port it listens on while the guest runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_port: Option<i32>,
 }
 
 /// What a guest tells of itself by its agent. What changes by itself, such as free space, is left out.

@@ -31,8 +31,10 @@ pub enum Call {
     DomainAttachDevice,
     DomainDetachDevice,
     DomainUpdateDevice,
+    DomainSetMetadata,
     DomainSetVcpus,
     DomainSetMemory,
+    DomainSetMemoryStatsPeriod,
     DomainBlockResize,
     DomainSetScheduler,
     DomainSetMemoryParameters,
@@ -43,6 +45,7 @@ pub enum Call {
     DomainAddIoThread,
     DomainDelIoThread,
     DomainSetBlockIoTune,
+    DomainSetInterfaceParameters,
     DomainState,
     DomainManagedSave,
     DomainHasManagedSave,
@@ -94,7 +97,7 @@ pub enum Call {
 const COUNT: usize = TABLE.len();
 
 /// Every call with libvirt's name for it, in the order of the enum.
-const TABLE: [(Call, &str); 82] = [
+const TABLE: [(Call, &str); 85] = [
     (Call::Open, "virConnectOpenAuth"),
     (Call::Capabilities, "virConnectGetCapabilities"),
     (Call::Hostname, "virConnectGetHostname"),
@@ -119,8 +122,10 @@ const TABLE: [(Call, &str); 82] = [
     (Call::DomainAttachDevice, "virDomainAttachDeviceFlags"),
     (Call::DomainDetachDevice, "virDomainDetachDeviceFlags"),
     (Call::DomainUpdateDevice, "virDomainUpdateDeviceFlags"),
+    (Call::DomainSetMetadata, "virDomainSetMetadata"),
     (Call::DomainSetVcpus, "virDomainSetVcpusFlags"),
     (Call::DomainSetMemory, "virDomainSetMemoryFlags"),
+    (Call::DomainSetMemoryStatsPeriod, "virDomainSetMemoryStatsPeriod"),
     (Call::DomainBlockResize, "virDomainBlockResize"),
     (Call::DomainSetScheduler, "virDomainSetSchedulerParametersFlags"),
     (Call::DomainSetMemoryParameters, "virDomainSetMemoryParameters"),
@@ -131,6 +136,7 @@ const TABLE: [(Call, &str); 82] = [
     (Call::DomainAddIoThread, "virDomainAddIOThread"),
     (Call::DomainDelIoThread, "virDomainDelIOThread"),
     (Call::DomainSetBlockIoTune, "virDomainSetBlockIoTune"),
+    (Call::DomainSetInterfaceParameters, "virDomainSetInterfaceParameters"),
     (Call::DomainState, "virDomainGetState"),
     (Call::DomainManagedSave, "virDomainManagedSave"),
     (Call::DomainHasManagedSave, "virDomainHasManagedSaveImage"),

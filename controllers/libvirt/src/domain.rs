@@ -1,10 +1,12 @@
 //! Domains, in libvirt's vocabulary.
 
+use std::ffi::{CStr, CString};
+
 use virt::{domain, sys};
 
 use crate::counters::Call;
 use crate::error::absent;
-use crate::sys::{Owned, all_domain_states, domain_state};
+use crate::sys::{Number, Owned, Parameters, all_domain_states, domain_state, set_interface_parameters};
 use crate::{Connection, Error};
 
 /// A domain found on the host. Knows name, UUID and running id without a call.
@@ -90,6 +92,8 @@ impl Affect {
 pub enum Description {
     /// The one of the running guest (of the next boot, when it is not running).
     Live,
+    /// The same with its passwords, never kept.
+    LiveSecure,
     /// The one of the next boot.
     Inactive,
     /// The one of the next boot with its passwords: the base of a redefinition, never kept.
@@ -210,6 +214,7 @@ impl Domain<'_> {
     pub fn describe(&self, which: Description) -> Result<String, Error> {
         let flags = match which {
             Description::Live => 0,
+            Description::LiveSecure => sys::VIR_DOMAIN_XML_SECURE,
             Description::Inactive => sys::VIR_DOMAIN_XML_INACTIVE,
             Description::InactiveSecure => sys::VIR_DOMAIN_XML_INACTIVE | sys::VIR_DOMAIN_XML_SECURE,
         };
@@ -301,6 +306,14 @@ impl Domain<'_> {
         self.counted(Call::DomainUpdateDevice, |domain| domain.update_device_flags(xml, affect.flags()))
     }
 
+    /// Sets the metadata element of a namespace, said by a prefix and the URI; `xml` has neither.
+    pub fn set_metadata(&self, (prefix, uri): (&str, &str), xml: &str, affect: Affect) -> Result<(), Error> {
+        let kind = i32::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).unwrap_or_default();
+        self.counted(Call::DomainSetMetadata, |domain| {
+            domain.set_metadata(kind, Some(xml), Some(prefix), Some(uri), affect.flags())
+        })
+    }
+
     /// Sets the number of CPUs in use, within the maximum.
     pub fn set_vcpus(&self, vcpus: u32, affect: Affect) -> Result<(), Error> {
         self.counted(Call::DomainSetVcpus, |domain| domain.set_vcpus_flags(vcpus, affect.flags()))
@@ -309,6 +322,27 @@ impl Domain<'_> {
     /// Sets the memory in use, in KiB, within the maximum. On a running guest this is a request to its balloon.
     pub fn set_memory(&self, kibibytes: u64, affect: Affect) -> Result<(), Error> {
         self.counted(Call::DomainSetMemory, |domain| domain.set_memory_flags(kibibytes, affect.flags()))
+    }
+
+    /// Sets how often, in seconds, the figures of its balloon are read; 0 is never.
+    pub fn set_memory_stats_period(&self, seconds: i32, affect: Affect) -> Result<(), Error> {
+        self.counted(Call::DomainSetMemoryStatsPeriod, |domain| domain.set_memory_stats_period(seconds, affect.flags()))
+    }
+
+    /// Sets figures of an interface, named by MAC address or by the device of the host: `inbound.average` and the like, in KiB (a second).
+    pub fn set_interface_parameters(
+        &self,
+        interface: &str,
+        figures: &[(&CStr, u32)],
+        affect: Affect,
+    ) -> Result<(), Error> {
+        let interface =
+            CString::new(interface).map_err(|_| Error::other("the interface has a zero byte in its name"))?;
+        let numbers: Vec<_> = figures.iter().map(|(name, figure)| (*name, Number::Unsigned(*figure))).collect();
+        let (parameters, flags) = (Parameters::of(&numbers)?, affect.flags());
+        self.connection.counted(Call::DomainSetInterfaceParameters, |_| {
+            set_interface_parameters(&self.handle, &interface, &parameters, flags)
+        })
     }
 
     /// Grows a disk of a running guest, named by target or path, to so many bytes.

@@ -65,6 +65,8 @@ pub enum Live {
     Memory,
     /// Set the number of virtual processors, up to the maximum.
     Vcpus,
+    /// Set how often the balloon's figures are read.
+    Balloon,
     /// Throttle a disk.
     BlockTune,
     /// Throttle or set the link of an interface.
@@ -172,6 +174,7 @@ impl fmt::Display for Route {
             Self::Live(Live::Update) => "live: update device",
             Self::Live(Live::Memory) => "live: balloon",
             Self::Live(Live::Vcpus) => "live: vcpus",
+            Self::Live(Live::Balloon) => "live: balloon figures",
             Self::Live(Live::BlockTune) => "live: block tuning",
             Self::Live(Live::InterfaceTune) => "live: interface tuning",
             Self::Live(Live::Scheduler) => "live: scheduler",

@@ -22,7 +22,9 @@ pub(crate) use handle::{Owned, abort_stream, finish_stream};
 pub use list::Lease;
 pub(crate) use list::{all_domain_states, dhcp_leases, domain_state};
 pub(crate) use throttle::set_block_io_tune;
-pub(crate) use tune::{Family, Number, Parameters, change_iothread, pin_iothread, set_parameters};
+pub(crate) use tune::{
+    Family, Number, Parameters, change_iothread, pin_iothread, set_interface_parameters, set_parameters,
+};
 
 /// The error of the libvirt call this thread has just made.
 fn last_error() -> crate::Error {

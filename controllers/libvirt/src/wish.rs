@@ -212,7 +212,10 @@ impl Part {
         }
     }
 
-    fn put_item(&mut self, list: &str, key: &str, form: Form) {
+    fn put_item(&mut self, list: &str, key: &str, mut form: Form) {
+        if let Form::Part(part) = &mut form {
+            part.present = true;
+        }
         let Some(mut path) = Path::parse(list) else { return };
         let Some(step) = path.steps.last_mut() else { return };
         step.key = Some(key.to_owned());

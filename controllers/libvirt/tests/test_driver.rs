@@ -2,13 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::collections::HashSet;
+use std::ffi::CStr;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libvirt::{Call, Claim, Connection, Endpoint, Error, Host, HostState, Hosts, Key, Kind, LaneKind, Settings, State};
+use libvirt::{
+    Affect, Call, Claim, Connection, Description, Endpoint, Error, Host, HostState, Hosts, Key, Kind, LaneKind,
+    Settings, State,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -419,4 +423,35 @@ async fn a_pools_lock_is_the_same_for_all_who_hold_it() {
     assert!(other.try_write().is_ok());
     drop(job);
     assert!(host.pool_lock("p").try_write().is_ok());
+}
+
+#[tokio::test]
+async fn what_passes_through_an_interface_is_set_and_taken_away_by_its_figures() {
+    let hosts = Hosts::new();
+    let host = own_host(&hosts, "shaped", 0, &quiet());
+    let shown = short(&host, "host", |connection| {
+        let nic = "<interface type='network'><mac address='52:54:00:00:00:01'/><source network='n'/></interface>";
+        let text = format!(
+            "<domain type='test'><name>g</name><memory>1024</memory><os><type>hvm</type></os><devices>{nic}</devices></domain>"
+        );
+        let uuid = connection.define_domain(&text, false)?;
+        let domain = connection.find_domain(&uuid)?.unwrap();
+        let set = |figures: &[(&CStr, u32)]| {
+            domain.set_interface_parameters("52:54:00:00:00:01", figures, Affect::Config)?;
+            domain.describe(Description::Inactive)
+        };
+        let both =
+            set(&[(c"inbound.average", 7), (c"inbound.peak", 9), (c"inbound.burst", 0), (c"outbound.average", 5)])?;
+        let one = set(&[(c"inbound.average", 0), (c"inbound.peak", 0), (c"inbound.burst", 0)])?;
+        let unknown = domain.set_interface_parameters("52:54:00:00:00:09", &[], Affect::Config).is_err();
+        Ok([both, one]
+            .map(|text| text.lines().filter(|line| line.contains("bound ")).map(str::trim).collect::<String>())
+            .into_iter()
+            .chain([unknown.to_string()])
+            .collect::<Vec<_>>())
+    });
+    assert_eq!(
+        shown.await.unwrap(),
+        ["<inbound average='7' peak='9'/><outbound average='5'/>", "<outbound average='5'/>", "true"]
+    );
 }

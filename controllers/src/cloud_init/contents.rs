@@ -14,7 +14,6 @@ use kube::Client;
 use super::seed::{self, Seed};
 use crate::{
     cluster::Cluster,
-    links::EMPTY,
     sources::{First, Source, SourceKind, Sources},
 };
 
@@ -48,15 +47,7 @@ impl Contents {
             (None, Some(source), Some(KeyReference { name: _, key })) => (source, key),
             (None, _, _) => anyhow::bail!("set one of inline, secretKeyRef and configMapKeyRef"),
         };
-        let Source { kind, name, .. } = &source;
-        let values = self.sources.values(&source).await?.with_context(|| {
-            format!(
-                "cannot get referenced resource: waiting for {kind:?} {name}: there is none in namespace {namespace}"
-            )
-        })?;
-        let value =
-            values.get(key).with_context(|| format!("{EMPTY}: waiting for {kind:?} {name}: it has no key {key}"))?;
-        Ok(value.to_vec())
+        self.sources.required(&source, key).await
     }
 
     async fn optional(

@@ -22,8 +22,9 @@ use super::{
     cures::failed,
     initial,
     live::Failures,
+    live_devices,
     new_disks::Guest,
-    offered, render, resolve,
+    offered, passwords, render,
     shutdown::{Ending, SHUTDOWN_RECHECK},
 };
 use crate::{
@@ -70,7 +71,7 @@ impl Domains {
     pub(super) async fn define_and_start(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Found> {
         // One that is made again is made of what is initial too.
         let whole = pass.object.merged();
-        let around = resolve::resolve_to_make(&self.cluster, pass.object, &whole, pass.config)?;
+        let around = self.resolve_to_make(pass, &whole).await?;
         let media = self.host_media(pass, &whole).await?;
         let found = self.found(pass, None, None, media);
         let order = self.order(pass, found.complete(&around));
@@ -198,8 +199,10 @@ impl Order {
         self.guest().check_attach(host, &base)?;
         let claimed = claim::claim(&self.object, &self.around, &base, self.adopted);
         let wishes = render::render(&claimed.object, &claimed.around, &self.facts, Some(&claimed.base))?;
-        let mut wished = overlay(&wishes, &claimed.base, &self.rules);
-        let differs = diff(&wishes, &claimed.base, &self.rules).iter().any(Difference::is_applied);
+        let mut revealed = wishes.clone();
+        passwords::reveal(&mut revealed, &claimed.around, Some(&claimed.base));
+        let mut wished = overlay(&revealed, &claimed.base, &self.rules);
+        let differs = diff(&revealed, &claimed.base, &self.rules).iter().any(Difference::is_applied);
         // A restart is noted when everything else is done, if it is still needed then.
         let note = todo.note.as_ref().filter(|_| todo.power != Some(Power::Restart));
         if let Some(note) = note {
@@ -214,7 +217,9 @@ impl Order {
         }
         let mut failures = None;
         if domain.id().is_some() {
-            failures = Some(self.change_running(&domain, wishes, [&wished, &claimed.base])?);
+            let mut failed = self.change_running(&domain, wishes, [&wished, &claimed.base])?;
+            failed.extend(live_devices::change_passwords(&domain, &claimed.around.passwords)?);
+            failures = Some(failed);
             match todo.power {
                 Some(Power::Pause) => domain.suspend().context("pause domain")?,
                 Some(Power::Resume) => domain.resume().context("end the pause of domain")?,

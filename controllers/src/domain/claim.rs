@@ -10,24 +10,44 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use apis::{
     Domain, Managed,
-    domain::{DiskDevice, DomainObservation, DomainParameters, Firmware, HostDeviceObservation, Rng, Tpm},
+    domain::{
+        Direct, DiskDevice, DomainObservation, DomainParameters, Firmware, HostDeviceObservation, Rng, Sound, Tpm,
+    },
     quantity::Quantity,
 };
 use libvirt::xml::Element;
 
 use super::{
     initial::{self, INITIAL},
-    observed,
+    observed, passwords,
     render::{
-        self, CHANNEL, DISK, FILESYSTEM, HOST_DEVICE, NIC, PANIC, RNG, SEED, SERIAL, Surroundings, TPM, VIDEO,
-        WATCHDOG, raw::RAW,
+        self, BALLOON, CHANNEL, DISK, FILESYSTEM, HOST_DEVICE, INPUT, NIC, PANIC, PORT, RNG, SEED, SERIAL, SOUND,
+        Surroundings, TPM, VIDEO, VSOCK, WATCHDOG, raw::RAW,
     },
 };
 use crate::mark;
 
 /// The prefixes of all names that we give to devices.
-pub(super) const OURS: [&str; 13] =
-    [DISK, SEED, NIC, SERIAL, RNG, CHANNEL, TPM, WATCHDOG, PANIC, VIDEO, HOST_DEVICE, FILESYSTEM, RAW];
+pub(super) const OURS: [&str; 18] = [
+    DISK,
+    SEED,
+    NIC,
+    SERIAL,
+    RNG,
+    CHANNEL,
+    TPM,
+    WATCHDOG,
+    PANIC,
+    VIDEO,
+    PORT,
+    SOUND,
+    INPUT,
+    VSOCK,
+    BALLOON,
+    HOST_DEVICE,
+    FILESYSTEM,
+    RAW,
+];
 /// What begins every name that a user gave to a device.
 const NAMED: &str = "ua-";
 
@@ -96,15 +116,31 @@ fn fill_sizes(parameters: &mut DomainParameters, initial: &DomainParameters, see
 
 /// What only `initProvider` says of a device, and has a default when nobody says it, is as the host has it.
 fn fill_devices(parameters: &mut DomainParameters, initial: &DomainParameters, seen: &DomainObservation) {
-    for console in parameters.consoles.iter_mut().flatten().filter(|console| console.log.is_none()) {
-        let said = initial.consoles.iter().flatten().any(|said| said.name == console.name && said.log.is_some());
-        let seen = seen.consoles.iter().find(|seen| seen.name == console.name.0);
-        console.log = seen.filter(|_| said).map(|seen| seen.log.unwrap_or_default());
+    fill_consoles(parameters, initial, seen);
+    for nic in parameters.network_interfaces.iter_mut().flatten() {
+        let said = initial.network_interfaces.iter().flatten().find(|said| said.name == nic.name);
+        let seen = seen.network_interfaces.iter().find(|seen| seen.name.as_ref() == Some(&nic.name.0));
+        if let (Some(direct), Some(Direct { mode: Some(_), .. })) =
+            (&mut nic.direct, said.and_then(|said| said.direct.as_ref()))
+        {
+            direct.mode = direct.mode.or_else(|| seen?.direct.as_ref()?.mode);
+        }
     }
-    for graphics in parameters.graphics.iter_mut().flatten().filter(|graphics| graphics.listen.is_none()) {
-        let said = initial.graphics.iter().flatten().any(|said| said.type_ == graphics.type_ && said.listen.is_some());
+    for input in parameters.inputs.iter_mut().flatten() {
+        let said = initial.inputs.iter().flatten().any(|said| said.name == input.name && said.bus.is_some());
+        let seen = seen.inputs.iter().find(|seen| seen.name == input.name);
+        input.bus = input.bus.or_else(|| seen.filter(|_| said)?.bus);
+    }
+    if let (Some(sound), Some(Sound { model: Some(_) })) = (&mut parameters.sound, &initial.sound) {
+        sound.model = sound.model.or_else(|| seen.sound.as_ref()?.model);
+    }
+    for graphics in parameters.graphics.iter_mut().flatten() {
+        let Some(said) = initial.graphics.iter().flatten().find(|said| said.type_ == graphics.type_) else { continue };
         let seen = seen.graphics.iter().find(|seen| seen.type_ == format!("{:?}", graphics.type_));
-        graphics.listen = seen.filter(|_| said).and_then(|seen| seen.listen.clone());
+        if graphics.listen.is_none() && said.listen.is_some() {
+            graphics.listen = seen.and_then(|seen| seen.listen.clone());
+        }
+        graphics.port = graphics.port.or_else(|| said.port.and(seen?.port));
     }
     if let (Some(rng), Some(Rng { source: Some(_) })) = (&mut parameters.rng, &initial.rng) {
         rng.source = rng.source.or_else(|| seen.rng.as_ref()?.source);
@@ -115,6 +151,30 @@ fn fill_devices(parameters: &mut DomainParameters, initial: &DomainParameters, s
     if let (Some(watchdog), Some(said)) = (&mut parameters.watchdog, &initial.watchdog) {
         let seen = seen.watchdog.clone().unwrap_or_default();
         watchdog.action = watchdog.action.or_else(|| said.action.and(seen.action));
+    }
+}
+
+/// The same of consoles and channels.
+fn fill_consoles(parameters: &mut DomainParameters, initial: &DomainParameters, seen: &DomainObservation) {
+    for console in parameters.consoles.iter_mut().flatten() {
+        let Some(said) = initial.consoles.iter().flatten().find(|said| said.name == console.name) else { continue };
+        let Some(seen) = seen.consoles.iter().find(|seen| seen.name == console.name.0) else { continue };
+        if console.log.is_none() && said.log.is_some() {
+            console.log = Some(seen.log.unwrap_or_default());
+        }
+        console.type_ = console.type_.or_else(|| said.type_.and(seen.type_));
+        let Some(there) = said.tcp.as_ref().and(seen.tcp.as_ref()) else { continue };
+        let tcp = console.tcp.get_or_insert_with(|| there.clone());
+        tcp.listen = tcp.listen.take().or_else(|| there.listen.clone());
+        tcp.protocol = tcp.protocol.or(there.protocol);
+    }
+    for channel in parameters.channels.iter_mut().flatten() {
+        let Some(said) = initial.channels.iter().flatten().find(|said| said.name == channel.name) else { continue };
+        let Some(seen) = seen.channels.iter().find(|seen| seen.name == channel.name.0) else { continue };
+        channel.type_ = channel.type_.or_else(|| said.type_.and(seen.type_));
+        if channel.target.is_none() && said.target.is_some() {
+            channel.target.clone_from(&seen.target);
+        }
     }
 }
 
@@ -143,6 +203,7 @@ fn named(object: &Domain, base: &Element) -> Element {
     let mut base = base.clone();
     if mark::owner(&base).is_none_or(|owner| owner.uid != object.uid()) {
         mark::remove(&mut base);
+        passwords::remove(&mut base);
         let said = said(object);
         for device in devices(&mut base).filter(|device| is_ours(device)) {
             if !said.contains(alias_of(device)) {
@@ -159,14 +220,13 @@ fn said(object: &Domain) -> BTreeSet<String> {
     let parameters = object.parameters();
     let disks = parameters.disks.iter().flatten().map(|disk| format!("{DISK}{}", disk.name));
     let nics = parameters.network_interfaces.iter().flatten().map(|nic| format!("{NIC}{}", nic.name));
-    let serials = parameters.consoles.iter().flatten().map(|console| format!("{SERIAL}{}", console.name));
-    let passed = render::passed(parameters);
+    let listed = render::listed(parameters).chain(render::passed(parameters));
     let value = serde_json::to_value(parameters).unwrap_or_default();
     let seed = initial::refers(&value, "cloudInit").then(|| format!("{SEED}cloud-init"));
     let single = render::single(parameters).map(str::to_owned);
     let agent = parameters.guest_agent.unwrap_or_default().then(|| render::AGENT.to_owned());
     let raw = render::raw::aliases(parameters);
-    disks.chain(nics).chain(serials).chain(passed).chain(seed).chain(single).chain(agent).chain(raw).collect()
+    disks.chain(nics).chain(listed).chain(seed).chain(single).chain(agent).chain(raw).collect()
 }
 
 /// Gives devices that the object does not speak of, and was made with all the same, the names of their own class.
@@ -246,6 +306,10 @@ fn name_interfaces(object: &Domain, around: &Surroundings, base: &mut Element) {
         let network = nic.network.as_ref().or_else(|| around.networks.get(&nic.name.0));
         let is_on = |device: &Element| match network {
             Some(network) => device.attr_at("source@network") == Some(network),
+            None if nic.direct.is_some() => {
+                device.attr_at("source@dev") == nic.direct.as_ref().map(|direct| direct.device.as_str())
+            }
+            None if nic.user.is_some() => device.get("type") == Some("user"),
             None => nic.bridge.is_some() && device.attr_at("source@bridge") == nic.bridge.as_deref(),
         };
         name(base, "interface", &format!("{NIC}{}", nic.name), is_on);

@@ -17,16 +17,16 @@ use libvirt::{
 
 use super::{
     observed::{self, agent, own_name},
-    render::{self, AGENT, DISK, FILESYSTEM, HOST_DEVICE, NIC, SEED, SERIAL, Surroundings},
+    render::{self, AGENT, DISK, FILESYSTEM, HOST_DEVICE, INPUT, NIC, PORT, SEED, SERIAL, Surroundings},
 };
 
 /// The description with a name for each of its devices, and without anybody's mark. A disk is called like its target, an interface
-/// like its MAC address, a serial console like its port; what another object of ours named keeps that name.
+/// like its MAC address, a serial console like its port, a channel like its target; what another object of ours named keeps that name.
 pub fn named(description: &Element) -> Element {
     let agent = agent(description).cloned();
     let mut named = description.clone();
     named.retain(|child| child.name != "metadata");
-    let (mut serials, mut singles) = (0, BTreeSet::new());
+    let (mut serials, mut inputs, mut singles) = (0, 0, BTreeSet::new());
     for device in named.elements_mut().filter(|child| child.name == "devices").flat_map(Element::elements_mut) {
         let alias = match device.name.as_str() {
             "disk" => own(device, DISK).or_else(|| Some(format!("{DISK}{}", device.attr_at("target@dev")?))),
@@ -43,7 +43,14 @@ pub fn named(description: &Element) -> Element {
                 Some(format!("{HOST_DEVICE}{name}"))
             }),
             "filesystem" => Some(format!("{FILESYSTEM}{}", device.attr_at("target@dir").unwrap_or_default())),
-            "channel" => agent.as_ref().filter(|agent| *agent == device).map(|_| AGENT.to_owned()),
+            "channel" if agent.as_ref() == Some(device) => Some(AGENT.to_owned()),
+            "channel" => own(device, PORT).or_else(|| Some(format!("{PORT}{}", slug(device.attr_at("target@name")?)))),
+            "input" if device.get("bus") == Some("ps2") => None,
+            "input" => {
+                let at = inputs;
+                inputs += 1;
+                own(device, INPUT).or_else(|| Some(format!("{INPUT}{}{at}", device.get("type")?)))
+            }
             // The first of them; further ones are nobody's.
             kind => render::SINGLE
                 .iter()
@@ -56,6 +63,11 @@ pub fn named(description: &Element) -> Element {
         }
     }
     named
+}
+
+/// A name as items of a spec have them.
+fn slug(name: &str) -> String {
+    name.to_ascii_lowercase().replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
 }
 
 /// The alias that another object of ours gave a device.
@@ -78,17 +90,12 @@ fn spoken_of(object: &Domain, around: &Surroundings, named: &Element) -> Element
         .flatten()
         .filter(|nic| around.has_interface(nic))
         .map(|nic| format!("{NIC}{}", nic.name));
-    let serials = parameters.consoles.iter().flatten().map(|console| format!("{SERIAL}{}", console.name));
+    let listed = render::listed(parameters);
     let single = render::single(parameters).map(str::to_owned);
     let agent = parameters.guest_agent.unwrap_or_default().then(|| AGENT.to_owned());
-    let known: BTreeSet<String> = disks
-        .chain(nics)
-        .chain(serials)
-        .chain(render::passed(parameters))
-        .chain(single)
-        .chain(agent)
-        .chain(render::raw::aliases(parameters))
-        .collect();
+    let raw = render::raw::aliases(parameters);
+    let listed = listed.chain(render::passed(parameters));
+    let known: BTreeSet<String> = disks.chain(nics).chain(listed).chain(single).chain(agent).chain(raw).collect();
     let mut description = named.clone();
     let devices = description.elements_mut().filter(|child| child.name == "devices").flat_map(Element::elements_mut);
     for device in devices {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     Surroundings,
     claim::{self, claim},
-    render,
+    passwords, render,
 };
 use crate::mark;
 
@@ -26,6 +26,7 @@ pub fn description(
     uuid: &str,
 ) -> anyhow::Result<Element> {
     let mut wishes = render::render(&object.merged(), around, facts, None)?;
+    passwords::reveal(&mut wishes, around, None);
     wishes.set("uuid", uuid);
     let mut description = wishes.create(rules);
     if object.initial().is_none() {
@@ -33,8 +34,10 @@ pub fn description(
     }
     claim::name_initial(&mut description, object);
     mark::remove(&mut description);
+    passwords::remove(&mut description);
     let claimed = claim(object, around, &description, false);
-    let wishes = render::render(&claimed.object, &claimed.around, facts, Some(&claimed.base))?;
+    let mut wishes = render::render(&claimed.object, &claimed.around, facts, Some(&claimed.base))?;
+    passwords::reveal(&mut wishes, &claimed.around, Some(&claimed.base));
     Ok(overlay(&wishes, &claimed.base, rules))
 }
 
@@ -44,6 +47,7 @@ pub fn lasting(object: &Domain, around: &Surroundings) -> Surroundings {
     let mut around = around.clone();
     around.seed = around.seed.filter(|_| refers(&said, "cloudInit"));
     around.kernel = around.kernel.filter(|_| refers(&said["os"], "kernel"));
+    passwords::lasting(object, &mut around.passwords);
     around.initrd = around.initrd.filter(|_| refers(&said["os"], "initrd"));
     around
 }

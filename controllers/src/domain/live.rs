@@ -11,7 +11,7 @@ use libvirt::{
     xml::Element,
 };
 
-use super::{act::Order, claim, render, tune};
+use super::{act::Order, claim, live_devices, render, tune};
 
 /// What could not be changed on a running guest, and why, by path.
 pub(super) type Failures = BTreeMap<String, String>;
@@ -45,10 +45,23 @@ impl Order {
                 }
                 Live::Memory => change_memory(domain, wished, &live),
                 Live::Vcpus => change_vcpus(domain, wished, &live),
+                Live::InterfaceTune => {
+                    let bandwidth = format!("{item}/bandwidth");
+                    if updated.contains(&bandwidth) {
+                        continue;
+                    }
+                    updated.push(bandwidth);
+                    let device = |of| wishes.locate(item, of, &self.rules);
+                    match (device(wished), device(&live)) {
+                        (Some(wished), Some(live)) => live_devices::change_bandwidth(domain, wished, live),
+                        (_, None) | (None, _) => Ok(()),
+                    }
+                }
+                Live::Balloon => live_devices::change_stats_period(domain, wished),
                 // Done above.
                 Live::Scheduler | Live::IoThreads | Live::MemoryTune | Live::BlockWeight => continue,
                 Live::BlockTune => self.change_block_tune(domain, item, &wishes, [wished, &live]),
-                Live::InterfaceTune | Live::Network => Ok(()),
+                Live::Network => Ok(()),
             };
             match done {
                 Err(error) if error.kind == Kind::Unreachable => return Err(error.into()),

@@ -1,5 +1,7 @@
 //! What a description says of a domain, in the words of the spec: pure.
 
+mod consoles;
+mod interfaces;
 mod numa;
 mod passed;
 mod platform;
@@ -9,10 +11,14 @@ mod tuning;
 
 use std::collections::BTreeMap;
 
-use apis::domain::{
-    ConsoleObservation, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskObservation, DiskZeroes,
-    DomainObservation, DomainType, GraphicsObservation, HostVolumeObservation, InterfaceModel, InterfaceObservation,
-    LinkState, Panic, PanicModel, Rng, RngSource, Tpm, TpmModel, Video, VideoModel, Watchdog, WatchdogAction,
+use apis::{
+    domain::{
+        Balloon, BalloonModel, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskObservation, DiskZeroes,
+        DomainObservation, DomainType, GraphicsObservation, GraphicsType, HostVolumeObservation, Input, InputBus,
+        InputType, Panic, PanicModel, Rng, RngSource, Sound, SoundModel, Tpm, TpmModel, Video, VideoModel,
+        VsockObservation, Watchdog, WatchdogAction,
+    },
+    quantity::{ItemName, Span},
 };
 use libvirt::{VolumeId, xml::Element};
 
@@ -49,8 +55,9 @@ pub fn observe(definition: Option<&Element>, live: Option<&Element>, volumes: &V
         cpu: platform::cpu(definition),
         os: platform::os(definition),
         disks: shown.find_all("devices/disk").into_iter().filter_map(|device| disk(device, volumes)).collect(),
-        network_interfaces: shown.find_all("devices/interface").into_iter().filter_map(interface).collect(),
-        consoles: shown.find_all("devices/serial").into_iter().filter_map(console).collect(),
+        network_interfaces: shown.find_all("devices/interface").into_iter().filter_map(interfaces::interface).collect(),
+        consoles: shown.find_all("devices/serial").into_iter().filter_map(consoles::console).collect(),
+        channels: shown.find_all("devices/channel").into_iter().filter_map(consoles::channel).collect(),
         graphics: shown.find_all("devices/graphics").into_iter().filter_map(|one| graphics(one, live)).collect(),
         features: platform::features(definition),
         clock: platform::clock(definition),
@@ -63,6 +70,10 @@ pub fn observe(definition: Option<&Element>, live: Option<&Element>, volumes: &V
         watchdog: watchdog(definition),
         panic: panic(definition),
         video: video(definition),
+        sound: sound(definition),
+        inputs: shown.find_all("devices/input").into_iter().filter_map(input).collect(),
+        vsock: vsock(shown, live),
+        balloon: balloon(definition),
         guest_agent: agent(definition).map(|_| true),
         ..DomainObservation::default()
     }
@@ -119,35 +130,17 @@ fn volume(disk: &Element, path: Option<&str>, volumes: &Volumes) -> Option<HostV
     Some(HostVolumeObservation { pool, name, format })
 }
 
-fn interface(device: &Element) -> Option<InterfaceObservation> {
-    let network = device.attr_at("source@network").map(str::to_owned);
-    // What runs on a network shows the network's bridge too.
-    let bridge = device.attr_at("source@bridge").filter(|_| network.is_none()).map(str::to_owned);
-    Some(InterfaceObservation {
-        name: own_name(device, render::NIC),
-        mac: device.attr_at("mac@address")?.to_owned(),
-        network,
-        bridge,
-        model: device.attr_at("model@type").and_then(InterfaceModel::read),
-        mtu: device.attr_at("mtu@size").and_then(platform::number),
-        queues: device.attr_at("driver@queues").and_then(platform::number),
-        link_state: device.attr_at("link@state").and_then(LinkState::read).filter(|state| *state == LinkState::Down),
-    })
-}
-
-fn console(device: &Element) -> Option<ConsoleObservation> {
-    let log_file = device.attr_at("log@file").map(str::to_owned);
-    Some(ConsoleObservation { name: own_name(device, render::SERIAL)?, log: log_file.as_ref().map(|_| true), log_file })
-}
-
 fn graphics(device: &Element, live: Option<&Element>) -> Option<GraphicsObservation> {
     let listen = device.attr_at("listen@address").or_else(|| device.get("listen")).map(str::to_owned);
-    let port = live.and_then(|_| device.get("port")?.parse().ok()).filter(|port| *port > 0);
+    let port = device.get("port").and_then(platform::number).filter(|port| *port > 0);
+    let host_port = port.filter(|_| live.is_some());
+    let word = device.get("type")?;
     Some(GraphicsObservation {
-        type_: if device.get("type")? == "vnc" { "Vnc" } else { device.get("type")? }.to_owned(),
-        host: listen.clone().filter(|_| port.is_some()),
+        type_: GraphicsType::read(word).map_or_else(|| word.to_owned(), |type_| format!("{type_:?}")),
+        host: listen.clone().filter(|_| host_port.is_some()),
         listen,
-        port,
+        port: port.filter(|_| device.get("autoport") != Some("yes")),
+        host_port,
     })
 }
 
@@ -173,4 +166,35 @@ fn panic(definition: &Element) -> Option<Panic> {
 
 fn video(definition: &Element) -> Option<Video> {
     Some(Video { model: Some(VideoModel::read(definition.find("devices/video")?.attr_at("model@type")?)?) })
+}
+
+fn sound(definition: &Element) -> Option<Sound> {
+    Some(Sound { model: Some(SoundModel::read(definition.find("devices/sound")?.get("model")?)?) })
+}
+
+/// A keyboard or pointing device that a spec can name: libvirt gives a guest those on PS/2 by itself.
+fn input(device: &Element) -> Option<Input> {
+    let (type_, bus) = (InputType::read(device.get("type")?)?, InputBus::read(device.get("bus")?)?);
+    Some(Input { name: ItemName(own_name(device, render::INPUT)?), type_, bus: Some(bus) })
+}
+
+fn vsock(shown: &Element, live: Option<&Element>) -> Option<VsockObservation> {
+    let vsock = shown.find("devices/vsock")?;
+    let cid = vsock.attr_at("cid@address").and_then(|cid| cid.parse().ok());
+    let chosen = vsock.attr_at("cid@auto") == Some("yes");
+    Some(VsockObservation { cid: cid.filter(|_| !chosen), guest_cid: cid.filter(|_| live.is_some()) })
+}
+
+/// The balloon, where it is another than the one that libvirt gives every guest.
+fn balloon(definition: &Element) -> Option<Balloon> {
+    let balloon = definition.find("devices/memballoon")?;
+    let switch = |name| balloon.get(name).map(|state| state == "on");
+    let seen = Balloon {
+        model: balloon.get("model").and_then(BalloonModel::read),
+        autodeflate: switch("autodeflate"),
+        free_page_reporting: switch("freePageReporting"),
+        stats_period: balloon.attr_at("stats@period").map(|seconds| Span(format!("{seconds}s"))),
+    };
+    let usual = Balloon { model: Some(BalloonModel::Virtio), ..Balloon::default() };
+    Some(seen).filter(|seen| *seen != usual)
 }

@@ -62,10 +62,11 @@ fn is_expanded_model(difference: &Difference, live: &Element) -> bool {
         && live.attr_at("cpu@check") == Some("full")
 }
 
-/// The running interface of a network that is a bridge of the host's says what it is plugged into.
+/// The running interface of a network that is a bridge or an interface of the host's says what it is plugged into.
 fn is_bridge_of_network(difference: &Difference) -> bool {
     let is_type = difference.path.starts_with("devices/interface[") && difference.path.ends_with("]@type");
-    is_type && (difference.want.as_deref(), difference.have.as_deref()) == (Some("network"), Some("bridge"))
+    let shown = difference.have.as_deref().is_some_and(|have| ["bridge", "direct"].contains(&have));
+    is_type && difference.want.as_deref() == Some("network") && shown
 }
 
 /// The drive of a guest that was started with nothing in it has no format.
@@ -166,6 +167,7 @@ mod tests {
             wishes.item("devices/interface", "ua-nic-a", part);
         };
         assert_eq!(waiting(wish, live), [""; 0]);
+        assert_eq!(waiting(wish, &live.replace("type='bridge'", "type='direct'")), [""; 0]);
         assert_eq!(waiting(wish, &live.replace("'lan'", "'other'")), ["devices/interface[ua-nic-a]/source@network"]);
     }
 }

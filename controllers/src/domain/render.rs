@@ -3,6 +3,7 @@
 //! What the user set is wished always. What we must choose (name, UUID, machine, MAC and target of a new device) is wished when
 //! the thing is made, and read from the host ever after.
 
+mod cards;
 mod devices;
 mod disks;
 mod interfaces;
@@ -32,6 +33,7 @@ use libvirt::{
 
 pub use sources::{own_medium, port};
 
+use super::passwords::{self, Passwords};
 use crate::{
     mark,
     references::{self, Choices},
@@ -57,6 +59,8 @@ pub struct Surroundings {
     pub networks: BTreeMap<String, String>,
     /// The seed.
     pub seed: Option<String>,
+    /// The passwords of graphical consoles.
+    pub passwords: Passwords,
     /// The kernel and its initial ramdisk.
     pub kernel: Option<String>,
     /// The initial ramdisk.
@@ -99,6 +103,16 @@ pub const WATCHDOG: &str = "ua-watchdog-";
 pub const PANIC: &str = "ua-panic-";
 /// Graphics cards.
 pub const VIDEO: &str = "ua-video-";
+/// Channels that a user named, which have a class of their own, so that none meets the guest agent's.
+pub const PORT: &str = "ua-port-";
+/// Sound cards.
+pub const SOUND: &str = "ua-sound-";
+/// Input devices.
+pub const INPUT: &str = "ua-input-";
+/// Sockets between guest and host.
+pub const VSOCK: &str = "ua-vsock-";
+/// Balloons.
+pub const BALLOON: &str = "ua-balloon-";
 
 /// Devices of the host.
 pub const HOST_DEVICE: &str = "ua-host-";
@@ -115,17 +129,40 @@ pub const THE_WATCHDOG: &str = "ua-watchdog-0";
 pub const THE_PANIC: &str = "ua-panic-0";
 /// Of the graphics card.
 pub const THE_VIDEO: &str = "ua-video-0";
+/// Of the sound card.
+pub const THE_SOUND: &str = "ua-sound-0";
+/// Of the socket between guest and host.
+pub const THE_VSOCK: &str = "ua-vsock-0";
+/// Of the balloon.
+pub const THE_BALLOON: &str = "ua-balloon-0";
 /// Of the guest agent's channel.
 pub const AGENT: &str = "ua-channel-agent";
 
 /// Devices of which a guest has one of ours: the element, and its alias.
-pub const SINGLE: [(&str, &str); 5] =
-    [("rng", THE_RNG), ("tpm", THE_TPM), ("watchdog", THE_WATCHDOG), ("panic", THE_PANIC), ("video", THE_VIDEO)];
+pub const SINGLE: [(&str, &str); 8] = [
+    ("rng", THE_RNG),
+    ("tpm", THE_TPM),
+    ("watchdog", THE_WATCHDOG),
+    ("panic", THE_PANIC),
+    ("video", THE_VIDEO),
+    ("sound", THE_SOUND),
+    ("vsock", THE_VSOCK),
+    ("memballoon", THE_BALLOON),
+];
 
 /// The aliases of those that an object speaks of.
 pub fn single(parameters: &DomainParameters) -> impl Iterator<Item = &'static str> {
-    let DomainParameters { rng, tpm, watchdog, panic, video, .. } = parameters;
-    let said = [rng.is_some(), tpm.is_some(), watchdog.is_some(), panic.is_some(), video.is_some()];
+    let DomainParameters { rng, tpm, watchdog, panic, video, sound, vsock, balloon, .. } = parameters;
+    let said = [
+        rng.is_some(),
+        tpm.is_some(),
+        watchdog.is_some(),
+        panic.is_some(),
+        video.is_some(),
+        sound.is_some(),
+        vsock.is_some(),
+        balloon.is_some(),
+    ];
     SINGLE.into_iter().zip(said).filter_map(|((_, alias), said)| said.then_some(alias))
 }
 
@@ -134,6 +171,14 @@ pub fn passed(parameters: &DomainParameters) -> impl Iterator<Item = String> {
     let DomainParameters { host_devices, filesystems, .. } = parameters;
     let devices = host_devices.iter().flatten().map(|device| format!("{HOST_DEVICE}{}", device.name));
     devices.chain(filesystems.iter().flatten().map(|filesystem| format!("{FILESYSTEM}{}", filesystem.name)))
+}
+
+/// The aliases of the consoles, channels and input devices that an object names.
+pub fn listed(parameters: &DomainParameters) -> impl Iterator<Item = String> {
+    let consoles = parameters.consoles.iter().flatten().map(|console| format!("{SERIAL}{}", console.name));
+    let channels = parameters.channels.iter().flatten().map(|channel| format!("{PORT}{}", channel.name));
+    let inputs = parameters.inputs.iter().flatten().map(|input| format!("{INPUT}{}", input.name));
+    consoles.chain(channels).chain(inputs)
 }
 
 /// Everything wished of a domain. `base` is its inactive description, if it has one.
@@ -149,8 +194,10 @@ pub fn render(object: &Domain, around: &Surroundings, facts: &Facts, base: Optio
     disks::disks(&mut wishes, parameters, around, base)?;
     interfaces::interfaces(&mut wishes, object, around)?;
     devices::consoles(&mut wishes, object)?;
-    devices::graphics(&mut wishes, parameters.graphics.as_deref().unwrap_or_default());
+    devices::graphics(&mut wishes, parameters, base);
     devices::small_devices(&mut wishes, parameters);
+    cards::channels(&mut wishes, parameters, base)?;
+    cards::cards(&mut wishes, parameters, base)?;
     passed::host_devices(&mut wishes, parameters)?;
     passed::filesystems(&mut wishes, parameters, base)?;
     let raw = raw::raw(&mut wishes, parameters, around, base)?;
@@ -161,8 +208,10 @@ pub fn render(object: &Domain, around: &Surroundings, facts: &Facts, base: Optio
     let owned = wishes.owned_paths();
     if base.is_none() {
         identity(&mut wishes, object, facts)?;
+        cards::new_balloon(&mut wishes, parameters);
     }
     interfaces::new_interfaces(&mut wishes, object, around, base);
+    passwords::prints(&mut wishes, around);
     let note = base.and_then(|base| mark::note(object, base)).unwrap_or_else(|| mark::Note::new(object));
     wishes.replace("metadata/pl:object", mark::element(object, mark::Owned { paths: &owned, raw: &raw }, &note));
     Ok(wishes)
@@ -170,7 +219,7 @@ pub fn render(object: &Domain, around: &Surroundings, facts: &Facts, base: Optio
 
 /// What stays as the host has it when its field is unset: libvirt has no default for it, or another one than the guest was made with,
 /// which would give it another machine, other cards, or a bus without a driver.
-const KEPT: [&str; 16] = [
+const KEPT: [&str; 18] = [
     "memory",
     "currentMemory",
     "os/type@machine",
@@ -183,6 +232,8 @@ const KEPT: [&str; 16] = [
     "clock@offset",
     "clock@timezone",
     "devices/video/model@type",
+    "devices/memballoon",
+    "devices/memballoon@model",
     "devices/interface/mac@address",
     "devices/interface/model@type",
     "devices/controller",

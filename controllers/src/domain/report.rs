@@ -23,8 +23,8 @@ use crate::{
 };
 
 use super::{
-    Domains, Found, Power, Surroundings, attempts::Lacking, claim, find, guests, import, observed, pending, power,
-    render,
+    Domains, Found, Power, Surroundings, attempts::Lacking, claim, find, guests, import, observed, passwords, pending,
+    power, render,
 };
 
 impl Domains {
@@ -46,7 +46,8 @@ impl Domains {
             conditions.push(Wish::new(Type::GuestAgentConnected, status, reason));
         }
         let observation = observation(pass.object, entry, found);
-        let details = details::domain(pass.object, pass.host.uri(), &observation);
+        let password = around.and_then(|around| password(around, &observation));
+        let details = details::domain(pass.object, (pass.host.uri(), password), &observation);
         let wishes_pause = !found.theirs && pass.object.effective().parameters().paused == Some(true);
         let ready = ready(find::strategy(pass.object, found.theirs), wishes_pause, entry, found);
         // The leave to make a lost one again is for once.
@@ -70,8 +71,15 @@ impl Domains {
         let live = shown(pass.object, &claimed.base, live, matches!(claimed.base, Cow::Owned(_)));
         render::render(&claimed.object, &claimed.around, pass.host.facts(), Some(&claimed.base))
             .map(|wishes| pending::pending(wishes, &live, &self.rules, &pass.host.facts().cpus))
+            .map(|paths| [paths, passwords::waiting(&claimed.around.passwords, &live)].concat())
             .unwrap_or_default()
     }
+}
+
+/// The password of the first graphical console.
+fn password<'a>(around: &'a Surroundings, seen: &DomainObservation) -> Option<&'a str> {
+    let first = seen.graphics.first()?;
+    Some(around.passwords.get(first.type_.to_lowercase().as_str())?.reveal())
 }
 
 /// What selectors chose, as it is written down. A guest keeps the data of its disks; what it has not got is not its, and what it has stays

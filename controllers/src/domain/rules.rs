@@ -4,7 +4,9 @@
 
 use libvirt::rule::{Key, Live, Route, Rule, Rules, Unit};
 
-use Live::{BlockTune, BlockWeight, Device, IoThreads, Memory, MemoryTune, Scheduler, Update, Vcpus};
+use Live::{
+    Balloon, BlockTune, BlockWeight, Device, InterfaceTune, IoThreads, Memory, MemoryTune, Scheduler, Update, Vcpus,
+};
 use Route::{Definition, Immutable, NextBoot};
 
 const TABLE: &[Rule] = &[
@@ -129,16 +131,29 @@ const TABLE: &[Rule] = &[
     Rule::element("devices/interface/source", Route::Live(Update)).group("link"),
     Rule::value("devices/interface/source@network", Unit::Text, Route::Live(Update)),
     Rule::value("devices/interface/source@bridge", Unit::Text, Route::Live(Update)),
+    Rule::value("devices/interface/source@dev", Unit::Text, NextBoot),
+    Rule::value("devices/interface/source@mode", Unit::Text, NextBoot),
     Rule::filled("devices/interface/source@portid"),
     Rule::value("devices/interface/mac@address", Unit::Mac, NextBoot),
     Rule::value("devices/interface/model@type", Unit::Text, NextBoot).clears(&["devices/interface/address"]),
     Rule::value("devices/interface/link@state", Unit::Text, Route::Live(Update)),
     Rule::element("devices/interface/link", Route::Live(Update)),
+    Rule::element("devices/interface/vlan", Route::Live(Update)),
+    Rule::element("devices/interface/bandwidth", Route::Live(InterfaceTune)),
+    Rule::element("devices/interface/filterref", Route::Live(Update)),
+    Rule::element("devices/interface/port", Route::Live(Update)),
     Rule::value("devices/interface/alias@name", Unit::Text, Definition),
     // other devices
     Rule::list("devices/controller", &[Key::Fields(&[("@type", ""), ("@index", "0")])], NextBoot),
     Rule::list("devices/serial", &[Key::Alias, Key::Fields(&[("target@port", "0")])], NextBoot),
+    Rule::value("devices/serial@type", Unit::Text, NextBoot).group("serial"),
+    Rule::element("devices/serial/source", NextBoot).group("serial"),
+    Rule::value("devices/serial/source@host", Unit::Ip, NextBoot),
+    Rule::element("devices/serial/protocol", NextBoot).group("serial"),
     Rule::list("devices/console", &[Key::Alias], NextBoot),
+    // A description that is kept has no password: what tells of a change is its print.
+    Rule::element("metadata/pl:passwords", Definition),
+    Rule::value("devices/graphics@passwd", Unit::Secret, Route::Live(Update)),
     Rule::list("devices/graphics", &[Key::Fields(&[("@type", "")])], NextBoot),
     Rule::value("devices/graphics/listen@address", Unit::Ip, NextBoot),
     Rule::list("devices/rng", &[Key::Alias, Key::First], Route::Live(Device)),
@@ -155,12 +170,29 @@ const TABLE: &[Rule] = &[
         "devices/video/model@vram64",
         "devices/video/model@vgamem",
     ]),
-    // A guest has one, and libvirt keeps no name for one that is `none`.
-    Rule::list("devices/memballoon", &[Key::Fields(&[])], NextBoot),
+    Rule::list("devices/sound", &[Key::Alias, Key::First], NextBoot),
+    Rule::value("devices/sound@model", Unit::Text, NextBoot).clears(&["devices/sound/address", "devices/sound/codec"]),
+    Rule::list("devices/audio", &[Key::Fields(&[("@id", "")])], NextBoot),
+    Rule::list("devices/input", &[Key::Alias, Key::Fields(&[("@type", ""), ("@bus", "")])], Route::Live(Device)),
+    Rule::value("devices/input@type", Unit::Text, NextBoot),
+    Rule::value("devices/input@bus", Unit::Text, NextBoot).clears(&["devices/input/address"]),
+    Rule::list("devices/vsock", &[Key::Alias, Key::First], Route::Live(Device)),
+    Rule::value("devices/vsock/cid@address", Unit::Number, NextBoot),
+    Rule::value("devices/vsock/cid@auto", Unit::YesNo, NextBoot),
+    Rule::list("devices/memballoon", &[Key::Alias, Key::First], NextBoot),
+    Rule::value("devices/memballoon@model", Unit::Text, NextBoot).clears(&[
+        "devices/memballoon/address",
+        "devices/memballoon/stats",
+        "devices/memballoon@autodeflate",
+        "devices/memballoon@freePageReporting",
+    ]),
+    Rule::value("devices/memballoon/stats@period", Unit::Number, Route::Live(Balloon)),
     Rule::list("devices/iommu", &[Key::Alias, Key::First], NextBoot),
-    Rule::list("devices/vsock", &[Key::Alias, Key::First], NextBoot),
     Rule::list("devices/nvram", &[Key::Alias, Key::First], NextBoot),
     Rule::list("devices/channel", &[Key::Alias, Key::Fields(&[("target@name", "")])], Route::Live(Device)),
+    Rule::value("devices/channel@type", Unit::Text, NextBoot).group("channel"),
+    Rule::element("devices/channel/source", NextBoot).group("channel"),
+    Rule::value("devices/channel/target@name", Unit::Text, NextBoot),
 ];
 
 /// The table, ready for use.

@@ -1,9 +1,10 @@
 //! The words of the spec and those of libvirt, one table for both ways.
 
 use apis::domain::{
-    BootDevice, ClockOffset, CpuMode, CrashAction, DiskBus, DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskProtocol,
-    DiskZeroes, EndAction, FeaturePolicy, FilesystemAccess, FilesystemDriver, InterfaceModel, LinkState, MemAccess,
-    MemorySource, NumaMode, PanicModel, RngSource, TickPolicy, TimerName, TpmModel, VideoModel, WatchdogAction,
+    BalloonModel, BootDevice, ChannelType, ClockOffset, ConsoleType, CpuMode, CrashAction, DirectMode, DiskBus,
+    DiskCache, DiskDevice, DiskDiscard, DiskIo, DiskProtocol, DiskZeroes, EndAction, FeaturePolicy, FilesystemAccess,
+    FilesystemDriver, GraphicsType, InputBus, InputType, InterfaceModel, LinkState, MemAccess, MemorySource, NumaMode,
+    PanicModel, RngSource, SoundModel, TcpProtocol, TickPolicy, TimerName, TpmModel, VideoModel, WatchdogAction,
 };
 
 /// A choice of the spec that libvirt has a word for.
@@ -45,13 +46,17 @@ macro_rules! words {
 }
 
 words! {
+    BalloonModel { Virtio "virtio", None "none" }
     BootDevice { Disk "hd", Cdrom "cdrom", Network "network" }
+    ChannelType { Unix "unix", SpiceVmc "spicevmc" }
     ClockOffset { Utc "utc", Localtime "localtime" }
+    ConsoleType { Pty "pty", File "file", Tcp "tcp" }
     CpuMode { Custom "custom", HostModel "host-model", HostPassthrough "host-passthrough", Maximum "maximum" }
     CrashAction {
         Destroy "destroy", Restart "restart", CoredumpDestroy "coredump-destroy",
         CoredumpRestart "coredump-restart"
     }
+    DirectMode { Bridge "bridge", Vepa "vepa", Private "private", Passthrough "passthrough" }
     DiskBus { Virtio "virtio", Scsi "scsi", Sata "sata", Ide "ide", Usb "usb" }
     DiskCache {
         None "none", Writethrough "writethrough", Writeback "writeback", Directsync "directsync", Unsafe "unsafe"
@@ -65,6 +70,9 @@ words! {
     FilesystemAccess { Passthrough "passthrough", Mapped "mapped", Squash "squash" }
     FilesystemDriver { Path "path", Virtiofs "virtiofs" }
     FeaturePolicy { Require "require", Optional "optional", Force "force", Disable "disable", Forbid "forbid" }
+    GraphicsType { Vnc "vnc", Spice "spice" }
+    InputBus { Usb "usb", Virtio "virtio" }
+    InputType { Tablet "tablet", Mouse "mouse", Keyboard "keyboard" }
     InterfaceModel { Virtio "virtio", E1000 "e1000", E1000e "e1000e", Rtl8139 "rtl8139" }
     LinkState { Up "up", Down "down" }
     MemAccess { Shared "shared", Private "private" }
@@ -74,6 +82,8 @@ words! {
     }
     PanicModel { Isa "isa", Hyperv "hyperv" }
     RngSource { Urandom "/dev/urandom", Random "/dev/random" }
+    SoundModel { Ich9 "ich9", Ich6 "ich6", Ac97 "ac97", Usb "usb" }
+    TcpProtocol { Raw "raw", Telnet "telnet" }
     TickPolicy { Delay "delay", Catchup "catchup", Merge "merge", Discard "discard" }
     TimerName {
         Rtc "rtc", Pit "pit", Hpet "hpet", Tsc "tsc", Kvmclock "kvmclock", Hypervclock "hypervclock"

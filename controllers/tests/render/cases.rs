@@ -6,7 +6,11 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use apis::{Domain, Network, Pool, Volume, volume::Format};
 use libvirt::{Facts, rule::Rules, wish::Wishes, xml::Element};
 use provider_libvirt::{
-    domain::{self, Surroundings, render::Medium},
+    domain::{
+        self, Surroundings,
+        passwords::{Password, Passwords},
+        render::Medium,
+    },
     network, pool,
     volume::render::Below,
 };
@@ -32,6 +36,8 @@ pub(crate) struct Around {
     kernel: Option<String>,
     initrd: Option<String>,
     raw_xml: Vec<String>,
+    /// By the type of the console.
+    passwords: BTreeMap<String, String>,
     below: Option<Lower>,
 }
 
@@ -116,7 +122,12 @@ impl Case {
     /// What is wished of a new one, or of the one that this description is of, `previous` being owned at the last apply.
     pub(crate) fn wishes(&self, base: Option<&Element>, previous: &[String]) -> anyhow::Result<Wishes> {
         match self.kind {
-            "domain" => domain::render::render(&self.object::<Domain>(), &self.surroundings(), &facts(), base),
+            "domain" => {
+                let around = self.surroundings();
+                let mut wishes = domain::render::render(&self.object::<Domain>(), &around, &facts(), base)?;
+                domain::passwords::reveal(&mut wishes, &around, base);
+                Ok(wishes)
+            }
             "network" => network::render::render(&self.object::<Network>(), base.is_none(), previous),
             "pool" => Ok(pool::render::render(&self.object::<Pool>(), base.is_none(), previous)),
             other => panic!("{other} is made without wishes"),
@@ -146,7 +157,7 @@ impl Case {
 
     /// What other objects have to tell about what the object refers to, and about nothing else.
     pub(crate) fn surroundings(&self) -> Surroundings {
-        let Around { media, networks, seed, kernel, initrd, raw_xml, below: _ } = self.around.clone();
+        let Around { media, networks, seed, kernel, initrd, raw_xml, passwords, below: _ } = self.around.clone();
         let spec = &self.object["spec"]["forProvider"];
         let refers =
             |of: &Value, field: &str| ["Ref", "Selector"].iter().any(|by| !of[format!("{field}{by}")].is_null());
@@ -167,9 +178,22 @@ impl Case {
             kernel: kernel.filter(|_| refers(&spec["os"], "kernel")),
             initrd: initrd.filter(|_| refers(&spec["os"], "initrd")),
             raw_xml,
+            passwords: passwords_of(spec, &passwords),
             ..Surroundings::default()
         }
     }
+}
+
+/// The passwords of the consoles that have one, each with a print that tells it from others.
+fn passwords_of(spec: &Value, passwords: &BTreeMap<String, String>) -> Passwords {
+    let consoles = spec["graphics"].as_array().into_iter().flatten();
+    let consoles = consoles.filter(|console| !console["passwordSecretRef"].is_null());
+    let password = |console: &Value| {
+        let type_ = console["type"].as_str().unwrap();
+        let text = &passwords[type_];
+        (if type_ == "Vnc" { "vnc" } else { "spice" }, Password::new(text, format!("print-{}", text.len())))
+    };
+    consoles.map(password).collect()
 }
 
 /// A host without hardware virtualization.
@@ -187,8 +211,15 @@ pub(crate) fn facts() -> Facts {
 }
 
 /// What cannot be taken out of an example, because the API server refuses it with this sentence.
-pub(crate) const REFUSED: [(&str, &str, &str, &str); 31] = [
+pub(crate) const REFUSED: [(&str, &str, &str, &str); 38] = [
     ("domain", "full", "disks/2/device", "a disk needs volumeRef, volumeSelector, volume, file, block or network"),
+    ("domain", "devices", "consoles/2/type", "tcp and type Tcp need each other"),
+    ("domain", "devices", "consoles/2/tcp", "tcp and type Tcp need each other"),
+    ("domain", "devices", "channels/0/target", "a channel of type Unix needs target"),
+    ("domain", "devices", "channels/1/type", "a channel of type Unix needs target"),
+    ("domain", "links", "networkInterfaces/1/direct", "set exactly one of networkRef, networkSelector"),
+    ("domain", "links", "networkInterfaces/1/direct/mode", "vlan needs direct.mode: Passthrough"),
+    ("domain", "links", "networkInterfaces/4/vlan/trunk", "several tags need trunk: true"),
     ("domain", "platform", "cpu/model", "cpu.mode: Custom needs cpu.model"),
     ("domain", "platform", "cpu/mode", "cpu.features needs cpu.mode"),
     ("domain", "platform", "disks/0/cache", "io: Native needs cache: None or Directsync"),

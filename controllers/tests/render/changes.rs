@@ -146,6 +146,52 @@ fn a_disk_whose_volume_is_not_in_its_chain_is_refused_and_stays() {
     assert_eq!(overlay(&wishes, &base, &rules), base);
 }
 
+/// The description with one more device.
+fn with_device(description: &Element, device: &str) -> Element {
+    let mut description = description.clone();
+    let devices = description.elements_mut().find(|child| child.name == "devices").unwrap();
+    devices.push(Element::parse(device).unwrap());
+    description
+}
+
+#[test]
+fn a_spice_console_takes_the_sounds_way_with_it_unless_it_is_somebody_elses() {
+    let way = "<audio id='1' type='spice'/>";
+    let full = ["channels/1", "graphics/1"]
+        .iter()
+        .fold(case("domain", "devices"), |case, field| without(&case, &format!("/spec/forProvider/{field}")));
+    let mut before = full.clone();
+    before.object["spec"]["forProvider"]["graphics"].as_array_mut().unwrap().push(json!({"type": "Spice"}));
+    let silent = |case: &Case| without(case, "/spec/forProvider/sound");
+    // With a sound card the way is wished, and without libvirt has added it by itself.
+    let results =
+        [updated(&full, &before.create()), updated(&silent(&full), &with_device(&silent(&before).create(), way))];
+    for result in results {
+        assert_eq!((result.find("devices/audio"), result.find_all("devices/graphics").len()), (None, 1));
+    }
+    let theirs = with_device(&with_device(&silent(&full).create(), way), "<graphics type='spice'/>");
+    assert_eq!(updated(&silent(&full), &theirs), theirs);
+}
+
+#[test]
+fn a_password_goes_with_its_field_and_one_of_somebody_elses_stays() {
+    let before = case("domain", "devices");
+    let base = before.create();
+    let after = without(&before, "/spec/forProvider/graphics/0/passwordSecretRef");
+    let shown = |description: &Element| {
+        let consoles = description.find_all("devices/graphics").into_iter();
+        consoles.map(|console| console.get("passwd").map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let spice = shown(&base)[1].clone();
+    assert_eq!(shown(&updated(&after, &base)), [None, spice.clone()]);
+    assert_eq!(shown(&updated(&before, &updated(&after, &base))), [Some("word".to_owned()), spice]);
+    let minimal = case("domain", "minimal");
+    let mut said = minimal.clone();
+    said.object["spec"]["forProvider"]["graphics"] = json!([{"type": "Vnc"}]);
+    let theirs = with_device(&minimal.create(), "<graphics type='vnc' port='5901' autoport='no' passwd='theirs'/>");
+    assert_eq!(shown(&updated(&said, &theirs)), [Some("theirs".to_owned())]);
+}
+
 #[test]
 fn a_topology_fits_the_processors_there_can_be() {
     let shape = |topology: serde_json::Value| {

@@ -131,6 +131,35 @@ fn afterwards_nothing_initial_is_compared_or_taken_away_however_it_is_by_then() 
 }
 
 #[test]
+fn what_only_the_making_says_of_consoles_and_cards_stays_and_so_does_a_password() {
+    let init = json!({
+        "graphics": [{"type": "Vnc", "port": 5950, "passwordSecretRef": {"name": "s", "key": "k"}}],
+        "consoles": [{"name": "main", "type": "Tcp", "tcp": {"port": 4000, "protocol": "Telnet"}}],
+        "channels": [{"name": "app", "target": "app.0"}], "sound": {"model": "Ac97"}, "balloon": {"autodeflate": true},
+        "inputs": [{"name": "pen", "type": "Tablet", "bus": "Virtio"}, {"name": "more", "type": "Mouse"}],
+        "networkInterfaces": [{"name": "lan", "direct": {"device": "eno1", "mode": "Vepa"}, "isolated": true}],
+    });
+    let said = json!({
+        "memory": "1Gi", "graphics": [{"type": "Vnc"}], "consoles": [{"name": "main"}], "sound": {}, "vsock": {},
+        "inputs": [{"name": "pen", "type": "Tablet"}], "networkInterfaces": [{"name": "lan", "direct": {"device": "eno1"}}],
+    });
+    let passwords = [("vnc", domain::passwords::Password::new("word", "print"))].into();
+    let made = description(&init, &said, &Surroundings { passwords, ..Surroundings::default() });
+    assert_eq!(after(&init, &said, &made), (vec![], made.clone()));
+    let text = |path: &str| made.attr_at(path);
+    assert_eq!(
+        [text("devices/graphics@passwd"), text("devices/graphics@port"), text("devices/serial/protocol@type")],
+        ["word", "5950", "telnet"].map(Some)
+    );
+    assert_eq!(
+        [text("devices/sound@model"), text("devices/input@bus"), text("devices/interface/source@mode")],
+        ["ac97", "virtio", "vepa"].map(Some)
+    );
+    // A print would make the password the spec's.
+    assert_eq!(made.find("metadata/pl:passwords"), None);
+}
+
+#[test]
 fn a_device_that_the_spec_comes_to_name_is_not_made_twice() {
     let made = description(&init(), &said(), &Surroundings::default());
     let more = merge(said(), json!({"networkInterfaces": [{"name": "lan", "bridge": "br0"}]}));

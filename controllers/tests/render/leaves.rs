@@ -26,6 +26,9 @@ const GROWN: &str = "disks_come_go_and_grow_under_a_running_guest_that_then_halt
 const PLAIN: &str =
     "a_pool_that_is_not_to_be_built_waits_for_its_directory_and_plain_names_find_what_no_object_stands_for";
 const SEEDS: &str = "every_file_of_a_seed_can_be_inline_or_come_from_a_secret_or_a_config_map";
+const DEVICES: &str = "tests/tests/devices.rs";
+const PASSWORD: &str = "a_console_asks_for_the_password_of_the_secret_as_it_is_by_now";
+const CARDS: &str = "cards_come_and_go_under_a_running_guest_that_answers_and_a_sound_card_waits_for_its_boot";
 const AUTOSTART: Shown = Test("tests/tests/drift.rs", "autostart_flipped_by_hand_is_flipped_back", "autostart");
 
 #[rustfmt::skip]
@@ -125,6 +128,9 @@ const DOMAIN: &[(&str, Shown)] = &[
     ("filesystems[].name", Described("passed", "filesystems/0/name", "\"other\"")),
     ("filesystems[].readOnly", Described("passed", "filesystems/1/readOnly", "false")),
     ("graphics[].listen", Described("full", "graphics/0/listen", "\"::1\"")),
+    ("graphics[].passwordSecretRef.key", Test(DEVICES, PASSWORD, "key: vnc}")),
+    ("graphics[].passwordSecretRef.name", Test(DEVICES, PASSWORD, "passwordSecretRef: {name: desk")),
+    ("graphics[].port", Described("devices", "graphics/0/port", "5931")),
     ("graphics[].type", Described("minimal", "graphics", "[{\"type\": \"Vnc\"}]")),
     ("guestAgent", Described("full", "guestAgent", "false")),
     ("iothreads", Described("tuning", "iothreads", "3")),
@@ -204,6 +210,36 @@ const DOMAIN: &[(&str, Shown)] = &[
     ("vcpus", Described("full", "vcpus", "3")),
     ("video.model", Described("platform", "video/model", "\"Bochs\"")),
     ("watchdog.action", Described("platform", "watchdog/action", "\"Reset\"")),
+    ("balloon.autodeflate", Described("devices", "balloon/autodeflate", "false")),
+    ("balloon.freePageReporting", Described("devices", "balloon/freePageReporting", "true")),
+    ("balloon.model", Described("full", "balloon", "{\"model\": \"None\"}")),
+    ("balloon.statsPeriod", Described("devices", "balloon/statsPeriod", "\"5s\"")),
+    ("channels[].name", Described("devices", "channels/0/name", "\"other\"")),
+    ("channels[].target", Described("devices", "channels/0/target", "\"org.example.other.0\"")),
+    ("channels[].type", Described("devices", "channels/0/type", "\"SpiceVmc\"")),
+    ("consoles[].tcp.listen", Described("devices", "consoles/2/tcp/listen", "\"::1\"")),
+    ("consoles[].tcp.port", Described("devices", "consoles/2/tcp/port", "4556")),
+    ("consoles[].tcp.protocol", Described("devices", "consoles/2/tcp/protocol", "\"Raw\"")),
+    ("consoles[].type", Described("devices", "consoles/0/type", "\"File\"")),
+    ("inputs[].bus", Described("devices", "inputs/1/bus", "\"Usb\"")),
+    ("inputs[].name", Described("devices", "inputs/0/name", "\"other\"")),
+    ("inputs[].type", Described("devices", "inputs/0/type", "\"Mouse\"")),
+    ("networkInterfaces[].bandwidth.inbound.average", Described("links", "networkInterfaces/3/bandwidth/inbound/average", "7")),
+    ("networkInterfaces[].bandwidth.inbound.burst", Described("links", "networkInterfaces/3/bandwidth/inbound/burst", "7")),
+    ("networkInterfaces[].bandwidth.inbound.peak", Described("links", "networkInterfaces/3/bandwidth/inbound/peak", "7")),
+    ("networkInterfaces[].bandwidth.outbound.average", Described("links", "networkInterfaces/3/bandwidth/outbound/average", "7")),
+    ("networkInterfaces[].bandwidth.outbound.burst", Described("links", "networkInterfaces/3/bandwidth/outbound/burst", "7")),
+    ("networkInterfaces[].bandwidth.outbound.peak", Described("links", "networkInterfaces/3/bandwidth/outbound/peak", "7")),
+    ("networkInterfaces[].bootOrder", Described("links", "networkInterfaces/0/bootOrder", "2")),
+    ("networkInterfaces[].direct.device", Described("links", "networkInterfaces/0/direct/device", "\"eno9\"")),
+    ("networkInterfaces[].direct.mode", Described("links", "networkInterfaces/0/direct/mode", "\"Private\"")),
+    ("networkInterfaces[].filter", Described("links", "networkInterfaces/3/filter", "\"other\"")),
+    ("networkInterfaces[].isolated", Described("links", "networkInterfaces/3/isolated", "false")),
+    ("networkInterfaces[].user", Test(DEVICES, CARDS, "user: {}")),
+    ("networkInterfaces[].vlan.tags[]", Described("links", "networkInterfaces/1/vlan/tags/0", "43")),
+    ("networkInterfaces[].vlan.trunk", Described("links", "networkInterfaces/4/vlan/trunk", "false")),
+    ("sound.model", Described("devices", "sound/model", "\"Ac97\"")),
+    ("vsock.cid", Described("devices", "vsock/cid", "78")),
 ];
 
 #[rustfmt::skip]

@@ -92,9 +92,48 @@ fn what_others_made_gets_names_and_what_the_spec_has_no_word_for_is_left_out() {
             {"name": "sda", "target": "sda", "device": "Cdrom", "bus": "Sata", "readOnly": true},
         ],
         "networkInterfaces": [{"name": "52-54-00-aa-00-01", "mac": "52:54:00:AA:00:01", "bridge": "br0"}],
-        "consoles": [{"name": "log"}], "graphics": [{"type": "spice"}],
+        "consoles": [{"name": "log", "type": "Pty"}], "graphics": [{"type": "Spice", "port": 5900}],
     });
     assert_eq!(serde_json::to_value(seen).unwrap(), wanted);
+}
+
+#[test]
+fn consoles_channels_and_cards_that_others_made_can_be_said_in_a_spec_and_what_every_guest_has_need_not() {
+    let theirs = "<domain type='qemu'><name>x</name><devices>\
+        <serial type='tcp'><source mode='bind' host='0.0.0.0' service='4000'/><protocol type='telnet'/></serial>\
+        <serial type='tcp'><source mode='connect' host='10.0.0.1' service='4000'/><protocol type='raw'/></serial>\
+        <serial type='file'><source path='/tmp/log'/></serial><serial type='null'/>\
+        <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>\
+        <channel type='spicevmc'><target type='virtio' name='com.redhat.spice.0'/></channel>\
+        <channel type='unix'><source mode='bind' path='/run/x'/><target type='virtio' name='Org_Example'/></channel>\
+        <input type='mouse' bus='ps2'/><input type='keyboard' bus='ps2'/><input type='tablet' bus='usb'/>\
+        <input type='keyboard' bus='virtio'/><input type='evdev'/><sound model='ich6'/><sound model='usb'/><audio id='1' type='none'/>\
+        <vsock model='virtio'><cid auto='no' address='9'/></vsock><memballoon model='none'/>\
+        <interface type='direct'><mac address='52:54:00:00:00:01'/><source dev='eno1' mode='vepa'/></interface>\
+        <interface type='user'><mac address='52:54:00:00:00:02'/></interface></devices></domain>";
+    let seen = seen("domain", &domain::import::named(&Element::parse(theirs).unwrap()));
+    let wanted = json!({
+        "type": "Qemu",
+        "consoles": [
+            {"name": "serial0", "type": "Tcp", "tcp": {"listen": "0.0.0.0", "port": 4000, "protocol": "Telnet"}},
+            {"name": "serial1"},
+            {"name": "serial2", "type": "File", "logFile": "/tmp/log"},
+            {"name": "serial3"},
+        ],
+        "channels": [
+            {"name": "com-redhat-spice-0", "type": "SpiceVmc", "target": "com.redhat.spice.0"},
+            {"name": "org-example", "type": "Unix", "target": "Org_Example", "path": "/run/x"},
+        ],
+        "inputs": [{"name": "tablet0", "type": "Tablet", "bus": "Usb"}, {"name": "keyboard1", "type": "Keyboard", "bus": "Virtio"}],
+        "sound": {"model": "Ich6"}, "vsock": {"cid": 9}, "balloon": {"model": "None"}, "guestAgent": true,
+        "networkInterfaces": [
+            {"name": "52-54-00-00-00-01", "mac": "52:54:00:00:00:01", "direct": {"device": "eno1", "mode": "Vepa"}},
+            {"name": "52-54-00-00-00-02", "mac": "52:54:00:00:00:02", "user": {}},
+        ],
+    });
+    assert_eq!(seen, wanted);
+    let usual = "<domain><devices><memballoon model='virtio'/></devices></domain>";
+    assert_eq!(self::seen("domain", &Element::parse(usual).unwrap()), json!({}));
 }
 
 /// The differences of an object that says this of the guest above.

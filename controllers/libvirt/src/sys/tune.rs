@@ -88,6 +88,18 @@ pub(crate) fn set_parameters(
     })
 }
 
+/// Sets parameters of an interface of a domain.
+pub(crate) fn set_interface_parameters(
+    domain: &Domain,
+    interface: &CStr,
+    parameters: &Parameters,
+    flags: u32,
+) -> Result<(), Error> {
+    let (list, count, interface) = (parameters.list, parameters.count, interface.as_ptr());
+    // SAFETY: the handle is valid, the name lives for the call, and the list has so many parameters; libvirt only reads them.
+    done(unsafe { sys::virDomainSetInterfaceParameters(domain.as_ptr(), interface, list, count, flags) })
+}
+
 /// Lets an I/O thread run on these processors only.
 pub(crate) fn pin_iothread(domain: &Domain, thread: u32, bits: &[u8], flags: u32) -> Result<(), Error> {
     let length = c_int::try_from(bits.len()).map_err(|_| Error::other("too many processors"))?;

@@ -62,10 +62,12 @@ impl Wish {
     fn owned(&self, here: &Path, paths: &mut Vec<String>) {
         match &self.form {
             Form::Part(part) => {
-                if self.key.is_some() {
+                let before = paths.len();
+                part.owned(here, paths);
+                // An item that is there for others is not ours because something of it is to go.
+                if self.key.is_some() && paths.len() > before {
                     paths.push(here.to_string());
                 }
-                part.owned(here, paths);
             }
             Form::Whole(_) => paths.push(here.to_string()),
             Form::Absent | Form::Kept => {}

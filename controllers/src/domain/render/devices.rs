@@ -3,13 +3,14 @@
 use anyhow::ensure;
 use apis::{
     Domain, Managed,
-    domain::{Console, DomainParameters, Graphics, GraphicsType, Panic, Rng, Tpm, Video, Watchdog},
+    domain::{Console, ConsoleType, DomainParameters, Graphics, Panic, Rng, TcpConsole, Tpm, Video, Watchdog},
 };
 use libvirt::{
     wish::{Part, Wishes},
     xml::Element,
 };
 
+use super::cards::has_spice;
 use super::{AGENT, CHANNEL, PANIC, RNG, SERIAL, THE_PANIC, THE_RNG, THE_TPM, THE_VIDEO, THE_WATCHDOG, TPM, WATCHDOG};
 use crate::domain::words::Word as _;
 
@@ -29,9 +30,18 @@ pub(super) fn consoles(wishes: &mut Wishes, object: &Domain) -> anyhow::Result<(
     wishes.own("devices/serial", SERIAL);
     wishes.own("devices/console", SERIAL);
     for (port, console) in object.parameters().consoles.as_deref().unwrap_or_default().iter().enumerate() {
-        let Console { name, log } = console;
+        let Console { name, type_, tcp, log } = console;
         let alias = format!("{SERIAL}{name}");
-        let mut part = Part::new().with("@type", "pty").with("target@port", port.to_string());
+        let type_ = type_.unwrap_or_default();
+        let mut part = Part::new().with("@type", type_.word()).with("target@port", port.to_string());
+        match (type_, tcp) {
+            (ConsoleType::Pty, _) => {}
+            (ConsoleType::File, _) => {
+                part = part.with("source@path", log_path(object.external_name(), &name.0)?).with("source@append", "on");
+            }
+            (ConsoleType::Tcp, Some(tcp)) => part = listening(part, tcp),
+            (ConsoleType::Tcp, None) => anyhow::bail!("consoles {name}: tcp and type Tcp need each other"),
+        }
         if log.unwrap_or_default() {
             part = part.with("log@file", log_path(object.external_name(), &name.0)?).with("log@append", "on");
         } else {
@@ -43,16 +53,29 @@ pub(super) fn consoles(wishes: &mut Wishes, object: &Domain) -> anyhow::Result<(
     Ok(())
 }
 
+fn listening(part: Part, TcpConsole { listen, port, protocol }: &TcpConsole) -> Part {
+    part.with("source@mode", "bind")
+        .with("source@host", listen.as_deref().unwrap_or("127.0.0.1"))
+        .with("source@service", port.to_string())
+        .with("protocol@type", protocol.unwrap_or_default().word())
+}
+
 /// Graphical consoles.
-pub(super) fn graphics(wishes: &mut Wishes, graphics: &[Graphics]) {
-    for Graphics { type_, listen } in graphics {
-        let kind = match type_ {
-            GraphicsType::Vnc => "vnc",
-        };
+pub(super) fn graphics(wishes: &mut Wishes, parameters: &DomainParameters, base: Option<&Element>) {
+    let sounds_by_spice = base.is_some_and(|base| base.attr_at("devices/audio@type") == Some("spice"));
+    if sounds_by_spice && !has_spice(parameters, base) {
+        // libvirt gave the guest a sound that goes by that console, and refuses it without.
+        wishes.flag("devices/audio", false);
+    }
+    for Graphics { type_, listen, port, password_secret_ref: _ } in parameters.graphics.iter().flatten() {
         let listen = listen.as_deref().unwrap_or("127.0.0.1");
         let element = Element::new("listen").attr("type", "address").attr("address", listen);
-        let part = Part::new().with("@autoport", "yes").with("@listen", listen).with_whole("listen", element);
-        wishes.item("devices/graphics", kind, part);
+        let mut part = Part::new().with("@listen", listen).with_whole("listen", element);
+        match port {
+            Some(port) => part = part.with("@autoport", "no").with("@port", port.to_string()),
+            None => part.set("@autoport", "yes"),
+        }
+        wishes.item("devices/graphics", type_.word(), part);
     }
 }
 

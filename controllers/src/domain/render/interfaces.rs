@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::ensure;
 use apis::{
     Domain, Managed,
-    domain::{InterfaceModel, LinkState, NetworkInterface},
+    domain::{Bandwidth, Direct, InterfaceModel, LinkState, NetworkInterface, Rate, UserNetwork, Vlan},
 };
 use libvirt::{
     wish::{Part, Wishes},
@@ -23,51 +23,101 @@ pub(super) fn interfaces(wishes: &mut Wishes, object: &Domain, around: &Surround
         wishes.keep("devices/interface", &format!("{NIC}{}", nic.name));
     }
     for nic in nics.filter(|nic| around.has_interface(nic)) {
-        let NetworkInterface {
-            name,
-            network_ref: _,
-            network_selector: _,
-            network,
-            bridge,
-            mac,
-            model,
-            mtu,
-            queues,
-            link_state,
-        } = nic;
-        let alias = format!("{NIC}{name}");
-        let mut part = Part::new();
-        match (around.networks.get(&name.0).or(network.as_ref()), bridge) {
-            (Some(network), _) => part = part.with("@type", "network").with("source@network", network.as_str()),
-            (None, Some(bridge)) => part = part.with("@type", "bridge").with("source@bridge", bridge.as_str()),
-            (None, None) => {
-                anyhow::bail!("networkInterfaces {name}: set one of networkRef, networkSelector, network and bridge")
-            }
-        }
-        if let Some(mac) = mac {
-            part.set("mac@address", mac.to_ascii_lowercase());
-        }
-        if let Some(model) = model {
-            part.set("model@type", model.word());
-        }
-        if let Some(mtu) = mtu {
-            part.set("mtu@size", mtu.to_string());
-        }
-        if let Some(queues) = queues {
-            // libvirt drops them for other cards without a word.
-            let has_queues = model.is_none_or(|model| model == InterfaceModel::Virtio);
-            ensure!(has_queues, "networkInterfaces {name}: queues needs model Virtio");
-            part.set("driver@queues", queues.to_string());
-        }
-        match link_state {
-            // libvirt writes no state for a cable that is in, on some ways to say so.
-            Some(LinkState::Up) => part.flag("link", false),
-            Some(state) => part.set("link@state", state.word()),
-            None => {}
-        }
-        wishes.item("devices/interface", &alias, part);
+        wishes.item("devices/interface", &format!("{NIC}{}", nic.name), interface(nic, around)?);
     }
     Ok(())
+}
+
+fn interface(nic: &NetworkInterface, around: &Surroundings) -> anyhow::Result<Part> {
+    let NetworkInterface {
+        name: _,
+        network_ref: _,
+        network_selector: _,
+        network: _,
+        bridge: _,
+        direct: _,
+        user: _,
+        mac,
+        model,
+        mtu,
+        queues,
+        link_state,
+        boot_order,
+        vlan,
+        bandwidth,
+        filter,
+        isolated,
+    } = nic;
+    // libvirt drops them for other cards without a word.
+    let has_queues = queues.is_none() || model.is_none_or(|model| model == InterfaceModel::Virtio);
+    ensure!(has_queues, "networkInterfaces {}: queues needs model Virtio", nic.name);
+    let mut part = link(nic, around)?;
+    let values = [
+        ("mac@address", mac.as_ref().map(|mac| mac.to_ascii_lowercase())),
+        ("model@type", model.map(|model| model.word().to_owned())),
+        ("mtu@size", mtu.map(|mtu| mtu.to_string())),
+        ("driver@queues", queues.map(|queues| queues.to_string())),
+        ("boot@order", boot_order.map(|order| order.to_string())),
+    ];
+    for (path, value) in values {
+        if let Some(value) = value {
+            part.set(path, value);
+        }
+    }
+    match link_state {
+        // libvirt writes no state for a cable that is in, on some ways to say so.
+        Some(LinkState::Up) => part.flag("link", false),
+        Some(state) => part.set("link@state", state.word()),
+        None => {}
+    }
+    traffic(&mut part, bandwidth.as_ref());
+    if let Some(filter) = filter {
+        part = part.with_whole("filterref", Element::new("filterref").attr("filter", filter.as_str()));
+    }
+    match isolated {
+        Some(true) => part.set("port@isolated", "yes"),
+        Some(false) => part.flag("port", false),
+        None => {}
+    }
+    Ok(match vlan {
+        Some(vlan) => part.with_whole("vlan", vlan_element(vlan)),
+        None => part,
+    })
+}
+
+/// What it is on.
+fn link(nic: &NetworkInterface, around: &Surroundings) -> anyhow::Result<Part> {
+    let NetworkInterface { name, network, bridge, direct, user, .. } = nic;
+    let part = Part::new();
+    Ok(match (around.networks.get(&name.0).or(network.as_ref()), bridge, direct, user) {
+        (Some(network), ..) => part.with("@type", "network").with("source@network", network.as_str()),
+        (_, Some(bridge), ..) => part.with("@type", "bridge").with("source@bridge", bridge.as_str()),
+        (_, _, Some(Direct { device, mode }), _) => part
+            .with("@type", "direct")
+            .with("source@dev", device.as_str())
+            .with("source@mode", mode.unwrap_or_default().word()),
+        (.., Some(UserNetwork {})) => part.with("@type", "user"),
+        (None, None, None, None) => anyhow::bail!(
+            "networkInterfaces {name}: set one of networkRef, networkSelector, network, bridge, direct and user"
+        ),
+    })
+}
+
+fn traffic(part: &mut Part, bandwidth: Option<&Bandwidth>) {
+    let Some(Bandwidth { inbound, outbound }) = bandwidth else { return };
+    for (direction, rate) in [("inbound", inbound), ("outbound", outbound)] {
+        let Some(Rate { average, peak, burst }) = rate else { continue };
+        for (name, figure) in [("average", Some(average)), ("peak", peak.as_ref()), ("burst", burst.as_ref())] {
+            if let Some(figure) = figure {
+                part.set(&format!("bandwidth/{direction}@{name}"), figure.to_string());
+            }
+        }
+    }
+}
+
+fn vlan_element(Vlan { tags, trunk }: &Vlan) -> Element {
+    let element = Element::new("vlan").children(tags.iter().map(|tag| Element::new("tag").attr("id", tag.to_string())));
+    if trunk.unwrap_or_default() { element.attr("trunk", "yes") } else { element }
 }
 
 /// MAC address and model of interfaces that the host does not have yet; both are kept ever after.
