@@ -186,10 +186,7 @@ impl Random {
             if nic.get("queues").is_some() {
                 nic["model"] = "Virtio".into();
             }
-            keep_one(nic, &["networkRef", "networkSelector", "network", "bridge"]);
-            if ["networkRef", "networkSelector", "network", "bridge"].iter().all(|way| nic.get(way).is_none()) {
-                nic["bridge"] = "br0".into();
-            }
+            sensible_nic(nic);
         }
         sensible_numa(spec);
         sensible_threads(spec, vcpus);
@@ -243,6 +240,14 @@ fn sensible_threads(spec: &mut Map<String, Value>, vcpus: i64) {
         if !at_most(disk, "ioThread", threads) {
             disk.as_object_mut().unwrap().remove("ioThread");
         }
+    }
+}
+
+fn sensible_nic(nic: &mut Value) {
+    const WAYS: [&str; 6] = ["networkRef", "networkSelector", "network", "bridge", "direct", "user"];
+    keep_one(nic, &WAYS);
+    if WAYS.iter().all(|way| nic.get(way).is_none()) {
+        nic["bridge"] = "br0".into();
     }
 }
 
@@ -303,8 +308,9 @@ fn guest(spec: Map<String, Value>, minimal: &Case) -> Case {
         .collect();
     let networks: Map<String, Value> =
         names("networkInterfaces").into_iter().map(|name| (name.clone(), format!("net-{name}").into())).collect();
+    let passwords = json!({"Vnc": "one", "Spice": "two"});
     case.around = serde_json::from_value(json!({
-        "media": media, "networks": networks, "seed": "/pool/seed.iso", "kernel": "/pool/kernel", "initrd": "/pool/initrd",
+        "passwords": passwords, "media": media, "networks": networks, "seed": "/pool/seed.iso", "kernel": "/pool/kernel", "initrd": "/pool/initrd",
     }))
     .unwrap();
     case.object["metadata"]["name"] = "random".into();

@@ -23,6 +23,9 @@ pub(super) fn interfaces(wishes: &mut Wishes, object: &Domain, around: &Surround
         wishes.keep("devices/interface", &format!("{NIC}{}", nic.name));
     }
     for nic in nics.filter(|nic| around.has_interface(nic)) {
+        // libvirt drops them for other cards without a word.
+        let has_queues = nic.queues.is_none() || nic.model.is_none_or(|model| model == InterfaceModel::Virtio);
+        ensure!(has_queues, "networkInterfaces {}: queues needs model Virtio", nic.name);
         wishes.item("devices/interface", &format!("{NIC}{}", nic.name), interface(nic, around)?);
     }
     Ok(())
@@ -48,9 +51,6 @@ fn interface(nic: &NetworkInterface, around: &Surroundings) -> anyhow::Result<Pa
         filter,
         isolated,
     } = nic;
-    // libvirt drops them for other cards without a word.
-    let has_queues = queues.is_none() || model.is_none_or(|model| model == InterfaceModel::Virtio);
-    ensure!(has_queues, "networkInterfaces {}: queues needs model Virtio", nic.name);
     let mut part = link(nic, around)?;
     let values = [
         ("mac@address", mac.as_ref().map(|mac| mac.to_ascii_lowercase())),
