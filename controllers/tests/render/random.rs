@@ -259,7 +259,9 @@ fn sensible_disk(disk: &mut Value) {
     }
     let has_none = WAYS.iter().all(|way| disk.get(way).is_none());
     // Which of them are free is another question, and so is which figures fit others.
-    ["target", "ioTune"].iter().for_each(|field| drop(disk.as_object_mut().unwrap().remove(*field)));
+    for field in ["target", "ioTune"] {
+        disk.as_object_mut().unwrap().remove(field);
+    }
     if has_none && disk.get("device") != Some(&"Cdrom".into()) {
         disk["volumeRef"] = json!({"name": "some"});
     }
