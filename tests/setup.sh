@@ -15,7 +15,7 @@ packages=(
 	# to run and to build against libvirt
 	libvirt-daemon-system libvirt-clients libvirt-dev qemu-system-x86 qemu-utils ovmf swtpm swtpm-tools dnsmasq-base iproute2 iptables pkg-config gcc libc6-dev
 	# for the test guest and its seeds
-	busybox-static kmod cpio dosfstools mtools syslinux genisoimage openssl xz-utils zstd
+	busybox-static kmod cpio dosfstools mtools syslinux genisoimage openssl python3 xz-utils zstd
 	# for the tests and the demo
 	util-linux curl lua5.1
 )
