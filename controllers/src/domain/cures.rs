@@ -1,4 +1,4 @@
-//! What to do about failures that libvirt names without a way out: each by words that have been in its sentences since version 5.
+//! What to do about failures that libvirt names without a way out, told by words of its sentences. Where those change, its sentence stands alone.
 
 use libvirt::Error;
 
