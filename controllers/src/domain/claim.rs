@@ -21,14 +21,14 @@ use super::{
     initial::{self, INITIAL},
     observed, passwords,
     render::{
-        self, BALLOON, CHANNEL, DISK, FILESYSTEM, HOST_DEVICE, INPUT, NIC, PANIC, PORT, RNG, SEED, SERIAL, SOUND,
-        Surroundings, TPM, VIDEO, VSOCK, WATCHDOG, raw::RAW,
+        self, CHANNEL, DISK, FILESYSTEM, HOST_DEVICE, INPUT, NIC, PANIC, PORT, RNG, SEED, SERIAL, SOUND, Surroundings,
+        TPM, VIDEO, VSOCK, WATCHDOG, raw::RAW,
     },
 };
 use crate::mark;
 
 /// The prefixes of all names that we give to devices.
-pub(super) const OURS: [&str; 18] = [
+pub(super) const OURS: [&str; 17] = [
     DISK,
     SEED,
     NIC,
@@ -43,7 +43,6 @@ pub(super) const OURS: [&str; 18] = [
     SOUND,
     INPUT,
     VSOCK,
-    BALLOON,
     HOST_DEVICE,
     FILESYSTEM,
     RAW,

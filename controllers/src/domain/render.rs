@@ -111,8 +111,6 @@ pub const SOUND: &str = "ua-sound-";
 pub const INPUT: &str = "ua-input-";
 /// Sockets between guest and host.
 pub const VSOCK: &str = "ua-vsock-";
-/// Balloons.
-pub const BALLOON: &str = "ua-balloon-";
 
 /// Devices of the host.
 pub const HOST_DEVICE: &str = "ua-host-";
@@ -133,13 +131,11 @@ pub const THE_VIDEO: &str = "ua-video-0";
 pub const THE_SOUND: &str = "ua-sound-0";
 /// Of the socket between guest and host.
 pub const THE_VSOCK: &str = "ua-vsock-0";
-/// Of the balloon.
-pub const THE_BALLOON: &str = "ua-balloon-0";
 /// Of the guest agent's channel.
 pub const AGENT: &str = "ua-channel-agent";
 
 /// Devices of which a guest has one of ours: the element, and its alias.
-pub const SINGLE: [(&str, &str); 8] = [
+pub const SINGLE: [(&str, &str); 7] = [
     ("rng", THE_RNG),
     ("tpm", THE_TPM),
     ("watchdog", THE_WATCHDOG),
@@ -147,12 +143,11 @@ pub const SINGLE: [(&str, &str); 8] = [
     ("video", THE_VIDEO),
     ("sound", THE_SOUND),
     ("vsock", THE_VSOCK),
-    ("memballoon", THE_BALLOON),
 ];
 
 /// The aliases of those that an object speaks of.
 pub fn single(parameters: &DomainParameters) -> impl Iterator<Item = &'static str> {
-    let DomainParameters { rng, tpm, watchdog, panic, video, sound, vsock, balloon, .. } = parameters;
+    let DomainParameters { rng, tpm, watchdog, panic, video, sound, vsock, .. } = parameters;
     let said = [
         rng.is_some(),
         tpm.is_some(),
@@ -161,7 +156,6 @@ pub fn single(parameters: &DomainParameters) -> impl Iterator<Item = &'static st
         video.is_some(),
         sound.is_some(),
         vsock.is_some(),
-        balloon.is_some(),
     ];
     SINGLE.into_iter().zip(said).filter_map(|((_, alias), said)| said.then_some(alias))
 }

@@ -179,7 +179,6 @@ const TABLE: &[Rule] = &[
     Rule::list("devices/vsock", &[Key::Alias, Key::First], Route::Live(Device)),
     Rule::value("devices/vsock/cid@address", Unit::Number, NextBoot),
     Rule::value("devices/vsock/cid@auto", Unit::YesNo, NextBoot),
-    Rule::list("devices/memballoon", &[Key::Alias, Key::First], NextBoot),
     Rule::value("devices/memballoon@model", Unit::Text, NextBoot).clears(&[
         "devices/memballoon/address",
         "devices/memballoon/stats",

@@ -98,7 +98,7 @@ const DOMAIN: &[(&str, Shown)] = &[
     ("disks[].network.hosts[].name", Described("storage", "disks/6/network/hosts/0/name", "\"other\"")),
     ("disks[].network.hosts[].port", Described("storage", "disks/6/network/hosts/0/port", "6791")),
     ("disks[].network.name", Described("storage", "disks/6/network/name", "\"pool/other\"")),
-    ("disks[].network.protocol", Described("storage", "disks/8/network/protocol", "\"Rbd\"")),
+    ("disks[].network.protocol", Described("storage", "disks/9/network/protocol", "\"Http\"")),
     ("disks[].readOnly", Described("full", "disks/0/readOnly", "true")),
     ("disks[].serial", Described("platform", "disks/0/serial", "\"other\"")),
     ("disks[].shareable", Described("storage", "disks/0/shareable", "true")),
@@ -237,7 +237,7 @@ const DOMAIN: &[(&str, Shown)] = &[
     ("networkInterfaces[].isolated", Described("links", "networkInterfaces/3/isolated", "false")),
     ("networkInterfaces[].user", Test(DEVICES, CARDS, "user: {}")),
     ("networkInterfaces[].vlan.tags[]", Described("links", "networkInterfaces/1/vlan/tags/0", "43")),
-    ("networkInterfaces[].vlan.trunk", Described("links", "networkInterfaces/4/vlan/trunk", "false")),
+    ("networkInterfaces[].vlan.trunk", Described("links", "networkInterfaces/1/vlan/trunk", "true")),
     ("sound.model", Described("devices", "sound/model", "\"Ac97\"")),
     ("vsock.cid", Described("devices", "vsock/cid", "78")),
 ];

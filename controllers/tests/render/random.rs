@@ -249,6 +249,9 @@ fn sensible_nic(nic: &mut Value) {
     if WAYS.iter().all(|way| nic.get(way).is_none()) {
         nic["bridge"] = "br0".into();
     }
+    if nic.get("direct").is_some() || nic.get("user").is_some() {
+        nic.as_object_mut().unwrap().remove("filter");
+    }
 }
 
 fn sensible_disk(disk: &mut Value) {

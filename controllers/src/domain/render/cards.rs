@@ -9,7 +9,7 @@ use libvirt::{
     xml::Element,
 };
 
-use super::{INPUT, PORT, SOUND, THE_BALLOON, THE_SOUND, THE_VSOCK, VSOCK};
+use super::{INPUT, PORT, SOUND, THE_SOUND, THE_VSOCK, VSOCK};
 use crate::{domain::words::Word as _, mark};
 
 /// Where SPICE's agent in the guest looks.
@@ -67,7 +67,7 @@ pub(super) fn cards(wishes: &mut Wishes, parameters: &DomainParameters, base: Op
         wishes.item("devices/vsock", THE_VSOCK, part);
     }
     if let Some(said) = &parameters.balloon {
-        wishes.item("devices/memballoon", THE_BALLOON, balloon(said)?);
+        balloon(wishes, said)?;
     }
     Ok(())
 }
@@ -75,7 +75,7 @@ pub(super) fn cards(wishes: &mut Wishes, parameters: &DomainParameters, base: Op
 /// The kind of balloon of a guest that is made: libvirt adds one with all its attributes only where nothing of it is said.
 pub(super) fn new_balloon(wishes: &mut Wishes, parameters: &DomainParameters) {
     if matches!(parameters.balloon, Some(Balloon { model: None, .. })) {
-        wishes.set(&format!("devices/memballoon[{THE_BALLOON}]@model"), BalloonModel::Virtio.word());
+        wishes.set("devices/memballoon@model", BalloonModel::Virtio.word());
     }
 }
 
@@ -90,15 +90,16 @@ fn sound(wishes: &mut Wishes, parameters: &DomainParameters, base: Option<&Eleme
     }
 }
 
-fn balloon(balloon: &Balloon) -> anyhow::Result<Part> {
+/// Every guest has one, and libvirt keeps no name for one that is `none`.
+fn balloon(wishes: &mut Wishes, balloon: &Balloon) -> anyhow::Result<()> {
     let Balloon { model, autodeflate, free_page_reporting, stats_period } = balloon;
-    let mut part = Part::new();
+    wishes.flag("devices/memballoon", true);
     if let Some(model) = model {
-        part.set("@model", model.word());
+        wishes.set("devices/memballoon@model", model.word());
     }
     for (name, wished) in [("autodeflate", autodeflate), ("freePageReporting", free_page_reporting)] {
         if let Some(wished) = wished {
-            part.set(&format!("@{name}"), if *wished { "on" } else { "off" });
+            wishes.set(&format!("devices/memballoon@{name}"), if *wished { "on" } else { "off" });
         }
     }
     if let Some(period) = stats_period {
@@ -109,7 +110,7 @@ fn balloon(balloon: &Balloon) -> anyhow::Result<Part> {
             "balloon.statsPeriod: {} is not a number of whole seconds",
             period.0
         );
-        part.set("stats@period", seconds.to_string());
+        wishes.set("devices/memballoon/stats@period", seconds.to_string());
     }
-    Ok(part)
+    Ok(())
 }
