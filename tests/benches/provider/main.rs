@@ -6,7 +6,7 @@
 //! ```
 //!
 //! It reports and never fails on a figure. `make bench` runs it on the release binary. Names of parts (`ready`, `cycle`, `memory`,
-//! `pickup`, `admission`) on the command line choose among them.
+//! `pickup`, `upkeep`, `admission`) on the command line choose among them.
 
 mod admission;
 mod cycle;
@@ -16,6 +16,7 @@ mod plain;
 mod ready;
 mod stage;
 mod summary;
+mod upkeep;
 
 use std::time::Instant;
 
@@ -41,6 +42,9 @@ fn main() -> Result<()> {
     }
     if wanted("pickup") {
         pickup::measure(&stage)?;
+    }
+    if wanted("upkeep") {
+        upkeep::measure(&stage)?;
     }
     if wanted("admission") {
         admission::measure(&stage)?;
