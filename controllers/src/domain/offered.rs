@@ -59,7 +59,13 @@ pub(super) fn check(host: &Connection, wished: &Element, base: Option<&Element>)
     }
     let cpu = wished.find("cpu").filter(|cpu| cpu.find("model").is_some() && is_custom(cpu));
     let has_changed = cpu != base.and_then(|base| base.find("cpu"));
+    // libvirt itself compares only where it does not know the model for one that the host has.
+    let is_usable = |cpu: &Element| -> anyhow::Result<bool> {
+        let offers = host.offers(&sort, false).context("ask which models of CPUs the host has")?;
+        Ok(offers.is_some_and(|offers| has_model(&offers, cpu.text_at("model").unwrap_or_default())))
+    };
     if let Some(cpu) = cpu.filter(|_| has_changed && wished.get("type") == Some("kvm"))
+        && !is_usable(cpu)?
         && let Some(why) = host.lacks_for_cpu(&sort, &plain(cpu)).context("compare the guest's CPU with the host's")?
     {
         bail!(
@@ -67,6 +73,13 @@ pub(super) fn check(host: &Connection, wished: &Element, base: Option<&Element>)
         )
     }
     Ok(())
+}
+
+/// Whether the domain capabilities say that guests can have this model as it is.
+fn has_model(offers: &Element, model: &str) -> bool {
+    let modes = offers.find_all("cpu/mode").into_iter().filter(|mode| mode.get("name") == Some("custom"));
+    let mut models = modes.flat_map(|mode| mode.named("model"));
+    models.any(|known| known.value() == Some(model) && known.get("usable") == Some("yes"))
 }
 
 fn is_custom(cpu: &Element) -> bool {
@@ -224,6 +237,16 @@ fn choices_of<'a>(element: &'a Element, name: &str) -> Option<Vec<&'a str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_model_that_the_host_has_needs_no_comparison() {
+        let offers = "<domainCapabilities><cpu><mode name='maximum' supported='yes'><model>Other</model></mode>\
+            <mode name='custom' supported='yes'><model usable='yes'>Westmere</model><model usable='no'>EPYC</model></mode>\
+            </cpu></domainCapabilities>";
+        let offers = Element::parse(offers).unwrap();
+        let has = |model: &str| has_model(&offers, model);
+        assert_eq!(["Westmere", "EPYC", "Other", "None"].map(has), [true, false, false, false]);
+    }
 
     const OFFERS: &str = "<domainCapabilities><vcpu max='8'/>\
         <os supported='yes'><enum name='firmware'/><loader supported='yes'><enum name='secure'><value>no</value></enum></loader></os>\
