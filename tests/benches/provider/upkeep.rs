@@ -14,6 +14,8 @@ use crate::{
 
 /// How many domains rest.
 const RESTING: u16 = 1000;
+/// How many are applied at once.
+const BATCH: u16 = 250;
 const POLL: Duration = Duration::from_secs(10);
 /// How many polls are measured.
 const POLLS: u16 = 5;
@@ -35,7 +37,9 @@ fn rest(stage: &Stage) -> Result<()> {
     provider.await_ready()?;
     let namespace = Namespace::create(&stage.plane.client())?;
     let mut watch = Watch::start(&namespace, stage, Column::Ready)?;
-    namespace.apply(&Driver::Test.domains("resting", usize::from(RESTING)))?;
+    for part in 0..RESTING / BATCH {
+        namespace.apply(&Driver::Test.domains(&format!("resting-{part}"), usize::from(BATCH)))?;
+    }
     watch.until(usize::from(RESTING))?;
     std::thread::sleep(POLL * 5 / 2);
     let (ticks, calls, writes) = (cpu(&provider)?, calls(&provider)?, writes(&provider)?);
