@@ -85,10 +85,10 @@ pub struct DomainSpec {
     #[x_kube(validation = Rule::new("!has(oldSelf.os) || !has(oldSelf.os.arch) || (has(self.os) && has(self.os.arch) && self.os.arch == oldSelf.os.arch)").message("os.arch cannot be changed: create a new Domain instead").field_path(".os"))]
     #[x_kube(validation = Rule::new("!has(oldSelf.os) || !has(oldSelf.os.firmware) || (has(self.os) && has(self.os.firmware) && self.os.firmware == oldSelf.os.firmware)").message("os.firmware cannot be changed: what is installed would not start; create a new Domain instead").field_path(".os"))]
     #[x_kube(validation = Rule::new("!has(oldSelf.os) || !has(oldSelf.os.secureBoot) || (has(self.os) && has(self.os.secureBoot) && self.os.secureBoot == oldSelf.os.secureBoot)").message("os.secureBoot cannot be changed: create a new Domain instead").field_path(".os"))]
-    pub for_provider: DomainParameters,
+    pub for_provider: Box<DomainParameters>,
     /// What counts only when the virtual machine is made, beneath forProvider: lists whose items have a name, type, vcpu, ioThread, id or cell are put together by it, a selector in forProvider replaces the reference here, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and a change has no effect on what is there. Made again, it is made with what stands here then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub init_provider: Option<DomainParameters>,
+    pub init_provider: Option<Box<DomainParameters>>,
     #[serde(flatten)]
     #[allow(missing_docs, reason = "a doc here would become the description of the whole spec")]
     pub resource: ResourceSpec,
@@ -331,7 +331,7 @@ pub enum ShutdownMode {
 pub struct DomainStatus {
     /// What the host shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at_provider: Option<DomainObservation>,
+    pub at_provider: Option<Box<DomainObservation>>,
     #[serde(flatten)]
     #[allow(missing_docs, reason = "a doc here would become the description of the whole status")]
     pub resource: ResourceStatus,
@@ -350,7 +350,7 @@ impl Managed for Domain {
     }
 
     fn initial(&self) -> Option<&DomainParameters> {
-        self.spec.init_provider.as_ref()
+        self.spec.init_provider.as_deref()
     }
 
     fn resource(&self) -> &ResourceSpec {
@@ -358,10 +358,21 @@ impl Managed for Domain {
     }
 
     fn observation(&self) -> Option<&DomainObservation> {
-        self.status.as_ref()?.at_provider.as_ref()
+        self.status.as_ref()?.at_provider.as_deref()
     }
 
     fn resource_status(&self) -> Option<&ResourceStatus> {
         self.status.as_ref().map(|status| &status.resource)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Threads hold several of them on their stacks at once while they are read, and a store holds all.
+    #[test]
+    fn a_domain_is_small_where_it_lies() {
+        assert!(size_of::<Domain>() < 1024, "{} bytes", size_of::<Domain>());
     }
 }

@@ -5,6 +5,10 @@ use std::{io::IsTerminal, process::ExitCode};
 use provider_libvirt::{args::Args, serve};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
+/// The stack of each thread in bytes: four times what threads usually have, because reading the specs of domains nests deep. Pages that
+/// are never touched cost nothing.
+const STACK: usize = 8 << 20;
+
 fn main() -> ExitCode {
     let args = Args::read(std::env::args_os(), |name| std::env::var_os(name)).unwrap_or_else(|error| error.exit());
     log(args.debug);
@@ -14,7 +18,7 @@ fn main() -> ExitCode {
     let run = || {
         // One provider of cryptography in the whole process, chosen before anyone asks for it.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK).build()?;
         runtime.block_on(serve::serve(args))
     };
     match run() {
