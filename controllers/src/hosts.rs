@@ -92,18 +92,12 @@ impl Connector {
         self.secrets.missing(config, &self.cluster.host_spec(config)?)
     }
 
-    /// The configs other than this one whose hosts could hold the same guest of this namespace: connected, or the reason why not.
-    ///
-    /// A config of another namespace counts for as long as its host answers. One that leads nowhere is for its own tenants to mend, and
-    /// must not hold up everybody else's guests.
-    pub async fn others(&self, config: &ConfigId, namespace: &str) -> Vec<(ConfigId, anyhow::Result<Arc<Site>>)> {
-        let own = self.cluster.configs_for(namespace);
+    /// The hosts of all configs but this one: connected, or the reason why not.
+    pub async fn others(&self, config: &ConfigId) -> Vec<(ConfigId, anyhow::Result<Arc<Site>>)> {
         let mut others = Vec::new();
         for other in self.cluster.all_configs().into_iter().filter(|other| other != config) {
             let host = self.connect(&other).await;
-            if host.is_ok() || own.contains(&other) {
-                others.push((other, host));
-            }
+            others.push((other, host));
         }
         others
     }

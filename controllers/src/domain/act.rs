@@ -143,6 +143,9 @@ impl Domains {
             let elsewhere = if riddle { self.elsewhere(pass, "let go").await? } else { None };
             return Ok(elsewhere.map_or(Deletion::Absent, Deletion::Refused));
         };
+        if let Some(refusal) = self.left_behind(pass, &entry, "taken away").await? {
+            return Ok(Deletion::Refused(refusal));
+        }
         if entry.id.is_some() {
             let message = self.shut_down(pass, Ending::Delete).await?;
             let uuid = identity.clone();

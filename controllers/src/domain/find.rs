@@ -11,7 +11,10 @@ use libvirt::{
     Claim, Connection, Lease, VolumeId,
     mirror::{DomainEntry, Presence, VolumeEntry},
 };
-use managed::{creation::was_created, external::Pass};
+use managed::{
+    creation::was_created,
+    external::{Pass, Refusal},
+};
 use std::sync::Arc;
 
 use super::{
@@ -37,10 +40,19 @@ impl Domains {
         let obstacle = if may_meet { self.obstacle(pass, &complete(around, &media)).await? } else { None };
         let mut found = self.found(pass, entry, obstacle, media);
         self.consider(pass, around, &mut found);
+        found.obstacle = self.twin(pass, &found).await?.map(Obstacle::Refused).or(found.obstacle);
         if found.theirs {
             found.volumes = self.volumes_of(pass, &found).await?;
         }
         Ok(found)
+    }
+
+    /// Why a guest that would be started is not: it runs on another host by now.
+    async fn twin(&self, pass: &Pass<'_, Self>, found: &Found) -> anyhow::Result<Option<Refusal>> {
+        let starts = found.power == Some(power::Power::Start) || found.recheck.is_some();
+        let entry = found.entry.as_deref().filter(|_| starts && !found.theirs);
+        let Some(entry) = entry else { return Ok(None) };
+        self.left_behind(pass, entry, "started").await
     }
 
     /// The object's domain by its UUID; where it is only looked at, else the one of that name, whoever made it.

@@ -1,15 +1,16 @@
 //! What stands in the way of making a domain: one of its name, or its own somewhere else.
 
-use apis::{Managed, managed::annotation};
+use apis::{Managed, managed::annotation, placement::ConfigId};
 use libvirt::mirror::DomainEntry;
 use managed::{
     creation::was_created,
     external::{Pass, Refusal},
 };
 
-use super::{Domains, Surroundings, claim};
+use super::{Domains, Surroundings, claim, power::shutoff};
 use crate::{
     adopt::{Asking, Obstacle, Stranger, not_ours},
+    hosts::Site,
     mark,
 };
 
@@ -67,32 +68,86 @@ impl Domains {
 
     /// A domain that was here once may have moved to another host; `not_yet` is what is not done while that is possible.
     pub(super) async fn elsewhere(&self, pass: &Pass<'_, Self>, not_yet: &str) -> anyhow::Result<Option<Refusal>> {
-        let uuids = self.adoption.identities(pass.object);
-        let namespace = pass.object.metadata.namespace.as_deref().unwrap_or_default();
-        for (config, host) in self.connector.others(pass.config, namespace).await {
-            let unknown = |why: &dyn std::fmt::Display| Refusal {
-                reason: "WhereaboutsUnknown",
-                message: format!(
-                    "the domain is not on {}, and {config} cannot be asked whether the guest moved there ({why}); it is not {not_yet} before that is known",
-                    pass.config
-                ),
-            };
-            let host = match host {
-                Ok(host) => host,
-                Err(error) => return Ok(Some(unknown(&format!("{error:#}")))),
-            };
-            if host.is_same_host(pass.host) {
-                continue;
-            }
-            if uuids.iter().any(|uuid| host.mirror().domain(uuid).is_some()) {
-                return Ok(Some(Refusal {
-                    reason: "Moved",
-                    message: format!(
-                        "the guest moved to the host of {config}; nothing is made or deleted. Point a new Domain at that host, or move the guest back"
-                    ),
-                }));
+        for (config, there) in self.others(pass).await {
+            match there {
+                Ok(Some(_)) => return Ok(Some(moved(&config))),
+                Ok(None) => {}
+                Err(why) => {
+                    return Ok(Some(Refusal {
+                        reason: "WhereaboutsUnknown",
+                        message: format!(
+                            "the domain is not on {}, and {config} cannot be asked whether the guest moved there ({why:#}); it is not {not_yet} before that is known",
+                            pass.config
+                        ),
+                    }));
+                }
             }
         }
         Ok(None)
+    }
+
+    /// What a guest that is off left here when it moved is neither started nor taken away: its disks are in use where it went. A daemon
+    /// that was started again does not know any more why a guest is off; then only one that runs on a host that answers is believed to
+    /// have moved.
+    pub(super) async fn left_behind(
+        &self,
+        pass: &Pass<'_, Self>,
+        entry: &DomainEntry,
+        not_yet: &str,
+    ) -> anyhow::Result<Option<Refusal>> {
+        if entry.id.is_some() || entry.state.state != libvirt::State::Shutoff {
+            return Ok(None);
+        }
+        match entry.state.reason {
+            shutoff::MIGRATED => self.elsewhere(pass, not_yet).await,
+            shutoff::UNKNOWN => {
+                let others = self.others(pass).await;
+                let runs = |there: &Option<DomainEntry>| there.as_ref().is_some_and(|entry| entry.id.is_some());
+                let there = others.iter().find(|(_, there)| there.as_ref().is_ok_and(runs));
+                Ok(there.map(|(config, _)| moved(config)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What the other hosts that could hold the object's domain have of it, as they say now, or why they do not say it.
+    ///
+    /// A config of another namespace counts for as long as its host answers. One that leads nowhere is for its own tenants to mend, and
+    /// must not hold up everybody else's guests.
+    async fn others(&self, pass: &Pass<'_, Self>) -> Vec<(ConfigId, anyhow::Result<Option<DomainEntry>>)> {
+        let uuids = self.adoption.identities(pass.object);
+        let own = self.cluster.configs_for(pass.object.metadata.namespace.as_deref().unwrap_or_default());
+        let mut found = Vec::new();
+        for (config, host) in self.connector.others(pass.config).await {
+            let there = match host {
+                Ok(host) if host.is_same_host(pass.host) => continue,
+                Ok(host) => first(&host, &uuids).await,
+                Err(error) => Err(error),
+            };
+            if there.is_ok() || own.contains(&config) {
+                found.push((config, there));
+            }
+        }
+        found
+    }
+}
+
+/// The first of these domains that the host has.
+async fn first(host: &Site, uuids: &[String]) -> anyhow::Result<Option<DomainEntry>> {
+    for uuid in uuids {
+        let of = uuid.clone();
+        if let Some(entry) = host.short(uuid, move |host| host.read_domain(&of)).await? {
+            return Ok(Some(entry));
+        }
+    }
+    Ok(None)
+}
+
+fn moved(config: &ConfigId) -> Refusal {
+    Refusal {
+        reason: "Moved",
+        message: format!(
+            "the guest moved to the host of {config}; nothing is made or deleted. Point a new Domain at that host, or move the guest back"
+        ),
     }
 }

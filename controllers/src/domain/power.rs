@@ -37,12 +37,12 @@ impl fmt::Display for Power {
 }
 
 /// Why a guest is off (`virDomainShutoffReason`).
-mod shutoff {
-    pub(super) const UNKNOWN: u32 = 0;
-    pub(super) const SHUTDOWN: u32 = 1;
-    pub(super) const MIGRATED: u32 = 4;
-    pub(super) const SAVED: u32 = 5;
-    pub(super) const FROM_SNAPSHOT: u32 = 7;
+pub(super) mod shutoff {
+    pub(in crate::domain) const UNKNOWN: u32 = 0;
+    pub(in crate::domain) const SHUTDOWN: u32 = 1;
+    pub(in crate::domain) const MIGRATED: u32 = 4;
+    pub(in crate::domain) const SAVED: u32 = 5;
+    pub(in crate::domain) const FROM_SNAPSHOT: u32 = 7;
 }
 
 /// Why a guest is paused (`virDomainPausedReason`): a user did it.

@@ -34,7 +34,16 @@ pub fn blank(name: &str, format: Format, capacity: u64) -> Element {
         .child(Element::new("name").text(name))
         .child(size("capacity", capacity))
         .child(size("allocation", 0))
-        .child(Element::new("target").child(element(format)))
+        .child(target(format))
+}
+
+/// A qcow2 volume is of version 3: libvirt still makes version 2 by itself, which cannot tell incremental backups what changed.
+fn target(format: Format) -> Element {
+    let target = Element::new("target").child(element(format));
+    match format {
+        Format::Qcow2 => target.child(Element::new("compat").text("1.1")),
+        Format::Raw => target,
+    }
 }
 
 fn element(format: Format) -> Element {
