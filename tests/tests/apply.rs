@@ -6,7 +6,7 @@ use std::{thread::sleep, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use tests::{PATIENCE, Scenario, Stage, eventually};
+use tests::{PATIENCE, Scenario, Stage, eventually, manifest};
 
 /// The field manager of a Composition's resources has such a name.
 const COMPOSITION: &str = "apiextensions.crossplane.io/composed/0123456789abcdef";
@@ -88,6 +88,73 @@ fn twenty_applies_of_a_whole_object_change_nothing_and_lose_nothing() -> Result<
     assert_eq!(scenario.live(disks)?, "dev=\"vda\"\n dev=\"vdb\"");
     check_owners(&after);
     check_edit(&scenario)
+}
+
+/// Domains that say much of what libvirt fills in, expands, reorders or renames.
+fn many(scenario: &Scenario<'_>) -> String {
+    let rich = format!(
+        "type: Qemu, memory: 32Mi, maxMemory: 64Mi, vcpus: 1, maxVcpus: 4, autostart: false, iothreads: 1, \
+         shutdown: {{timeout: 1s, forceAfterTimeout: true}}, \
+         cpu: {{mode: Custom, model: qemu64, features: [{{name: avx, policy: Disable}}], topology: {{sockets: 2, cores: 2}}}}, \
+         features: {{acpi: true, apic: true, hyperv: {{relaxed: true, vapic: true}}}}, \
+         clock: {{offset: Utc, timers: [{{name: Rtc, tickPolicy: Catchup}}, {{name: Pit, tickPolicy: Delay}}]}}, \
+         lifecycle: {{onCrash: Restart}}, os: {{boot: [Network]}}, \
+         networkInterfaces: [{{name: lan, networkRef: {{name: {name}}}, model: E1000}}, {{name: user, user: {{}}}}], \
+         consoles: [{{name: serial}}, {{name: second, log: true}}], guestAgent: true, channels: [{{name: talk, target: org.example.talk.0}}], \
+         graphics: [{{type: Vnc, listen: 127.0.0.1}}], video: {{model: Vga}}, rng: {{}}, watchdog: {{action: Reset}}, \
+         sound: {{model: Ich9}}, inputs: [{{name: pen, type: Tablet, bus: Usb}}], balloon: {{}}, panic: {{}}",
+        name = scenario.name()
+    );
+    (0..MANY).map(|at| manifest("Domain", &format!("rich-{at}"), &rich)).collect()
+}
+
+const MANY: u16 = 20;
+const ROUNDS: u16 = 50;
+
+#[test]
+fn a_thousand_applies_and_as_many_passes_change_nothing() -> Result<()> {
+    let stage = Stage::start("thousand", &["--poll=1s"])?;
+    let scenario = stage.scenario("thousand")?;
+    let objects = many(&scenario);
+    scenario.apply(&(scenario.network() + &objects))?;
+    scenario.await_all_ready(2 * PATIENCE)?;
+    let look = || -> Result<Vec<String>> {
+        let versions = "-o=jsonpath={.items[*].metadata.resourceVersion}";
+        let mut seen = vec![scenario.namespace().kubectl(&["get", "domains", versions])?];
+        for at in 0..MANY {
+            let name = format!("rich-{at}");
+            seen.push(scenario.host().virsh(&["dumpxml", &name])?);
+            seen.push(scenario.host().virsh(&["dumpxml", "--inactive", &name])?);
+        }
+        Ok(seen)
+    };
+    let figures = || -> Result<[f64; 3]> {
+        let samples = stage.metrics()?;
+        let passes = |name: &str| name.starts_with("controller_runtime_reconcile_total{") && name.contains("domain");
+        let defines = |name: &str| name.contains("call=\"virDomainDefine");
+        let of = |is: &dyn Fn(&str) -> bool| samples.iter().filter(|(name, _)| is(name)).map(|(_, count)| count).sum();
+        Ok([of(&passes), of(&defines), writes(&stage)?])
+    };
+    // Their firmware takes addresses, which are told.
+    let (before, [passes, defines, written]) = eventually(PATIENCE, || {
+        let (figures, seen) = (figures()?, look()?);
+        sleep(Duration::from_secs(5));
+        ensure!(look()? == seen, "something is written still");
+        Ok((seen, figures))
+    })?;
+    assert!(defines >= f64::from(MANY), "defines are counted: {defines}");
+    for _ in 0..ROUNDS {
+        scenario.apply(&objects)?;
+    }
+    let wished = passes + f64::from(MANY * ROUNDS);
+    eventually(2 * PATIENCE, || {
+        let [passes, ..] = figures()?;
+        ensure!(passes >= wished, "{passes} passes, wished {wished}");
+        Ok(())
+    })?;
+    assert_eq!(figures()?[1..], [defines, written], "something was defined or written");
+    assert_eq!(look()?, before);
+    Ok(())
 }
 
 /// The Composition wants something else: that is done, and the rest stays.
