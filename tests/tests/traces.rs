@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
 
+use std::{fs, os::unix::fs::MetadataExt as _};
+
 use anyhow::{Result, ensure};
 use tests::{GuestFiles, Namespace, PATIENCE, Scenario, SharedStage, manifest, run};
 
@@ -104,6 +106,45 @@ fn a_saved_guest_with_snapshots_a_checkpoint_firmware_and_a_tpm_goes_with_all_of
         ensure!(std::fs::exists(format!("{}/{disk}", scenario.folder()))?, "{disk} is gone");
     }
     scenario.await_ready(&["volume/root"])
+}
+
+#[test]
+fn firmware_variables_and_the_state_of_a_tpm_stay_where_the_object_says_so_and_only_there() -> Result<()> {
+    let scenario = STAGE.scenario("keeper")?;
+    let guest = |kept: bool| {
+        let rest = "type: Qemu, memory: 64Mi, shutdown: {timeout: 1s, forceAfterTimeout: true}";
+        manifest(
+            "Domain",
+            "keeper",
+            &format!("{rest}, os: {{firmware: Efi, keepNvram: {kept}}}, tpm: {{keepState: {kept}}}"),
+        )
+    };
+    let make = |kept| -> Result<[std::path::PathBuf; 2]> {
+        scenario.apply(&guest(kept))?;
+        scenario.await_ready(&["domain/keeper"])?;
+        let uuid = scenario.host().virsh(&["domuuid", "keeper"])?;
+        let host = scenario.host();
+        Ok([host.path("lib/qemu/nvram/keeper_VARS.fd"), host.path(&format!("lib/swtpm/{}", uuid.trim()))])
+    };
+    let go = || {
+        scenario.delete(&["domain/keeper"])?;
+        scenario.await_gone(&["domain/keeper"])
+    };
+    let [nvram, tpm] = make(true)?;
+    let made = fs::metadata(&nvram)?.ino();
+    go()?;
+    ensure!(tpm.exists(), "the TPM's state is gone");
+    assert_eq!(fs::metadata(&nvram)?.ino(), made, "the variables are others");
+    assert_eq!(scenario.host().everything()?, Vec::<String>::new());
+
+    // The next of its name finds the one, and has a TPM of its own.
+    let [nvram, second] = make(false)?;
+    assert_eq!(fs::metadata(&nvram)?.ino(), made, "the variables are others");
+    assert_ne!(second, tpm);
+    go()?;
+    ensure!(!nvram.exists() && !second.exists(), "something is left");
+    ensure!(tpm.exists(), "the TPM's state is gone");
+    Ok(())
 }
 
 #[test]

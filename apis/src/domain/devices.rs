@@ -319,6 +319,9 @@ pub struct Tpm {
     /// How the guest sees it. Default Crb.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<TpmModel>,
+    /// Whether its state, with the keys in it, stays on the host when the Domain is deleted: in a folder named by the UUID of the guest. Default false: it goes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_state: Option<bool>,
 }
 
 /// Kinds of TPM.

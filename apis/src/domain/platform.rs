@@ -107,6 +107,7 @@ pub enum CpuMode {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.secureBoot) || !self.secureBoot || (has(self.firmware) && self.firmware == 'Efi')").message("os.secureBoot needs os.firmware: Efi"),
+    validation = Rule::new("!has(self.keepNvram) || !self.keepNvram || (has(self.firmware) && self.firmware == 'Efi')").message("os.keepNvram needs os.firmware: Efi"),
     validation = Rule::new("!(has(self.initrdRef) || has(self.initrdSelector) || has(self.cmdline)) || has(self.kernelRef) || has(self.kernelSelector)").message("initrdRef, initrdSelector and cmdline need kernelRef or kernelSelector")
 )]
 pub struct Os {
@@ -124,6 +125,9 @@ pub struct Os {
     /// Whether the firmware starts only what is signed. It needs Efi, and cannot be changed. Default: libvirt's choice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secure_boot: Option<bool>,
+    /// Whether the firmware's variables stay on the host when the Domain is deleted: a guest that is made there under the same name finds them. Default false: they go with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_nvram: Option<bool>,
     /// A Volume that holds a kernel to boot directly.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel_ref: Option<Reference>,
@@ -325,6 +329,9 @@ pub enum TickPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Lifecycle {
+    /// After a shutdown from inside. Restart boots it again at once; a shutdown that its object wishes ends it all the same. Default Destroy: it is off then, and runStrategy says what follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_poweroff: Option<EndAction>,
     /// After a reboot from inside. Default Restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_reboot: Option<EndAction>,
@@ -333,7 +340,7 @@ pub struct Lifecycle {
     pub on_crash: Option<CrashAction>,
 }
 
-/// What follows a reboot.
+/// What follows a reboot or a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(transform = crate::schema::undescribed)]
 pub enum EndAction {

@@ -35,6 +35,7 @@ pub enum Call {
     DomainSetVcpus,
     DomainSetMemory,
     DomainSetMemoryStatsPeriod,
+    DomainSetLifecycleAction,
     DomainBlockResize,
     DomainSetScheduler,
     DomainSetMemoryParameters,
@@ -97,7 +98,7 @@ pub enum Call {
 const COUNT: usize = TABLE.len();
 
 /// Every call with libvirt's name for it, in the order of the enum.
-const TABLE: [(Call, &str); 85] = [
+const TABLE: [(Call, &str); 86] = [
     (Call::Open, "virConnectOpenAuth"),
     (Call::Capabilities, "virConnectGetCapabilities"),
     (Call::Hostname, "virConnectGetHostname"),
@@ -125,6 +126,7 @@ const TABLE: [(Call, &str); 85] = [
     (Call::DomainSetMetadata, "virDomainSetMetadata"),
     (Call::DomainSetVcpus, "virDomainSetVcpusFlags"),
     (Call::DomainSetMemory, "virDomainSetMemoryFlags"),
+    (Call::DomainSetLifecycleAction, "virDomainSetLifecycleAction"),
     (Call::DomainSetMemoryStatsPeriod, "virDomainSetMemoryStatsPeriod"),
     (Call::DomainBlockResize, "virDomainBlockResize"),
     (Call::DomainSetScheduler, "virDomainSetSchedulerParametersFlags"),

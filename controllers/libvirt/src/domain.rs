@@ -257,30 +257,6 @@ impl Domain<'_> {
         self.counted(Call::DomainResume, domain::Domain::resume)
     }
 
-    /// Removes the definition with its NVRAM, managed save, snapshot and checkpoint metadata. A driver that does not know a
-    /// flag is asked with fewer, since older daemons and the test driver refuse what they do not know.
-    pub fn undefine(&self) -> Result<(), Error> {
-        const LADDER: [u32; 4] = [
-            sys::VIR_DOMAIN_UNDEFINE_NVRAM
-                | sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-                | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-                | sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA,
-            sys::VIR_DOMAIN_UNDEFINE_NVRAM
-                | sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-                | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA,
-            sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA,
-            0,
-        ];
-        let mut answer = Ok(());
-        for flags in LADDER {
-            answer = self.counted(Call::DomainUndefine, |domain| domain.undefine_flags(flags));
-            if !answer.as_ref().is_err_and(Error::is_unsupported) {
-                break;
-            }
-        }
-        answer
-    }
-
     /// Whether it starts with the host.
     pub fn autostart(&self) -> Result<bool, Error> {
         self.counted(Call::DomainGetAutostart, domain::Domain::autostart)

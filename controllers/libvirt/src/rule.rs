@@ -79,6 +79,8 @@ pub enum Live {
     MemoryTune,
     /// Set the weight among all that use the host's disks.
     BlockWeight,
+    /// Set what follows the end of a run.
+    Lifecycle,
     /// Update a section of a network: DHCP hosts and ranges, DNS records, port groups.
     Network,
 }
@@ -181,6 +183,7 @@ impl fmt::Display for Route {
             Self::Live(Live::IoThreads) => "live: I/O threads",
             Self::Live(Live::MemoryTune) => "live: memory tuning",
             Self::Live(Live::BlockWeight) => "live: block weight",
+            Self::Live(Live::Lifecycle) => "live: lifecycle",
             Self::Live(Live::Network) => "live: network section",
             Self::NextBoot => "next boot",
             Self::Definition => "definition",

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use anyhow::{Context, ensure};
 use apis::{Domain, Managed};
 use libvirt::{
-    Connection, Description, Facts,
+    Connection, Description, Facts, Kept,
     diff::{Difference, diff},
     mirror::DomainEntry,
     overlay::overlay,
@@ -48,6 +48,8 @@ pub(super) struct Order {
     adopted: bool,
     /// Whether its devices may have other names on the running guest than in its definition.
     pub(super) renamed: bool,
+    /// Whether it was asked to shut down.
+    pub(super) ending: bool,
     around: Surroundings,
     /// The UUIDs of all guests that objects manage.
     managed: HashSet<String>,
@@ -64,7 +66,8 @@ impl Domains {
         let (adopted, initial) = (adopted.is_some(), object.initially().is_some());
         let managed = self.cluster.domains.store.state();
         let managed = managed.iter().map(|domain| self.adoption.recorded_identity(&**domain, pass.host)).collect();
-        Box::new(Order { object, uuid, adopted, renamed: adopted || initial, around, managed, facts, rules })
+        let (renamed, ending) = (adopted || initial, self.is_asked(object.uid()));
+        Box::new(Order { object, uuid, adopted, renamed, ending, around, managed, facts, rules })
     }
 
     /// Defines a domain that is not there and starts it unless it is to be off.
@@ -157,9 +160,9 @@ impl Domains {
                 return Ok(Deletion::Waiting(message, SHUTDOWN_RECHECK));
             }
         }
-        let uuid = identity.clone();
+        let (uuid, kept) = (identity.clone(), kept(pass.object));
         pass.host
-            .long(&identity, move |host| Ok(host.find_domain(&uuid)?.map_or(Ok(()), |domain| domain.undefine())?))
+            .long(&identity, move |host| Ok(host.find_domain(&uuid)?.map_or(Ok(()), |domain| domain.undefine(kept))?))
             .await
             .context("undefine domain")?;
         self.clocks().entry(pass.object.uid().to_owned()).or_default().undefined = true;
@@ -250,6 +253,15 @@ impl Order {
         let started = if paused { domain.create_paused() } else { domain.create() };
         started.map_err(|error| failed("start domain", error))
     }
+}
+
+/// What of a deleted guest stays on its host.
+fn kept(object: &Domain) -> Kept {
+    let whole = object.effective();
+    let parameters = whole.parameters();
+    let nvram = parameters.os.as_ref().and_then(|os| os.keep_nvram).unwrap_or_default();
+    let tpm = parameters.tpm.as_ref().and_then(|tpm| tpm.keep_state).unwrap_or_default();
+    Kept { nvram, tpm }
 }
 
 /// Defines with validation. A host whose own description does not validate gets it without, as it wrote it.

@@ -144,7 +144,7 @@ fn fill_devices(parameters: &mut DomainParameters, initial: &DomainParameters, s
     if let (Some(rng), Some(Rng { source: Some(_) })) = (&mut parameters.rng, &initial.rng) {
         rng.source = rng.source.or_else(|| seen.rng.as_ref()?.source);
     }
-    if let (Some(tpm), Some(Tpm { model: Some(_) })) = (&mut parameters.tpm, &initial.tpm) {
+    if let (Some(tpm), Some(Tpm { model: Some(_), .. })) = (&mut parameters.tpm, &initial.tpm) {
         tpm.model = tpm.model.or_else(|| seen.tpm.as_ref()?.model);
     }
     if let (Some(watchdog), Some(said)) = (&mut parameters.watchdog, &initial.watchdog) {

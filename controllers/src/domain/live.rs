@@ -57,6 +57,8 @@ impl Order {
                         (_, None) | (None, _) => Ok(()),
                     }
                 }
+                Live::Lifecycle if self.ending => Ok(()),
+                Live::Lifecycle => live_devices::change_lifecycle(domain, wished, &difference.path),
                 Live::Balloon => live_devices::change_stats_period(domain, wished),
                 // Done above.
                 Live::Scheduler | Live::IoThreads | Live::MemoryTune | Live::BlockWeight => continue,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use libvirt::{Affect, Description, Domain, Error, Kind, xml::Element};
+use libvirt::{Affect, Description, Domain, End, Error, Kind, xml::Element};
 
 use super::live::Failures;
 use super::passwords::{self, NAMESPACE, Passwords};
@@ -69,6 +69,17 @@ pub(super) fn change_bandwidth(domain: &Domain<'_>, wished: &Element, live: &Ele
         }
     }
     domain.set_interface_parameters(mac, &figures, Affect::Live)
+}
+
+/// Sets what follows the end of the run that this path is of.
+pub(super) fn change_lifecycle(domain: &Domain<'_>, wished: &Element, path: &str) -> Result<(), Error> {
+    let end = match path {
+        "on_poweroff" => End::Poweroff,
+        "on_reboot" => End::Reboot,
+        _ => End::Crash,
+    };
+    // What is wished no more was taken out of the definition, and libvirt says there what it takes instead.
+    wished.text_at(path).map_or(Ok(()), |word| domain.set_lifecycle(end, word, Affect::Live))
 }
 
 /// Sets how often the balloon's figures are read.

@@ -152,7 +152,7 @@ fn rng(definition: &Element) -> Option<Rng> {
 /// An emulated TPM; a spec has no word for the host's own.
 fn tpm(definition: &Element) -> Option<Tpm> {
     let tpm = definition.find("devices/tpm").filter(|tpm| tpm.attr_at("backend@type") == Some("emulator"))?;
-    Some(Tpm { model: tpm.get("model").and_then(TpmModel::read) })
+    Some(Tpm { model: tpm.get("model").and_then(TpmModel::read), keep_state: None })
 }
 
 fn watchdog(definition: &Element) -> Option<Watchdog> {

@@ -66,6 +66,7 @@ impl Domains {
         entry: &DomainEntry,
     ) -> Vec<Difference> {
         let (Some(live), Some(base)) = (&entry.live, &entry.inactive) else { return Vec::new() };
+        let is_ending = self.is_asked(pass.object.uid());
         let around = found.complete(around);
         let claimed = claim::claim(pass.object, &around, base, found.adopted);
         let live = shown(pass.object, &claimed.base, live, matches!(claimed.base, Cow::Owned(_)));
@@ -73,6 +74,10 @@ impl Domains {
             .map(|wishes| pending::pending(wishes, &live, &self.rules, &pass.host.facts().cpus))
             .map(|paths| [paths, passwords::waiting(&claimed.around.passwords, &live)].concat())
             .unwrap_or_default()
+            .into_iter()
+            // Whatever follows a shutdown otherwise, this one ends it.
+            .filter(|difference| !(is_ending && difference.path == "on_poweroff"))
+            .collect()
     }
 }
 

@@ -5,7 +5,8 @@
 use libvirt::rule::{Key, Live, Route, Rule, Rules, Unit};
 
 use Live::{
-    Balloon, BlockTune, BlockWeight, Device, InterfaceTune, IoThreads, Memory, MemoryTune, Scheduler, Update, Vcpus,
+    Balloon, BlockTune, BlockWeight, Device, InterfaceTune, IoThreads, Lifecycle, Memory, MemoryTune, Scheduler,
+    Update, Vcpus,
 };
 use Route::{Definition, Immutable, NextBoot};
 
@@ -34,6 +35,9 @@ const TABLE: &[Rule] = &[
     Rule::filled("cpu/topology@clusters"),
     Rule::list("cpu/feature", &[Key::Fields(&[("@name", "")])], NextBoot),
     // what the guest gets of its host
+    Rule::value("on_poweroff", Unit::Text, Route::Live(Lifecycle)),
+    Rule::value("on_reboot", Unit::Text, Route::Live(Lifecycle)),
+    Rule::value("on_crash", Unit::Text, Route::Live(Lifecycle)),
     Rule::value("iothreads", Unit::Number, Route::Live(IoThreads)).clears(&["iothreadids"]),
     Rule::value("cputune/shares", Unit::Number, Route::Live(Scheduler)),
     Rule::value("cputune/period", Unit::CpuPeriod, Route::Live(Scheduler)),

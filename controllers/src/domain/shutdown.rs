@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use apis::{Managed, quantity::Span};
-use libvirt::{Connection, Error, ShutdownMode};
+use libvirt::{Affect, Connection, Description, End, Error, ShutdownMode, xml::Element};
 use managed::external::Pass;
 
 use super::Domains;
@@ -61,7 +61,7 @@ fn way(ending: Ending, force: bool, mode: apis::domain::ShutdownMode) -> Way {
 fn stop(host: &Connection, uuid: &str, way: Way) -> Result<(), Error> {
     let Some(domain) = host.find_domain(uuid)? else { return Ok(()) };
     let done = match way {
-        Way::Ask(mode) => domain.shutdown(mode),
+        Way::Ask(mode) => let_it_end(&domain).and_then(|()| domain.shutdown(mode)),
         Way::Save => domain.managed_save(),
         Way::CutOff => domain.destroy(false),
     };
@@ -71,7 +71,21 @@ fn stop(host: &Connection, uuid: &str, way: Way) -> Result<(), Error> {
     }
 }
 
+/// A guest that would be booted again after its shutdown is let go: libvirt itself makes a reboot of the request otherwise.
+fn let_it_end(domain: &libvirt::Domain<'_>) -> Result<(), Error> {
+    let live = Element::parse(&domain.describe(Description::Live)?).map_err(|error| Error::other(error.to_string()))?;
+    match live.text_at("on_poweroff") {
+        None | Some("destroy") => Ok(()),
+        Some(_) => domain.set_lifecycle(End::Poweroff, "destroy", Affect::Live),
+    }
+}
+
 impl Domains {
+    /// Whether the guest was asked to shut down and may do so any time.
+    pub(super) fn is_asked(&self, uid: &str) -> bool {
+        self.clocks().get(uid).is_some_and(|clock| clock.asked.is_some())
+    }
+
     /// Asks the guest to shut down, asks again when its time is over, or forces it off where the object allows. Says what it did.
     pub(super) async fn shut_down(&self, pass: &Pass<'_, Self>, ending: Ending) -> anyhow::Result<String> {
         let uid = pass.object.uid();

@@ -29,6 +29,8 @@ const SEEDS: &str = "every_file_of_a_seed_can_be_inline_or_come_from_a_secret_or
 const DEVICES: &str = "tests/tests/devices.rs";
 const PASSWORD: &str = "a_console_asks_for_the_password_of_the_secret_as_it_is_by_now";
 const CARDS: &str = "cards_come_and_go_under_a_running_guest_that_answers_and_a_sound_card_waits_for_its_boot";
+const TRACES: &str = "tests/tests/traces.rs";
+const KEPT: &str = "firmware_variables_and_the_state_of_a_tpm_stay_where_the_object_says_so_and_only_there";
 const AUTOSTART: Shown = Test("tests/tests/drift.rs", "autostart_flipped_by_hand_is_flipped_back", "autostart");
 
 #[rustfmt::skip]
@@ -143,6 +145,7 @@ const DOMAIN: &[(&str, Shown)] = &[
     ("hostDevices[].usb.product", Described("passed", "hostDevices/1/usb/product", "\"0003\"")),
     ("hostDevices[].usb.vendor", Described("passed", "hostDevices/1/usb/vendor", "\"1d6c\"")),
     ("lifecycle.onCrash", Described("platform", "lifecycle/onCrash", "\"Restart\"")),
+    ("lifecycle.onPoweroff", Described("platform", "lifecycle/onPoweroff", "\"Restart\"")),
     ("lifecycle.onReboot", Described("platform", "lifecycle/onReboot", "\"Restart\"")),
     ("maxMemory", Described("full", "maxMemory", "\"3Gi\"")),
     ("maxVcpus", Described("full", "maxVcpus", "8")),
@@ -172,6 +175,7 @@ const DOMAIN: &[(&str, Shown)] = &[
     ("os.boot[]", Described("kernel", "os/boot/0", "\"Cdrom\"")),
     ("os.cmdline", Described("kernel", "os/cmdline", "\"quiet\"")),
     ("os.firmware", Described("platform", "os", "{\"firmware\": \"Bios\"}")),
+    ("os.keepNvram", Test(TRACES, KEPT, "keepNvram")),
     ("os.machine", Described("full", "os/machine", "\"pc-q35-7.1\"")),
     ("os.secureBoot", Described("platform", "os/secureBoot", "false")),
     ("panic.model", Described("platform", "panic/model", "\"Hyperv\"")),
@@ -205,6 +209,7 @@ const DOMAIN: &[(&str, Shown)] = &[
     ("sysinfo.system.serial", Described("numa", "sysinfo/system/serial", "\"other\"")),
     ("sysinfo.system.sku", Described("numa", "sysinfo/system/sku", "\"other\"")),
     ("sysinfo.system.version", Described("numa", "sysinfo/system/version", "\"other\"")),
+    ("tpm.keepState", Test(TRACES, KEPT, "keepState")),
     ("tpm.model", Described("platform", "tpm/model", "\"Crb\"")),
     ("type", Described("full", "type", "\"Kvm\"")),
     ("vcpus", Described("full", "vcpus", "3")),

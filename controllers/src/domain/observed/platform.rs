@@ -139,6 +139,7 @@ pub(super) fn clock(definition: &Element) -> Option<Clock> {
 /// What follows the guest's end.
 pub(super) fn lifecycle(definition: &Element) -> Option<Lifecycle> {
     let seen = Lifecycle {
+        on_poweroff: definition.text_at("on_poweroff").and_then(EndAction::read),
         on_reboot: definition.text_at("on_reboot").and_then(EndAction::read),
         on_crash: definition.text_at("on_crash").and_then(CrashAction::read),
     };

@@ -99,7 +99,7 @@ pub(super) fn small_devices(wishes: &mut Wishes, parameters: &DomainParameters) 
     }
     for_crashes(wishes, parameters);
     wishes.own("devices/tpm", TPM);
-    if let Some(Tpm { model }) = &parameters.tpm {
+    if let Some(Tpm { model, keep_state: _ }) = &parameters.tpm {
         let part = Part::new()
             .with("@model", model.unwrap_or_default().word())
             .with("backend@type", "emulator")

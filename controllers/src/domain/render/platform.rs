@@ -256,7 +256,10 @@ fn clock(wishes: &mut Wishes, clock: &Clock) {
 
 /// What follows the guest's end.
 fn lifecycle(wishes: &mut Wishes, lifecycle: &Lifecycle) {
-    let Lifecycle { on_reboot, on_crash } = lifecycle;
+    let Lifecycle { on_poweroff, on_reboot, on_crash } = lifecycle;
+    if let Some(action) = on_poweroff {
+        wishes.set("on_poweroff", action.word());
+    }
     if let Some(action) = on_reboot {
         wishes.set("on_reboot", action.word());
     }
