@@ -153,13 +153,20 @@ pub struct Policy {
         )
     )]
     pub raw_xml: Option<Vec<String>>,
-    /// Files, block devices and folders of the host that guests may have: absolute paths, each with all that is below it, where * stands for any characters of one name: /srv/images or /dev/vg0/web-*. What a link leads to is reached by it too.
+    /// Files and block devices of the host that guests may have as disks: absolute paths, each with all that is below it, where * stands for any characters of one name: /srv/images or /dev/vg0/web-*. What a link leads to is reached by it too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 64),
         inner(length(min = 2, max = 1024), regex(pattern = r"^(/\.{0,2}[^/.\x00-\x1f][^/\x00-\x1f]*)+$"))
     )]
     pub host_paths: Option<Vec<String>>,
+    /// Folders of the host that guests may have as file systems: absolute paths, each without what is below it, where * stands for any characters of one name: /srv/share or /srv/homes/*. A guest can put links into a folder that it may write to, so no disk of hostPaths and no other of these folders is had in or below one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = 64),
+        inner(length(min = 2, max = 1024), regex(pattern = r"^(/\.{0,2}[^/.\x00-\x1f][^/\x00-\x1f]*)+$"))
+    )]
+    pub host_folders: Option<Vec<String>>,
     /// Servers that disks over the network may be on: host names or addresses as disks say them, each with a port or without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 262), regex(pattern = r"^[\]\[A-Za-z0-9.:_-]+$")))]

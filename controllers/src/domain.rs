@@ -5,6 +5,7 @@ mod attempts;
 pub mod claim;
 mod cures;
 pub(crate) mod exclusive;
+mod fields;
 pub(crate) mod find;
 mod guests;
 pub mod import;
@@ -36,7 +37,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use apis::{Domain, Managed, condition::Type, placement::ConfigId};
+use apis::{Domain, Managed, condition::Type, domain::DomainParameters, placement::ConfigId};
 use kube::Client;
 use libvirt::{
     Lease,
@@ -72,6 +73,7 @@ pub struct Domains {
     volumes: Mutex<HashMap<String, observed::Volumes>>,
     attempts: Attempts,
     guests: Guests,
+    sound: act::Sound,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -185,6 +187,7 @@ impl Domains {
             volumes: Mutex::default(),
             attempts: Attempts::default(),
             guests: Guests::default(),
+            sound: act::Sound::default(),
         }
     }
 
@@ -226,10 +229,18 @@ impl Domains {
             diff(&wishes, &claimed.base, &self.rules).into_iter().partition(Difference::is_applied);
         let refusal = refused.first().map(|first| Refusal {
             reason: reason(first.route),
-            message: refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+            message: refused.iter().map(|one| told(one, pass.object.parameters())).collect::<Vec<_>>().join("; "),
         });
         Ok((applied, refusal))
     }
+}
+
+/// What is refused, in the words of the spec, with the cure.
+fn told(refused: &Difference, parameters: &DomainParameters) -> String {
+    let (field, shown) = (fields::field(&refused.path, parameters), refused.to_string());
+    let shown = shown.strip_prefix(refused.path.as_str()).unwrap_or(&shown).to_owned();
+    let by_path = if field == refused.path { String::new() } else { format!(" ({})", refused.path) };
+    format!("{field}{by_path}{shown}")
 }
 
 fn reason(route: Route) -> &'static str {
@@ -240,9 +251,17 @@ fn reason(route: Route) -> &'static str {
 }
 
 impl Found {
-    /// The surroundings with the volumes that the host itself was asked for.
+    /// The surroundings with the volumes that the host itself was asked for, and with what others plugged into the running guest.
     fn complete(&self, around: &Surroundings) -> Surroundings {
-        complete(around, &self.media)
+        let mut around = complete(around, &self.media);
+        let live = self.entry.iter().flat_map(|entry| &entry.live);
+        let theirs = live.flat_map(|live| live.find_all("devices/disk")).filter(|disk| {
+            !disk
+                .attr_at("alias@name")
+                .is_some_and(|alias| [render::DISK, render::SEED].iter().any(|ours| alias.starts_with(ours)))
+        });
+        around.taken = theirs.filter_map(|disk| disk.attr_at("target@dev")).map(str::to_owned).collect();
+        around
     }
 }
 
@@ -334,6 +353,7 @@ impl External for Domains {
         self.volumes().remove(uid);
         self.attempts.forget(uid);
         self.guests.forget(uid);
+        self.sound.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
         self.connector.unclaim(object);
     }
 }

@@ -198,6 +198,8 @@ fn home(stage: &Stage) -> Result<Vec<(String, String)>> {
     host.their_pool("isos")?;
     host.virsh(&["vol-create-as", "isos", "tools.iso", "1M", "--format", "raw"])?;
     let given = served(host)?;
+    let shared = host.path("share").display().to_string();
+    std::fs::create_dir(&shared)?;
     for name in ["storage-log", "storage-shared"] {
         host.virsh(&["vol-create-as", "default", name, "1M", "--format", "raw"])?;
     }
@@ -218,7 +220,7 @@ fn home(stage: &Stage) -> Result<Vec<(String, String)>> {
     let rack = |number: u8| format!("qemu+unix:///system?socket=/run/rack{number}/libvirt-sock");
     let local = "  name: local\nspec:\n".to_owned();
     let policy = format!(
-        "  policy: {{imageHosts: [127.0.0.1], rawXml: [devices/redirdev, features/vmcoreinfo], hostPaths: ['{given}', /dev/vg0], diskHosts: [127.0.0.1], hostDevices: ['pci/*', 'usb/*', 'mdev/*']}}\n"
+        "  policy: {{imageHosts: [127.0.0.1], rawXml: [devices/redirdev, features/vmcoreinfo], hostPaths: ['{given}', /dev/vg0], hostFolders: ['{shared}'], diskHosts: [127.0.0.1], hostDevices: ['pci/*', 'usb/*', 'mdev/*']}}\n"
     );
     let mut changes = vec![
         ("https://images.example.org/debian-12-genericcloud-amd64.qcow2".to_owned(), image.url),
@@ -227,6 +229,7 @@ fn home(stage: &Stage) -> Result<Vec<(String, String)>> {
         ("qemu:///system".to_owned(), host.uri()),
         ("3c1e4f0a-7f0b-4c0e-9d59-7f2f0a5c9b11".to_owned(), host.uuid().to_owned()),
         ("/srv/images".to_owned(), given.clone()),
+        ("/srv/share".to_owned(), shared),
         ("/var/lib/libvirt/images/shop".to_owned(), host.path("shop").display().to_string()),
         ("/var/lib/libvirt/images".to_owned(), pool),
         // What only a host with a real KVM, one with huge pages, or one whose kernel has more of everything can start.

@@ -122,11 +122,11 @@ fn memory_and_processors_grow_live_within_their_limits_and_beyond_them_at_the_ne
     scenario.await_host(&wanted, |scenario| scenario.live(sizes))?;
 
     scenario.change("domain", "grow", &json!({"memory": "256Mi", "maxMemory": "256Mi", "vcpus": 3, "maxVcpus": 4}))?;
-    let message = "waiting for the guest's next boot: currentMemory, memory, vcpu, vcpu@current";
+    let message = "waiting for the guest's next boot: maxMemory, maxVcpus, memory, vcpus";
     scenario.await_condition("domain/grow", "RestartRequired", ("True", "ChangesPending", message))?;
     scenario.await_condition("domain/grow", "Synced", ("True", "ReconcileSuccess", ""))?;
     scenario.await_condition("domain/grow", "Ready", ("True", "Available", ""))?;
-    let pending = json!(["currentMemory", "memory", "vcpu", "vcpu@current"]);
+    let pending = json!(["maxMemory", "maxVcpus", "memory", "vcpus"]);
     assert_eq!(scenario.observed("domain", "grow")?["pendingChanges"], pending);
     assert_eq!(scenario.live(sizes)?, wanted);
     scenario.host().virsh(&["destroy", "grow"])?;

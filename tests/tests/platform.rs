@@ -73,7 +73,7 @@ fn a_guest_finds_firmware_tpm_and_devices_as_wished_and_takes_their_files_with_i
     ];
     // A change that waits for the next boot takes away neither.
     scenario.change("domain", "machine", &json!({"video": {"model": "Vga"}}))?;
-    let message = "waiting for the guest's next boot: devices/video[ua-video-0]/model@type";
+    let message = "waiting for the guest's next boot: video";
     scenario.await_condition("domain/machine", "RestartRequired", ("True", "ChangesPending", message))?;
     scenario.host().virsh(&["destroy", "machine"])?;
     console.wait_for_line("> variable kept", PATIENCE)?;

@@ -109,7 +109,7 @@ fn a_field_that_is_unset_waits_for_the_boot_that_gives_it_up() -> Result<()> {
     scenario.apply(&scenario.idle_world(", cpu: {mode: Maximum}"))?;
     scenario.await_ready(&["domain/givenup"])?;
     scenario.change("domain", "givenup", &json!({"cpu": null}))?;
-    let waiting = ("True", "ChangesPending", "waiting for the guest's next boot: cpu@mode");
+    let waiting = ("True", "ChangesPending", "waiting for the guest's next boot: cpu.mode");
     scenario.await_condition("domain/givenup", "RestartRequired", waiting)?;
     wait_for_polls();
     scenario.await_condition("domain/givenup", "RestartRequired", waiting)?;

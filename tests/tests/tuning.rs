@@ -90,8 +90,8 @@ fn a_host_without_control_groups_says_why_shares_wait_and_the_object_stays_in_pe
     let missing = "Requested operation is not valid: cgroup CPU controller is not mounted";
     let memory = "Requested operation is not valid: cgroup memory controller is not mounted";
     let message = format!(
-        "waiting for the guest's next boot: cputune/quota, cputune/shares, memtune/hard_limit (not possible on the running guest: \
-         cputune/quota: {missing}; cputune/shares: {missing}; memtune/hard_limit: {memory})"
+        "waiting for the guest's next boot: cpuTune.quota, cpuTune.shares, memoryTune.hardLimit (not possible on the running guest: \
+         cpuTune.quota: {missing}; cpuTune.shares: {missing}; memoryTune.hardLimit: {memory})"
     );
     let wanted = ("True", "ChangesPending", message.as_str());
     let object = scenario.await_condition("domain/without", "RestartRequired", wanted)?;
@@ -174,7 +174,7 @@ fn shares_limits_and_weights_of_a_running_guest_are_changed_and_lifted() -> Resu
     )?;
     await_settled(&scenario)?;
     scenario.change("domain", name, &json!({"cpuTune": null}))?;
-    let message = "waiting for the guest's next boot: cputune/shares";
+    let message = "waiting for the guest's next boot: cpuTune.shares";
     scenario.await_condition("domain/limits", "RestartRequired", ("True", "ChangesPending", message)).map(drop)
 }
 

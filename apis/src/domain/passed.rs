@@ -79,7 +79,7 @@ pub struct Filesystem {
     /// The name of the folder in this list; the tag by which the guest mounts it, and its alias on the host.
     #[schemars(length(max = 31))]
     pub name: ItemName,
-    /// The folder, which the config's policy.hostPaths must allow: an absolute path, without `.` and `..`.
+    /// The folder, which the config's policy.hostFolders must list: an absolute path, without `.` and `..`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 1024), regex(pattern = r"^(/\.{0,2}[^/.\x00-\x1f][^/\x00-\x1f]*)+$"))]
     pub host_path: Option<String>,

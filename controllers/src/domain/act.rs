@@ -1,6 +1,10 @@
 //! What changes a domain: each looks at it again first, in the same section of calls.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::{Context, ensure};
 use apis::{Domain, Managed};
@@ -12,10 +16,7 @@ use libvirt::{
     rule::Rules,
     xml::Element,
 };
-use managed::{
-    creation::was_created,
-    external::{Deletion, Pass},
-};
+use managed::external::{Deletion, Pass};
 
 use super::{
     Change, Domains, Found, Power, Surroundings, claim,
@@ -24,6 +25,7 @@ use super::{
     live::Failures,
     live_devices,
     new_disks::Guest,
+    obstacle::has_been,
     offered, passwords, render,
     shutdown::{Ending, SHUTDOWN_RECHECK},
 };
@@ -50,6 +52,7 @@ pub(super) struct Order {
     pub(super) renamed: bool,
     /// Whether it was asked to shut down.
     pub(super) ending: bool,
+    sound: Sound,
     around: Surroundings,
     /// The UUIDs of all guests that objects manage.
     managed: HashSet<String>,
@@ -67,7 +70,8 @@ impl Domains {
         let managed = self.cluster.domains.store.state();
         let managed = managed.iter().map(|domain| self.adoption.recorded_identity(&**domain, pass.host)).collect();
         let (renamed, ending) = (adopted || initial, self.is_asked(object.uid()));
-        Box::new(Order { object, uuid, adopted, renamed, ending, around, managed, facts, rules })
+        let sound = self.sound.clone();
+        Box::new(Order { object, uuid, adopted, renamed, ending, sound, around, managed, facts, rules })
     }
 
     /// Defines a domain that is not there and starts it unless it is to be off.
@@ -142,7 +146,7 @@ impl Domains {
         let Some(entry) = present else {
             pass.host.mirror().replace_domain(&identity, None);
             let undefined = self.clocks().get(pass.object.uid()).is_some_and(|clock| clock.undefined);
-            let riddle = was_created(pass.object) && !undefined;
+            let riddle = has_been(pass.object) && !undefined;
             let elsewhere = if riddle { self.elsewhere(pass, "let go").await? } else { None };
             return Ok(elsewhere.map_or(Deletion::Absent, Deletion::Refused));
         };
@@ -216,7 +220,7 @@ impl Order {
         }
         if differs || note.is_some() || !domain.is_persistent()? {
             offered::check(host, &wished, Some(&base))?;
-            define(host, &wished, Some(&base))?;
+            define(host, &wished, Some((&base, &self)))?;
         }
         if let Some(autostart) = todo.autostart {
             domain.set_autostart(autostart).context("set autostart of domain")?;
@@ -244,8 +248,24 @@ impl Order {
             Element::parse(&domain.describe(Description::InactiveSecure)?).context("read the domain's description")?;
         let mut noted = base.clone();
         mark::set_note(&mut noted, note);
-        define(host, &noted, Some(&base))?;
+        define(host, &noted, Some((&base, &self)))?;
         Ok(host.read_domain(&self.uuid)?)
+    }
+
+    /// Whether the host's own description validates. That is seen by defining it as it is, which wakes whoever watches the domain: so only
+    /// once.
+    fn is_sound(&self, host: &Connection, base: &Element) -> bool {
+        let Ok(text) = base.write() else { return true };
+        let digest = BuildHasherDefault::<DefaultHasher>::default().hash_one(&text);
+        let known = || self.sound.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().get(self.object.uid()) == Some(&digest) {
+            return true;
+        }
+        let is_sound = !host.define_domain(&text, true).is_err_and(|error| error.is_invalid_schema());
+        if is_sound {
+            known().insert(self.object.uid().to_owned(), digest);
+        }
+        is_sound
     }
 
     fn start(&self, domain: &libvirt::Domain<'_>) -> anyhow::Result<()> {
@@ -264,15 +284,19 @@ fn kept(object: &Domain) -> Kept {
     Kept { nvram, tpm }
 }
 
+/// Digests of descriptions, by the object's UID, that their hosts took with validation although they had not taken what was wished of
+/// them: what is wrong is wrong with the wish, and is not tried out again.
+pub(super) type Sound = Arc<Mutex<HashMap<String, u64>>>;
+
 /// Defines with validation. A host whose own description does not validate gets it without, as it wrote it.
-fn define(host: &Connection, description: &Element, base: Option<&Element>) -> anyhow::Result<()> {
+fn define(host: &Connection, description: &Element, present: Option<(&Element, &Order)>) -> anyhow::Result<()> {
     let text = description.write().context("write the description")?;
     let Err(error) = host.define_domain(&text, true) else { return Ok(()) };
-    let valid = match base {
-        Some(base) if error.is_invalid_schema() => !own_description_is_invalid(host, base),
+    let is_sound = match present {
+        Some((base, order)) if error.is_invalid_schema() => order.is_sound(host, base),
         _ => true,
     };
-    if valid {
+    if is_sound {
         return Err(anyhow::Error::new(error).context("define domain"));
     }
     tracing::warn!(
@@ -281,8 +305,4 @@ fn define(host: &Connection, description: &Element, base: Option<&Element>) -> a
     );
     host.define_domain(&text, false).context("define domain")?;
     Ok(())
-}
-
-fn own_description_is_invalid(host: &Connection, base: &Element) -> bool {
-    base.write().is_ok_and(|text| host.define_domain(&text, true).is_err_and(|error| error.is_invalid_schema()))
 }

@@ -54,8 +54,8 @@ pub(super) struct Lacking {
     pub(super) patience: Option<Duration>,
     /// What waits for its next boot.
     pub(super) waiting: Vec<Difference>,
-    /// Why what could be changed while it runs was not.
-    pub(super) hindrances: Vec<String>,
+    /// What could be changed while it runs, by path, and why it was not.
+    pub(super) hindrances: Vec<(String, String)>,
     /// A restart has not brought about what waits for one.
     pub(super) in_vain: bool,
 }
@@ -107,12 +107,11 @@ impl Attempts {
                     continue;
                 }
                 Some(Attempt { failure: Some(failure), .. }) => {
-                    sorted.hindrances.push(format!("{}: {failure}", difference.path));
+                    sorted.hindrances.push((difference.path.clone(), failure.clone()));
                 }
                 Some(_) if is_unplugged(&difference) => {
-                    sorted
-                        .hindrances
-                        .push(format!("{}: the guest was asked to give it up and has not", difference.path));
+                    let why = "the guest was asked to give it up and has not".to_owned();
+                    sorted.hindrances.push((difference.path.clone(), why));
                 }
                 Some(_) => {}
             }
@@ -193,9 +192,13 @@ mod tests {
         assert_eq!(sorted.leaving, ["devices/disk[a]"]);
         assert!(sorted.patience.is_some_and(|rest| rest <= GIVING_UP));
         assert_eq!(paths(&sorted.waiting), ["devices/interface[b]/link@state", "vcpu"]);
-        assert_eq!(sorted.hindrances, ["devices/interface[b]/link@state: no"]);
+        assert_eq!(sorted.hindrances, [("devices/interface[b]/link@state".to_owned(), "no".to_owned())]);
         attempts.note("u", NOW, &lacking(), &BTreeMap::new());
-        assert_eq!(attempts.sort("u", NOW, lacking()).hindrances, ["devices/interface[b]/link@state: no"], "kept");
+        assert_eq!(
+            attempts.sort("u", NOW, lacking()).hindrances,
+            [("devices/interface[b]/link@state".to_owned(), "no".to_owned())],
+            "kept"
+        );
     }
 
     #[test]
@@ -221,8 +224,9 @@ mod tests {
                 "{asked}"
             );
         }
-        let told = "devices/disk[a]: the guest was asked to give it up and has not";
-        assert_eq!(attempts.sort("u", NOW, device()).hindrances, [told]);
+        let told = "the guest was asked to give it up and has not";
+        let expected = ("devices/disk[a]".to_owned(), told.to_owned());
+        assert_eq!(attempts.sort("u", NOW, device()).hindrances, [expected]);
     }
 
     #[test]

@@ -11,10 +11,7 @@ use libvirt::{
     Claim, Connection, Lease, VolumeId,
     mirror::{DomainEntry, Presence, VolumeEntry},
 };
-use managed::{
-    creation::was_created,
-    external::{Pass, Refusal},
-};
+use managed::external::{Pass, Refusal};
 use std::sync::Arc;
 
 use super::{
@@ -23,6 +20,7 @@ use super::{
     complete, exclusive,
     guests::Told,
     observed::{self, Volumes, path},
+    obstacle::has_been,
     power::{self, Past, Wished},
 };
 use crate::{adopt::Obstacle, hosts::owner, mark};
@@ -221,7 +219,7 @@ pub(super) fn wished(pass: &Pass<'_, Domains>, entry: &DomainEntry, theirs: bool
     if theirs {
         return Wished { strategy, ..Wished::default() };
     }
-    let being_made = (pass.creation.is_incomplete() || !was_created(pass.object)) && !is_halted(pass.object);
+    let being_made = (pass.creation.is_incomplete() || !has_been(pass.object)) && !is_halted(pass.object);
     let note = entry.inactive.as_ref().filter(|_| entry.id.is_none()).and_then(|base| mark::note(pass.object, base));
     let restarting = note.is_some_and(|note| note.under_way.is_some());
     let state = pass.object.observation().and_then(|seen| seen.state.as_deref());

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -24,19 +25,19 @@ const FRESH: Duration = Duration::from_secs(20);
 const HURRY: Duration = Duration::from_secs(3);
 /// When a pass looks for an answer that is on its way.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
-/// How many guests are asked at once: each may keep a worker of its daemon waiting for seconds.
+/// The same where the last one is long in coming.
+const LONG_ON_ITS_WAY: Duration = Duration::from_secs(5);
+/// How often a guest that did not answer is let wait twice as long before it is asked again.
+const SILENCES: u32 = 5;
+/// How many guests of a host are asked at once: each may keep a worker of its daemon waiting for seconds.
 const AT_ONCE: usize = 4;
 
 /// The answers, by the UID of the guest's object.
+#[derive(Default)]
 pub(super) struct Guests {
     answers: Arc<Mutex<HashMap<String, Answer>>>,
-    at_once: Arc<Semaphore>,
-}
-
-impl Default for Guests {
-    fn default() -> Self {
-        Self { answers: Arc::default(), at_once: Arc::new(Semaphore::new(AT_ONCE)) }
-    }
+    /// Whose turn it is, by the host's URI: silent guests of one host hold up none of another.
+    turns: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
 #[derive(Default)]
@@ -47,6 +48,8 @@ struct Answer {
     asked: Option<Instant>,
     /// It is on its way.
     awaited: bool,
+    /// How often one with an agent has not answered since it last did.
+    silent: u32,
     told: Told,
 }
 
@@ -79,35 +82,41 @@ impl Guests {
     }
 
     /// What is known of this run; asks anew where that is old.
-    fn know(&self, host: &Arc<Site>, uid: &str, entry: &DomainEntry, whom: Whom) -> (Told, bool) {
+    fn know(&self, host: &Arc<Site>, uid: &str, entry: &DomainEntry, whom: Whom) -> (Told, Option<Duration>) {
         let Some(run) = entry.id else {
             self.forget(uid);
-            return (Told::default(), false);
+            return (Told::default(), None);
         };
         let mut answers = self.answers();
         let answer = answers.entry(uid.to_owned()).or_default();
         if answer.run != run {
             *answer = Answer { run, ..Answer::default() };
         }
-        let is_fresh = answer.asked.is_some_and(|asked| asked.elapsed() < whom.fresh);
+        let is_fresh = answer.asked.is_some_and(|asked| asked.elapsed() < whom.fresh * 2_u32.pow(answer.silent));
         if (whom.agent || whom.neighbours) && !answer.awaited && !is_fresh {
             let first = answer.asked.is_none();
             answer.awaited = true;
             answer.asked = Some(Instant::now());
             self.ask(host, (uid.to_owned(), entry.uuid.clone(), run), whom, first);
         }
-        (answer.told.clone(), answer.awaited)
+        let is_late = answer.asked.is_some_and(|asked| asked.elapsed() > LONG_ON_ITS_WAY);
+        let soon = if is_late { LONG_ON_ITS_WAY } else { ON_ITS_WAY };
+        (answer.told.clone(), answer.awaited.then_some(soon))
     }
 
     fn ask(&self, host: &Arc<Site>, (uid, uuid, run): (String, String, u32), whom: Whom, first: bool) {
-        let (host, answers, at_once) = (Arc::clone(host), Arc::clone(&self.answers), Arc::clone(&self.at_once));
+        let (host, answers) = (Arc::clone(host), Arc::clone(&self.answers));
+        let turns =
+            lock(&self.turns).entry(host.uri().to_owned()).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))).clone();
         tokio::spawn(async move {
-            let _turn = at_once.acquire_owned().await;
+            let _turn = turns.acquire_owned().await;
             // Not by the domain's own name: what its agent holds up holds up nothing else of it.
             let told = host.long(&format!("{uuid}/agent"), move |host| Ok(told(host, &uuid, whom, first))).await;
             let mut answers = lock(&answers);
             let Some(answer) = answers.get_mut(&uid).filter(|answer| answer.run == run) else { return };
             answer.awaited = false;
+            let has_answered = matches!(&told, Ok(Some(told)) if told.guest.is_some());
+            answer.silent = if has_answered || !whom.agent { 0 } else { (answer.silent + 1).min(SILENCES) };
             match told {
                 Ok(told) => answer.told = told.unwrap_or_else(|| answer.told.clone()),
                 Err(error) => tracing::debug!(%error, "the guest cannot be asked"),
@@ -147,7 +156,7 @@ impl Domains {
         let whom = Whom { agent, neighbours, fresh: if hurries { HURRY } else { FRESH } };
         let (told, awaited) = self.guests.know(pass.host, pass.object.uid(), &entry, whom);
         found.told = told;
-        let soon = if awaited { Some(ON_ITS_WAY) } else { hurries.then_some(HURRY) };
+        let soon = awaited.or(hurries.then_some(HURRY));
         found.recheck = found.recheck.into_iter().chain(soon).min();
     }
 }
@@ -162,10 +171,12 @@ pub(super) fn addresses(leases: &[libvirt::Lease], told: &Told, macs: &[(String,
     let mut found: Vec<Address> = Vec::new();
     for (mac, ip, source) in leases.chain(said).chain(seen) {
         let Some((_, interface)) = macs.iter().find(|(known, _)| known.eq_ignore_ascii_case(&mac)) else { continue };
-        let is_local = ip.parse().is_ok_and(|ip| match ip {
-            std::net::IpAddr::V4(ip) => ip.is_link_local() || ip.is_loopback(),
-            std::net::IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.is_loopback(),
-        });
+        // Guests say what they like.
+        let Ok(parsed) = ip.parse() else { continue };
+        let is_local = match parsed {
+            IpAddr::V4(ip) => ip.is_link_local() || ip.is_loopback(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.is_loopback(),
+        };
         let is_known = found.iter().any(|known| known.mac == mac && (known.ip == ip || source == "Arp"));
         if !is_local && !is_known {
             found.push(Address { ip, mac, interface: interface.clone(), source: source.to_owned() });

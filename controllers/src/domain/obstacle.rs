@@ -1,6 +1,8 @@
 //! What stands in the way of making a domain: one of its name, or its own somewhere else.
 
-use apis::{Managed, managed::annotation, placement::ConfigId};
+use std::time::Duration;
+
+use apis::{Domain, Managed, managed::annotation, placement::ConfigId};
 use libvirt::mirror::DomainEntry;
 use managed::{
     creation::was_created,
@@ -14,6 +16,9 @@ use crate::{
     mark,
 };
 
+/// How long other hosts have to tell whether they run a guest that is to be started here.
+const SOON: Duration = Duration::from_secs(5);
+
 impl Domains {
     /// Why a domain that is not there cannot simply be made.
     pub(super) async fn obstacle(
@@ -26,7 +31,7 @@ impl Domains {
             let entry = pass.host.short(&uuid.clone(), move |host| host.read_domain(&uuid)).await?;
             return Ok(entry.map(|entry| self.stranger(pass, around, &entry)));
         }
-        if !was_created(pass.object) {
+        if !has_been(pass.object) {
             return Ok(None);
         }
         let elsewhere = self.elsewhere(pass, "made again").await?;
@@ -86,9 +91,9 @@ impl Domains {
         Ok(None)
     }
 
-    /// What a guest that is off left here when it moved is neither started nor taken away: its disks are in use where it went. A daemon
-    /// that was started again does not know any more why a guest is off; then only one that runs on a host that answers is believed to
-    /// have moved.
+    /// What a guest that is off left here when it moved is neither started nor taken away: its disks are in use where it went. One that
+    /// was off when it moved stays here as it was, and a daemon that was started again does not know any more why a guest is off; then
+    /// only one that runs on a host that answers soon is believed to have moved.
     pub(super) async fn left_behind(
         &self,
         pass: &Pass<'_, Self>,
@@ -100,8 +105,8 @@ impl Domains {
         }
         match entry.state.reason {
             shutoff::MIGRATED => self.elsewhere(pass, not_yet).await,
-            shutoff::UNKNOWN => {
-                let others = self.others(pass).await;
+            shutoff::UNKNOWN | shutoff::SHUTDOWN | shutoff::SAVED | shutoff::FROM_SNAPSHOT => {
+                let others = tokio::time::timeout(SOON, self.others(pass)).await.unwrap_or_default();
                 let runs = |there: &Option<DomainEntry>| there.as_ref().is_some_and(|entry| entry.id.is_some());
                 let there = others.iter().find(|(_, there)| there.as_ref().is_ok_and(runs));
                 Ok(there.map(|(config, _)| moved(config)))
@@ -141,6 +146,11 @@ async fn first(host: &Site, uuids: &[String]) -> anyhow::Result<Option<DomainEnt
         }
     }
     Ok(None)
+}
+
+/// Whether the object's domain was there once. Annotations go when an object is replaced; what was seen of the host stays.
+pub(super) fn has_been(object: &Domain) -> bool {
+    was_created(object) || object.observation().is_some_and(|seen| seen.id.is_some())
 }
 
 fn moved(config: &ConfigId) -> Refusal {

@@ -23,11 +23,29 @@ pub(crate) fn refused(parameters: &DomainParameters, policy: &Policy, config: &C
     for (name, path) in
         parameters.filesystems.iter().flatten().filter_map(|one| Some((&one.name, one.host_path.as_ref()?)))
     {
-        if !may_reach(policy, path) {
-            refused.push(sentence(&format!("filesystems {name}"), path, path, ("hostPaths", config)));
-        }
+        refused.extend(of_folder(&format!("filesystems {name}"), path, policy, config));
     }
     refused
+}
+
+/// A folder is had as it is listed: what is below one that guests write to may be a link of theirs.
+fn of_folder(whose: &str, path: &str, policy: &Policy, config: &ConfigId) -> Option<String> {
+    let listed = policy.host_folders.iter().flatten().any(|pattern| relation(pattern, path) == Some(Lies::There));
+    if !listed {
+        return Some(sentence(whose, path, path, ("hostFolders", config)));
+    }
+    in_folder(policy, path).map(|folder| linked(whose, path, folder, config))
+}
+
+/// The folder that guests may write to and that this is in.
+fn in_folder<'a>(policy: &'a Policy, path: &str) -> Option<&'a String> {
+    policy.host_folders.iter().flatten().find(|pattern| relation(pattern, path) == Some(Lies::Below))
+}
+
+fn linked(whose: &str, path: &str, folder: &str, config: &ConfigId) -> String {
+    format!(
+        "{whose}: {path} is not allowed on {config}: it is in {folder} of its spec.policy.hostFolders, where guests may put links to anything"
+    )
 }
 
 /// How a policy says a device of the host.
@@ -54,8 +72,11 @@ fn of_disk(disk: &Disk, policy: &Policy, config: &ConfigId) -> Vec<String> {
     let mut refused = Vec::new();
     let file = disk.file.as_ref().map(|file| &file.path);
     for path in file.into_iter().chain(disk.block.as_ref().map(|block| &block.path)) {
+        let whose = format!("disks {}", disk.name);
         if !may_reach(policy, path) {
-            refused.push(sentence(&format!("disks {}", disk.name), path, path, ("hostPaths", config)));
+            refused.push(sentence(&whose, path, path, ("hostPaths", config)));
+        } else if let Some(folder) = in_folder(policy, path) {
+            refused.push(linked(&whose, path, folder, config));
         }
     }
     for (network, host) in disk.network.iter().flat_map(|network| network.hosts.iter().map(move |host| (network, host)))
@@ -75,14 +96,24 @@ fn sentence(whose: &str, what: &str, line: &str, (list, config): (&str, &ConfigI
 
 /// Whether a path of the host is listed, or below one that is.
 pub(super) fn may_reach(policy: &Policy, path: &str) -> bool {
+    policy.host_paths.iter().flatten().any(|pattern| relation(pattern, path).is_some())
+}
+
+/// Where a path lies as to a pattern that fits it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lies {
+    There,
+    Below,
+}
+
+fn relation(pattern: &str, path: &str) -> Option<Lies> {
     let names = |path: &str| -> Option<Vec<String>> {
         let names: Vec<String> = path.strip_prefix('/')?.split('/').map(str::to_owned).collect();
         names.iter().all(|name| !["", ".", ".."].contains(&name.as_str())).then_some(names)
     };
-    let Some(path) = names(path) else { return false };
-    policy.host_paths.iter().flatten().filter_map(|pattern| names(pattern)).any(|pattern| {
-        pattern.len() <= path.len() && pattern.iter().zip(&path).all(|(pattern, name)| fits(pattern, name))
-    })
+    let (pattern, path) = (names(pattern)?, names(path)?);
+    let is_of = pattern.len() <= path.len() && pattern.iter().zip(&path).all(|(pattern, name)| fits(pattern, name));
+    is_of.then_some(if pattern.len() == path.len() { Lies::There } else { Lies::Below })
 }
 
 fn may_connect(policy: &Policy, host: &DiskHost, port: Option<i32>) -> bool {
@@ -106,6 +137,8 @@ pub(crate) fn fits(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use apis::managed::ConfigKind;
+
     use super::*;
 
     #[test]
@@ -123,6 +156,39 @@ mod tests {
             assert!(!may_reach(&policy, path), "{path}");
         }
         assert!(!may_reach(&Policy::default(), "/srv/images"));
+    }
+
+    #[test]
+    fn a_folder_is_had_as_it_is_listed_and_nothing_in_one_that_guests_write_to() {
+        let list = |paths: &[&str]| Some(paths.iter().map(|path| (*path).to_owned()).collect());
+        let policy = Policy {
+            host_folders: list(&["/srv/share", "/srv/homes/*", "/srv/share/within"]),
+            host_paths: list(&["/srv"]),
+            ..Policy::default()
+        };
+        let config =
+            ConfigId { kind: ConfigKind::ClusterProviderConfig, namespace: String::new(), name: "c".to_owned() };
+        let folder = |path: &str| of_folder("filesystems f", path, &policy, &config);
+        for path in ["/srv/share", "/srv/homes/me"] {
+            assert_eq!(folder(path), None, "{path}");
+        }
+        let line = "filesystems f: /srv/homes is not allowed on ClusterProviderConfig c; it would be with the line /srv/homes in its spec.policy.hostFolders";
+        assert_eq!(folder("/srv/homes").as_deref(), Some(line));
+        for path in ["/srv/share/x", "/srv/homes/me/x", "/srv/homes/../share", "/"] {
+            assert!(folder(path).is_some(), "{path}");
+        }
+        let links = |whose: &str, path: &str| {
+            format!(
+                "{whose}: {path} is not allowed on ClusterProviderConfig c: it is in /srv/share of its spec.policy.hostFolders, where guests may put links to anything"
+            )
+        };
+        assert_eq!(folder("/srv/share/within"), Some(links("filesystems f", "/srv/share/within")));
+        let disk = |path: &str| -> Vec<String> {
+            let disk = serde_json::json!({"name": "d", "file": {"path": path, "format": "Raw"}});
+            of_disk(&serde_json::from_value(disk).unwrap(), &policy, &config)
+        };
+        assert_eq!(disk("/srv/share/x"), [links("disks d", "/srv/share/x")]);
+        assert_eq!(disk("/srv/images/x"), Vec::<String>::new());
     }
 
     #[test]

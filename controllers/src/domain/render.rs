@@ -71,6 +71,8 @@ pub struct Surroundings {
     pub choices: Choices,
     /// What `rawXml` may speak of, as the config lists it.
     pub raw_xml: Vec<String>,
+    /// Names of disks that others plugged into the running guest alone: no disk of ours takes them.
+    pub taken: BTreeSet<String>,
 }
 
 impl Surroundings {

@@ -5,8 +5,7 @@ use std::borrow::Cow;
 use apis::{
     Domain, Managed,
     condition::{Status, Type, Wish},
-    domain::DomainObservation,
-    domain::RunStrategy,
+    domain::{DomainObservation, DomainParameters, RunStrategy},
     managed::annotation,
 };
 use libvirt::{
@@ -23,8 +22,8 @@ use crate::{
 };
 
 use super::{
-    Domains, Found, Power, Surroundings, attempts::Lacking, claim, find, guests, import, observed, passwords, pending,
-    power, render,
+    Domains, Found, Power, Surroundings, attempts::Lacking, claim, fields, find, guests, import, observed, passwords,
+    pending, power, render,
 };
 
 impl Domains {
@@ -39,7 +38,7 @@ impl Domains {
             return Report::of(DomainObservation::default(), Wish::creating());
         };
         let chosen = around.map(|around| references::record(&choices(pass.object, around, entry)));
-        let mut conditions: Vec<Wish> = waiting(found).into_iter().collect();
+        let mut conditions: Vec<Wish> = waiting(pass.object.parameters(), found).into_iter().collect();
         if let Some(connected) = found.guest_agent {
             let (status, reason) =
                 if connected { (Status::True, "Connected") } else { (Status::False, "Disconnected") };
@@ -111,21 +110,23 @@ fn choices(object: &Domain, around: &Surroundings, entry: &DomainEntry) -> Choic
 }
 
 /// What is to be said about what the running guest does not show as wished.
-fn waiting(found: &Found) -> Option<Wish> {
+fn waiting(parameters: &DomainParameters, found: &Found) -> Option<Wish> {
     let Lacking { leaving, waiting, hindrances, in_vain, .. } = &found.lacking;
     let required = |reason, message| Some(Wish::new(Type::RestartRequired, Status::True, reason).because(message));
     if let Some(how) = found.shutdown.as_ref().filter(|_| found.power == Some(Power::Restart)) {
         return required("Restarting", format!("to be started again: {how}"));
     }
     if waiting.is_empty() {
+        let leaving = fields::fields(leaving.iter().map(String::as_str), parameters);
         let message = format!("the guest was asked to give up {}", leaving.join(", "));
         let wish = Wish::new(Type::RestartRequired, Status::False, "Unplugging").because(message);
         return (!leaving.is_empty()).then_some(wish);
     }
-    let paths: Vec<&str> = waiting.iter().map(|difference| difference.path.as_str()).collect();
-    let mut message = format!("waiting for the guest's next boot: {}", paths.join(", "));
+    let names = fields::fields(waiting.iter().map(|difference| difference.path.as_str()), parameters);
+    let mut message = format!("waiting for the guest's next boot: {}", names.join(", "));
     if !hindrances.is_empty() {
-        message = format!("{message} (not possible on the running guest: {})", hindrances.join("; "));
+        let why = hindrances.iter().map(|(path, why)| format!("{}: {why}", fields::field(path, parameters)));
+        message = format!("{message} (not possible on the running guest: {})", why.collect::<Vec<_>>().join("; "));
     }
     if *in_vain {
         message.push_str("; a restart has not brought it about");
@@ -180,6 +181,7 @@ fn observation(object: &Domain, entry: &DomainEntry, found: &Found) -> DomainObs
     let macs: Vec<_> = seen.network_interfaces.iter().map(|nic| (nic.mac.clone(), nic.name.clone())).collect();
     seen.addresses = guests::addresses(&found.leases, &found.told, &macs);
     seen.guest = found.told.guest.as_ref().map(guests::shown);
-    seen.pending_changes = found.lacking.waiting.iter().map(|difference| difference.path.clone()).collect();
+    let waiting = found.lacking.waiting.iter().map(|difference| difference.path.as_str());
+    seen.pending_changes = fields::fields(waiting, object.parameters());
     seen
 }

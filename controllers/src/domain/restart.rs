@@ -45,11 +45,12 @@ pub(super) fn decide(guest: Guest<'_>, before: &Note) -> (Option<Cause>, Note) {
         note.tried = None;
     }
     let may_wait = guest.policy == RestartPolicy::Never || guest.changes.is_none();
-    note.under_way = note.under_way.filter(|under_way| {
-        let is_wanted = under_way.cause == Cause::Asked || !may_wait;
-        under_way.run == run && is_wanted && !guest.halted
-    });
-    if let Some(UnderWay { cause, .. }) = note.under_way {
+    note.under_way = note.under_way.filter(|under_way| under_way.run == run && !guest.halted);
+    // One that was asked to shut down may still do so when nobody wants it any more: then it is started again all the same.
+    if let Some(UnderWay { cause, .. }) =
+        note.under_way.filter(|under_way| under_way.cause == Cause::Asked || !may_wait)
+    {
+        note.tried = guest.changes.map(str::to_owned).filter(|_| cause == Cause::Changes).or(note.tried);
         return (guest.hears.then_some(cause), note);
     }
     if guest.halted || !guest.hears {
@@ -122,11 +123,18 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_for_changes_that_are_taken_back_is_called_off() {
-        let begun = note(None, Some((Cause::Changes, 1)), Some("x"));
-        assert_eq!(decide(Guest { changes: None, whole: true, ..RUNNING }, &begun), (None, Note::default()));
+    fn a_restart_for_changes_that_are_taken_back_is_called_off_but_for_a_guest_that_shuts_down_already() {
+        let under_way = Some((Cause::Changes, 1));
+        let begun = note(None, under_way, Some("x"));
+        let back = Guest { changes: None, whole: true, ..RUNNING };
+        assert_eq!(decide(back, &begun), (None, note(None, under_way, None)), "it is not asked again");
+        let off = Guest { run: None, ..back };
+        assert_eq!(decide(off, &begun).1.under_way, begun.under_way, "it is started when it has shut down");
+        assert_eq!(decide(Guest { run: Some(2), ..back }, &begun), (None, Note::default()));
         let never = Guest { policy: RestartPolicy::Never, ..RUNNING };
-        assert_eq!(decide(never, &begun), (None, note(None, None, Some("x"))));
+        assert_eq!(decide(never, &begun), (None, begun.clone()));
+        let other = Guest { changes: Some("y"), ..RUNNING };
+        assert_eq!(decide(other, &begun), (Some(Cause::Changes), note(None, under_way, Some("y"))));
     }
 
     #[test]

@@ -105,8 +105,11 @@ impl Domains {
         let ignored = {
             let mut clocks = self.clocks();
             let clock = clocks.entry(uid.to_owned()).or_default();
-            clock.asked = Some(Instant::now());
-            clock.ignored |= overdue;
+            // A guest that could not be saved was asked for nothing, and has not let its time pass.
+            if way != Way::Save || done.is_ok() {
+                clock.asked = Some(Instant::now());
+                clock.ignored |= overdue;
+            }
             clock.ignored
         };
         Ok(match way {

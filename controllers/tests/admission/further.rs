@@ -230,7 +230,7 @@ fn what_a_guest_reaches_of_its_host_must_be_in_the_policy_of_its_config() {
         not("disks b: server nas", "nas", "diskHosts"),
         not("hostDevices c: usb/1d6b:0002", "usb/1d6b:0002", "hostDevices"),
         not("hostDevices d: usb/1.2", "usb/1.2", "hostDevices"),
-        not("filesystems e: /srv/e", "/srv/e", "hostPaths"),
+        not("filesystems e: /srv/e", "/srv/e", "hostFolders"),
     ];
     let mut world = World::new();
     assert_eq!(world.review(&object("Domain", "d", ONE, &reaching)), denied(&all.join("; ")));
@@ -239,7 +239,13 @@ fn what_a_guest_reaches_of_its_host_must_be_in_the_policy_of_its_config() {
         world.review(&object("Domain", "d", ONE, &reaching)),
         denied(&[&all[3..4], &all[4..]].concat().join("; "))
     );
-    world.allow(&json!({"hostPaths": ["/srv"], "diskHosts": ["nas"], "hostDevices": ["usb/*"]}));
+    world.allow(
+        &json!({"hostPaths": ["/srv"], "hostFolders": ["/srv/*"], "diskHosts": ["nas"], "hostDevices": ["usb/*"]}),
+    );
+    let within = "disks a: /srv/a/x is not allowed on ClusterProviderConfig one: it is in /srv/* of its spec.policy.hostFolders, where guests may put links to anything";
+    let mut linked = reaching.clone();
+    linked["disks"][0]["file"]["path"] = json!("/srv/a/x");
+    assert_eq!(world.review(&object("Domain", "d", ONE, &linked)), denied(within));
     assert_eq!(world.review(&object("Domain", "d", ONE, &reaching)), Verdict::Allowed);
     // One that is only looked at reaches nothing.
     let mut watching = object("Domain", "d", ONE, &reaching);

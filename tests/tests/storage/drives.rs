@@ -113,13 +113,12 @@ fn a_drive_that_the_guest_has_locked_keeps_its_medium_until_the_next_boot_and_sa
     let console = scenario.console();
     console.wait_for_line("userdata-end 0", PATIENCE)?;
     scenario.change("domain", "locked", &drive(None))?;
-    let path = "devices/disk[ua-disk-drive]/source";
     let waits = scenario.await_object("domain", "locked", |domain| {
         let (status, _, message) = condition(domain, "RestartRequired")?;
         ensure!(status == "True" && message.contains("timed out waiting to open tray of 'sda'"), "{message}");
         Ok(message.to_owned())
     })?;
-    assert!(waits.starts_with(&format!("waiting for the guest's next boot: {path}")), "{waits}");
+    assert!(waits.starts_with("waiting for the guest's next boot: disks[drive]"), "{waits}");
     assert_eq!(medium(&scenario, true), "one");
     assert_eq!(medium(&scenario, false), "");
     // It is not tried again and again: nobody opens the tray in the meantime.
@@ -173,7 +172,7 @@ fn two_guests_write_to_one_volume_where_both_say_so() -> Result<()> {
     }
     // Another name waits for a boot; a name that another disk has is refused.
     scenario.apply(&guest("shared", both).replace("vdc", "vde"))?;
-    let message = "waiting for the guest's next boot: devices/disk[ua-disk-a]/target@dev";
+    let message = "waiting for the guest's next boot: disks[a].target";
     scenario.await_condition("domain/shared", "RestartRequired", ("True", "ChangesPending", message))?;
     scenario.host().virsh(&["destroy", "shared"])?;
     scenario.await_host("<target dev=\"vde\" bus=\"virtio\"/>", |scenario| scenario.live("//disk/target"))

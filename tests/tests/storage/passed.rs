@@ -22,10 +22,10 @@ fn a_folder_and_a_device_of_the_host_are_had_where_the_policy_lists_them() -> Re
     let why = format!(
         "hostDevices card: pci/0000:01:00.0 is not allowed on ClusterProviderConfig passed; it would be with the line pci/0000:01:00.0 \
          in its spec.policy.hostDevices; filesystems docs: {path} is not allowed on ClusterProviderConfig passed; it would be with the \
-         line {path} in its spec.policy.hostPaths"
+         line {path} in its spec.policy.hostFolders"
     );
     await_refused(&scenario, "passed", &why)?;
-    allow(&scenario, &json!({"hostDevices": ["usb/*", "pci/0000:01:*"], "hostPaths": [path.to_string()]}))?;
+    allow(&scenario, &json!({"hostDevices": ["usb/*", "pci/0000:01:*"], "hostFolders": [path.to_string()]}))?;
     scenario.await_ready(&["domain/passed"])?;
     let seen = scenario.observed("domain", "passed")?;
     let wanted = json!([
@@ -53,7 +53,7 @@ fn a_folder_and_a_device_of_the_host_are_had_where_the_policy_lists_them() -> Re
     scenario.apply(&guest_on(&scenario, "passed", &format!("{folders}, {device}")))?;
     scenario.await_object("domain", "passed", |domain| {
         let (status, _, message) = condition(domain, "RestartRequired")?;
-        ensure!(status == "True" && message.contains("devices/hostdev[ua-host-key]"), "{message}");
+        ensure!(status == "True" && message.contains("hostDevices[key]"), "{message}");
         Ok(())
     })?;
     scenario.apply(&guest_on(&scenario, "passed", &folders))?;
@@ -66,7 +66,7 @@ fn a_guest_reads_and_writes_a_folder_of_its_host() -> Result<()> {
     let folder = scenario.host().path("folder");
     fs::create_dir(&folder)?;
     fs::write(folder.join("from-host"), "a line of the host\n")?;
-    allow(&scenario, &json!({"hostPaths": [folder.display().to_string()], "imageHosts": ["127.0.0.1"]}))?;
+    allow(&scenario, &json!({"hostFolders": [folder.display().to_string()], "imageHosts": ["127.0.0.1"]}))?;
     let script = "#!/bin/sh\nmkdir /folder\nmount -t virtiofs docs /folder && cat /folder/from-host && echo proof >/folder/from-guest\n\
                   grep -q 9p /proc/filesystems && mkdir /plain && mount -t 9p -o trans=virtio plain /plain && echo 9p: && cat /plain/from-host\n";
     let path = folder.display();

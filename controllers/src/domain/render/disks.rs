@@ -24,7 +24,7 @@ pub(super) fn disks(
     base: Option<&Element>,
 ) -> anyhow::Result<()> {
     let disks: Vec<&Disk> = parameters.disks.iter().flatten().filter(|disk| around.has_disk(disk)).collect();
-    let mut targets = Targets::of(base, parameters)?;
+    let mut targets = Targets::of(base, parameters, &around.taken)?;
     wishes.own("devices/disk", DISK);
     wishes.own("devices/disk", SEED);
     for disk in &disks {

@@ -28,8 +28,12 @@ pub(super) struct Targets {
 
 impl Targets {
     /// Fails when a name that is said is another disk's, which would have to give it up.
-    pub(super) fn of(base: Option<&Element>, parameters: &DomainParameters) -> anyhow::Result<Self> {
-        let mut targets = Self { said: BTreeMap::new(), ours: BTreeMap::new(), taken: BTreeSet::new() };
+    pub(super) fn of(
+        base: Option<&Element>,
+        parameters: &DomainParameters,
+        taken: &BTreeSet<String>,
+    ) -> anyhow::Result<Self> {
+        let mut targets = Self { said: BTreeMap::new(), ours: BTreeMap::new(), taken: taken.clone() };
         let disks = || parameters.disks.iter().flatten();
         for (disk, target) in disks().filter_map(|disk| Some((disk, disk.target.as_ref()?))) {
             targets.say(disk, target)?;
