@@ -4,7 +4,10 @@ use std::{
     collections::{HashMap, HashSet},
     io::{BufRead as _, BufReader},
     process::{Child, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, Sender, channel},
+    },
     time::{Duration, Instant},
 };
 
@@ -102,7 +105,7 @@ impl Column {
 
 /// `kubectl get --watch`, each line with its time.
 pub(crate) struct Watch {
-    child: Child,
+    child: Arc<Mutex<Option<Child>>>,
     lines: Receiver<(Instant, String)>,
     column: Column,
     made: HashMap<String, Instant>,
@@ -113,28 +116,13 @@ impl Watch {
     pub(crate) fn start(namespace: &Namespace, stage: &Stage, column: Column) -> Result<Self> {
         let client = stage.plane.client();
         let mut command = Command::new(client.program());
-        command.arg("--kubeconfig").arg(client.kubeconfig()).args([
-            "-n",
-            namespace.name(),
-            "get",
-            "domains",
-            "--watch",
-        ]);
-        command
-            .args(["--no-headers", &column.words()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut child = command.spawn().context("start kubectl")?;
-        let output = child.stdout.take().context("open kubectl's output")?;
+        command.arg("--kubeconfig").arg(client.kubeconfig());
+        command.args(["-n", namespace.name(), "get", "domains", "--watch", "--no-headers", &column.words()]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let child = Arc::new(Mutex::new(Some(command.spawn().context("start kubectl")?)));
         let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if sender.send((Instant::now(), line)).is_err() {
-                    return;
-                }
-            }
-        });
+        let watched = Arc::clone(&child);
+        std::thread::spawn(move || watch(&mut command, &watched, &sender));
         Ok(Self { child, lines, column, made: HashMap::new(), shown: HashSet::new() })
     }
 
@@ -158,11 +146,32 @@ impl Watch {
     }
 }
 
+/// Reads until nobody wants to read any more. The API server drops a watch that is slower than what happens; then it begins anew, with
+/// what there is.
+fn watch(command: &mut Command, child: &Mutex<Option<Child>>, sender: &Sender<(Instant, String)>) {
+    let locked = || child.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let Some(output) = locked().as_mut().and_then(|child| child.stdout.take()) else { return };
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if sender.send((Instant::now(), line)).is_err() {
+                return;
+            }
+        }
+        let mut child = locked();
+        let Some(ended) = child.as_mut() else { return };
+        let _ = ended.wait();
+        let Ok(next) = command.spawn() else { return };
+        *child = Some(next);
+    }
+}
+
 impl Drop for Watch {
     fn drop(&mut self) {
         // It may have ended with its API server.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(mut child) = self.child.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
