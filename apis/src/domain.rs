@@ -125,7 +125,7 @@ pub struct DomainParameters {
     /// The guest's memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Quantity>,
-    /// How far memory can grow while the guest runs. Default: memory.
+    /// How far memory can grow while the guest runs. The guest boots with all of it, and its balloon driver gives back what is above memory: a guest without that driver uses it all. Default: memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_memory: Option<Quantity>,
     /// The number of virtual CPUs. Default 1.
