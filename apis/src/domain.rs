@@ -99,7 +99,9 @@ pub struct DomainSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.maxVcpus) || !has(self.vcpus) || self.vcpus <= self.maxVcpus").message("vcpus must not be larger than maxVcpus"),
-    validation = Rule::new("!has(self.iothreads) || !has(self.disks) || self.disks.all(d, !has(d.ioThread) || d.ioThread <= self.iothreads)").message("a disk's ioThread must not be larger than iothreads")
+    validation = Rule::new("!has(self.iothreads) || !has(self.disks) || self.disks.all(d, !has(d.ioThread) || d.ioThread <= self.iothreads)").message("a disk's ioThread must not be larger than iothreads"),
+    validation = Rule::new("!has(self.os) || !has(self.os.boot) || !((has(self.disks) && self.disks.exists(d, has(d.bootOrder))) || (has(self.networkInterfaces) && self.networkInterfaces.exists(n, has(n.bootOrder))) || (has(self.hostDevices) && self.hostDevices.exists(h, has(h.bootOrder))))").message("set os.boot or the bootOrder of devices, not both"),
+    validation = Rule::new("!has(self.features) || !has(self.features.hyperv) || !has(self.features.hyperv.stimer) || !self.features.hyperv.stimer || (has(self.features.hyperv.synic) && self.features.hyperv.synic && has(self.features.hyperv.vpindex) && self.features.hyperv.vpindex && has(self.clock) && has(self.clock.timers) && self.clock.timers.exists(t, t.name == 'Hypervclock' && (!has(t.present) || t.present)))").message("features.hyperv.stimer needs vpindex and synic beside it, and the timer Hypervclock")
 )]
 pub struct DomainParameters {
     /// Kvm, Qemu (emulated) or Auto: Kvm where the host has it. Default Auto.
@@ -125,7 +127,7 @@ pub struct DomainParameters {
     /// The guest's memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Quantity>,
-    /// How far memory can grow while the guest runs. Default: memory.
+    /// How far memory can grow while the guest runs. The guest boots with all of it, and its balloon driver gives back what is above memory: a guest without that driver uses it all. Default: memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_memory: Option<Quantity>,
     /// The number of virtual CPUs. Default 1.

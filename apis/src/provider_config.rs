@@ -83,7 +83,7 @@ pub struct HostSpec {
     /// Time limits of the connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<Connection>,
-    /// What the objects on this host may reach.
+    /// What the objects on this host may reach. Refused unless listed: disks by path, block device or server, devices and folders of the host, rawXml, images of servers that are not public, adoption. Not limited: bridges, direct and user interfaces, networks and volumes by their names on the host, pools' paths, the addresses that consoles listen on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
 }
@@ -126,7 +126,8 @@ pub struct SecretKey {
     pub key: String,
 }
 
-/// What the objects on a host may reach. Everything not listed is refused.
+/// What the objects on a host may reach. What these lists speak of is refused unless it is listed. Nothing here limits bridges, direct and user interfaces,
+/// networks and volumes by their names on the host, pools' paths, or the addresses that consoles listen on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Policy {

@@ -237,6 +237,7 @@ fn home(stage: &Stage) -> Result<Vec<(String, String)>> {
         ("        vlan: {".to_owned(), "        # vlan: {".to_owned()),
         ("        bandwidth: {".to_owned(), "        # bandwidth: {".to_owned()),
         ("      hyperv: {relaxed".to_owned(), "      # hyperv: {relaxed".to_owned()),
+        ("        - {name: Hypervclock".to_owned(), "        # - {name: Hypervclock".to_owned()),
         ("      hugepages: {".to_owned(), "      # hugepages: {".to_owned()),
     ];
     changes.extend([4, 5, 6].map(|number| (rack(number), host.uri())));

@@ -91,7 +91,7 @@ pub struct IoThreadPin {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.swapHardLimit) || has(self.hardLimit)").message("memoryTune.swapHardLimit needs memoryTune.hardLimit, of which it is more")
+    validation = Rule::new("!has(self.swapHardLimit) || has(self.hardLimit)").message("memoryTune.swapHardLimit needs memoryTune.hardLimit, and is at least as much")
 )]
 pub struct MemoryTune {
     /// The most memory of the host that the guest's process may use, the hypervisor's own included. Beyond it the host ends the guest, so it should be far above memory.

@@ -212,7 +212,6 @@ impl Domains {
     }
 }
 
-/// What the object says of its guest's power.
 /// What is wished of a guest's power, as its object and the mark of its definition say.
 pub(super) fn wished(pass: &Pass<'_, Domains>, entry: &DomainEntry, theirs: bool) -> Wished {
     let strategy = strategy(pass.object, theirs);

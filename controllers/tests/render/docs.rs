@@ -23,7 +23,8 @@ const INTRODUCTION: &str = "\
 <!-- Written by `make bless` from the types, the examples and the rules in `controllers/src`; a test fails when it is not current. -->
 
 Every field of `spec.forProvider`, and how a change of it comes true on what is there already. `initProvider` has the same fields and counts only at
-the beginning. A field that is taken out of a spec is given back: what the provider set is taken away, and libvirt's default returns.
+the beginning. A field that is taken out of a spec is given back: what the provider set is taken away, and libvirt's default returns. What is kept
+instead stands below the first table.
 
 ";
 
@@ -37,7 +38,12 @@ const OF_A_DOMAIN: &str = "\
 | refused | never to other data: the source of a disk that is no CD-ROM is not exchanged (`DiskSourceChanged`) |
 | immutable | never; the API server refuses it, or the status says so |
 
-Where two are named it depends on the value: memory and vCPUs change live within their maxima, the data of a CD-ROM is exchanged and that of a disk is not.
+Where two are named it depends on the value: memory changes live both ways up to the `maxMemory` that the guest was started with, vCPUs only upwards up to
+its `maxVcpus` (fewer wait for the next boot), the data of a CD-ROM is exchanged and that of a disk is not.
+
+Kept as the guest has it when the field is taken out, because libvirt has no default for it or another one than the guest was made with: `memory`,
+`os.machine`, `features.acpi`, `features.apic`, `clock.offset`, `clock.timezone`, `video.model`, `balloon.model`, `networkInterfaces[].mac`,
+`networkInterfaces[].model`, `disks[].target`. `autostart` and `paused` are left as they are, too. `disks[].bus` is again what its description says.
 
 ";
 
@@ -48,6 +54,8 @@ const OF_OTHERS: &str = "\
 | next boot | in the definition; it counts from the next start on |
 | at once, by the provider | by the provider, which acts by it: nothing of it stands in the definition |
 | immutable | never; the API server refuses it, or the status says so |
+
+Kept as it is when the field is taken out: `autostart`, and the `bridge` of a network, whose guests another one would cut off.
 
 ";
 
