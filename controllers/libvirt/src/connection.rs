@@ -18,7 +18,7 @@ pub struct Connection {
     connect: Owned<Connect>,
     registered: Mutex<Vec<Registration>>,
     counters: Arc<Counters>,
-    offers: Mutex<HashMap<Sort, Arc<Element>>>,
+    offers: Mutex<HashMap<Sort, Option<Arc<Element>>>>,
 }
 
 impl Connection {
@@ -53,7 +53,7 @@ impl Connection {
     }
 
     /// The domain capabilities that it has told.
-    pub(crate) fn known_offers(&self) -> &Mutex<HashMap<Sort, Arc<Element>>> {
+    pub(crate) fn known_offers(&self) -> &Mutex<HashMap<Sort, Option<Arc<Element>>>> {
         &self.offers
     }
 

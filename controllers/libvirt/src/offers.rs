@@ -41,26 +41,27 @@ impl Connection {
     /// host may change under a connection.
     pub fn offers(&self, sort: &Sort, fresh: bool) -> Result<Option<Arc<Element>>, Error> {
         if let Some(known) = lock(self.known_offers()).get(sort).filter(|_| !fresh) {
-            return Ok(Some(Arc::clone(known)));
+            return Ok(known.clone());
         }
         let Sort { emulator, arch, machine, domain_type } = sort;
         let [emulator, arch, machine, domain_type] = [emulator, arch, machine, domain_type].map(Option::as_deref);
         let told = self.counted(Call::DomainCapabilities, |connect| {
             connect.domain_capabilities(emulator, arch, machine, domain_type, 0)
         });
-        let text = match told {
-            Err(error) if error.is_unsupported() => return Ok(None),
-            told => told?,
+        let tree = match told {
+            Err(error) if error.is_unsupported() => None,
+            told => {
+                let tree = Element::parse(&told?)
+                    .map_err(|error| Error::other(format!("cannot read the host's domain capabilities: {error}")))?;
+                Some(Arc::new(tree))
+            }
         };
-        let tree = Element::parse(&text)
-            .map_err(|error| Error::other(format!("cannot read the host's domain capabilities: {error}")))?;
-        let tree = Arc::new(tree);
         let mut known = lock(self.known_offers());
         if known.len() >= KEPT {
             known.clear();
         }
-        known.insert(sort.clone(), Arc::clone(&tree));
-        Ok(Some(tree))
+        known.insert(sort.clone(), tree.clone());
+        Ok(tree)
     }
 
     /// Why the host's processor cannot give a guest of this sort that CPU, in libvirt's words; `None` if it can, or nobody can tell.

@@ -91,7 +91,7 @@ async fn a_domain_lives_from_definition_to_undefinition() {
         assert!(connection.autostarted_domains()?.contains(&uuid));
         domain.destroy(false)?;
         states.push(domain.state()?.state);
-        domain.undefine()?;
+        domain.undefine(libvirt::Kept::default())?;
         assert!(connection.find_domain(&uuid)?.is_none());
         assert!(connection.find_domain_by_name("life")?.is_none());
         assert_eq!(domain.state().unwrap_err().kind, Kind::Gone);
@@ -320,7 +320,7 @@ async fn undefined_and_new_domains_are_seen_without_a_poll() {
         connection.define_domain(&domain_xml("new"), false)?;
         let domain = connection.find_domain_by_name("d1")?.unwrap();
         domain.destroy(false)?;
-        domain.undefine()
+        domain.undefine(libvirt::Kept::default())
     })
     .await
     .unwrap();

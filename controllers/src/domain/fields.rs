@@ -143,7 +143,7 @@ pub(super) fn field(path: &str, parameters: &DomainParameters) -> String {
     let is_part =
         |begin: &str| rest.strip_prefix(begin).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '@']));
     let part = PARTS.iter().find(|(of, begin, _)| *of == field && is_part(begin)).map(|(_, _, part)| part);
-    part.map_or(item.clone(), |part| format!("{item}.{part}"))
+    part.map_or_else(|| item.clone(), |part| format!("{item}.{part}"))
 }
 
 /// The fields of these paths, each once.

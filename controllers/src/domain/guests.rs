@@ -156,7 +156,7 @@ impl Domains {
         let whom = Whom { agent, neighbours, fresh: if hurries { HURRY } else { FRESH } };
         let (told, awaited) = self.guests.know(pass.host, pass.object.uid(), &entry, whom);
         found.told = told;
-        let soon = awaited.or(hurries.then_some(HURRY));
+        let soon = awaited.or_else(|| hurries.then_some(HURRY));
         found.recheck = found.recheck.into_iter().chain(soon).min();
     }
 }
