@@ -56,14 +56,6 @@ fn the_api_server_refuses_bad_input_with_a_sentence_that_helps() -> Result<()> {
             "spec.forProvider.os: Invalid value: initrdRef, initrdSelector and cmdline need kernelRef or kernelSelector",
         ),
         (
-            domain("memory: 1Gi, os: {boot: [Disk]}, disks: [{name: a, volumeRef: {name: a}, bootOrder: 1}]"),
-            "spec.forProvider: Invalid value: set os.boot or the bootOrder of devices, not both",
-        ),
-        (
-            domain("memory: 1Gi, features: {hyperv: {stimer: true, synic: true}}"),
-            "spec.forProvider: Invalid value: features.hyperv.stimer needs vpindex and synic beside it, and the timer Hypervclock",
-        ),
-        (
             domain("memory: 1Gi, runStrategy: Sometimes"),
             "spec.forProvider.runStrategy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"RerunOnFailure\", \"Once\", \"Manual\", \"Halted\"",
         ),
@@ -102,6 +94,14 @@ fn tuning_that_cannot_be_is_refused_with_what_is_wrong() -> Result<()> {
         (
             domain("memory: 1Gi, memoryTune: {swapHardLimit: 2Gi}"),
             "spec.forProvider.memoryTune: Invalid value: memoryTune.swapHardLimit needs memoryTune.hardLimit, and is at least as much",
+        ),
+        (
+            domain("memory: 1Gi, os: {boot: [Disk]}, disks: [{name: a, volumeRef: {name: a}, bootOrder: 1}]"),
+            "spec.forProvider: Invalid value: set os.boot or the bootOrder of devices, not both",
+        ),
+        (
+            domain("memory: 1Gi, features: {hyperv: {stimer: true, synic: true}}"),
+            "spec.forProvider: Invalid value: features.hyperv.stimer needs vpindex and synic beside it, and the timer Hypervclock",
         ),
         (
             domain("memory: 1Gi, numaTune: {mode: Strict}"),
