@@ -169,7 +169,7 @@ fn their_guest_seen(shown: &Value, folder: &str, running: bool) -> Value {
         ],
         "consoles": [{"name": "serial0", "type": "Pty"}], "graphics": [graphics],
         "rng": {"source": "Urandom"}, "guestAgent": true, "features": {"acpi": true}, "clock": {"offset": "Utc"},
-        "lifecycle": {"onReboot": "Restart", "onCrash": "Destroy"}, "video": {"model": "Cirrus"},
+        "lifecycle": {"onPoweroff": "Destroy", "onReboot": "Restart", "onCrash": "Destroy"}, "video": {"model": "Cirrus"},
     })
 }
 

@@ -71,7 +71,7 @@ fn check_status(scenario: &Scenario<'_>, mac: &str) -> Result<()> {
         "id": domain["metadata"]["uid"], "state": "Running",
         "type": "Qemu", "memory": domain["spec"]["forProvider"]["memory"], "vcpus": 1, "autostart": false,
         "cpu": seen["cpu"], "clock": {"offset": "Utc"}, "features": {"acpi": true, "apic": true},
-        "lifecycle": {"onReboot": "Restart", "onCrash": "Destroy"},
+        "lifecycle": {"onPoweroff": "Destroy", "onReboot": "Restart", "onCrash": "Destroy"},
         "os": {
             "arch": "x86_64", "machine": machine, "kernel": path("kernel")?, "initrd": path("initrd")?,
             "cmdline": GuestFiles::COMMAND_LINE, "boot": ["Disk"],

@@ -104,6 +104,10 @@ fn tuning_that_cannot_be_is_refused_with_what_is_wrong() -> Result<()> {
             "spec.forProvider: Invalid value: features.hyperv.stimer needs vpindex and synic beside it, and the timer Hypervclock",
         ),
         (
+            domain("memory: 1Gi, lifecycle: {onPoweroff: Restart, onReboot: Destroy}"),
+            "spec.forProvider.lifecycle: Invalid value: lifecycle.onPoweroff: Restart does not go with onReboot: Destroy; no hypervisor of libvirt does both",
+        ),
+        (
             domain("memory: 1Gi, numaTune: {mode: Strict}"),
             "spec.forProvider.numaTune: Invalid value: numaTune.mode needs numaTune.nodeset",
         ),

@@ -53,7 +53,6 @@ const FIELDS: &[(&str, &str)] = &[
     ("on_poweroff", "lifecycle.onPoweroff"),
     ("on_reboot", "lifecycle.onReboot"),
     ("on_crash", "lifecycle.onCrash"),
-    ("devices/emulator", "emulator"),
     ("devices/disk", "disks"),
     ("devices/interface", "networkInterfaces"),
     ("devices/hostdev", "hostDevices"),

@@ -73,6 +73,11 @@ pub(super) fn change_bandwidth(domain: &Domain<'_>, wished: &Element, live: &Ele
 
 /// Sets what follows the end of the run that this path is of.
 pub(super) fn change_lifecycle(domain: &Domain<'_>, wished: &Element, path: &str) -> Result<(), Error> {
+    let reboot = wished.text_at("on_reboot");
+    if path == "on_poweroff" && reboot == Some("restart") {
+        // To boot again after a shutdown and not after a reboot is refused, also on the way to doing both.
+        domain.set_lifecycle(End::Reboot, "restart", Affect::Live)?;
+    }
     let end = match path {
         "on_poweroff" => End::Poweroff,
         "on_reboot" => End::Reboot,

@@ -145,7 +145,7 @@ const DOMAIN: &[(&str, Shown)] = &[
     ("hostDevices[].usb.product", Described("passed", "hostDevices/1/usb/product", "\"0003\"")),
     ("hostDevices[].usb.vendor", Described("passed", "hostDevices/1/usb/vendor", "\"1d6c\"")),
     ("lifecycle.onCrash", Described("platform", "lifecycle/onCrash", "\"Restart\"")),
-    ("lifecycle.onPoweroff", Described("platform", "lifecycle/onPoweroff", "\"Restart\"")),
+    ("lifecycle.onPoweroff", Described("platform", "lifecycle", "{\"onPoweroff\": \"Restart\"}")),
     ("lifecycle.onReboot", Described("platform", "lifecycle/onReboot", "\"Restart\"")),
     ("maxMemory", Described("full", "maxMemory", "\"3Gi\"")),
     ("maxVcpus", Described("full", "maxVcpus", "8")),
