@@ -105,7 +105,7 @@ fn tuning_that_cannot_be_is_refused_with_what_is_wrong() -> Result<()> {
         ),
         (
             domain("memory: 1Gi, lifecycle: {onPoweroff: Restart, onReboot: Destroy}"),
-            "spec.forProvider.lifecycle: Invalid value: lifecycle.onPoweroff: Restart does not go with onReboot: Destroy; no hypervisor of libvirt does both",
+            "spec.forProvider: Invalid value: lifecycle.onPoweroff: Restart does not go with onReboot: Destroy; no hypervisor of libvirt does both",
         ),
         (
             domain("memory: 1Gi, numaTune: {mode: Strict}"),

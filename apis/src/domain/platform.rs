@@ -326,11 +326,8 @@ pub enum TickPolicy {
 }
 
 /// What the host does when the guest ends by itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!(has(self.onPoweroff) && self.onPoweroff == 'Restart' && has(self.onReboot) && self.onReboot == 'Destroy')").message("lifecycle.onPoweroff: Restart does not go with onReboot: Destroy; no hypervisor of libvirt does both")
-)]
 pub struct Lifecycle {
     /// After a shutdown from inside. Restart boots it again at once; a shutdown that its object wishes ends it all the same. Default Destroy: it is off then, and runStrategy says what follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
