@@ -117,7 +117,8 @@ fn traffic(part: &mut Part, bandwidth: Option<&Bandwidth>) {
 
 fn vlan_element(Vlan { tags, trunk }: &Vlan) -> Element {
     let element = Element::new("vlan").children(tags.iter().map(|tag| Element::new("tag").attr("id", tag.to_string())));
-    if trunk.unwrap_or_default() { element.attr("trunk", "yes") } else { element }
+    // libvirt makes a trunk of several by itself.
+    if trunk.unwrap_or_default() || tags.len() > 1 { element.attr("trunk", "yes") } else { element }
 }
 
 /// MAC address and model of interfaces that the host does not have yet; both are kept ever after.
