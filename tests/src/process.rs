@@ -5,7 +5,11 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::{OnceLock, mpsc},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
@@ -177,13 +181,20 @@ pub(crate) fn stdout_of(output: &Output) -> Result<String> {
     bail!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim())
 }
 
-/// A TCP port of the loopback interface that nobody listens on now.
+/// A TCP port of the loopback interface that nobody listens on now, another one at each call. It is none of those that the kernel gives
+/// to connections (`ip_local_port_range`): one of those may be taken before whoever asked listens on it.
 ///
 /// # Errors
 /// When no port can be bound.
 pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("bind a free port")?;
-    Ok(listener.local_addr().context("read the bound port")?.port())
+    const FIRST: u16 = 15_000;
+    const COUNT: u32 = 17_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Two programs begin far from each other.
+    let begin = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+    let ports = (0..COUNT).map(|step| begin.wrapping_add(step) % COUNT);
+    let mut ports = ports.filter_map(|step| FIRST.checked_add(u16::try_from(step).ok()?));
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).context("find a free port")
 }
 
 /// Sends both output streams of `command` to the end of `log`.
