@@ -238,6 +238,19 @@ impl Site {
         self.long(&format!("{pool}/{volume}"), make).await
     }
 
+    /// A change of a network. Networks take turns on a host: libvirt gives two that are made at once the same name for their bridges, and
+    /// then only one of them ever starts.
+    pub async fn in_turn<T: Send + 'static>(
+        &self,
+        network: &str,
+        make: impl FnOnce(&Connection) -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        // No pool has a slash in its name.
+        let lock = self.host.pool_lock("/networks");
+        let _turn = lock.write().await;
+        self.long(network, make).await
+    }
+
     /// A change of a pool as a whole (build, refresh, stop). libvirt refuses it beside a volume's job.
     pub async fn alone<T: Send + 'static>(
         &self,

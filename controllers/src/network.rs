@@ -83,7 +83,7 @@ impl Networks {
         let (object, rules) = (pass.object.clone(), self.rules.clone());
         let uuid = self.adoption.identity(&object, pass.host);
         let of = uuid.clone();
-        pass.host.long(&uuid, move |host| make_true(host, &object, &of, &rules, create)).await?;
+        pass.host.in_turn(&uuid, move |host| make_true(host, &object, &of, &rules, create)).await?;
         let entry = read(pass, &uuid).await?.map(Arc::new);
         pass.host.mirror().claim(Claim::Network(uuid), &owner(pass.object));
         Ok(Found { entry, obstacle: None, theirs: false, settling: None })
@@ -162,10 +162,15 @@ fn make_true(host: &Connection, object: &Network, uuid: &str, rules: &Rules, cre
 fn start(network: &libvirt::Network<'_>) -> anyhow::Result<()> {
     network.create().map_err(|error| {
         // libvirt's words name an interface only, which may be of another network, of the host, or left by a network that is gone.
-        let taken = error.to_string().contains("is already in use by interface");
-        let cure = "the host has its addresses already: set others in spec.forProvider.ips, or remove that interface if nothing uses it";
-        let error = anyhow::Error::from(error);
-        if taken { error.context(cure) } else { error }.context("start network")
+        let said = error.to_string();
+        let cure = if said.contains("is already in use by interface") {
+            "the host has its addresses already: set others in spec.forProvider.ips, or remove that interface if nothing uses it"
+        } else if said.contains("error creating bridge interface") && said.contains("File exists") {
+            "the host has an interface of that name already: set another one in spec.forProvider.bridge, or remove that interface if nothing uses it"
+        } else {
+            return anyhow::Error::from(error).context("start network");
+        };
+        anyhow::Error::from(error).context(cure).context("start network")
     })
 }
 
