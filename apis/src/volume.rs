@@ -95,7 +95,7 @@ pub struct VolumeParameters {
 }
 
 /// Formats of disk images.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(transform = crate::schema::undescribed)]
 pub enum Format {
     /// Bytes as the guest sees them.

@@ -26,6 +26,7 @@ pub(crate) mod resolve;
 mod restart;
 pub mod rules;
 mod running;
+mod settled;
 mod shutdown;
 mod tune;
 mod words;
@@ -59,6 +60,7 @@ use attempts::{Attempts, Lacking};
 use guests::{Guests, Told};
 pub use power::Power;
 pub use render::Surroundings;
+use settled::Settled;
 
 /// The kind.
 pub struct Domains {
@@ -74,6 +76,7 @@ pub struct Domains {
     attempts: Attempts,
     guests: Guests,
     sound: act::Sound,
+    settled: Settled,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,6 +98,8 @@ pub struct Found {
     leases: Vec<Lease>,
     /// Paths of volumes that no object stands for, with their disk's name.
     media: Vec<(String, String)>,
+    /// What all that follows is made from.
+    key: Option<u64>,
     /// What the running guest does not show as wished.
     lacking: Lacking,
     /// What the definition is to note about restarts, where it notes something else.
@@ -188,6 +193,7 @@ impl Domains {
             attempts: Attempts::default(),
             guests: Guests::default(),
             sound: act::Sound::default(),
+            settled: Settled::default(),
         }
     }
 
@@ -304,12 +310,17 @@ impl External for Domains {
             return Ok(obstacle.standing());
         }
         let Some(entry) = &found.entry else { return Ok(Standing::Absent) };
+        if self.settled.knows(pass.object.uid(), found.key) && found.power.is_none() {
+            return Ok(Standing::Settled);
+        }
         let (differences, refusal) = self.differences(pass, around, found, entry)?;
         let parameters = &pass.object.spec.for_provider;
         let autostart = parameters.autostart.filter(|wished| entry.persistent && *wished != entry.autostart);
         let persist = !entry.persistent && !found.theirs;
         let (live, note) = (found.lacking.untried.clone(), found.note.clone());
         let change = Change { differences, live, note, persist, autostart, power: found.power };
+        let is_settled = change.is_nothing() && refusal.is_none() && found.lacking.is_nothing();
+        self.settled.note(pass.object.uid(), found.key.filter(|_| is_settled));
         Ok(match (change.is_nothing(), refusal) {
             (true, None) => Standing::Settled,
             (true, Some(refusal)) => Standing::Refused(refusal),
@@ -353,6 +364,7 @@ impl External for Domains {
         self.volumes().remove(uid);
         self.attempts.forget(uid);
         self.guests.forget(uid);
+        self.settled.forget(uid);
         self.sound.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
         self.connector.unclaim(object);
     }

@@ -18,6 +18,15 @@ fn await_refusal(scenario: &Scenario<'_>, name: &str, words: &[&str]) -> Result<
         .map(drop)
 }
 
+/// For programs, which do not read sentences.
+fn await_reason(scenario: &Scenario<'_>, name: &str, kind: &str, wished: &str) -> Result<()> {
+    scenario.await_object("domain", name, |domain| {
+        let (status, reason, _) = condition(domain, kind)?;
+        ensure!((status, reason) == ("False", wished), "{name}: {kind} is {status} by {reason}");
+        Ok(())
+    })
+}
+
 #[test]
 fn what_the_host_does_not_offer_is_refused_by_its_field_before_anything_is_made() -> Result<()> {
     let scenario = STAGE.scenario("offered")?;
@@ -37,6 +46,7 @@ fn what_the_host_does_not_offer_is_refused_by_its_field_before_anything_is_made(
     scenario.apply(&(guests + &panic))?;
     for (name, _, words) in &table {
         await_refusal(&scenario, name, words)?;
+        await_reason(&scenario, name, "Ready", "NotOffered")?;
     }
     scenario.await_ready(&["domain/panic"])?;
     let there = scenario.host().virsh(&["list", "--all", "--name"])?;
@@ -48,6 +58,8 @@ fn what_the_host_does_not_offer_is_refused_by_its_field_before_anything_is_made(
     // Nor is one that is there given what it could not start with.
     scenario.change("domain", "model", &json!({"cpu": {"mode": "HostPassthrough", "model": null}}))?;
     await_refusal(&scenario, "model", &["cpu.mode: the host does not offer host-passthrough"])?;
+    await_reason(&scenario, "model", "UpToDate", "NotOffered")?;
+    scenario.await_ready(&["domain/model"])?;
     let definition = scenario.host().virsh(&["dumpxml", "--inactive", "model"])?;
     ensure!(definition.contains(">qemu64<"), "{definition}");
     Ok(())
@@ -78,6 +90,8 @@ fn what_a_guest_lacks_on_its_host_is_told_with_what_helps() -> Result<()> {
     for (name, _, words) in &table {
         await_refusal(&scenario, name, &[words])?;
     }
+    await_reason(&scenario, "net", "Ready", "NetworkInactive")?;
+    await_reason(&scenario, "bridge", "Ready", "BridgeMissing")?;
     host.virsh(&["net-start", "asleep"])?;
     host.virsh(&["pool-start", "sleepy"])?;
     scenario.await_ready(&["domain/net", "domain/asleep"])

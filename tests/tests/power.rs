@@ -206,9 +206,17 @@ fn a_saved_guest_goes_on_where_it_was_and_what_changed_meanwhile_waits() -> Resu
     scenario.await_condition("domain/saved", "RestartRequired", ("True", "ChangesPending", told))?;
     assert_eq!((count(&scenario, "power-button"), count(&scenario, "ready")), (0, 1), "it went on");
 
-    // With what was saved it goes, when it goes.
+    // With what was saved it goes, when it goes; and what it was saved with, nobody else gets before.
+    let disk = |shown: String| shown.matches("<disk").count().to_string();
+    scenario.change("domain", "saved", &json!({"disks": [{"name": "root", "volumeRef": {"name": "root"}}]}))?;
+    scenario.await_host("1", |scenario| scenario.live("//disk").map(disk))?;
     scenario.change("domain", "saved", &json!({"runStrategy": "Halted"}))?;
     await_ready(&scenario, AVAILABLE, "Shutoff (saved)")?;
+    scenario.change("domain", "saved", &json!({"disks": null}))?;
+    let message = "update failed: the guest was saved with the disks that it has, and goes on with them: start it before one is taken \
+                   from it or exchanged, or drop what was saved with virsh managedsave-remove";
+    scenario.await_condition("domain/saved", "UpToDate", ("False", "Saved", message))?;
+    assert_eq!(disk(scenario.inactive("//disk")?), "1");
     let saved = || scenario.host().virsh(&["list", "--all", "--name", "--with-managed-save"]);
     ensure!(saved()?.contains("saved"), "nothing was saved");
     scenario.delete(&["domain/saved"])?;

@@ -5,7 +5,7 @@ use crate::xml::Element;
 use crate::{Connection, CpuSet, Error};
 
 /// A host's identity and abilities.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Facts {
     /// The host's UUID, usually the board's. Not always unique: boards are shipped with the same one.
     pub uuid: Option<String>,

@@ -29,6 +29,8 @@ pub(crate) enum Note {
     Event(Claim),
     /// This is to be read.
     Refresh(Claim),
+    /// This was read by whoever wrote it, and is to be read once more unless it is anyway: the event of the write comes just now.
+    Written(Claim),
     /// A connection of this generation ended.
     Closed(u64),
     /// Too many of its threads are stuck.
@@ -44,6 +46,9 @@ const HANGING: usize = 2;
 
 /// A connection that held for so long was a good one.
 const LASTING: Duration = Duration::from_secs(10);
+
+/// How long the event of a write is waited for before what was written is read once more without it.
+const EVENT: Duration = Duration::from_millis(50);
 
 /// How soon what could not be read is tried again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -127,7 +132,7 @@ impl Keeper {
                     return Some(Some(*result));
                 }
                 // Everything is read anew once connected.
-                Ok(Note::Event(_) | Note::Refresh(_) | Note::Closed(_) | Note::WornOut(_)) => {}
+                Ok(Note::Event(_) | Note::Refresh(_) | Note::Written(_) | Note::Closed(_) | Note::WornOut(_)) => {}
                 Ok(Note::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => return Some(None),
             }
@@ -153,15 +158,20 @@ impl Keeper {
             }
             let wait = work.poll_at.map_or(RETRY, |at| at.saturating_duration_since(Instant::now()));
             let wait = if work.later.is_empty() { wait } else { wait.min(RETRY) };
+            let wait = work.written_wait().map_or(wait, |due| due.min(wait));
             match self.inbox.recv_timeout(wait) {
                 Ok(note) => {
                     if let Some(end) = self.take(note, &mut work) {
                         return Ok(end);
                     }
+                    work.take_written();
                     self.refresh(&mut work);
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    work.now.extend(std::mem::take(&mut work.later));
+                    if work.written_wait().is_none_or(|due| !due.is_zero()) {
+                        work.now.extend(std::mem::take(&mut work.later));
+                    }
+                    work.take_written();
                     self.refresh(&mut work);
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(End::Stopped),
@@ -176,6 +186,7 @@ impl Keeper {
             match note {
                 Note::Event(claim) => drop(work.now.insert(claim, Cause::Event)),
                 Note::Refresh(claim) => drop(work.now.entry(claim).or_insert(Cause::Asked)),
+                Note::Written(claim) => drop(work.written.insert(claim, Instant::now() + EVENT)),
                 Note::Closed(generation) if generation == work.generation => return Some(End::Lost),
                 Note::WornOut(generation) if generation == work.generation => return Some(End::WornOut),
                 Note::Closed(_) | Note::WornOut(_) => {}
@@ -222,8 +233,12 @@ impl Keeper {
                 .inner
                 .call_for_mirror(&object, timeout, move |connection, mirror| refresh(connection, mirror, &mine));
             match read {
-                Ok(()) if cause == Cause::Event => self.inner.mirror.happened(&claim),
-                Ok(()) => {}
+                Ok(()) => {
+                    work.written.remove(&claim);
+                    if cause == Cause::Event {
+                        self.inner.mirror.happened(&claim);
+                    }
+                }
                 Err(error) if self.inner.generation() != Some(work.generation) => {
                     tracing::debug!(host = self.inner.label, object, %error, "read an object of a lost host");
                     return;
@@ -253,8 +268,24 @@ struct Work {
     generation: u64,
     now: HashMap<Claim, Cause>,
     later: HashMap<Claim, Cause>,
+    /// What was written and read by others, and when it is read once more.
+    written: HashMap<Claim, Instant>,
     swept: bool,
     poll_at: Option<Instant>,
+}
+
+impl Work {
+    /// How long until the first that was written is due.
+    fn written_wait(&self) -> Option<Duration> {
+        self.written.values().min().map(|due| due.saturating_duration_since(Instant::now()))
+    }
+
+    fn take_written(&mut self) {
+        let now = Instant::now();
+        for (claim, _) in self.written.extract_if(|_, due| *due <= now) {
+            self.now.entry(claim).or_insert(Cause::Asked);
+        }
+    }
 }
 
 /// What a stuck read of this would keep from being called on.

@@ -160,26 +160,26 @@ impl Mirror {
     /// have happened between the read-back and now.
     pub fn replace_domain(&self, uuid: &str, entry: Option<DomainEntry>) {
         self.write(|tables, stamp| tables.put_domain(uuid, entry.map(Arc::new), stamp));
-        self.tell(Note::Refresh(Claim::Domain(uuid.to_owned())));
+        self.tell(Note::Written(Claim::Domain(uuid.to_owned())));
     }
 
     /// Puts a network as read back after a write.
     pub fn replace_network(&self, uuid: &str, entry: Option<NetworkEntry>) {
         self.write(|tables, stamp| tables.put_network(uuid, entry.map(Arc::new), stamp));
-        self.tell(Note::Refresh(Claim::Network(uuid.to_owned())));
+        self.tell(Note::Written(Claim::Network(uuid.to_owned())));
     }
 
     /// Puts a pool as read back after a write.
     pub fn replace_pool(&self, uuid: &str, entry: Option<PoolEntry>) {
         self.write(|tables, stamp| tables.put_pool(uuid, entry.map(Arc::new), stamp));
-        self.tell(Note::Refresh(Claim::Pool(uuid.to_owned())));
+        self.tell(Note::Written(Claim::Pool(uuid.to_owned())));
     }
 
     /// Puts a volume as read back after a write; its absence is an entry too.
     pub fn replace_volume(&self, entry: VolumeEntry) {
         let claim = Claim::Volume { pool: entry.pool.clone(), name: entry.name.clone() };
         self.write(move |tables, stamp| tables.put_volume(&entry, stamp));
-        self.tell(Note::Refresh(claim));
+        self.tell(Note::Written(claim));
     }
 
     fn write(&self, put: impl FnOnce(&mut Tables, u64) -> Vec<Arc<str>>) {

@@ -124,6 +124,15 @@ pub struct Refusal {
     pub message: String,
 }
 
+/// As an error, or as the context of one: the condition that tells of it bears the reason.
+impl std::error::Error for Refusal {}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 /// What came of a request to delete.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Deletion {

@@ -2,7 +2,7 @@
 
 use apis::condition::{Type, Wish};
 
-use crate::external::Retry;
+use crate::external::{Refusal, Retry};
 
 /// The step that failed. It gives the event's reason and the start of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +123,11 @@ impl Failure {
             words.push(cause.to_string());
         }
         format!("{}{}", self.phase.prefix(), words.join(": "))
+    }
+
+    /// What stands in the way, where the error has a name for programs.
+    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+        self.error.downcast_ref()
     }
 
     /// Whether Kubernetes said that our copy of the object is old: no failure, the newer one is on its way.

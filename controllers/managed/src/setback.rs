@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use apis::{Managed, condition::Wish};
+use apis::{
+    Managed,
+    condition::{Status, Type, Wish},
+};
 use kube::Resource;
 
 use crate::{
+    creation::was_created,
     events::Severity,
     external::{Connect, External, Retry},
     failure::{Failure, Phase},
@@ -33,7 +37,13 @@ impl<E: External> Reconciler<E> {
         if !failure.silent {
             self.record(object, Severity::Warning, failure.phase.reason(), &message).await;
         }
-        let wishes = failure.wishes.iter().cloned().chain([Wish::sync_failed(message)]);
+        let named = failure.refusal().map(|refusal| {
+            let type_ = if was_created(object) { Type::UpToDate } else { Type::Ready };
+            Wish::new(type_, Status::False, refusal.reason).because(message.clone())
+        });
+        let is_renamed = |wish: &&Wish| named.as_ref().is_some_and(|named| named.type_ == wish.type_);
+        let others = failure.wishes.iter().filter(|wish| !is_renamed(wish)).cloned();
+        let wishes: Vec<Wish> = others.chain(named.clone()).chain([Wish::sync_failed(message)]).collect();
         let mut removed = failure.removed.clone();
         if failure.phase == Phase::Create {
             // Of what could not be made there is nothing more to tell, such as how far its image had come.

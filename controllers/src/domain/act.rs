@@ -24,7 +24,7 @@ use super::{
     initial,
     live::Failures,
     live_devices,
-    new_disks::Guest,
+    new_disks::{self, Guest},
     obstacle::has_been,
     offered, passwords, render,
     shutdown::{Ending, SHUTDOWN_RECHECK},
@@ -219,6 +219,7 @@ impl Order {
             mark::set_note(&mut wished, note);
         }
         if differs || note.is_some() || !domain.is_persistent()? {
+            new_disks::check_saved(&domain, &base, &wished)?;
             offered::check(host, &wished, Some(&base))?;
             define(host, &wished, Some((&base, &self)))?;
         }

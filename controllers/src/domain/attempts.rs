@@ -60,6 +60,13 @@ pub(super) struct Lacking {
     pub(super) in_vain: bool,
 }
 
+impl Lacking {
+    /// Whether the guest shows everything as wished.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.untried.is_empty() && self.leaving.is_empty() && self.waiting.is_empty()
+    }
+}
+
 impl Attempts {
     fn all(&self) -> MutexGuard<'_, HashMap<String, Tried>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

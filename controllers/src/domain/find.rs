@@ -108,6 +108,7 @@ impl Domains {
             obstacle,
             leases,
             media,
+            key: None,
             lacking: Lacking::default(),
             note: None,
             shutdown: None,

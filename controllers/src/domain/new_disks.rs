@@ -9,6 +9,7 @@ use apis::{
     domain::{Disk, DiskDevice},
 };
 use libvirt::{Connection, DiskSource, DiskUser, xml::Element};
+use managed::external::Refusal;
 
 use super::{Surroundings, claim};
 use crate::storage::is_same_path;
@@ -23,6 +24,27 @@ pub(super) struct Guest<'a> {
     pub(super) around: &'a Surroundings,
     /// The UUIDs of all guests that objects manage: of them it is known without asking.
     pub(super) managed: &'a HashSet<String>,
+}
+
+/// Fails when a disk of a guest that was saved would be taken from it or exchanged: it goes on with that disk, so nobody else may have it
+/// before.
+pub(super) fn check_saved(domain: &libvirt::Domain<'_>, base: &Element, wished: &Element) -> anyhow::Result<()> {
+    let sources = |description: &Element| -> HashSet<String> {
+        let disks = description.find_all("devices/disk");
+        disks.into_iter().filter_map(|disk| disk.find("source")?.write().ok()).collect()
+    };
+    let kept = sources(wished);
+    let leaves = sources(base).iter().any(|source| !kept.contains(source));
+    if domain.id().is_some() || !leaves || !domain.has_managed_save()? {
+        return Ok(());
+    }
+    Err(Refusal {
+        reason: "Saved",
+        message: "the guest was saved with the disks that it has, and goes on with them: start it before one is taken from it or exchanged, \
+                  or drop what was saved with virsh managedsave-remove"
+            .to_owned(),
+    }
+    .into())
 }
 
 impl Guest<'_> {

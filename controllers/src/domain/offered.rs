@@ -3,8 +3,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use libvirt::{Connection, Sort, xml::Element};
+use managed::external::Refusal;
 
 use super::render::{DISK, NIC, SEED, SERIAL, raw::RAW};
 
@@ -55,7 +56,7 @@ pub(super) fn check(host: &Connection, wished: &Element, base: Option<&Element>)
     if ask(false)?.is_some()
         && let Some(why) = ask(true)?
     {
-        bail!(why)
+        return Err(missing(why));
     }
     let cpu = wished.find("cpu").filter(|cpu| cpu.find("model").is_some() && is_custom(cpu));
     let has_changed = cpu != base.and_then(|base| base.find("cpu"));
@@ -68,11 +69,15 @@ pub(super) fn check(host: &Connection, wished: &Element, base: Option<&Element>)
         && !is_usable(cpu)?
         && let Some(why) = host.lacks_for_cpu(&sort, &plain(cpu)).context("compare the guest's CPU with the host's")?
     {
-        bail!(
+        return Err(missing(format!(
             "cpu: the host's processor does not have what the guest's is to have: {why}. Choose another cpu.model, or cpu.mode HostModel"
-        )
+        )));
     }
     Ok(())
+}
+
+fn missing(message: String) -> anyhow::Error {
+    Refusal { reason: "NotOffered", message }.into()
 }
 
 /// Whether the domain capabilities say that guests can have this model as it is.

@@ -47,7 +47,7 @@ const SPICE_MAX: usize = 60;
 pub type Passwords = BTreeMap<&'static str, Password>;
 
 /// A password and its print. `Debug` shows the print.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Password {
     text: String,
     print: String,

@@ -40,7 +40,7 @@ use crate::{
 };
 
 /// The data of a disk: the file that the guest writes, and what is below it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Medium {
     /// The path on the host.
     pub path: String,
@@ -51,7 +51,7 @@ pub struct Medium {
 }
 
 /// What other objects and the host's pools had to tell about a Domain.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Surroundings {
     /// The data of each disk, by the disk's name.
     pub media: BTreeMap<String, Medium>,

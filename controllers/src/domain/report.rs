@@ -44,7 +44,11 @@ impl Domains {
                 if connected { (Status::True, "Connected") } else { (Status::False, "Disconnected") };
             conditions.push(Wish::new(Type::GuestAgentConnected, status, reason));
         }
-        let observation = observation(pass.object, entry, found);
+        let before = pass.object.observation().filter(|_| self.settled.shows(pass.object.uid(), found.key));
+        let observation = observation(pass.object, entry, found, before);
+        if pass.object.observation() == Some(&observation) {
+            self.settled.note_shown(pass.object.uid(), found.key);
+        }
         let password = around.and_then(|around| password(around, &observation));
         let details = details::domain(pass.object, (pass.host.uri(), password), &observation);
         let wishes_pause = !found.theirs && pass.object.effective().parameters().paused == Some(true);
@@ -163,7 +167,27 @@ fn shown<'a>(object: &Domain, definition: &Element, live: &'a Element, named: bo
     if named { Cow::Owned(claim::running(definition, live, object)) } else { Cow::Borrowed(live) }
 }
 
-fn observation(object: &Domain, entry: &DomainEntry, found: &Found) -> DomainObservation {
+/// What is to be seen. What the descriptions say is taken from `before` where that is known to be of them.
+fn observation(
+    object: &Domain,
+    entry: &DomainEntry,
+    found: &Found,
+    before: Option<&DomainObservation>,
+) -> DomainObservation {
+    let mut seen = before.cloned().unwrap_or_else(|| described(object, entry, found));
+    seen.id = Some(entry.uuid.clone());
+    seen.state = Some(power::shown(entry.state));
+    seen.autostart = entry.persistent.then_some(entry.autostart);
+    let macs: Vec<_> = seen.network_interfaces.iter().map(|nic| (nic.mac.clone(), nic.name.clone())).collect();
+    seen.addresses = guests::addresses(&found.leases, &found.told, &macs);
+    seen.guest = found.told.guest.as_ref().map(guests::shown);
+    let waiting = found.lacking.waiting.iter().map(|difference| difference.path.as_str());
+    seen.pending_changes = fields::fields(waiting, object.parameters());
+    seen
+}
+
+/// What the descriptions say.
+fn described(object: &Domain, entry: &DomainEntry, found: &Found) -> DomainObservation {
     let named =
         |description: &Described| if found.theirs { import::named(description) } else { Element::clone(description) };
     let (definition, live) = (entry.inactive.as_ref().map(named), entry.live.as_ref().map(named));
@@ -175,13 +199,5 @@ fn observation(object: &Domain, entry: &DomainEntry, found: &Found) -> DomainObs
     if let Some(shown) = live.as_ref().or(definition.as_ref()).filter(|_| found.theirs) {
         observed::name_sources(&mut seen.disks, shown);
     }
-    seen.id = Some(entry.uuid.clone());
-    seen.state = Some(power::shown(entry.state));
-    seen.autostart = entry.persistent.then_some(entry.autostart);
-    let macs: Vec<_> = seen.network_interfaces.iter().map(|nic| (nic.mac.clone(), nic.name.clone())).collect();
-    seen.addresses = guests::addresses(&found.leases, &found.told, &macs);
-    seen.guest = found.told.guest.as_ref().map(guests::shown);
-    let waiting = found.lacking.waiting.iter().map(|difference| difference.path.as_str());
-    seen.pending_changes = fields::fields(waiting, object.parameters());
     seen
 }

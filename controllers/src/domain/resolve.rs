@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use anyhow::{Context, bail, ensure};
 use apis::{Domain, Managed, Volume, domain::Disk, placement::ConfigId, volume::Format};
-use managed::{creation::was_created, plan::only_observes};
+use managed::{creation::was_created, external::Refusal, plan::only_observes};
 
 use super::{
     Surroundings, exclusive,
@@ -50,7 +50,9 @@ fn gather(
     if !only_observes(object) {
         let policy = cluster.host_spec(config).and_then(|spec| spec.policy).unwrap_or_default();
         let refused = refused(parameters, &policy, config);
-        ensure!(refused.is_empty(), refused.join("; "));
+        if !refused.is_empty() {
+            return Err(Refusal { reason: "NotAllowed", message: refused.join("; ") }.into());
+        }
     }
     let raw_xml = cluster.host_spec(config).and_then(|spec| spec.policy?.raw_xml).unwrap_or_default();
     let mut around = Surroundings { choices: links.choices(), raw_xml, ..Surroundings::default() };

@@ -21,10 +21,12 @@ impl Domains {
     /// Completes what was found with what the running guest lacks and with what that means for its power.
     pub(super) fn consider(&self, pass: &Pass<'_, Self>, around: &Surroundings, found: &mut Found) {
         let Some(entry) = found.entry.clone().filter(|_| !found.theirs) else { return };
-        let lacking = self.pending(pass, around, found, &entry);
+        found.key = self.key(pass, around, found);
+        let is_settled = self.settled.knows(pass.object.uid(), found.key);
+        let lacking = if is_settled { Vec::new() } else { self.pending(pass, around, found, &entry) };
         found.lacking = self.attempts.sort(pass.object.uid(), when(pass.object, &entry), lacking);
         found.recheck = soonest(found.recheck, found.lacking.patience);
-        if let Some(base) = &entry.inactive {
+        if let Some(base) = entry.inactive.as_ref().filter(|_| !is_settled) {
             consider_restart(pass, found, (&entry, base));
         }
         let is_asked = matches!(found.power, Some(Power::Shutdown | Power::Restart));
@@ -83,7 +85,6 @@ fn guest<'a>(
     lacking: &Lacking,
     changes: Option<&'a str>,
 ) -> restart::Guest<'a> {
-    let Lacking { untried, leaving, waiting, .. } = lacking;
     restart::Guest {
         token: object.annotation(annotation::RESTARTED),
         policy: object.effective().parameters().restart_policy.unwrap_or_default(),
@@ -91,7 +92,7 @@ fn guest<'a>(
         hears: matches!(entry.state.state, State::Running | State::Blocked),
         halted: find::is_halted(object),
         changes,
-        whole: untried.is_empty() && leaving.is_empty() && waiting.is_empty(),
+        whole: lacking.is_nothing(),
     }
 }
 

@@ -85,7 +85,7 @@ fn lines(kind: &str, plain: &'static str) -> String {
         let is_fixed = fixed.iter().any(|field| leaf == *field || leaf.starts_with(&format!("{field}.")));
         let class = if is_fixed { "immutable".to_owned() } else { class(plain, &leaf, &shown[&leaf]) };
         let field = Field::of(&schema, &leaf);
-        writeln!(text, "| `{leaf}` | {} | {} | {class} |", cell(&field.type_()), cell(field.sentence)).unwrap();
+        writeln!(text, "| `{leaf}` | {} | {} | {class} |", cell(&field.type_()), cell(field.said)).unwrap();
     }
     text
 }
@@ -97,8 +97,8 @@ fn cell(text: &str) -> String {
 /// A leaf's part of the schema.
 struct Field<'a> {
     schema: &'a Value,
-    /// The first sentence of its description; of items of a list that of the list.
-    sentence: &'a str,
+    /// Its description; of items of a list that of the list.
+    said: &'a str,
 }
 
 impl<'a> Field<'a> {
@@ -114,7 +114,7 @@ impl<'a> Field<'a> {
             }
         }
         assert!(!said.is_empty(), "{leaf} has no description");
-        Self { schema, sentence: said.split_once(". ").map_or(said, |(first, _)| first).trim_end_matches('.') }
+        Self { schema, said: said.trim_end_matches('.') }
     }
 
     fn type_(&self) -> String {

@@ -41,6 +41,11 @@ fn await_refused(scenario: &Scenario<'_>, name: &str, words: &str) -> Result<()>
     scenario.await_object("domain", name, |domain| {
         let (synced, _, message) = condition(domain, "Synced")?;
         ensure!(synced == "False" && message.contains(words), "{message}");
+        if message.contains("is not allowed on") {
+            let of = ["Ready", "UpToDate"]
+                .map(|kind| condition(domain, kind).is_ok_and(|(_, reason, _)| reason == "NotAllowed"));
+            ensure!(of.contains(&true), "no condition says NotAllowed");
+        }
         Ok(())
     })
 }

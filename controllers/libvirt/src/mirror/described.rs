@@ -23,6 +23,11 @@ pub struct Described {
 const VOLATILE: [&str; 4] = ["allocation", "available", "physical", "timestamps"];
 
 impl Described {
+    /// What tells this description from others: the same as long as it is equal.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
     /// Reads a description; where it is the one known already, that one's text is shared.
     pub fn parse(text: &str, known: Option<&Self>) -> Result<Self, Error> {
         let digest = digest(text);
