@@ -37,6 +37,8 @@ use crate::{
 /// What an update does beside what the wishes say.
 struct Todo {
     autostart: Option<bool>,
+    /// Whether it is started with its host, as far as is known.
+    autostarts: bool,
     power: Option<Power>,
     note: Option<Note>,
 }
@@ -103,7 +105,8 @@ impl Domains {
         let found = self.look(pass, around).await?;
         let order = self.order(pass, found.complete(around));
         let uuid = order.uuid.clone();
-        let todo = Todo { autostart: change.autostart, power: change.power, note: change.note.clone() };
+        let autostarts = found.entry.as_ref().is_some_and(|entry| entry.autostart);
+        let todo = Todo { autostart: change.autostart, autostarts, power: change.power, note: change.note.clone() };
         let (entry, failures) = pass.host.long(&uuid, move |host| order.update(host, &todo)).await?;
         pass.host.mirror().replace_domain(&uuid, entry.clone());
         let mut found = self.found(pass, entry.map(Arc::new), None, found.media);
@@ -239,7 +242,7 @@ impl Order {
         } else if todo.power == Some(Power::Start) {
             self.start(&domain)?;
         }
-        Ok((host.read_domain(&self.uuid)?, failures))
+        Ok((host.read_domain_back(&self.uuid, todo.autostart.unwrap_or(todo.autostarts))?, failures))
     }
 
     /// Writes down with a domain what is to be known of restarts.

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::Context as _;
-use libvirt::{Connection, Sort, xml::Element};
+use libvirt::{Connection, Kind, Sort, xml::Element};
 use managed::external::Refusal;
 
 use super::render::{DISK, NIC, SEED, SERIAL, raw::RAW};
@@ -49,7 +49,11 @@ pub(super) fn check(host: &Connection, wished: &Element, base: Option<&Element>)
     let sort = Sort::of(wished);
     let ask = |fresh: bool| -> anyhow::Result<Option<String>> {
         let what = || format!("ask what the host offers to guests {}", shown(&sort));
-        let offers: Option<Arc<Element>> = host.offers(&sort, fresh).with_context(what)?;
+        let offers: Option<Arc<Element>> = match host.offers(&sort, fresh) {
+            // Of a machine that no emulator there has, libvirt tells nothing.
+            Err(error) if error.kind == Kind::Rejected => return Err(missing(format!("{}: {error}", what()))),
+            offers => offers.with_context(what)?,
+        };
         Ok(offers.and_then(|offers| refusal(wished, base, &offers)))
     };
     // What is installed on the host may have changed since it was asked.

@@ -45,6 +45,15 @@ impl Connection {
         absent(domain.read(None))
     }
 
+    /// Reads a domain again, by UUID, that its caller has just defined and that has this autostart flag.
+    pub fn read_domain_back(&self, uuid: &str, autostart: bool) -> Result<Option<DomainEntry>, Error> {
+        let Some(domain) = self.find_domain(uuid)? else { return Ok(None) };
+        let entry = absent(domain.read_plain(None))?;
+        let Some(mut entry) = entry else { return Ok(None) };
+        (entry.autostart, entry.persistent) = (autostart, true);
+        absent(domain.describe_into(&mut entry, None).map(|()| entry))
+    }
+
     /// Reads a whole network by UUID or name, for [`Mirror::replace_network`].
     pub fn read_network(&self, id: &str) -> Result<Option<NetworkEntry>, Error> {
         let Some(network) = self.network_by_id(id)? else { return Ok(None) };
@@ -87,11 +96,20 @@ pub(super) fn described(text: Result<String, Error>, known: Option<&Option<Descr
 }
 
 impl Domain<'_> {
-    /// Reads all there is to know, both descriptions included.
+    /// Reads all there is to know, both descriptions included. No event tells of the autostart flag: one that is known is left to the
+    /// polls, which read the flags of all in one call.
     pub(super) fn read(&self, known: Option<&DomainEntry>) -> Result<DomainEntry, Error> {
         let mut entry = self.read_plain(None)?;
-        entry.autostart = self.autostart()?;
         entry.persistent = self.is_persistent()?;
+        entry.autostart = match known.filter(|known| known.persistent && entry.persistent && known.inactive.is_some()) {
+            Some(known) => known.autostart,
+            None => self.autostart()?,
+        };
+        self.describe_into(&mut entry, known)?;
+        Ok(entry)
+    }
+
+    fn describe_into(&self, entry: &mut DomainEntry, known: Option<&DomainEntry>) -> Result<(), Error> {
         if entry.persistent {
             let text = self.describe(Description::Inactive);
             entry.inactive = Some(described(text, known.map(|known| &known.inactive))?);
@@ -99,7 +117,7 @@ impl Domain<'_> {
         if entry.id.is_some() {
             entry.live = Some(described(self.describe(Description::Live), known.map(|known| &known.live))?);
         }
-        Ok(entry)
+        Ok(())
     }
 
     /// Reads name and state; the rest as known.
