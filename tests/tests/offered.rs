@@ -59,7 +59,12 @@ fn what_the_host_does_not_offer_is_refused_by_its_field_before_anything_is_made(
     scenario.change("domain", "model", &json!({"cpu": {"mode": "HostPassthrough", "model": null}}))?;
     await_refusal(&scenario, "model", &["cpu.mode: the host does not offer host-passthrough"])?;
     await_reason(&scenario, "model", "UpToDate", "NotOffered")?;
-    scenario.await_ready(&["domain/model"])?;
+    // What it has, works on.
+    scenario.await_object("domain", "model", |domain| {
+        let (status, ..) = condition(domain, "Ready")?;
+        ensure!(status == "True", "Ready is {status}");
+        Ok(())
+    })?;
     let definition = scenario.host().virsh(&["dumpxml", "--inactive", "model"])?;
     ensure!(definition.contains(">qemu64<"), "{definition}");
     Ok(())
