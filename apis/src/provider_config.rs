@@ -83,7 +83,7 @@ pub struct HostSpec {
     /// Time limits of the connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<Connection>,
-    /// What the objects on this host may reach. Refused unless listed: disks by path, block device or server, devices and folders of the host, rawXml, images of servers that are not public, adoption. Not limited: bridges, direct and user interfaces, networks and volumes by their names on the host, pools' paths, the addresses that consoles listen on.
+    /// What the objects on this host may reach. Refused unless listed: disks by path, block device or server, devices and folders of the host, emulators, rawXml, images of servers that are not public, adoption. Not limited: bridges, direct and user interfaces, networks and volumes by their names on the host, pools' paths, the addresses that consoles listen on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
 }
@@ -168,6 +168,13 @@ pub struct Policy {
         inner(length(min = 2, max = 1024), regex(pattern = r"^(/\.{0,2}[^/.\x00-\x1f][^/\x00-\x1f]*)+$"))
     )]
     pub host_folders: Option<Vec<String>>,
+    /// Programs that guests may have as os.emulator: absolute paths. The host runs them with the guest's disks and devices. rawXml speaks of them by devices/emulator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = 16),
+        inner(length(min = 2, max = 1024), regex(pattern = r"^(/\.{0,2}[^/.\x00-\x1f][^/\x00-\x1f]*)+$"))
+    )]
+    pub emulators: Option<Vec<String>>,
     /// Servers that disks over the network may be on: host names or addresses as disks say them, each with a port or without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 262), regex(pattern = r"^[\]\[A-Za-z0-9.:_-]+$")))]

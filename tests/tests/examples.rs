@@ -220,7 +220,7 @@ fn home(stage: &Stage) -> Result<Vec<(String, String)>> {
     let rack = |number: u8| format!("qemu+unix:///system?socket=/run/rack{number}/libvirt-sock");
     let local = "  name: local\nspec:\n".to_owned();
     let policy = format!(
-        "  policy: {{imageHosts: [127.0.0.1], rawXml: [devices/redirdev, features/vmcoreinfo], hostPaths: ['{given}', /dev/vg0], hostFolders: ['{shared}'], diskHosts: [127.0.0.1], hostDevices: ['pci/*', 'usb/*', 'mdev/*']}}\n"
+        "  policy: {{imageHosts: [127.0.0.1], rawXml: [devices/redirdev, features/vmcoreinfo], hostPaths: ['{given}', /dev/vg0], hostFolders: ['{shared}'], emulators: [/usr/bin/qemu-system-x86_64], diskHosts: [127.0.0.1], hostDevices: ['pci/*', 'usb/*', 'mdev/*']}}\n"
     );
     let mut changes = vec![
         ("https://images.example.org/debian-12-genericcloud-amd64.qcow2".to_owned(), image.url),

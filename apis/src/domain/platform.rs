@@ -119,6 +119,10 @@ pub struct Os {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
     pub machine: Option<String>,
+    /// The program that runs the guest: an absolute path on the host that its config lists in policy.emulators. Default: the host's own for the architecture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 1024), regex(pattern = r"^(/\.{0,2}[^/.\x00-\x1f][^/\x00-\x1f]*)+$"))]
+    pub emulator: Option<String>,
     /// Bios, or Efi: libvirt chooses the files, and the guest keeps its variables for as long as it is defined. It cannot be changed. Default Bios.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub firmware: Option<Firmware>,

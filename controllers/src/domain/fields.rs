@@ -32,6 +32,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("os/smbios", "sysinfo"),
     ("os/type@arch", "os.arch"),
     ("os/type@machine", "os.machine"),
+    ("devices/emulator", "os.emulator"),
     ("os@firmware", "os.firmware"),
     ("os/firmware", "os.secureBoot"),
     ("os/loader", "os.secureBoot"),

@@ -20,12 +20,22 @@ pub(crate) fn refused(parameters: &DomainParameters, policy: &Policy, config: &C
             refused.push(sentence(&whose, &line, &line, ("hostDevices", config)));
         }
     }
+    let emulator = parameters.os.as_ref().and_then(|os| os.emulator.as_ref());
+    refused.extend(emulator.and_then(|path| of_emulator(path, policy, config)));
     for (name, path) in
         parameters.filesystems.iter().flatten().filter_map(|one| Some((&one.name, one.host_path.as_ref()?)))
     {
         refused.extend(of_folder(&format!("filesystems {name}"), path, policy, config));
     }
     refused
+}
+
+fn of_emulator(path: &str, policy: &Policy, config: &ConfigId) -> Option<String> {
+    let whose = "os.emulator";
+    if !policy.emulators.iter().flatten().any(|listed| listed == path) {
+        return Some(sentence(whose, path, path, ("emulators", config)));
+    }
+    in_folder(policy, path).map(|folder| linked(whose, path, folder, config))
 }
 
 /// A folder is had as it is listed: what is below one that guests write to may be a link of theirs.

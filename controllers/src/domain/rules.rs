@@ -74,6 +74,7 @@ const TABLE: &[Rule] = &[
     // what boots
     Rule::value("os/type@arch", Unit::Text, Immutable),
     Rule::value("os/type@machine", Unit::MachineAlias, NextBoot),
+    Rule::value("devices/emulator", Unit::Path, NextBoot),
     // Another firmware would not start what is installed, and its variables are not those of the first.
     Rule::value("os@firmware", Unit::Text, Immutable),
     Rule::list("os/firmware/feature", &[Key::Fields(&[("@name", "")])], Immutable),

@@ -219,6 +219,7 @@ fn what_a_guest_reaches_of_its_host_must_be_in_the_policy_of_its_config() {
         ],
         "hostDevices": [{"name": "c", "usb": {"vendor": "1d6b", "product": "0002"}}, {"name": "d", "usb": {"bus": 1, "device": 2}}],
         "filesystems": [{"name": "e", "hostPath": "/srv/e"}],
+        "os": {"emulator": "/opt/qemu"},
     });
     let not = |what: &str, line: &str, list: &str| {
         format!(
@@ -230,6 +231,7 @@ fn what_a_guest_reaches_of_its_host_must_be_in_the_policy_of_its_config() {
         not("disks b: server nas", "nas", "diskHosts"),
         not("hostDevices c: usb/1d6b:0002", "usb/1d6b:0002", "hostDevices"),
         not("hostDevices d: usb/1.2", "usb/1.2", "hostDevices"),
+        not("os.emulator: /opt/qemu", "/opt/qemu", "emulators"),
         not("filesystems e: /srv/e", "/srv/e", "hostFolders"),
     ];
     let mut world = World::new();
@@ -240,12 +242,16 @@ fn what_a_guest_reaches_of_its_host_must_be_in_the_policy_of_its_config() {
         denied(&[&all[3..4], &all[4..]].concat().join("; "))
     );
     world.allow(
-        &json!({"hostPaths": ["/srv"], "hostFolders": ["/srv/*"], "diskHosts": ["nas"], "hostDevices": ["usb/*"]}),
+        &json!({"hostPaths": ["/srv"], "hostFolders": ["/srv/*"], "diskHosts": ["nas"], "hostDevices": ["usb/*"], "emulators": ["/opt/qemu"]}),
     );
     let within = "disks a: /srv/a/x is not allowed on ClusterProviderConfig one: it is in /srv/* of its spec.policy.hostFolders, where guests may put links to anything";
     let mut linked = reaching.clone();
     linked["disks"][0]["file"]["path"] = json!("/srv/a/x");
     assert_eq!(world.review(&object("Domain", "d", ONE, &linked)), denied(within));
+    linked["disks"] = reaching["disks"].clone();
+    linked["os"]["emulator"] = json!("/opt/qemu-2");
+    let other = not("os.emulator: /opt/qemu-2", "/opt/qemu-2", "emulators");
+    assert_eq!(world.review(&object("Domain", "d", ONE, &linked)), denied(&other));
     assert_eq!(world.review(&object("Domain", "d", ONE, &reaching)), Verdict::Allowed);
     // One that is only looked at reaches nothing.
     let mut watching = object("Domain", "d", ONE, &reaching);

@@ -174,6 +174,7 @@ const DOMAIN: &[(&str, Shown)] = &[
     ("os.arch", Described("full", "os/arch", "\"aarch64\"")),
     ("os.boot[]", Described("kernel", "os/boot/0", "\"Cdrom\"")),
     ("os.cmdline", Described("kernel", "os/cmdline", "\"quiet\"")),
+    ("os.emulator", Described("platform", "os/emulator", "\"/usr/bin/kvm\"")),
     ("os.firmware", Described("platform", "os", "{\"firmware\": \"Bios\"}")),
     ("os.keepNvram", Test(TRACES, KEPT, "keepNvram")),
     ("os.machine", Described("full", "os/machine", "\"pc-q35-7.1\"")),

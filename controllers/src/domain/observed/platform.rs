@@ -70,6 +70,7 @@ pub(super) fn os(definition: &Element) -> Option<OsObservation> {
     let seen = OsObservation {
         arch: definition.attr_at("os/type@arch").map(str::to_owned),
         machine: definition.attr_at("os/type@machine").map(str::to_owned),
+        emulator: text("devices/emulator"),
         firmware: (definition.attr_at("os@firmware") == Some("efi")).then_some(Firmware::Efi),
         secure_boot: secure.and_then(|feature| is_on(feature.get("enabled")?)),
         kernel: text("os/kernel"),

@@ -157,10 +157,13 @@ fn board(machine: &str) -> Option<&'static str> {
 
 /// What boots, and how.
 fn boot(wishes: &mut Wishes, os: &Os, around: &Surroundings) {
-    let Os { machine, cmdline, boot, .. } = os;
+    let Os { machine, emulator, cmdline, boot, .. } = os;
     let has_kernel = !around.left_out.contains(references::KERNEL);
     if let Some(machine) = machine {
         wishes.set("os/type@machine", machine.as_str());
+    }
+    if let Some(emulator) = emulator {
+        wishes.set("devices/emulator", emulator.as_str());
     }
     if let Some(kernel) = &around.kernel {
         wishes.set("os/kernel", kernel.as_str());
