@@ -5,7 +5,8 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tests::{
-    GuestFiles, Host, PATIENCE, Scenario, SharedStage, Stage, condition, eventually, manifest, no_control_groups, skip,
+    GuestFiles, Host, PATIENCE, Scenario, SharedStage, Stage, condition, eventually, manifest, no_control_groups,
+    skipped,
 };
 
 static STAGE: SharedStage = SharedStage::new("tuning", &["--poll=1s"]);
@@ -129,8 +130,7 @@ fn await_schedule(host: &Host, name: &str, figures: [&str; 6]) -> Result<()> {
 #[test]
 fn shares_limits_and_weights_of_a_running_guest_are_changed_and_lifted() -> Result<()> {
     if let Some(why) = no_control_groups() {
-        skip("tuning::shares_limits_and_weights_of_a_running_guest_are_changed_and_lifted", &why);
-        return Ok(());
+        return skipped("shares_limits_and_weights_of_a_running_guest_are_changed_and_lifted", &why);
     }
     let stage = Stage::start_unconfigured("groups", &["--poll=1s"])?;
     let host = Host::start_with_control_groups("groups-host")?;
