@@ -2,6 +2,7 @@
 
 mod act;
 mod attempts;
+mod beneath;
 pub mod claim;
 mod cures;
 pub(crate) mod exclusive;

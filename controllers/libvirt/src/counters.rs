@@ -80,6 +80,7 @@ pub enum Call {
     VolumeDelete,
     VolumeInfo,
     VolumeUpload,
+    VolumeDownload,
     NetworkList,
     NetworkLookup,
     NetworkDefine,
@@ -98,7 +99,7 @@ pub enum Call {
 const COUNT: usize = TABLE.len();
 
 /// Every call with libvirt's name for it, in the order of the enum.
-const TABLE: [(Call, &str); 86] = [
+const TABLE: [(Call, &str); 87] = [
     (Call::Open, "virConnectOpenAuth"),
     (Call::Capabilities, "virConnectGetCapabilities"),
     (Call::Hostname, "virConnectGetHostname"),
@@ -172,6 +173,7 @@ const TABLE: [(Call, &str); 86] = [
     (Call::VolumeDelete, "virStorageVolDelete"),
     (Call::VolumeInfo, "virStorageVolGetInfo"),
     (Call::VolumeUpload, "virStorageVolUpload"),
+    (Call::VolumeDownload, "virStorageVolDownload"),
     (Call::NetworkList, "virConnectListAllNetworks"),
     (Call::NetworkLookup, "virNetworkLookup"),
     (Call::NetworkDefine, "virNetworkDefineXML"),

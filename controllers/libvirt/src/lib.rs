@@ -16,6 +16,7 @@ mod cpu_set;
 pub mod diff;
 mod disks;
 mod domain;
+mod download;
 mod endpoint;
 mod error;
 mod event_loop;

@@ -19,7 +19,7 @@ use libvirt::{
 use managed::external::{Deletion, Pass};
 
 use super::{
-    Change, Domains, Found, Power, Surroundings, claim,
+    Change, Domains, Found, Power, Surroundings, beneath, claim,
     cures::failed,
     initial,
     live::Failures,
@@ -190,6 +190,7 @@ impl Order {
                 "domain {name:?} is on the host already and is not ours"
             );
             self.guest().check_make(host, &self.object.merged())?;
+            beneath::check(host, &self.object.merged(), &self.around, None)?;
             let description = initial::description(&self.object, &self.around, &self.facts, &self.rules, uuid)?;
             offered::check(host, &description, None)?;
             define(host, &description, None)?;
@@ -210,6 +211,7 @@ impl Order {
         let base =
             Element::parse(&domain.describe(Description::InactiveSecure)?).context("read the domain's description")?;
         self.guest().check_attach(host, &base)?;
+        beneath::check(host, &self.object.effective(), &self.around, Some(&base))?;
         let claimed = claim::claim(&self.object, &self.around, &base, self.adopted);
         let wishes = render::render(&claimed.object, &claimed.around, &self.facts, Some(&claimed.base))?;
         let mut revealed = wishes.clone();
