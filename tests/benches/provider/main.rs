@@ -6,10 +6,11 @@
 //! ```
 //!
 //! It reports and never fails on a figure. `make bench` runs it on the release binary. Names of parts (`ready`, `cycle`, `memory`,
-//! `pickup`, `upkeep`, `admission`) on the command line choose among them.
+//! `pickup`, `upkeep`, `import`, `admission`) on the command line choose among them.
 
 mod admission;
 mod cycle;
+mod import;
 mod memory;
 mod pickup;
 mod plain;
@@ -45,6 +46,9 @@ fn main() -> Result<()> {
     }
     if wanted("upkeep") {
         upkeep::measure(&stage)?;
+    }
+    if wanted("import") {
+        import::measure(&stage)?;
     }
     if wanted("admission") {
         admission::measure(&stage)?;

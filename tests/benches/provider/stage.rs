@@ -51,7 +51,7 @@ impl Driver {
 /// Control plane and host.
 pub(crate) struct Stage {
     pub(crate) plane: ControlPlane,
-    host: Host,
+    pub(crate) host: Host,
     // The test driver forgets everything when nobody is connected.
     _keep: plain::Host,
     _scratch: Scratch,
@@ -65,7 +65,7 @@ impl Stage {
         let keep = plain::Host::open(&uri(&host, Driver::Test))?;
         for driver in [Driver::Qemu, Driver::Test] {
             plane.apply(&format!(
-                "apiVersion: libvirt.m.nourspeed.io/v1alpha1\nkind: ClusterProviderConfig\nmetadata: {{name: {}}}\nspec: {{uri: \"{}\"}}\n",
+                "apiVersion: libvirt.m.nourspeed.io/v1alpha1\nkind: ClusterProviderConfig\nmetadata: {{name: {}}}\nspec: {{uri: \"{}\", policy: {{imageHosts: [127.0.0.1]}}}}\n",
                 driver.name(),
                 uri(&host, driver),
             ))?;
