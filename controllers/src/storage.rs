@@ -238,12 +238,13 @@ pub fn user(host: &Connection, pool: &str, name: &str, path: &str) -> anyhow::Re
 
 /// Whether two texts name one path: `/a//b/../c/.` is `/a/c`. What is behind a symbolic link only the host can tell.
 pub fn is_same_path(one: &str, other: &str) -> bool {
-    plain(one) == plain(other)
+    plain_path(one) == plain_path(other)
 }
 
-fn plain(path: &str) -> PathBuf {
+/// A path without what leads nowhere: `/a//b/../c/.` is `/a/c`.
+pub fn plain_path(path: impl AsRef<Path>) -> PathBuf {
     let mut plain = PathBuf::new();
-    for part in Path::new(path).components() {
+    for part in path.as_ref().components() {
         match part {
             Component::ParentDir => drop(plain.pop()),
             Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::Normal(_) => plain.push(part),

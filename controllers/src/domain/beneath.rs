@@ -5,7 +5,7 @@
 //! volume said by its names, qcow2 ──▶ first bytes ──▶ data file? refused ──▶ backing file: a volume of an active pool? ──▶ its first bytes …
 //! ```
 
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
 use apis::{
@@ -17,7 +17,10 @@ use libvirt::{Connection, xml::Element};
 use managed::external::Refusal;
 
 use super::{Surroundings, render::DISK};
-use crate::volume::image::{self, HEAD};
+use crate::{
+    storage::plain_path,
+    volume::image::{self, HEAD},
+};
 
 /// How many files may lie on each other.
 const DEPTH: usize = 32;
@@ -100,14 +103,7 @@ fn beside(image: &str, name: &str) -> Option<String> {
     if name.is_empty() || has_protocol {
         return None;
     }
-    let mut whole = PathBuf::new();
-    for part in Path::new(image).parent()?.join(name).components() {
-        match part {
-            Component::ParentDir => drop(whole.pop()),
-            Component::CurDir => {}
-            part => whole.push(part),
-        }
-    }
+    let whole = plain_path(Path::new(image).parent()?.join(name));
     whole.to_str().map(str::to_owned)
 }
 
