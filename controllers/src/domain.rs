@@ -1,5 +1,6 @@
 //! Domains: find, compare, create, update and delete virtual machines.
 
+mod above;
 mod act;
 mod attempts;
 mod beneath;
@@ -8,6 +9,7 @@ mod cures;
 pub(crate) mod exclusive;
 mod fields;
 pub(crate) mod find;
+mod follow;
 mod guests;
 pub mod import;
 pub mod initial;
@@ -234,6 +236,9 @@ impl Domains {
         let wishes = render::render(&claimed.object, &claimed.around, pass.host.facts(), Some(&claimed.base))?;
         let (applied, refused): (Vec<_>, Vec<_>) =
             diff(&wishes, &claimed.base, &self.rules).into_iter().partition(Difference::is_applied);
+        let live = entry.live.as_deref();
+        let moved = live.map(|live| follow::moved(pass.object, &around, base, live)).unwrap_or_default();
+        let applied = applied.into_iter().chain(moved.iter().map(follow::Moved::difference)).collect();
         let refusal = refused.first().map(|first| Refusal {
             reason: reason(first.route),
             message: refused.iter().map(|one| told(one, pass.object.parameters())).collect::<Vec<_>>().join("; "),

@@ -272,6 +272,17 @@ impl Site {
         }
     }
 
+    /// The same at once or not at all: `None` where the pool has other work.
+    pub async fn if_free<T: Send + 'static>(
+        &self,
+        pool: &str,
+        make: impl FnOnce(&Connection) -> anyhow::Result<T> + Send + 'static,
+    ) -> Option<anyhow::Result<T>> {
+        let lock = self.host.pool_lock(pool);
+        let _alone = lock.try_write().ok()?;
+        Some(self.long(pool, make).await)
+    }
+
     /// Keeps others from changing a pool as a whole while bytes are sent into one of its volumes.
     pub async fn sharing(&self, pool: &str) -> tokio::sync::OwnedRwLockReadGuard<()> {
         self.host.pool_lock(pool).read_owned().await

@@ -50,6 +50,7 @@ pub enum Call {
     DomainState,
     DomainManagedSave,
     DomainHasManagedSave,
+    DomainDescribeSaved,
     DomainIsPersistent,
     DomainAgentTimeout,
     DomainGuestInfo,
@@ -99,7 +100,7 @@ pub enum Call {
 const COUNT: usize = TABLE.len();
 
 /// Every call with libvirt's name for it, in the order of the enum.
-const TABLE: [(Call, &str); 87] = [
+const TABLE: [(Call, &str); 88] = [
     (Call::Open, "virConnectOpenAuth"),
     (Call::Capabilities, "virConnectGetCapabilities"),
     (Call::Hostname, "virConnectGetHostname"),
@@ -143,6 +144,7 @@ const TABLE: [(Call, &str); 87] = [
     (Call::DomainState, "virDomainGetState"),
     (Call::DomainManagedSave, "virDomainManagedSave"),
     (Call::DomainHasManagedSave, "virDomainHasManagedSaveImage"),
+    (Call::DomainDescribeSaved, "virDomainManagedSaveGetXMLDesc"),
     (Call::DomainIsPersistent, "virDomainIsPersistent"),
     (Call::DomainAgentTimeout, "virDomainAgentSetResponseTimeout"),
     (Call::DomainGuestInfo, "virDomainGetGuestInfo"),

@@ -3,6 +3,7 @@
 use crate::domain::Description;
 use crate::error::absent;
 use crate::pool::Listing;
+use crate::volume::VolumeId;
 use crate::xml::Element;
 use crate::{Connection, Error};
 
@@ -29,6 +30,8 @@ pub struct DiskUser {
     pub uuid: String,
     /// What it uses.
     pub source: DiskSource,
+    /// It was saved with it, and goes on with it.
+    pub saved: bool,
 }
 
 /// A volume that stands on another file.
@@ -63,26 +66,30 @@ impl Connection {
     }
 
     /// What every domain of the host uses, running and at its next boot: disks with the backing chains that libvirt knows,
-    /// copies in progress, firmware, kernels. Sorted, each once. Two calls for each domain, and three for each disk that names a volume.
+    /// copies in progress, firmware, kernels; and what one was saved with. Sorted, each once. Two calls for each domain, one more for each
+    /// that is off, and three for each disk that names a volume.
     ///
     /// The chain of a guest that is not running is known from its volumes only: see [`Connection::backings`].
     pub fn disk_users(&self) -> Result<Vec<DiskUser>, Error> {
         self.disk_users_of(|_| true)
     }
 
-    /// The same of the domains whose UUID is asked for; the others cost no call.
+    /// The same of the domains whose UUID is asked for. Of the others only what they were saved with: the running cost no call.
     pub fn disk_users_of(&self, is_asked: impl Fn(&str) -> bool) -> Result<Vec<DiskUser>, Error> {
         let mut users = Vec::new();
         for listed in self.list_domains()? {
             let (domain, uuid) = (listed.domain.name()?, listed.domain.uuid()?);
+            let user = |source, saved| DiskUser { domain: domain.clone(), uuid: uuid.clone(), source, saved };
+            let image = if listed.domain.id().is_none() { listed.domain.describe_saved()? } else { None };
+            let saved = image.as_deref().map(parse).transpose()?;
+            users.extend(saved.iter().flat_map(sources).map(|source| user(source, true)));
             if !is_asked(&uuid) {
                 continue;
             }
             for which in [Description::Inactive, Description::Live] {
                 // A domain that has gone meanwhile uses nothing.
                 let Some(text) = absent(listed.domain.describe(which))? else { continue };
-                let user = |source| DiskUser { domain: domain.clone(), uuid: uuid.clone(), source };
-                users.extend(sources(&parse(&text)?).into_iter().map(user));
+                users.extend(sources(&parse(&text)?).into_iter().map(|source| user(source, false)));
             }
         }
         // A volume that is named through one pool may be a file of another.
@@ -100,6 +107,23 @@ impl Connection {
         Some(DiskUser { source: DiskSource::Path(path), ..user.clone() })
     }
 
+    /// The first volume of its pool that is named as libvirt names external snapshots of this one, which is at this path, and that stands
+    /// on it. One list, and one description for each that is named so.
+    pub fn snapshot_of(&self, volume: &VolumeId, path: &str) -> Result<Option<String>, Error> {
+        let Some(pool) = self.find_pool_by_name(&volume.pool)? else { return Ok(None) };
+        for other in absent(pool.volumes())?.unwrap_or_default() {
+            let name = other.name()?;
+            if !is_named_after(&name, &volume.name) {
+                continue;
+            }
+            let Some(text) = absent(other.describe())? else { continue };
+            if parse(&text)?.text_at("backingStore/path") == Some(path) {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
     /// Which volumes of the active pools stand on other files. One list for each pool and one description for each volume.
     pub fn backings(&self) -> Result<Vec<Backing>, Error> {
         let mut backings = Vec::new();
@@ -115,6 +139,12 @@ impl Connection {
         backings.sort();
         Ok(backings)
     }
+}
+
+/// Whether libvirt would name a snapshot so: what is behind the last point of the volume's name gives way to the snapshot's.
+fn is_named_after(name: &str, volume: &str) -> bool {
+    let stem = volume.rsplit_once('.').map_or(volume, |(stem, _)| stem);
+    name != volume && name.strip_prefix(stem).is_some_and(|rest| rest.starts_with('.'))
 }
 
 fn parse(text: &str) -> Result<Element, Error> {
@@ -148,6 +178,18 @@ fn collect(element: &Element, found: &mut Vec<DiskSource>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_snapshot_is_told_by_its_name() {
+        for (name, volume) in [("root.s1", "root"), ("disk.s1", "disk.qcow2"), ("a.b.s1", "a.b.img")] {
+            assert!(is_named_after(name, volume), "{name} of {volume}");
+        }
+        for (name, volume) in
+            [("root", "root"), ("rooted.s1", "root"), ("disk.qcow2", "disk.qcow2"), ("other.s1", "root")]
+        {
+            assert!(!is_named_after(name, volume), "{name} of {volume}");
+        }
+    }
 
     #[test]
     fn every_file_of_a_domain_is_found_down_its_backing_chain() {

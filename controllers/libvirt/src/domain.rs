@@ -6,7 +6,9 @@ use virt::{domain, sys};
 
 use crate::counters::Call;
 use crate::error::absent;
-use crate::sys::{Number, Owned, Parameters, all_domain_states, domain_state, set_interface_parameters};
+use crate::sys::{
+    Number, Owned, Parameters, all_domain_states, domain_state, saved_description, set_interface_parameters,
+};
 use crate::{Connection, Error};
 
 /// A domain found on the host. Knows name, UUID and running id without a call.
@@ -341,6 +343,15 @@ impl Domain<'_> {
     /// Whether its next start restores a saved image, and with it the definition of the time of the save.
     pub fn has_managed_save(&self) -> Result<bool, Error> {
         self.counted(Call::DomainHasManagedSave, |domain| domain.has_managed_save(0))
+    }
+
+    /// The description that its saved image was made with; `None` if it was not saved, or nobody can tell.
+    pub fn describe_saved(&self) -> Result<Option<String>, Error> {
+        let told = self.counted_by_us(Call::DomainDescribeSaved, saved_description);
+        match told {
+            Err(error) if error.is_invalid_state() || error.is_unsupported() => Ok(None),
+            told => absent(told),
+        }
     }
 
     /// Whether it has a definition that outlives its run.

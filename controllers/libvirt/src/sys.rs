@@ -12,6 +12,7 @@ mod event;
 mod guest;
 mod handle;
 mod list;
+mod saved;
 mod throttle;
 mod tune;
 
@@ -21,6 +22,7 @@ pub(crate) use guest::{Told, guest_info, neighbours, set_agent_timeout};
 pub(crate) use handle::{Owned, abort_stream, finish_stream};
 pub use list::Lease;
 pub(crate) use list::{all_domain_states, dhcp_leases, domain_state};
+pub(crate) use saved::saved_description;
 pub(crate) use throttle::set_block_io_tune;
 pub(crate) use tune::{
     Family, Number, Parameters, change_iothread, pin_iothread, set_interface_parameters, set_parameters,

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use apis::{Domain, Managed};
 use libvirt::{
     Connection, Description, Facts, Kept,
@@ -21,7 +21,7 @@ use managed::external::{Deletion, Pass};
 use super::{
     Change, Domains, Found, Power, Surroundings, beneath, claim,
     cures::failed,
-    initial,
+    follow, initial,
     live::Failures,
     live_devices,
     new_disks::{self, Guest},
@@ -33,6 +33,9 @@ use crate::{
     hosts::owner,
     mark::{self, Note},
 };
+
+/// How often a definition is written again because a disk of the guest has moved.
+const FOLLOWED: u8 = 5;
 
 /// What an update does beside what the wishes say.
 struct Todo {
@@ -83,7 +86,9 @@ impl Domains {
         let around = self.resolve_to_make(pass, &whole).await?;
         let media = self.host_media(pass, &whole).await?;
         let found = self.found(pass, None, None, media);
-        let order = self.order(pass, found.complete(&around));
+        let around = found.complete(&around);
+        self.check_above(pass, &whole, &around).await?;
+        let order = self.order(pass, around);
         let (uuid, start) = (order.uuid.clone(), !super::find::is_halted(pass.object));
         let entry = pass.host.long(&uuid, move |host| order.create(host, start)).await?;
         pass.host.mirror().claim(libvirt::Claim::Domain(uuid.clone()), &owner(pass.object));
@@ -208,8 +213,10 @@ impl Order {
     /// Brings the definition, and what runs, to what is wished. Tells what could not be changed on a running guest, by path.
     fn update(self, host: &Connection, todo: &Todo) -> anyhow::Result<(Option<DomainEntry>, Option<Failures>)> {
         let domain = host.find_domain(&self.uuid)?.context("the domain went away meanwhile")?;
-        let base =
+        let mut base =
             Element::parse(&domain.describe(Description::InactiveSecure)?).context("read the domain's description")?;
+        let moved = self.moved(&domain, &base)?;
+        follow::follow(&moved, &mut base);
         self.guest().check_attach(host, &base)?;
         beneath::check(host, &self.object.effective(), &self.around, Some(&base))?;
         let claimed = claim::claim(&self.object, &self.around, &base, self.adopted);
@@ -217,16 +224,24 @@ impl Order {
         let mut revealed = wishes.clone();
         passwords::reveal(&mut revealed, &claimed.around, Some(&claimed.base));
         let mut wished = overlay(&revealed, &claimed.base, &self.rules);
-        let differs = diff(&revealed, &claimed.base, &self.rules).iter().any(Difference::is_applied);
+        let differs =
+            !moved.is_empty() || diff(&revealed, &claimed.base, &self.rules).iter().any(Difference::is_applied);
         // A restart is noted when everything else is done, if it is still needed then.
         let note = todo.note.as_ref().filter(|_| todo.power != Some(Power::Restart));
         if let Some(note) = note {
             mark::set_note(&mut wished, note);
         }
         if differs || note.is_some() || !domain.is_persistent()? {
-            new_disks::check_saved(&domain, &base, &wished)?;
+            if new_disks::would_leave_saved(&domain, &base, &wished)? {
+                if todo.power != Some(Power::Start) {
+                    return Err(new_disks::saved().into());
+                }
+                // It goes on as it was saved; what is wished else is done to the running guest.
+                self.start(&domain)?;
+                return Ok((host.read_domain(&self.uuid)?, None));
+            }
             offered::check(host, &wished, Some(&base))?;
-            define(host, &wished, Some((&base, &self)))?;
+            self.define_where_it_is(host, &domain, &mut wished, &base)?;
         }
         if let Some(autostart) = todo.autostart {
             domain.set_autostart(autostart).context("set autostart of domain")?;
@@ -254,8 +269,37 @@ impl Order {
             Element::parse(&domain.describe(Description::InactiveSecure)?).context("read the domain's description")?;
         let mut noted = base.clone();
         mark::set_note(&mut noted, note);
-        define(host, &noted, Some((&base, &self)))?;
+        self.define_where_it_is(host, &domain, &mut noted, &base)?;
         Ok(host.read_domain(&self.uuid)?)
+    }
+
+    /// The disks that the running guest has elsewhere than this description says.
+    fn moved(&self, domain: &libvirt::Domain<'_>, description: &Element) -> anyhow::Result<Vec<follow::Moved>> {
+        if domain.id().is_none() {
+            return Ok(Vec::new());
+        }
+        let live = domain.describe(Description::Live)?;
+        let live = Element::parse(&live).context("read the running domain's description")?;
+        Ok(follow::moved(&self.object, &self.around, description, &live))
+    }
+
+    /// Defines, and again where a disk of the running guest went elsewhere meanwhile: what was read before is then too old to be written.
+    fn define_where_it_is(
+        &self,
+        host: &Connection,
+        domain: &libvirt::Domain<'_>,
+        wished: &mut Element,
+        base: &Element,
+    ) -> anyhow::Result<()> {
+        for _ in 0..FOLLOWED {
+            define(host, wished, Some((base, self)))?;
+            let moved = self.moved(domain, wished)?;
+            if moved.is_empty() {
+                return Ok(());
+            }
+            follow::follow(&moved, wished);
+        }
+        bail!("the guest's disks went to other files {FOLLOWED} times while its definition was written")
     }
 
     /// Whether the host's own description validates. That is seen by defining it as it is, which wakes whoever watches the domain: so only

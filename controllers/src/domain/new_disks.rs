@@ -26,25 +26,27 @@ pub(super) struct Guest<'a> {
     pub(super) managed: &'a HashSet<String>,
 }
 
-/// Fails when a disk of a guest that was saved would be taken from it or exchanged: it goes on with that disk, so nobody else may have it
+/// Whether a disk would be taken from a guest that was saved with it, or exchanged: it goes on with that disk, so nobody else may have it
 /// before.
-pub(super) fn check_saved(domain: &libvirt::Domain<'_>, base: &Element, wished: &Element) -> anyhow::Result<()> {
+pub(super) fn would_leave_saved(
+    domain: &libvirt::Domain<'_>,
+    base: &Element,
+    wished: &Element,
+) -> Result<bool, libvirt::Error> {
     let sources = |description: &Element| -> HashSet<String> {
         let disks = description.find_all("devices/disk");
         disks.into_iter().filter_map(|disk| disk.find("source")?.write().ok()).collect()
     };
     let kept = sources(wished);
     let leaves = sources(base).iter().any(|source| !kept.contains(source));
-    if domain.id().is_some() || !leaves || !domain.has_managed_save()? {
-        return Ok(());
-    }
-    Err(Refusal {
-        reason: "Saved",
-        message: "the guest was saved with the disks that it has, and goes on with them: start it before one is taken from it or exchanged, \
-                  or drop what was saved with virsh managedsave-remove"
-            .to_owned(),
-    }
-    .into())
+    Ok(domain.id().is_none() && leaves && domain.has_managed_save()?)
+}
+
+/// What is said of it.
+pub(super) fn saved() -> Refusal {
+    let message = "the guest was saved with the disks that it has, and goes on with them: start it before one is taken from it or exchanged, \
+                   or drop what was saved with virsh managedsave-remove";
+    Refusal { reason: "Saved", message: message.to_owned() }
 }
 
 impl Guest<'_> {
@@ -77,9 +79,15 @@ impl Guest<'_> {
         let is_it =
             |user: &&DiskUser| matches!(&user.source, DiskSource::Path(path) if is_same_path(path, &medium.path));
         let (name, path) = (&disk.name, &medium.path);
-        match users.iter().find(is_it) {
+        // What the guest itself was saved with it may get again.
+        let users = || users.iter().filter(|user| !user.saved || user.uuid != self.uuid);
+        match users().find(is_it) {
             Some(user) if user.uuid == self.uuid => bail!(
                 "disk {name} of spec.forProvider.disks is {path}, which the guest has already as one of its disks or below one; name it as that disk's target, or take it out"
+            ),
+            Some(user) if user.saved => bail!(
+                "disk {name} is {path}, which domain {} of the host was saved with: it goes on with it, and two guests that write to one disk destroy it. Start that one first, or drop what was saved with virsh managedsave-remove",
+                user.domain
             ),
             Some(user) if disk.read_only != Some(true) => bail!(
                 "disk {name} is {path}, which domain {} of the host has, which no object manages: two guests that write to one disk destroy it. Take it out there, or give this guest a volume of its own",
