@@ -150,8 +150,9 @@ impl Connect for Connector {
         use libvirt::Kind::{Busy, Denied, Exists, Gone, Other, Rejected, Unreachable};
         match kind(error) {
             Some(Rejected | Denied) => Retry::Poll,
-            Some(Busy | Gone) => Retry::Soon,
-            Some(Exists | Other | Unreachable) | None => Retry::Backoff,
+            Some(Busy) => Retry::Soon,
+            // What is gone may be between two of its lives, or stay away.
+            Some(Gone | Exists | Other | Unreachable) | None => Retry::Backoff,
         }
     }
 

@@ -97,12 +97,11 @@ fn commits_beside_changes_leave_a_definition_of_where_the_guest_is() -> Result<(
 #[test]
 fn a_disk_that_a_guest_was_saved_with_is_nobody_elses_until_it_goes_on() -> Result<()> {
     let scenario = STAGE.scenario("saved")?;
-    let two = "runStrategy: Manual, disks: [{name: root, volumeRef: {name: root}}, {name: extra, bus: Sata, volumeRef: {name: extra}}]";
+    let two = "disks: [{name: root, volumeRef: {name: root}}, {name: extra, bus: Sata, volumeRef: {name: extra}}]";
     let extra = scenario.volume("extra", "capacity: 8Mi, format: Raw");
     scenario.apply(&(storage(&scenario) + &extra + &guest("saved", two)))?;
     scenario.await_ready(&["domain/saved"])?;
     let host = scenario.host();
-    host.virsh(&["start", "saved"])?;
     await_state(&scenario, "saved", "running")?;
     // Such a disk cannot be unplugged: it leaves the definition, and the guest keeps it until it is off.
     scenario.change("domain", "saved", &json!({"disks": [{"name": "root", "volumeRef": {"name": "root"}}]}))?;
@@ -111,6 +110,7 @@ fn a_disk_that_a_guest_was_saved_with_is_nobody_elses_until_it_goes_on() -> Resu
         ensure!(!defined.contains("extra"), "{defined}");
         Ok(())
     })?;
+    scenario.change("domain", "saved", &json!({"runStrategy": "Manual"}))?;
     host.virsh(&["managedsave", "saved"])?;
     await_state(&scenario, "saved", "shut off")?;
     let other = "disks: [{name: extra, volumeRef: {name: extra}}]";

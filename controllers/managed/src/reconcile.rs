@@ -234,7 +234,12 @@ impl<E: External> Reconciler<E> {
             Step::Adopt(annotations) => self.adopt(object, site.placement, &annotations).await,
             Step::Missing => {
                 let absent = Failure::new(Phase::Observe, anyhow!("external resource does not exist"));
-                Err(absent.retry(Retry::Poll).without(Type::UpToDate))
+                let absent = absent.retry(Retry::Poll).without(Type::UpToDate);
+                // Of what was never seen nobody thinks that it can be used.
+                let was_seen = condition::find(object.conditions(), Type::Ready).is_some();
+                let (name, host) = (object.external_name(), &site.placement.config);
+                let gone = || Wish::unavailable(format!("there is nothing of the name {name} on {host} any more"));
+                Err(if was_seen { absent.wish(gone()) } else { absent })
             }
         }
     }

@@ -215,8 +215,8 @@ impl Order {
         let domain = host.find_domain(&self.uuid)?.context("the domain went away meanwhile")?;
         let mut base =
             Element::parse(&domain.describe(Description::InactiveSecure)?).context("read the domain's description")?;
-        let moved = self.moved(&domain, &base)?;
-        follow::follow(&moved, &mut base);
+        let mut live = running(&domain)?;
+        let moved = self.follow(live.as_ref(), &mut base);
         self.guest().check_attach(host, &base)?;
         beneath::check(host, &self.object.effective(), &self.around, Some(&base))?;
         let claimed = claim::claim(&self.object, &self.around, &base, self.adopted);
@@ -224,8 +224,7 @@ impl Order {
         let mut revealed = wishes.clone();
         passwords::reveal(&mut revealed, &claimed.around, Some(&claimed.base));
         let mut wished = overlay(&revealed, &claimed.base, &self.rules);
-        let differs =
-            !moved.is_empty() || diff(&revealed, &claimed.base, &self.rules).iter().any(Difference::is_applied);
+        let differs = moved || diff(&revealed, &claimed.base, &self.rules).iter().any(Difference::is_applied);
         // A restart is noted when everything else is done, if it is still needed then.
         let note = todo.note.as_ref().filter(|_| todo.power != Some(Power::Restart));
         if let Some(note) = note {
@@ -241,14 +240,14 @@ impl Order {
                 return Ok((host.read_domain(&self.uuid)?, None));
             }
             offered::check(host, &wished, Some(&base))?;
-            self.define_where_it_is(host, &domain, &mut wished, &base)?;
+            live = self.define_where_it_is(host, &domain, &mut wished, (&base, live))?;
         }
         if let Some(autostart) = todo.autostart {
             domain.set_autostart(autostart).context("set autostart of domain")?;
         }
         let mut failures = None;
-        if domain.id().is_some() {
-            let mut failed = self.change_running(&domain, wishes, [&wished, &claimed.base])?;
+        if let Some(live) = live {
+            let mut failed = self.change_running(&domain, wishes, [&wished, &claimed.base, &live])?;
             failed.extend(live_devices::change_passwords(&domain, &claimed.around.passwords)?);
             failures = Some(failed);
             match todo.power {
@@ -269,35 +268,40 @@ impl Order {
             Element::parse(&domain.describe(Description::InactiveSecure)?).context("read the domain's description")?;
         let mut noted = base.clone();
         mark::set_note(&mut noted, note);
-        self.define_where_it_is(host, &domain, &mut noted, &base)?;
+        let live = running(&domain)?;
+        self.follow(live.as_ref(), &mut noted);
+        self.define_where_it_is(host, &domain, &mut noted, (&base, live))?;
         Ok(host.read_domain(&self.uuid)?)
     }
 
-    /// The disks that the running guest has elsewhere than this description says.
-    fn moved(&self, domain: &libvirt::Domain<'_>, description: &Element) -> anyhow::Result<Vec<follow::Moved>> {
-        if domain.id().is_none() {
-            return Ok(Vec::new());
-        }
-        let live = domain.describe(Description::Live)?;
-        let live = Element::parse(&live).context("read the running domain's description")?;
-        Ok(follow::moved(&self.object, &self.around, description, &live))
+    /// Puts the disks of a description where the running guest has them; says whether one was elsewhere.
+    fn follow(&self, live: Option<&Element>, description: &mut Element) -> bool {
+        let moved = live.map(|live| follow::moved(&self.object, &self.around, description, live)).unwrap_or_default();
+        follow::follow(&moved, description);
+        !moved.is_empty()
     }
 
     /// Defines, and again where a disk of the running guest went elsewhere meanwhile: what was read before is then too old to be written.
+    /// Nothing is defined during a block job, whose end writes into the definition too. Answers what runs then.
     fn define_where_it_is(
         &self,
         host: &Connection,
         domain: &libvirt::Domain<'_>,
         wished: &mut Element,
-        base: &Element,
-    ) -> anyhow::Result<()> {
+        (base, mut live): (&Element, Option<Element>),
+    ) -> anyhow::Result<Option<Element>> {
         for _ in 0..FOLLOWED {
-            define(host, wished, Some((base, self)))?;
-            let moved = self.moved(domain, wished)?;
-            if moved.is_empty() {
-                return Ok(());
+            if let Some(disk) = live.as_ref().and_then(follow::under_way) {
+                return Err(libvirt::Error::busy(format!(
+                    "disk {disk} is being copied or merged on the host: changes wait until that is over"
+                ))
+                .into());
             }
-            follow::follow(&moved, wished);
+            define(host, wished, Some((base, self)))?;
+            live = running(domain)?;
+            if !self.follow(live.as_ref(), wished) {
+                return Ok(live);
+            }
         }
         bail!("the guest's disks went to other files {FOLLOWED} times while its definition was written")
     }
@@ -323,6 +327,14 @@ impl Order {
         let started = if paused { domain.create_paused() } else { domain.create() };
         started.map_err(|error| failed("start domain", error))
     }
+}
+
+/// The description of what runs; `None` where nothing does.
+fn running(domain: &libvirt::Domain<'_>) -> anyhow::Result<Option<Element>> {
+    if domain.id().is_none() {
+        return Ok(None);
+    }
+    Element::parse(&domain.describe(Description::Live)?).map(Some).context("read the running domain's description")
 }
 
 /// What of a deleted guest stays on its host.

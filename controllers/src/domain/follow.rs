@@ -59,6 +59,12 @@ fn moved_one(disk: &Disk, medium: &Medium, definition: &Element, live: &Element)
     counts.then(|| Moved { alias, from: from.to_owned(), to: to.to_owned(), running: running.clone() })
 }
 
+/// The first disk of a running guest that a block job copies or merges, by its target.
+pub(super) fn under_way(live: &Element) -> Option<&str> {
+    let disk = live.find_all("devices/disk").into_iter().find(|disk| disk.find("mirror").is_some())?;
+    Some(disk.attr_at("target@dev").unwrap_or("without a target"))
+}
+
 fn with_alias<'a>(description: &'a Element, alias: &str) -> Option<&'a Element> {
     description.find_all("devices/disk").into_iter().find(|disk| disk.attr_at("alias@name") == Some(alias))
 }

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Context as _;
 use libvirt::{
-    Affect, BlockTune, Description, Error, Kind,
+    Affect, BlockTune, Error, Kind,
     diff::{Difference, diff},
     rule::{Live, Route},
     wish::Wishes,
@@ -22,15 +21,13 @@ impl Order {
         &self,
         domain: &libvirt::Domain<'_>,
         mut wishes: Wishes,
-        [wished, base]: [&Element; 2],
+        [wished, base, present]: [&Element; 3],
     ) -> anyhow::Result<Failures> {
-        let present =
-            Element::parse(&domain.describe(Description::Live)?).context("read the running domain's description")?;
-        let live = if self.renamed { claim::running(base, &present, &self.object) } else { present.clone() };
+        let live = if self.renamed { claim::running(base, present, &self.object) } else { present.clone() };
         render::give_back(&mut wishes, &live);
         let differences = diff(&wishes, &live, &self.rules);
         // First, because a disk may be plugged in for an I/O thread that is new.
-        let mut failures = tune::tune(domain, &differences, [wished, &present], &self.facts.cpus)?;
+        let mut failures = tune::tune(domain, &differences, [wished, present], &self.facts.cpus)?;
         let mut updated: Vec<String> = Vec::new();
         for difference in differences {
             let Route::Live(how) = difference.route else { continue };
@@ -41,7 +38,7 @@ impl Order {
                         continue;
                     }
                     updated.push(item.to_owned());
-                    self.change_device(domain, &difference, &wishes, [wished, &live, &present])
+                    self.change_device(domain, &difference, &wishes, [wished, &live, present])
                 }
                 Live::Memory => change_memory(domain, wished, &live),
                 Live::Vcpus => change_vcpus(domain, wished, &live),

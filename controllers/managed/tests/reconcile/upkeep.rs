@@ -292,7 +292,8 @@ async fn an_object_that_only_observes_says_that_there_is_nothing() {
     assert_eq!(rig.conditions(), [READY, SYNCED, UP_TO_DATE]);
     rig.thing(Thing::Absent);
     rig.pass().await;
-    assert_eq!(rig.conditions(), [READY, absent]);
+    let gone = "Ready=False Unavailable: there is nothing of the name p on ClusterProviderConfig host any more";
+    assert_eq!(rig.conditions(), [gone, absent]);
 }
 
 #[tokio::test]
