@@ -62,7 +62,10 @@ fn consider_restart(pass: &Pass<'_, Domains>, found: &mut Found, (entry, base): 
     // One that was made or taken over, and bears no mark of ours yet, gets its note with it.
     let Some(before) = mark::note(pass.object, base) else { return };
     let changes = restart::digest(&found.lacking.waiting);
-    let guest = guest(pass.object, entry, &found.lacking, changes.as_deref());
+    let guest = restart::Guest {
+        knows: entry.live.as_ref().and_then(|live| mark::note(pass.object, live)).as_ref() == Some(&before),
+        ..guest(pass.object, entry, &found.lacking, changes.as_deref())
+    };
     let (cause, note) = restart::decide(guest, &before);
     if cause.is_some() {
         let wished = Wished { restart: true, ..find::wished(pass, entry, false) };
@@ -89,6 +92,7 @@ fn guest<'a>(
         token: object.annotation(annotation::RESTARTED),
         policy: object.effective().parameters().restart_policy.unwrap_or_default(),
         run: entry.id,
+        knows: false,
         hears: matches!(entry.state.state, State::Running | State::Blocked),
         halted: find::is_halted(object),
         changes,
