@@ -29,6 +29,10 @@ impl Domains {
         if let Some(base) = entry.inactive.as_ref().filter(|_| !is_settled) {
             consider_restart(pass, found, (&entry, base));
         }
+        if let Some(rest) = self.until_forced(pass.object).filter(|_| found.power == Some(Power::Shutdown)) {
+            found.overdue = rest.is_zero();
+            found.recheck = soonest(found.recheck, Some(rest).filter(|rest| !rest.is_zero()));
+        }
         let is_asked = matches!(found.power, Some(Power::Shutdown | Power::Restart));
         if !is_asked && pass.object.meta().deletion_timestamp.is_none() {
             self.take_back_request(pass.object.uid());
@@ -53,6 +57,7 @@ impl Domains {
     fn take_back_request(&self, uid: &str) {
         if let Some(clock) = self.clocks().get_mut(uid) {
             clock.asked = None;
+            clock.unsaved = None;
             clock.ignored = false;
         }
     }
