@@ -85,6 +85,8 @@ pub struct Domains {
 #[derive(Clone, Copy, Debug, Default)]
 struct Clock {
     asked: Option<Instant>,
+    /// Since when it could not be saved.
+    unsaved: Option<Instant>,
     /// It was not off when the time was over.
     ignored: bool,
     stopped: Option<(u32, Instant)>,
@@ -112,6 +114,8 @@ pub struct Found {
     power: Option<Power>,
     /// A restart does not ask the guest.
     cut_off: bool,
+    /// It could not be saved in time, and is forced off.
+    overdue: bool,
     recheck: Option<Duration>,
     guest_agent: Option<bool>,
     /// What the guest tells of itself, and its neighbours of it.
@@ -134,11 +138,13 @@ pub struct Change {
     persist: bool,
     autostart: Option<bool>,
     power: Option<Power>,
+    /// It could not be saved in time: this is another try than those before.
+    overdue: bool,
 }
 
 impl Change {
     fn is_nothing(&self) -> bool {
-        let Self { differences, live, note, persist, autostart, power } = self;
+        let Self { differences, live, note, persist, autostart, power, overdue: _ } = self;
         differences.is_empty()
             && live.is_empty()
             && note.is_none()
@@ -150,7 +156,7 @@ impl Change {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { differences, live, note, persist, autostart, power } = self;
+        let Self { differences, live, note, persist, autostart, power, overdue } = self;
         let mut parts: Vec<String> = differences.iter().map(shown).collect();
         let is_said = |path: &str| differences.iter().any(|said| said.path == path);
         parts.extend(live.iter().filter(|one| !is_said(&one.path)).map(|one| format!("running guest: {one}")));
@@ -158,6 +164,7 @@ impl fmt::Display for Change {
         parts.extend(persist.then(|| "definition: absent, wished present".to_owned()));
         parts.extend(autostart.map(|wished| format!("autostart: {}, wished {wished}", !wished)));
         parts.extend(power.map(|power| power.to_string()));
+        parts.extend(overdue.then(|| "shutdown: not saved in time, to be forced off".to_owned()));
         f.write_str(&parts.join("; "))
     }
 }
@@ -324,7 +331,7 @@ impl External for Domains {
         let autostart = parameters.autostart.filter(|wished| entry.persistent && *wished != entry.autostart);
         let persist = !entry.persistent && !found.theirs;
         let (live, note) = (found.lacking.untried.clone(), found.note.clone());
-        let change = Change { differences, live, note, persist, autostart, power: found.power };
+        let change = Change { differences, live, note, persist, autostart, power: found.power, overdue: found.overdue };
         let is_settled = change.is_nothing() && refusal.is_none() && found.lacking.is_nothing();
         self.settled.note(pass.object.uid(), found.key.filter(|_| is_settled));
         Ok(match (change.is_nothing(), refusal) {

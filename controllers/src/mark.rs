@@ -11,6 +11,8 @@ pub const NAMESPACE: &str = "https://libvirt.m.nourspeed.io/v1";
 const RESTARTED: &str = "restarted-at";
 /// The restart that is under way: why, and the run that is to end.
 const RESTARTING: &str = "restarting";
+/// In place of the run: it has ended.
+const OFF: &str = "off";
 /// What the last restart for changes was for.
 const RESTARTED_FOR: &str = "restarted-for";
 
@@ -25,13 +27,13 @@ pub struct Note {
     pub tried: Option<String>,
 }
 
-/// A restart: once another run than this has begun, it is over.
+/// A restart: once another run than this has begun, it is over. A number alone does not tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnderWay {
     /// Why.
     pub cause: Cause,
-    /// libvirt's number of the run that is to end.
-    pub run: u32,
+    /// libvirt's number of the run that is to end; None once it has.
+    pub run: Option<u32>,
 }
 
 /// Why a guest is started again.
@@ -59,7 +61,8 @@ impl Note {
     }
 
     fn attributes(&self) -> [(&'static str, Option<String>); 3] {
-        let under_way = self.under_way.map(|UnderWay { cause, run }| format!("{} {run}", cause.word()));
+        let run = |run: Option<u32>| run.map_or_else(|| OFF.to_owned(), |run| run.to_string());
+        let under_way = self.under_way.map(|under_way| format!("{} {}", under_way.cause.word(), run(under_way.run)));
         [(RESTARTED, self.token.clone()), (RESTARTING, under_way), (RESTARTED_FOR, self.tried.clone())]
     }
 }
@@ -144,7 +147,7 @@ pub fn note<K: Managed>(object: &K, definition: &Element) -> Option<Note> {
 fn under_way(text: &str) -> Option<UnderWay> {
     let (word, run) = text.split_once(' ')?;
     let cause = [Cause::Asked, Cause::Changes].into_iter().find(|cause| cause.word() == word)?;
-    Some(UnderWay { cause, run: run.parse().ok()? })
+    Some(UnderWay { cause, run: if run == OFF { None } else { Some(run.parse().ok()?) } })
 }
 
 /// Puts a note into the mark of a description, if there is one.
@@ -212,19 +215,21 @@ mod tests {
     #[test]
     fn a_mark_tells_owner_and_paths_also_after_libvirt_has_stored_it() {
         let paths = ["memory".to_owned(), "devices/disk[ua-disk-a%2Fb]".to_owned()];
-        let note = Note {
+        let note = |run| Note {
             token: Some("x".to_owned()),
-            under_way: Some(UnderWay { cause: Cause::Changes, run: 7 }),
+            under_way: Some(UnderWay { cause: Cause::Changes, run }),
             tried: Some("00".to_owned()),
         };
-        let mark = element(&domain("a", "1"), Owned { paths: &paths, raw: &paths[..1] }, &note);
+        let mark = element(&domain("a", "1"), Owned { paths: &paths, raw: &paths[..1] }, &note(Some(7)));
         let description = Element::new("domain").child(Element::new("metadata").child(mark));
-        let stored = Element::parse(&description.write().unwrap()).unwrap();
+        let mut stored = Element::parse(&description.write().unwrap()).unwrap();
         assert_eq!(owner(&stored), Some(Owner::of(&domain("a", "1"))));
         assert_eq!(owned_paths(&stored), Some(paths.to_vec()));
         assert_eq!(raw_paths(&stored), paths[..1]);
-        assert_eq!(super::note(&domain("a", "1"), &stored), Some(note));
+        assert_eq!(super::note(&domain("a", "1"), &stored), Some(note(Some(7))));
         assert_eq!(super::note(&domain("a", "2"), &stored), None);
+        set_note(&mut stored, &note(None));
+        assert_eq!(super::note(&domain("a", "1"), &stored), Some(note(None)));
     }
 
     #[test]
@@ -232,7 +237,7 @@ mod tests {
         let mark = element(&domain("a", "1"), Owned { paths: &["memory".to_owned()], raw: &[] }, &Note::default());
         let before = Element::new("domain").child(Element::new("metadata").child(mark));
         let mut after = before.clone();
-        let note = Note { under_way: Some(UnderWay { cause: Cause::Asked, run: 1 }), ..Note::default() };
+        let note = Note { under_way: Some(UnderWay { cause: Cause::Asked, run: Some(1) }), ..Note::default() };
         set_note(&mut after, &note);
         assert_eq!(super::note(&domain("a", "1"), &after), Some(note));
         set_note(&mut after, &Note::default());

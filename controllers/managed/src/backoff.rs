@@ -7,11 +7,22 @@ use std::{
     time::{Duration, Instant},
 };
 
+use apis::condition::Wish;
+
+/// What was tried in vain.
+#[derive(Debug)]
+struct Held {
+    what: String,
+    until: Instant,
+    /// What was said of it.
+    said: Vec<Wish>,
+}
+
 /// Counts failures by object: 1 s, 2 s, 4 s … 60 s (crossplane-runtime `pkg/ratelimiter/default.go`).
 #[derive(Debug)]
 pub struct Backoff<K> {
     failures: Mutex<HashMap<K, u32>>,
-    held: Mutex<HashMap<K, (String, Instant)>>,
+    held: Mutex<HashMap<K, Held>>,
 }
 
 impl<K: Hash + Eq + Clone> Backoff<K> {
@@ -29,18 +40,19 @@ impl<K: Hash + Eq + Clone> Backoff<K> {
         delay.min(Duration::from_mins(1))
     }
 
-    /// Counts a try that did not mend this, and says how long to wait before the next.
-    pub fn hold(&self, key: &K, what: String) -> Duration {
+    /// Counts a try that did not mend this, or failed and had that said of it. Answers how long to wait before the next.
+    pub fn hold(&self, key: &K, what: String, said: Vec<Wish>) -> Duration {
         let delay = self.failed(key);
-        self.lock_held().insert(key.clone(), (what, Instant::now() + delay));
+        self.lock_held().insert(key.clone(), Held { what, until: Instant::now() + delay, said });
         delay
     }
 
-    /// How long this very thing is not tried again yet.
-    pub fn held(&self, key: &K, what: &str) -> Option<Duration> {
+    /// How long this very thing is not tried again yet, and what is said of it meanwhile.
+    pub fn held(&self, key: &K, what: &str) -> Option<(Duration, Vec<Wish>)> {
         let held = self.lock_held();
-        let (known, until) = held.get(key)?;
-        until.checked_duration_since(Instant::now()).filter(|wait| known == what && !wait.is_zero())
+        let known = held.get(key).filter(|known| known.what == what)?;
+        let wait = known.until.checked_duration_since(Instant::now()).filter(|wait| !wait.is_zero())?;
+        Some((wait, known.said.clone()))
     }
 
     /// The object is well again, or gone.
@@ -49,7 +61,7 @@ impl<K: Hash + Eq + Clone> Backoff<K> {
         self.lock_held().remove(key);
     }
 
-    fn lock_held(&self) -> std::sync::MutexGuard<'_, HashMap<K, (String, Instant)>> {
+    fn lock_held(&self) -> std::sync::MutexGuard<'_, HashMap<K, Held>> {
         self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
@@ -80,8 +92,10 @@ mod tests {
     #[test]
     fn what_did_not_help_is_held_and_anything_else_is_not() {
         let backoff = Backoff::new();
-        assert_eq!(backoff.hold(&"a", "memory".to_owned()).as_secs(), 1);
-        assert_eq!(backoff.held(&"a", "memory").map(|wait| wait.as_millis() > 500), Some(true));
+        let said = vec![Wish::sync_failed("no room")];
+        assert_eq!(backoff.hold(&"a", "memory".to_owned(), said.clone()).as_secs(), 1);
+        let held = backoff.held(&"a", "memory").map(|(wait, said)| (wait.as_millis() > 500, said));
+        assert_eq!(held, Some((true, said)));
         assert_eq!((backoff.held(&"a", "vcpu"), backoff.held(&"b", "memory")), (None, None));
         backoff.reset(&"a");
         assert_eq!(backoff.held(&"a", "memory"), None);

@@ -1,5 +1,7 @@
 //! A pass that failed: where, why, and when to try again.
 
+use std::time::Duration;
+
 use apis::condition::{Type, Wish};
 
 use crate::external::{Refusal, Retry};
@@ -62,6 +64,15 @@ impl Phase {
     }
 }
 
+/// A change that was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Which: the same is not tried again before its time.
+    pub what: String,
+    /// When to look again all the same.
+    pub recheck: Option<Duration>,
+}
+
 /// A pass that failed.
 #[derive(Debug)]
 pub struct Failure {
@@ -71,6 +82,8 @@ pub struct Failure {
     pub error: anyhow::Error,
     /// When to try again; None leaves it to the connector's judgement of the error.
     pub retry: Option<Retry>,
+    /// The change that failed.
+    pub attempt: Option<Attempt>,
     /// Other conditions that the failure brings.
     pub wishes: Vec<Wish>,
     /// Conditions that are not so any more.
@@ -82,13 +95,19 @@ pub struct Failure {
 impl Failure {
     /// A failure of this step.
     pub fn new(phase: Phase, error: anyhow::Error) -> Self {
-        Self { phase, error, retry: None, wishes: Vec::new(), removed: Vec::new(), silent: false }
+        Self { phase, error, retry: None, attempt: None, wishes: Vec::new(), removed: Vec::new(), silent: false }
     }
 
     /// The same, to be tried again at a set time.
     #[must_use]
     pub fn retry(self, retry: Retry) -> Self {
         Self { retry: Some(retry), ..self }
+    }
+
+    /// The same, of this change.
+    #[must_use]
+    pub fn of(self, attempt: Attempt) -> Self {
+        Self { attempt: Some(attempt), ..self }
     }
 
     /// The same, with another condition.

@@ -17,7 +17,7 @@ use crate::{
     creation::{self, Creation},
     events::{Recorder, Severity},
     external::{Connect, External, Pass, Refusal, Report, Retry, Standing},
-    failure::{At, Failure, Phase},
+    failure::{At, Attempt, Failure, Phase},
     intent::{Feature, Intent, own_poll},
     making::identity,
     outlook::Outlook,
@@ -213,14 +213,17 @@ impl<E: External> Reconciler<E> {
                 let outlook = outlook.refusing(refusal);
                 let text = change.to_string();
                 // What we define ourselves is an event too, which brings the object back at once.
-                match self.backoff.held(&object.uid().to_owned(), &text) {
-                    None => self.update(object, site, &change, (report, outlook)).await,
-                    Some(wait) => {
-                        let outlook = outlook.not_yet("UpdateRequested", Some(text));
-                        self.settle(object, report, outlook).await?;
-                        Ok(Requeue::Held(wait))
-                    }
+                let held = self.backoff.held(&object.uid().to_owned(), &what(object, &text));
+                let Some((wait, said)) = held.filter(|_| !is_requested(object)) else {
+                    return self.update(object, site, &change, (report, outlook)).await;
+                };
+                let wait = report.recheck.map_or(wait, |recheck| recheck.min(wait));
+                if said.is_empty() {
+                    self.settle(object, report, outlook.not_yet("UpdateRequested", Some(text))).await?;
+                } else {
+                    self.show(object, report, said).await?;
                 }
+                Ok(Requeue::Held(wait))
             }
             Step::Keep => self.settle(object, report, outlook).await,
             Step::Wait => self.settle(object, report, outlook.not_yet("UpdateRequested", None)).await,
@@ -257,10 +260,11 @@ impl<E: External> Reconciler<E> {
         let found = match updated {
             Ok(found) => found,
             Err(error) => {
+                let attempt = Attempt { what: what(object, &change.to_string()), recheck: before.recheck };
                 // What could not be changed is still to be shown as it is.
                 self.show(object, before, Vec::new()).await?;
                 let failed = Wish::new(Type::UpToDate, Status::False, "UpdateFailed").because(change.to_string());
-                return Err(Failure::new(Phase::Update, error).wish(failed));
+                return Err(Failure::new(Phase::Update, error).wish(failed).of(attempt));
             }
         };
         let remains = self.external.compare(&pass, site.referents, &found).at(Phase::Observe)?;
@@ -274,7 +278,7 @@ impl<E: External> Reconciler<E> {
                 let text = remains.to_string();
                 let outlook = outlook.refusing(refusal).not_yet("UpdateRequested", Some(text.clone()));
                 self.settle(object, report, outlook).await?;
-                Ok(Requeue::Held(self.backoff.hold(&object.uid().to_owned(), text)))
+                Ok(Requeue::Held(self.backoff.hold(&object.uid().to_owned(), what(object, &text), Vec::new())))
             }
             Standing::Refused(refusal) => self.settle(object, report, outlook.refusing(Some(refusal))).await,
             Standing::Absent
@@ -384,6 +388,11 @@ impl<E: External> Site<'_, E> {
         let Self { host, placement, policies, referents: _ } = *self;
         Pass { object, host, config: &placement.config, policies, creation: Creation::of(object) }
     }
+}
+
+/// What is not tried again before its time: the same change, as long as the object wishes the same.
+fn what<K: Managed>(object: &K, change: &str) -> String {
+    format!("{}: {change}", object.meta().generation.unwrap_or_default())
 }
 
 /// Whether somebody asked for a pass and none has handled that yet.

@@ -12,7 +12,7 @@ use crate::{
     creation::was_created,
     events::Severity,
     external::{Connect, External, Retry},
-    failure::{Failure, Phase},
+    failure::{Attempt, Failure, Phase},
     publish::News,
     reconcile::{Reconciler, Requeue},
 };
@@ -49,14 +49,21 @@ impl<E: External> Reconciler<E> {
             // Of what could not be made there is nothing more to tell, such as how far its image had come.
             removed.extend(E::CONDITIONS);
         }
-        if let Err(error) = self.publish(object, &News { removed, ..News::conditions(wishes) }).await {
+        if let Err(error) = self.publish(object, &News { removed, ..News::conditions(wishes.clone()) }).await {
             tracing::warn!(object = object.full_name(), error = error.message(), "cannot write status");
         }
         match failure.retry.unwrap_or_else(|| self.connector.retry(&failure.error)) {
             Retry::Never => Requeue::Never,
             Retry::Poll => Requeue::Poll,
             Retry::Soon => Requeue::After(Duration::from_secs(2)),
-            Retry::Backoff => Requeue::After(self.backoff.failed(&key)),
+            Retry::Backoff => Requeue::After(match &failure.attempt {
+                // A try may be an event itself, which brings the object back at once.
+                Some(Attempt { what, recheck }) => {
+                    let delay = self.backoff.hold(&key, what.clone(), wishes);
+                    recheck.map_or(delay, |recheck| recheck.min(delay))
+                }
+                None => self.backoff.failed(&key),
+            }),
         }
     }
 }

@@ -114,6 +114,7 @@ impl Domains {
             shutdown: None,
             power: None,
             cut_off: false,
+            overdue: false,
             recheck: None,
             guest_agent: None,
             told: Told::default(),
@@ -150,7 +151,8 @@ impl Domains {
             // One that somebody started meanwhile has not been asked.
             let is_same = started.is_some() || clock.started.is_none();
             let (asked, ignored) = (clock.asked.filter(|_| is_same), clock.ignored && is_same);
-            *clock = Clock { stopped: None, started, asked, ignored, ..*clock };
+            let unsaved = clock.unsaved.filter(|_| is_same);
+            *clock = Clock { stopped: None, started, asked, ignored, unsaved, ..*clock };
             if let (Some(id), None) = (entry.id, clock.started) {
                 clock.started = Some((id, Instant::now()));
             }
@@ -158,6 +160,7 @@ impl Domains {
         }
         clock.started = None;
         clock.asked = None;
+        clock.unsaved = None;
         clock.ignored = false;
         let (_, since) = *clock.stopped.get_or_insert_with(|| (entry.state.reason, Instant::now()));
         since.elapsed()

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! asked for, or changes that its policy does not let wait ──▶ noted: why, and the run that is to end
-//!     ──▶ that run is asked to end, or cut off ──▶ off: started ──▶ another run: over
+//!     ──▶ that run is asked to end, or cut off ──▶ off: that is noted, and it is started ──▶ running: over
 //! ```
+//! It is over too where somebody else, such as a host at its start, was quicker: by the run's number, and where that is the same again, by
+//! the note that the run began with.
 //! A restart that did not bring the changes about is not made again for the same ones.
 
 use apis::domain::RestartPolicy;
@@ -21,6 +23,8 @@ pub(super) struct Guest<'a> {
     pub(super) policy: RestartPolicy,
     /// Its present run; None while it is off.
     pub(super) run: Option<u32>,
+    /// That run began with what is noted now: what it shows of its definition is as that was then.
+    pub(super) knows: bool,
     /// It runs and is not paused, so that it can hear that it is to shut down.
     pub(super) hears: bool,
     /// It is to be off.
@@ -38,14 +42,15 @@ pub(super) fn decide(guest: Guest<'_>, before: &Note) -> (Option<Cause>, Note) {
     let Some(run) = guest.run else {
         // Whoever starts it next does what was asked for.
         note.token = token;
-        note.under_way = note.under_way.filter(|_| !guest.halted);
+        // The run that was to end has: which number the next has says nothing, for a daemon that is started anew counts anew.
+        note.under_way = note.under_way.filter(|_| !guest.halted).map(|under_way| UnderWay { run: None, ..under_way });
         return (None, note);
     };
     if guest.whole {
         note.tried = None;
     }
     let may_wait = guest.policy == RestartPolicy::Never || guest.changes.is_none();
-    note.under_way = note.under_way.filter(|under_way| under_way.run == run && !guest.halted);
+    note.under_way = note.under_way.filter(|under_way| under_way.run == Some(run) && !guest.knows && !guest.halted);
     // One that was asked to shut down may still do so when nobody wants it any more: then it is started again all the same.
     if let Some(UnderWay { cause, .. }) =
         note.under_way.filter(|under_way| under_way.cause == Cause::Asked || !may_wait)
@@ -65,7 +70,7 @@ pub(super) fn decide(guest: Guest<'_>, before: &Note) -> (Option<Cause>, Note) {
         return (None, note);
     };
     note.token = token;
-    note.under_way = Some(UnderWay { cause, run });
+    note.under_way = Some(UnderWay { cause, run: Some(run) });
     note.tried = guest.changes.map(str::to_owned);
     (Some(cause), note)
 }
@@ -94,6 +99,7 @@ mod tests {
         token: None,
         policy: RestartPolicy::Graceful,
         run: Some(1),
+        knows: false,
         hears: true,
         halted: false,
         changes: Some("x"),
@@ -101,8 +107,29 @@ mod tests {
     };
 
     fn note(token: Option<&str>, under_way: Option<(Cause, u32)>, tried: Option<&str>) -> Note {
-        let under_way = under_way.map(|(cause, run)| UnderWay { cause, run });
+        let under_way = under_way.map(|(cause, run)| UnderWay { cause, run: Some(run) });
         Note { token: token.map(str::to_owned), under_way, tried: tried.map(str::to_owned) }
+    }
+
+    /// The same, once the run that was to end has.
+    fn ended(note: &Note) -> Note {
+        let under_way = note.under_way.map(|UnderWay { cause, .. }| UnderWay { cause, run: None });
+        Note { under_way, ..note.clone() }
+    }
+
+    #[test]
+    fn a_run_with_the_number_of_the_one_that_was_to_end_is_another_after_the_guest_was_off_or_when_it_began_with_the_note()
+     {
+        let calm = Guest { policy: RestartPolicy::Never, changes: None, whole: true, token: Some("a"), ..RUNNING };
+        let begun = note(Some("a"), Some((Cause::Asked, 1)), None);
+        let off = Guest { run: None, ..calm };
+        let (none, noted) = decide(off, &begun);
+        assert_eq!((none, &noted), (None, &ended(&begun)));
+        assert_eq!(decide(off, &noted), (None, noted.clone()), "nothing more to note");
+        let done = note(Some("a"), None, None);
+        assert_eq!(decide(calm, &noted), (None, done.clone()));
+        assert_eq!(decide(Guest { knows: true, ..calm }, &begun), (None, done.clone()), "others started it");
+        assert_eq!(decide(Guest { run: Some(2), ..calm }, &begun), (None, done));
     }
 
     #[test]
@@ -111,7 +138,7 @@ mod tests {
         let begun = note(None, Some((Cause::Changes, 1)), Some("x"));
         assert_eq!(decide(RUNNING, &nothing), (Some(Cause::Changes), begun.clone()));
         assert_eq!(decide(RUNNING, &begun), (Some(Cause::Changes), begun.clone()));
-        assert_eq!(decide(Guest { run: None, ..RUNNING }, &begun), (None, begun.clone()));
+        assert_eq!(decide(Guest { run: None, ..RUNNING }, &begun), (None, ended(&begun)));
         let again = Guest { run: Some(2), ..RUNNING };
         let tried = note(None, None, Some("x"));
         assert_eq!(decide(again, &begun), (None, tried.clone()), "it did not help");
@@ -129,7 +156,7 @@ mod tests {
         let back = Guest { changes: None, whole: true, ..RUNNING };
         assert_eq!(decide(back, &begun), (None, note(None, under_way, None)), "it is not asked again");
         let off = Guest { run: None, ..back };
-        assert_eq!(decide(off, &begun).1.under_way, begun.under_way, "it is started when it has shut down");
+        assert_eq!(decide(off, &begun), (None, ended(&begun)), "it is started when it has shut down");
         assert_eq!(decide(Guest { run: Some(2), ..back }, &begun), (None, Note::default()));
         let never = Guest { policy: RestartPolicy::Never, ..RUNNING };
         assert_eq!(decide(never, &begun), (None, begun.clone()));

@@ -29,6 +29,10 @@ impl Domains {
         if let Some(base) = entry.inactive.as_ref().filter(|_| !is_settled) {
             consider_restart(pass, found, (&entry, base));
         }
+        if let Some(rest) = self.until_forced(pass.object).filter(|_| found.power == Some(Power::Shutdown)) {
+            found.overdue = rest.is_zero();
+            found.recheck = soonest(found.recheck, Some(rest).filter(|rest| !rest.is_zero()));
+        }
         let is_asked = matches!(found.power, Some(Power::Shutdown | Power::Restart));
         if !is_asked && pass.object.meta().deletion_timestamp.is_none() {
             self.take_back_request(pass.object.uid());
@@ -53,6 +57,7 @@ impl Domains {
     fn take_back_request(&self, uid: &str) {
         if let Some(clock) = self.clocks().get_mut(uid) {
             clock.asked = None;
+            clock.unsaved = None;
             clock.ignored = false;
         }
     }
@@ -62,7 +67,10 @@ fn consider_restart(pass: &Pass<'_, Domains>, found: &mut Found, (entry, base): 
     // One that was made or taken over, and bears no mark of ours yet, gets its note with it.
     let Some(before) = mark::note(pass.object, base) else { return };
     let changes = restart::digest(&found.lacking.waiting);
-    let guest = guest(pass.object, entry, &found.lacking, changes.as_deref());
+    let guest = restart::Guest {
+        knows: entry.live.as_ref().and_then(|live| mark::note(pass.object, live)).as_ref() == Some(&before),
+        ..guest(pass.object, entry, &found.lacking, changes.as_deref())
+    };
     let (cause, note) = restart::decide(guest, &before);
     if cause.is_some() {
         let wished = Wished { restart: true, ..find::wished(pass, entry, false) };
@@ -89,6 +97,7 @@ fn guest<'a>(
         token: object.annotation(annotation::RESTARTED),
         policy: object.effective().parameters().restart_policy.unwrap_or_default(),
         run: entry.id,
+        knows: false,
         hears: matches!(entry.state.state, State::Running | State::Blocked),
         halted: find::is_halted(object),
         changes,

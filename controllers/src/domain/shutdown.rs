@@ -86,6 +86,16 @@ impl Domains {
         self.clocks().get(uid).is_some_and(|clock| clock.asked.is_some())
     }
 
+    /// How long a guest that cannot be saved has until it is forced off; None where that is not to come.
+    pub(super) fn until_forced(&self, object: &apis::Domain) -> Option<Duration> {
+        let wished = object.effective().parameters().shutdown.clone()?;
+        let saves = wished.mode == Some(apis::domain::ShutdownMode::Save);
+        let since = self.clocks().get(object.uid())?.unsaved?;
+        let timeout = wished.timeout.as_ref().map_or(Ok(SHUTDOWN_TIMEOUT), Span::duration).ok()?;
+        let forces = wished.force_after_timeout.unwrap_or_default();
+        (saves && forces).then(|| timeout.saturating_sub(since.elapsed()))
+    }
+
     /// Asks the guest to shut down, asks again when its time is over, or forces it off where the object allows. Says what it did.
     pub(super) async fn shut_down(&self, pass: &Pass<'_, Self>, ending: Ending) -> anyhow::Result<String> {
         let uid = pass.object.uid();
@@ -94,7 +104,9 @@ impl Domains {
             wished.timeout.as_ref().map_or(Ok(SHUTDOWN_TIMEOUT), Span::duration).map_err(anyhow::Error::msg)?;
         let clock = *self.clocks().entry(uid.to_owned()).or_default();
         let may_force = wished.force_after_timeout.unwrap_or_default();
-        let overdue = clock.asked.is_some_and(|asked| asked.elapsed() >= timeout) || (clock.ignored && may_force);
+        let saves = ending == Ending::Halt && wished.mode == Some(apis::domain::ShutdownMode::Save);
+        let since = clock.asked.or(clock.unsaved.filter(|_| saves));
+        let overdue = since.is_some_and(|since| since.elapsed() >= timeout) || (clock.ignored && may_force);
         let shown = wished.timeout.map_or_else(|| "2m".to_owned(), |timeout| timeout.0);
         if clock.asked.is_some() && !overdue && ending != Ending::CutOff {
             return Ok(so_far(clock.ignored, &shown));
@@ -105,8 +117,10 @@ impl Domains {
         let ignored = {
             let mut clocks = self.clocks();
             let clock = clocks.entry(uid.to_owned()).or_default();
-            // A guest that could not be saved was asked for nothing, and has not let its time pass.
-            if way != Way::Save || done.is_ok() {
+            if way == Way::Save && done.is_err() {
+                // It was asked for nothing: the next try need not wait until its time is over. That runs from the first.
+                clock.unsaved.get_or_insert_with(Instant::now);
+            } else {
                 clock.asked = Some(Instant::now());
                 clock.ignored |= overdue;
             }

@@ -130,6 +130,11 @@ async fn what_an_update_could_not_do_is_said_and_ready_stays() {
         "UpToDate=False UpdateFailed: size: 1, wished 2",
     ];
     assert_eq!(rig.conditions(), failed);
+    // A try that failed may be an event itself: whoever is woken by it waits, and says the same.
+    let Requeue::After(wait) = rig.pass().await else { panic!("it is not tried again") };
+    assert!(wait.as_secs() <= 1, "{wait:?}");
+    assert_eq!(rig.log(), [""; 0]);
+    assert_eq!(rig.conditions(), failed);
 }
 
 #[tokio::test]
