@@ -222,6 +222,30 @@ fn edits_of_the_definition_are_undone_and_the_running_guest_does_not_notice() ->
 }
 
 #[test]
+fn a_link_set_down_by_hand_on_the_running_guest_is_set_up_again_each_time() -> Result<()> {
+    let scenario = POLLS.scenario("linked")?;
+    let mac = "52:54:00:00:0d:01";
+    let nic =
+        format!(", networkInterfaces: [{{name: lan, networkRef: {{name: linked}}, mac: '{mac}', linkState: Up}}]");
+    scenario.apply(&(scenario.idle_world(&nic) + &scenario.network()))?;
+    scenario.await_ready(&["domain/linked"])?;
+    let id = domain_id(&scenario)?;
+    let link = |scenario: &Scenario<'_>| scenario.host().virsh(&["domif-getlink", "linked", mac]);
+    let up = link(&scenario)?;
+    assert!(up.contains("up"), "{up}");
+    for _ in 0..2 {
+        // libvirt makes no event of it.
+        scenario.host().virsh(&["domif-setlink", "linked", mac, "down"])?;
+        assert!(link(&scenario)?.contains("down"));
+        let begun = Instant::now();
+        scenario.await_host(&up, |scenario| link(scenario))?;
+        assert!(begun.elapsed() < SECONDS, "it took {:?}", begun.elapsed());
+    }
+    assert_eq!(domain_id(&scenario)?, id);
+    scenario.await_ready(&["domain/linked"])
+}
+
+#[test]
 fn what_somebody_else_attached_stays_through_our_own_changes() -> Result<()> {
     let scenario = POLLS.scenario("attached")?;
     scenario.apply(&scenario.idle_world(""))?;

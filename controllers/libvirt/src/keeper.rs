@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use crate::Error;
 use crate::error::Kind;
 use crate::host::Inner;
-use crate::mirror::{Claim, refresh, sweep};
+use crate::mirror::{Claim, Look, refresh, sweep};
 
 use backoff::{Backoff, jittered};
 use open::Opened;
@@ -201,18 +201,15 @@ impl Keeper {
 
     /// Reads everything; says whether that went well.
     fn sweep(&mut self, work: &mut Work) -> bool {
-        let whole = !work.swept;
+        let look = work.look;
         // A description takes a round trip, and a host may be far away and have many.
         let objects = u32::try_from(self.inner.mirror.len()).unwrap_or(u32::MAX);
         let deadline = self.inner.settings.call_timeout + Duration::from_millis(50).saturating_mul(objects);
         let swept = self
             .inner
-            .call_for_mirror("the host's lists", deadline, move |connection, mirror| sweep(connection, mirror, whole));
+            .call_for_mirror("the host's lists", deadline, move |connection, mirror| sweep(connection, mirror, look));
         match swept {
-            Ok(()) if whole => {
-                work.swept = true;
-                self.inner.mirror.complete();
-            }
+            Ok(()) if look == Look::Whole => self.inner.mirror.complete(),
             Ok(()) => {}
             Err(error) => {
                 tracing::warn!(host = self.inner.label, %error, "read the host's objects");
@@ -220,6 +217,7 @@ impl Keeper {
                 return false;
             }
         }
+        work.look = look.next();
         true
     }
 
@@ -270,7 +268,8 @@ struct Work {
     later: HashMap<Claim, Cause>,
     /// What was written and read by others, and when it is read once more.
     written: HashMap<Claim, Instant>,
-    swept: bool,
+    /// What the next poll reads.
+    look: Look,
     poll_at: Option<Instant>,
 }
 

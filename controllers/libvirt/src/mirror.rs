@@ -30,7 +30,7 @@ pub use claims::Claim;
 pub use described::Described;
 pub use entry::{DomainEntry, NetworkEntry, PoolEntry, Presence, VolumeEntry};
 pub(crate) use read::refresh;
-pub(crate) use sweep::sweep;
+pub(crate) use sweep::{Look, sweep};
 
 use tables::Tables;
 

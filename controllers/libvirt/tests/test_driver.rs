@@ -399,6 +399,35 @@ async fn what_has_no_event_is_seen_at_the_next_poll_and_wakes_its_owner_only() {
 }
 
 #[tokio::test]
+async fn what_changes_without_an_event_in_a_guest_or_its_definition_is_seen_within_two_polls() {
+    let hosts = Hosts::new();
+    let host = own_host(&hosts, "turns", 2, &Settings { poll: SECOND / 2, ..Settings::default() });
+    host.mirror().claim(Claim::Domain("d1".into()), "one");
+    host.mirror().claim(Claim::Domain("d2".into()), "two");
+    synced(&host).await;
+    let wakes = host.mirror().wakes();
+    let polls = || host.counters().of(Call::DomainStates).count;
+    let memory = || {
+        let entry = host.mirror().domain_by_name("d1").unwrap();
+        [&entry.live, &entry.inactive].map(|one| one.as_ref().unwrap().text_at("currentMemory").unwrap().to_owned())
+    };
+    for (kibibytes, affect, seen) in [
+        (1000, Affect::Live, ["1000", "1024"]),
+        (900, Affect::Config, ["1000", "900"]),
+        (800, Affect::Live, ["800", "900"]),
+    ] {
+        let begun = polls();
+        let change =
+            move |connection: &Connection| connection.find_domain_by_name("d1")?.unwrap().set_memory(kibibytes, affect);
+        short(&host, "d1", change).await.unwrap();
+        let woken = tokio::time::timeout(5 * SECOND, wakes.next()).await.unwrap();
+        assert_eq!((&*woken, wakes.try_next()), ("one", None));
+        assert_eq!(memory(), seen);
+        assert!(polls() - begun <= 3, "seen after {} polls, of which one may have been under way", polls() - begun);
+    }
+}
+
+#[tokio::test]
 async fn disks_in_use_are_found_with_their_domains() {
     let hosts = Hosts::new();
     let host = own_host(&hosts, "disks", 1, &quiet());

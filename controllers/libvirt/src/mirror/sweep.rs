@@ -12,14 +12,38 @@ use crate::network::Network;
 use crate::pool::{Listing, Pool};
 use crate::{Connection, Error};
 
-/// Reads everything. `whole` is for a new connection: then live descriptions are read too, which otherwise have events.
+/// Which descriptions a sweep reads. A domain that runs has two, and both can be changed without an event: its definition by most edits
+/// `--config`, its running guest by a link that is set down or a period of statistics. Polls read them in turn, so that one costs one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// All of them: nothing is known over this connection.
+    #[default]
+    Whole,
+    /// Of domains that run, the running guest.
+    Guests,
+    /// Of domains, the definition.
+    Definitions,
+}
+
+impl Look {
+    /// What the poll after this one reads.
+    pub(crate) fn next(self) -> Self {
+        match self {
+            Self::Whole | Self::Definitions => Self::Guests,
+            Self::Guests => Self::Definitions,
+        }
+    }
+}
+
+/// Reads everything, and of running domains the description whose turn it is.
 ///
 /// Per poll: for domains one list of states and one of autostart, for pools and networks three lists each, one description
 /// for each claimed domain, network and pool, one list for each pool with claimed volumes and one description for each of
-/// these, one call for each network with claimed leases.
-pub(crate) fn sweep(connection: &Connection, mirror: &Mirror, whole: bool) -> Result<(), Error> {
-    let stamp = mirror.begin();
-    domains(connection, mirror, stamp, whole)?;
+/// these, one call for each network with claimed leases. What changes in a description of a running domain without an event is so seen
+/// within two polls.
+pub(crate) fn sweep(connection: &Connection, mirror: &Mirror, look: Look) -> Result<(), Error> {
+    let (stamp, whole) = (mirror.begin(), look == Look::Whole);
+    domains(connection, mirror, stamp, look)?;
     networks(connection, mirror, stamp, whole)?;
     pools(connection, mirror, stamp, whole)
 }
@@ -32,7 +56,8 @@ fn supported<T>(listed: Result<Vec<T>, Error>) -> Result<Vec<T>, Error> {
     }
 }
 
-fn domains(connection: &Connection, mirror: &Mirror, stamp: Stamp, whole: bool) -> Result<(), Error> {
+fn domains(connection: &Connection, mirror: &Mirror, stamp: Stamp, look: Look) -> Result<(), Error> {
+    let whole = look == Look::Whole;
     let rows = connection.list_domains()?;
     let autostart: HashSet<String> = connection.autostarted_domains()?.into_iter().collect();
     let transient: HashSet<String> =
@@ -48,7 +73,7 @@ fn domains(connection: &Connection, mirror: &Mirror, stamp: Stamp, whole: bool) 
         let mut entry = plain_domain(row, autostart.contains(&uuid), persistent)?;
         seen.insert(uuid);
         if lock(&mirror.tables).claims_domain(&entry.uuid, &entry.name) {
-            match describe_domain(row, &mut entry, known.as_deref(), whole) {
+            match describe_domain(row, &mut entry, known.as_deref(), look) {
                 Ok(()) => {}
                 // It went between list and description; an event says so, or the next poll.
                 Err(error) if error.kind == Kind::Gone => continue,
@@ -81,17 +106,24 @@ fn describe_domain(
     row: &Listed<'_>,
     entry: &mut DomainEntry,
     known: Option<&DomainEntry>,
-    whole: bool,
+    look: Look,
 ) -> Result<(), Error> {
-    if entry.persistent {
-        let text = row.domain.describe(Description::Inactive);
-        entry.inactive = Some(described(text, known.map(|known| &known.inactive))?);
-    }
-    let held = known.filter(|known| !whole && known.id == entry.id).and_then(|known| known.live.clone());
-    entry.live = match (entry.id, held) {
-        (None, _) => None,
-        (Some(_), Some(held)) => Some(held),
-        (Some(_), None) => Some(described(row.domain.describe(Description::Live), known.map(|known| &known.live))?),
+    let runs = entry.id.is_some();
+    // One that runs and has no definition, or is off, has but one description.
+    let held = known.filter(|_| look == Look::Guests && runs);
+    entry.inactive = match held.and_then(|known| known.inactive.clone()) {
+        _ if !entry.persistent => None,
+        Some(held) => Some(held),
+        None => {
+            let text = row.domain.describe(Description::Inactive);
+            Some(described(text, known.map(|known| &known.inactive))?)
+        }
+    };
+    let is_held = |known: &&DomainEntry| look == Look::Definitions && entry.persistent && known.id == entry.id;
+    entry.live = match known.filter(is_held).and_then(|known| known.live.clone()) {
+        _ if !runs => None,
+        Some(held) => Some(held),
+        None => Some(described(row.domain.describe(Description::Live), known.map(|known| &known.live))?),
     };
     Ok(())
 }
