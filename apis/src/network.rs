@@ -1,5 +1,14 @@
 //! Network: a virtual network of a host.
 
+mod dns;
+mod seen;
+
+pub use dns::{Dns, DnsForwarder, DnsHost, DnsProtocol, DnsSrv, DnsTxt, NetworkRoute};
+pub use seen::{
+    DnsForwarderObservation, DnsHostObservation, DnsObservation, DnsSrvObservation, DnsTxtObservation,
+    NetworkRouteObservation,
+};
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,7 +42,7 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || (has(self.forProvider.mode) && self.forProvider.mode in ['Isolated', 'Bridge']) || (has(self.forProvider.ips) && self.forProvider.ips.size() > 0) || (has(self.initProvider) && (has(self.initProvider.mode) && !has(self.forProvider.mode) && self.initProvider.mode in ['Isolated', 'Bridge'] || has(self.initProvider.ips) && self.initProvider.ips.size() > 0))").message("spec.forProvider.ips is required for mode Nat, which is the default, and Route: the host needs an address on the network"),
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || (has(self.forProvider.mode) && self.forProvider.mode in ['Isolated', 'Bridge']) || (has(self.forProvider.ips) && self.forProvider.ips.size() > 0) || (has(self.initProvider) && (has(self.initProvider.mode) && !has(self.forProvider.mode) && self.initProvider.mode in ['Isolated', 'Bridge'] || has(self.initProvider.ips) && self.initProvider.ips.size() > 0))").message("spec.forProvider.ips is required for mode Nat, which is the default, Route and Open: the host needs an address on the network"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.mode) || has(oldSelf.forProvider.mode)").message("mode cannot be changed: every guest on it would be cut off; create a new Network instead").field_path(".forProvider")
 )]
 pub struct NetworkSpec {
@@ -53,10 +62,12 @@ pub struct NetworkSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!(has(self.mode) && self.mode == 'Bridge') || has(self.bridge)").message("mode: Bridge needs bridge: the name of a bridge that the host has"),
-    validation = Rule::new("!(has(self.mode) && self.mode == 'Bridge') || !(has(self.ips) || has(self.domain))").message("mode: Bridge takes no ips and no domain: the bridge belongs to the host")
+    validation = Rule::new("!(has(self.mode) && self.mode == 'Bridge') || !(has(self.ips) || has(self.domain))").message("mode: Bridge takes no ips and no domain: the bridge belongs to the host"),
+    validation = Rule::new("!(has(self.mode) && self.mode == 'Bridge') || !(has(self.dns) || has(self.mtu) || has(self.routes))").message("mode: Bridge takes no dns, mtu and routes: the bridge belongs to the host"),
+    validation = Rule::new("!has(self.domainLocalOnly) || has(self.domain)").message("domainLocalOnly needs domain")
 )]
 pub struct NetworkParameters {
-    /// Nat, Route, Isolated or Bridge. Default Nat.
+    /// Nat, Route, Open, Isolated or Bridge. Open routes as Route does, and libvirt makes no rules in the host's firewall: they are the administrator's. Default Nat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<NetworkMode>,
     /// The name of the bridge: the host's own for mode Bridge, else the one that libvirt makes. Default: libvirt chooses.
@@ -67,11 +78,29 @@ pub struct NetworkParameters {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9.-]+$"))]
     pub domain: Option<String>,
+    /// Whether what nobody here knows of that domain is asked of nobody else. Default false. Another value counts from the network's next start on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain_local_only: Option<bool>,
+    /// What the network's DNS server tells its guests. Names, services and texts change while the network runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Dns>,
+    /// The largest packet, in bytes. Default: that of the host's bridges, 1500. Another value counts from the network's next start on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 68, max = 65535))]
+    pub mtu: Option<i32>,
     /// The addresses of the host on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["cidr".into()]))]
     #[schemars(length(max = 8))]
     pub ips: Option<Vec<Ip>>,
+    /// The ways that the host takes to other networks by routers on this one. Another list counts from the network's next start on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["cidr".into()]))]
+    #[schemars(length(max = 16))]
+    pub routes: Option<Vec<NetworkRoute>>,
+    /// Whether its guests reach the host and what is beyond, and not each other. Default false. Another value counts from the network's next start on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolated_ports: Option<bool>,
     /// Whether the host starts the network when it boots.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub autostart: Option<bool>,
@@ -86,6 +115,8 @@ pub enum NetworkMode {
     Nat,
     /// The host routes, without translation.
     Route,
+    /// The host routes, and libvirt makes no firewall rules.
+    Open,
     /// Not at all.
     Isolated,
     /// Guests are on a bridge of the host.
@@ -174,9 +205,24 @@ pub struct NetworkObservation {
     /// The DNS domain of its guests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
+    /// Whether what nobody here knows of that domain is asked of nobody else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain_local_only: Option<bool>,
+    /// What the network's DNS server tells its guests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DnsObservation>,
+    /// The largest packet, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<i32>,
     /// The addresses of the host on it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ips: Vec<IpObservation>,
+    /// The ways that the host takes to other networks by routers on this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<NetworkRouteObservation>,
+    /// Whether its guests do not reach each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolated_ports: Option<bool>,
     /// Whether the host starts it when it boots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autostart: Option<bool>,

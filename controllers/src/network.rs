@@ -1,8 +1,11 @@
 //! Networks: find, compare, create, update and delete virtual networks.
 
+mod checks;
+mod live;
 pub mod observed;
 pub mod render;
 pub mod rules;
+pub mod subnet;
 
 use std::{
     sync::Arc,
@@ -18,11 +21,11 @@ use apis::{
     placement::ConfigId,
 };
 use libvirt::{
-    Affect, Claim, Connection, Error, Section, UpdateCommand,
+    Claim, Connection, Error, Listing,
     diff::{Difference, diff},
     mirror::NetworkEntry,
     overlay::overlay,
-    rule::{Live, Route, Rules},
+    rule::Rules,
     wish::Wishes,
     xml::Element,
 };
@@ -131,24 +134,66 @@ fn wishes(object: &Network, create: bool) -> anyhow::Result<Wishes> {
 
 /// Looks at the network anew and does what is needed: define, change live, set autostart, start.
 fn make_true(host: &Connection, object: &Network, uuid: &str, rules: &Rules, create: bool) -> anyhow::Result<()> {
-    let name = object.external_name();
-    if host.find_network(uuid)?.is_none() {
-        anyhow::ensure!(
-            host.find_network_by_name(name)?.is_none(),
-            "network {name:?} is on the host already and is not ours"
-        );
-        let mut wishes = wishes(&object.merged(), true)?;
-        wishes.set("uuid", uuid);
-        let description = wishes.create(rules);
-        host.define_network(&description.write().context("write the description")?).context("define network")?;
+    let is_new = host.find_network(uuid)?.is_none();
+    if is_new {
+        define_new(host, object, uuid, rules)?;
     }
     let network = host.find_network(uuid)?.ok_or_else(|| anyhow!("the network went away meanwhile"))?;
+    let done = bring_about(host, &network, object, rules, create);
+    if done.is_err() && is_new && !network.is_active()? {
+        // What cannot start leaves nothing behind.
+        network.undefine().context("undefine a network that does not start")?;
+    }
+    done
+}
+
+fn define_new(host: &Connection, object: &Network, uuid: &str, rules: &Rules) -> anyhow::Result<()> {
+    let name = object.external_name();
+    anyhow::ensure!(
+        host.find_network_by_name(name)?.is_none(),
+        "network {name:?} is on the host already and is not ours"
+    );
+    let mut wishes = wishes(&object.merged(), true)?;
+    wishes.set("uuid", uuid);
+    let description = wishes.create(rules);
+    is_apart(host, uuid, &description)?;
+    define(host, &description)
+}
+
+fn define(host: &Connection, description: &Element) -> anyhow::Result<()> {
+    host.define_network(&description.write().context("write the description")?).context("define network").map(drop)
+}
+
+/// Fails where another network of the host has the bridge or addresses of this description.
+fn is_apart(host: &Connection, uuid: &str, description: &Element) -> anyhow::Result<()> {
+    for other in host.list_networks(Listing::All)? {
+        // One that neither runs nor will by itself is in nobody's way.
+        if other.uuid()? != uuid && (other.is_active()? || other.autostart().unwrap_or(false)) {
+            let other = other.describe(false).context("read the description of another network")?;
+            checks::apart(description, &Element::parse(&other).context("read the description of another network")?)?;
+        }
+    }
+    Ok(())
+}
+
+fn bring_about(
+    host: &Connection,
+    network: &libvirt::Network<'_>,
+    object: &Network,
+    rules: &Rules,
+    create: bool,
+) -> anyhow::Result<()> {
     let base = Element::parse(&network.describe(true)?).context("read the network's description")?;
     let (base, wishes) = (observed::prefixed(&base), wishes(object, false)?);
     // What runs without a definition would be gone with its next stop.
-    if !network.is_persistent()? || diff(&wishes, &base, rules).iter().any(Difference::is_applied) {
+    let differences = diff(&wishes, &base, rules);
+    if !network.is_persistent()? || differences.iter().any(Difference::is_applied) {
         let wished = overlay(&wishes, &base, rules);
-        host.define_network(&wished.write().context("write the description")?).context("define network")?;
+        // What others have made of it meanwhile must not keep a network from changes of other fields.
+        if differences.iter().any(|difference| checks::is_place(&difference.path)) {
+            is_apart(host, &network.uuid()?, &wished)?;
+        }
+        define(host, &wished)?;
     }
     let autostart = if create { object.merged().parameters().autostart } else { object.parameters().autostart };
     if let Some(autostart) =
@@ -156,7 +201,7 @@ fn make_true(host: &Connection, object: &Network, uuid: &str, rules: &Rules, cre
     {
         network.set_autostart(autostart).context("set autostart of network")?;
     }
-    if network.is_active()? { change_running(&network, &wishes, rules) } else { start(&network) }
+    if network.is_active()? { live::change(network, &wishes, rules) } else { start(network) }
 }
 
 fn start(network: &libvirt::Network<'_>) -> anyhow::Result<()> {
@@ -172,44 +217,6 @@ fn start(network: &libvirt::Network<'_>) -> anyhow::Result<()> {
         };
         anyhow::Error::from(error).context(cure).context("start network")
     })
-}
-
-/// DHCP hosts and ranges change on the running network; no guest notices.
-fn change_running(network: &libvirt::Network<'_>, wishes: &Wishes, rules: &Rules) -> anyhow::Result<()> {
-    let live = Element::parse(&network.describe(false)?).context("read the network's description")?;
-    let live = &*observed::prefixed(&live);
-    let wished = overlay(wishes, live, rules);
-    let mut seen: Vec<String> = Vec::new();
-    for difference in
-        diff(wishes, live, rules).iter().filter(|difference| difference.route == Route::Live(Live::Network))
-    {
-        let end = difference.path.rfind(']').map_or(difference.path.len(), |end| end + 1);
-        let item = &difference.path[..end];
-        if seen.iter().any(|known| known == item) {
-            continue;
-        }
-        seen.push(item.to_owned());
-        let section = if item.contains("/range[") { Section::DhcpRange } else { Section::DhcpHost };
-        let parent = parent_index(live, item);
-        let (command, element) = match (wishes.locate(item, &wished, rules), wishes.locate(item, live, rules)) {
-            (Some(element), None) => (UpdateCommand::Add, element),
-            (Some(element), Some(_)) => (UpdateCommand::Modify, element),
-            (None, Some(element)) => (UpdateCommand::Delete, element),
-            (None, None) => continue,
-        };
-        let text = element.write().context("write a DHCP entry")?;
-        network
-            .update((command, section), parent, &text, Affect::Live)
-            .with_context(|| format!("change {item} of the running network"))?;
-    }
-    Ok(())
-}
-
-/// Which of the network's addresses a path like `ip[192.168.0.1,ipv4]/dhcp/…` lies in; -1 leaves the search to libvirt.
-fn parent_index(live: &Element, item: &str) -> i32 {
-    let address = item.strip_prefix("ip[").and_then(|rest| rest.split([',', ']']).next());
-    let at = live.named("ip").position(|ip| ip.get("address") == address);
-    at.and_then(|at| i32::try_from(at).ok()).unwrap_or(-1)
 }
 
 /// The running guests that are on a network.
@@ -286,6 +293,8 @@ impl External for Networks {
             Some(base) => diff(&wishes(pass.object, false)?, &observed::prefixed(base), &self.rules),
             None => Vec::new(),
         };
+        let differences =
+            live::and_running(differences, entry.live.as_deref(), || wishes(pass.object, false), &self.rules)?;
         let active = entry.active || found.settling.is_some();
         let present = Present { active, autostart: entry.autostart, persistent: entry.persistent };
         Ok(standing(differences, present, pass.object.parameters().autostart))
@@ -326,7 +335,7 @@ impl External for Networks {
         // Of what others made nothing waits on our behalf, and nothing is written down as ours.
         let wishes = wishes(pass.object, false).ok().filter(|_| !found.theirs);
         let pending_changes = match (&wishes, &entry.live) {
-            (Some(wishes), Some(live)) => waiting(&diff(wishes, &observed::prefixed(live), &self.rules)),
+            (Some(wishes), Some(live)) => live::waiting(wishes, live, &self.rules),
             (_, None) | (None, _) => Vec::new(),
         };
         let mut conditions = Vec::new();
@@ -376,13 +385,4 @@ fn import(object: &Network, entry: &NetworkEntry, rules: &Rules) -> anyhow::Resu
     };
     let autostart = object.parameters().autostart.filter(|_| entry.persistent);
     Ok(imported(differences, entry.autostart, autostart))
-}
-
-/// The differences that only a start makes true.
-fn waiting(differences: &[Difference]) -> Vec<String> {
-    differences
-        .iter()
-        .filter(|difference| difference.route == Route::NextBoot)
-        .map(|difference| difference.path.clone())
-        .collect()
 }

@@ -233,7 +233,8 @@ impl Part {
         }
     }
 
-    fn replace_all(&mut self, path: &str, elements: Vec<Element>) {
+    /// [`Wishes::replace_all`] below this element.
+    pub fn replace_all(&mut self, path: &str, elements: Vec<Element>) {
         let Some(path) = Path::parse(path) else { return };
         self.put(&path, Form::Whole(elements));
     }

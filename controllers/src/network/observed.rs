@@ -6,7 +6,9 @@ use std::{
 };
 
 use apis::network::{
-    DhcpHostObservation, DhcpObservation, DhcpRangeObservation, IpObservation, NetworkMode, NetworkObservation,
+    DhcpHostObservation, DhcpObservation, DhcpRangeObservation, DnsForwarderObservation, DnsHostObservation,
+    DnsObservation, DnsProtocol, DnsSrvObservation, DnsTxtObservation, IpObservation, NetworkMode, NetworkObservation,
+    NetworkRouteObservation,
 };
 use libvirt::xml::Element;
 
@@ -56,7 +58,12 @@ pub fn observe(definition: Option<&Element>, live: Option<&Element>) -> NetworkO
         mode: mode(definition),
         bridge,
         domain: definition.attr_at("domain@name").map(str::to_owned),
+        domain_local_only: truth(definition, "domain@localOnly"),
+        dns: definition.find("dns").map(dns),
+        isolated_ports: truth(definition, "port@isolated"),
+        mtu: definition.attr_at("mtu@size").and_then(|size| size.parse().ok()),
         ips: definition.named("ip").filter_map(ip).collect(),
+        routes: definition.named("route").filter_map(route).collect(),
         ..NetworkObservation::default()
     }
 }
@@ -66,6 +73,7 @@ fn mode(definition: &Element) -> Option<NetworkMode> {
     match forward.get("mode") {
         None | Some("nat") => Some(NetworkMode::Nat),
         Some("route") => Some(NetworkMode::Route),
+        Some("open") => Some(NetworkMode::Open),
         // The same word with interfaces of the host is another thing: macvtap.
         Some("bridge") if definition.find("bridge").is_some() => Some(NetworkMode::Bridge),
         Some(_) => None,
@@ -81,7 +89,7 @@ fn ip(element: &Element) -> Option<IpObservation> {
 }
 
 /// The prefix as written, or what an address without one gets: for IPv4 that of its old class, for IPv6 64.
-fn prefix(element: &Element, address: &str) -> Option<u32> {
+pub(super) fn prefix(element: &Element, address: &str) -> Option<u32> {
     if let Some(prefix) = element.get("prefix") {
         return prefix.parse().ok();
     }
@@ -105,4 +113,57 @@ fn range(range: &Element) -> Option<DhcpRangeObservation> {
 fn host(host: &Element) -> Option<DhcpHostObservation> {
     let get = |name| host.get(name).map(str::to_owned);
     Some(DhcpHostObservation { name: get("name")?, mac: get("mac")?, ip: get("ip")? })
+}
+
+fn truth(element: &Element, path: &str) -> Option<bool> {
+    element.attr_at(path).map(|word| word == "yes")
+}
+
+fn dns(dns: &Element) -> DnsObservation {
+    let get = |element: &Element, name| element.get(name).map(str::to_owned);
+    let forwarder =
+        |element: &Element| DnsForwarderObservation { address: get(element, "addr"), domain: get(element, "domain") };
+    let named = |element: &Element| {
+        let hostnames = element.named("hostname").filter_map(|name| name.value().map(str::to_owned)).collect();
+        Some(DnsHostObservation { ip: get(element, "ip")?, hostnames })
+    };
+    let text =
+        |element: &Element| Some(DnsTxtObservation { name: get(element, "name")?, value: get(element, "value")? });
+    DnsObservation {
+        enabled: truth(dns, "@enable"),
+        forward_plain_names: truth(dns, "@forwardPlainNames"),
+        forwarders: dns.named("forwarder").map(forwarder).collect(),
+        hosts: dns.named("host").filter_map(named).collect(),
+        srvs: dns.named("srv").filter_map(service).collect(),
+        txts: dns.named("txt").filter_map(text).collect(),
+    }
+}
+
+/// A service of which the spec can say all; libvirt takes such without a target, too.
+fn service(element: &Element) -> Option<DnsSrvObservation> {
+    let get = |name| element.get(name).map(str::to_owned);
+    let number = |name| element.get(name).and_then(|number| number.parse().ok());
+    let protocol = match element.get("protocol")? {
+        "tcp" => DnsProtocol::Tcp,
+        "udp" => DnsProtocol::Udp,
+        _ => return None,
+    };
+    Some(DnsSrvObservation {
+        service: get("service")?,
+        protocol,
+        domain: get("domain"),
+        target: get("target")?,
+        port: number("port"),
+        priority: number("priority"),
+        weight: number("weight"),
+    })
+}
+
+fn route(element: &Element) -> Option<NetworkRouteObservation> {
+    let address = element.get("address")?;
+    Some(NetworkRouteObservation {
+        cidr: format!("{address}/{}", prefix(element, address)?),
+        gateway: element.get("gateway")?.to_owned(),
+        metric: element.get("metric").and_then(|metric| metric.parse().ok()),
+    })
 }

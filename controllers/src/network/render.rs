@@ -1,34 +1,44 @@
 //! Parameters of a Network → wishes about its description: pure.
 
+mod dns;
+
 use std::net::IpAddr;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use apis::{
     Managed, Network,
     network::{Dhcp, DhcpHost, DhcpRange, Ip, NetworkMode},
 };
 use libvirt::wish::{Part, Wishes};
 
+use crate::network::{checks, subnet::Subnet};
+
 /// Everything wished of a network. `previous` are the paths of the last apply; `create` says that it does not exist yet.
 pub fn render(object: &Network, create: bool, previous: &[String]) -> anyhow::Result<Wishes> {
     let parameters = object.parameters();
+    checks::addresses(parameters)?;
     let mut wishes = Wishes::new("network");
     if create {
         wishes.set("name", object.external_name());
         wishes.set("uuid", object.uid());
-        match parameters.mode.unwrap_or_default() {
-            NetworkMode::Nat => wishes.set("forward@mode", "nat"),
-            NetworkMode::Route => wishes.set("forward@mode", "route"),
-            NetworkMode::Bridge => wishes.set("forward@mode", "bridge"),
-            NetworkMode::Isolated => {}
+        if let Some(mode) = forward(parameters.mode.unwrap_or_default()) {
+            wishes.set("forward@mode", mode);
         }
     }
-    if let Some(bridge) = &parameters.bridge {
-        wishes.set("bridge@name", bridge.as_str());
+    let values = [
+        ("bridge@name", parameters.bridge.clone()),
+        ("domain@name", parameters.domain.clone()),
+        ("domain@localOnly", parameters.domain_local_only.map(yes_no)),
+        ("mtu@size", parameters.mtu.map(|mtu| mtu.to_string())),
+        ("port@isolated", parameters.isolated_ports.map(yes_no)),
+    ];
+    for (path, value) in values {
+        if let Some(value) = value {
+            wishes.set(path, value);
+        }
     }
-    if let Some(domain) = &parameters.domain {
-        wishes.set("domain@name", domain.as_str());
-    }
+    dns::dns(&mut wishes, parameters.dns.as_ref())?;
+    dns::routes(&mut wishes, parameters.routes.as_deref())?;
     if let Some(ips) = &parameters.ips {
         wishes.own_all("ip");
         for ip in ips {
@@ -46,9 +56,26 @@ pub fn render(object: &Network, create: bool, previous: &[String]) -> anyhow::Re
     Ok(wishes)
 }
 
+/// libvirt's word for how a network reaches the outside; none where it does not.
+fn forward(mode: NetworkMode) -> Option<&'static str> {
+    match mode {
+        NetworkMode::Nat => Some("nat"),
+        NetworkMode::Route => Some("route"),
+        NetworkMode::Open => Some("open"),
+        NetworkMode::Bridge => Some("bridge"),
+        NetworkMode::Isolated => None,
+    }
+}
+
 /// What only `initProvider` said when the network was made stays as it is, also in lists that are owned whole.
 fn keep_initial(wishes: &mut Wishes, object: &Network) -> anyhow::Result<()> {
     let Some(initial) = object.initially() else { return Ok(()) };
+    if let Some(initial) = &initial.dns {
+        dns::keep(wishes, object.parameters().dns.as_ref(), initial)?;
+    }
+    if object.parameters().routes.is_some() {
+        dns::keep_routes(wishes, initial.routes.as_deref().unwrap_or_default())?;
+    }
     let own = object.parameters().ips.as_deref().unwrap_or_default();
     for ip in initial.ips.iter().flatten() {
         let (key, _) = address(ip)?;
@@ -59,7 +86,7 @@ fn keep_initial(wishes: &mut Wishes, object: &Network) -> anyhow::Result<()> {
         let (said, own) = (ip.dhcp.clone().unwrap_or_default(), own.dhcp.clone().unwrap_or_default());
         let is_own = |start: &str| own.ranges.iter().flatten().any(|range| range.start == start);
         for DhcpRange { start, end } in said.ranges.iter().flatten().filter(|range| !is_own(&range.start)) {
-            wishes.keep(&format!("ip[{key}]/dhcp/range"), &format!("{},{}", plain(start)?, plain(end)?));
+            wishes.keep(&format!("ip[{key}]/dhcp/range"), &format!("{},{}", plain("ips", start)?, plain("ips", end)?));
         }
         let is_own = |host: &DhcpHost| own.hosts.iter().flatten().any(|own| own.name == host.name);
         for host in said.hosts.iter().flatten().filter(|host| !is_own(host)) {
@@ -70,31 +97,25 @@ fn keep_initial(wishes: &mut Wishes, object: &Network) -> anyhow::Result<()> {
 }
 
 fn address(ip: &Ip) -> anyhow::Result<(String, Part)> {
-    let (address, prefix) = ip
-        .cidr
-        .split_once('/')
-        .with_context(|| format!("ips: {:?} is not an address with a prefix, such as 192.168.150.1/24", ip.cidr))?;
-    let address: IpAddr =
-        address.parse().with_context(|| format!("ips: {:?} does not begin with an address", ip.cidr))?;
-    let prefix: u8 = prefix.parse().with_context(|| format!("ips: {:?} does not end with a prefix", ip.cidr))?;
-    let (family, longest) = match address {
-        IpAddr::V4(_) => ("ipv4", 32),
-        IpAddr::V6(_) => ("ipv6", 128),
-    };
-    if prefix == 0 || prefix > longest {
-        bail!("ips: the prefix of {:?} is not between 1 and {longest}", ip.cidr);
-    }
-    let part =
-        Part::new().with("@address", address.to_string()).with("@family", family).with("@prefix", prefix.to_string());
-    Ok((format!("{address},{family}"), part))
+    let own = Subnet::parse(&ip.cidr).with_context(|| format!("ips: {:?}", ip.cidr))?;
+    let part = Part::new()
+        .with("@address", own.address().to_string())
+        .with("@family", own.family())
+        .with("@prefix", own.prefix().to_string());
+    Ok((format!("{},{}", own.address(), own.family()), part))
 }
 
 /// An address as libvirt writes it. It reads 010 as eight, so such digits are no address here.
-fn plain(address: &str) -> anyhow::Result<String> {
+fn plain(field: &str, address: &str) -> anyhow::Result<String> {
     let address: IpAddr = address
         .parse()
-        .with_context(|| format!("ips: {address:?} is not an address (a part such as 010 must be written 10)"))?;
+        .with_context(|| format!("{field}: {address:?} is not an address (a part such as 010 must be written 10)"))?;
     Ok(address.to_string())
+}
+
+fn yes_no(value: bool) -> String {
+    let word = if value { "yes" } else { "no" };
+    word.to_owned()
 }
 
 fn dhcp(wishes: &mut Wishes, key: &str, dhcp: Option<&Dhcp>) -> anyhow::Result<()> {
@@ -103,7 +124,7 @@ fn dhcp(wishes: &mut Wishes, key: &str, dhcp: Option<&Dhcp>) -> anyhow::Result<(
     if let Some(list) = &dhcp.ranges {
         wishes.own_all(&ranges);
         for DhcpRange { start, end } in list {
-            let (start, end) = (plain(start)?, plain(end)?);
+            let (start, end) = (plain("ips", start)?, plain("ips", end)?);
             wishes.item(
                 &ranges,
                 &format!("{start},{end}"),
@@ -114,7 +135,7 @@ fn dhcp(wishes: &mut Wishes, key: &str, dhcp: Option<&Dhcp>) -> anyhow::Result<(
     if let Some(list) = &dhcp.hosts {
         wishes.own_all(&hosts);
         for DhcpHost { name, mac, ip } in list {
-            let (mac, ip) = (mac.to_ascii_lowercase(), plain(ip)?);
+            let (mac, ip) = (mac.to_ascii_lowercase(), plain("ips", ip)?);
             wishes.item(
                 &hosts,
                 &mac,

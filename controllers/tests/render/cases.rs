@@ -211,7 +211,7 @@ pub(crate) fn facts() -> Facts {
 }
 
 /// What cannot be taken out of an example, because the API server refuses it with this sentence.
-pub(crate) const REFUSED: [(&str, &str, &str, &str); 38] = [
+pub(crate) const REFUSED: [(&str, &str, &str, &str); 42] = [
     ("domain", "full", "disks/2/device", "a disk needs volumeRef, volumeSelector, volume, file, block or network"),
     ("domain", "devices", "consoles/2/type", "tcp and type Tcp need each other"),
     ("domain", "devices", "consoles/2/tcp", "tcp and type Tcp need each other"),
@@ -254,6 +254,10 @@ pub(crate) const REFUSED: [(&str, &str, &str, &str); 38] = [
     ("domain", "numa", "numaTune/nodeset", "numaTune.mode needs numaTune.nodeset"),
     ("domain", "tuning", "memoryTune/hardLimit", "memoryTune.swapHardLimit needs memoryTune.hardLimit"),
     ("network", "nat", "ips", "spec.forProvider.ips is required for mode Nat"),
+    ("network", "open", "dns/forwarders/0/address", "a forwarder needs address, domain or both"),
+    ("network", "open", "dns/forwarders/2/domain", "a forwarder needs address, domain or both"),
+    ("network", "open", "domain", "domainLocalOnly needs domain"),
+    ("network", "open", "ips", "spec.forProvider.ips is required for mode Nat"),
     ("network", "route", "ips", "spec.forProvider.ips is required for mode Nat"),
 ];
 

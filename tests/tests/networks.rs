@@ -1,0 +1,159 @@
+//! Networks: what is changed while guests are on them, and what is refused before anything is made.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use tests::{PATIENCE, Scenario, SharedStage, condition, eventually, manifest};
+
+static STAGE: SharedStage = SharedStage::new("networks", &["--poll=2s"]);
+
+/// The parts of the running network's description, and of its definition, that begin so, in the order of their text.
+fn parts(scenario: &Scenario<'_>, of: &[&str], words: &[&str]) -> Result<Vec<String>> {
+    let shown = scenario.host().virsh(&[&["net-dumpxml", scenario.name()][..], of].concat())?;
+    let mut lines: Vec<String> = shown.lines().map(|line| line.trim().to_owned()).collect();
+    lines.retain(|line| words.iter().any(|word| line.starts_with(&format!("<{word}"))));
+    lines.sort();
+    Ok(lines)
+}
+
+/// What a change of names and addresses must leave as it is: the bridge with its number, and the guest's tap on it.
+fn links(scenario: &Scenario<'_>, bridge: &str) -> Result<Vec<String>> {
+    let number = |line: &str| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+    let own = scenario.host().run("ip", &["-o", "link", "show", "dev", bridge])?;
+    let taps = scenario.host().run("ip", &["-o", "link", "show", "master", bridge])?;
+    Ok(own.lines().chain(taps.lines()).map(number).collect())
+}
+
+fn told(scenario: &Scenario<'_>, file: &str) -> Result<Vec<String>> {
+    let path = scenario.host().path(&format!("lib/dnsmasq/{}.{file}", scenario.name()));
+    let mut lines: Vec<String> =
+        std::fs::read_to_string(path)?.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.retain(|line| !line.starts_with('#') && !line.is_empty());
+    lines.sort();
+    Ok(lines)
+}
+
+fn network(net: &str, hosts: &Value, ranges: &Value, dns: &Value) -> Value {
+    json!({
+        "ips": [{"cidr": format!("{net}.1/24"), "dhcp": {"ranges": ranges, "hosts": hosts}}], "dns": dns,
+    })
+}
+
+#[test]
+fn names_and_addresses_change_under_a_running_guest_that_stays_on_the_network() -> Result<()> {
+    let scenario = STAGE.scenario("edited")?;
+    let (net, name) = (format!("192.168.{}", scenario.subnet()), scenario.name());
+    let host = |name: &str, mac: u8, last: u8| json!({"name": name, "mac": format!("52:54:00:00:00:0{mac}"), "ip": format!("{net}.{last}")});
+    let range = |start: u8, end: u8| json!({"start": format!("{net}.{start}"), "end": format!("{net}.{end}")});
+    let before = network(
+        &net,
+        &json!([host("a", 1, 5), host("b", 2, 6)]),
+        &json!([range(100, 199)]),
+        &json!({
+            "hosts": [{"ip": format!("{net}.5"), "hostnames": ["old", "shared"]}, {"ip": format!("{net}.6"), "hostnames": ["shared"]}],
+            "txts": [{"name": "t", "value": "old"}], "srvs": [{"service": "ldap", "protocol": "Tcp", "target": "a", "port": 389}],
+        }),
+    );
+    let before = before.to_string();
+    let inside = before.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or_default();
+    let yaml = manifest("Network", name, inside);
+    scenario.apply(
+        &(yaml + &scenario.idle_world(&format!(", networkInterfaces: [{{name: lan, networkRef: {{name: {name}}}}}]"))),
+    )?;
+    scenario.await_ready(&[&format!("network/{name}"), &format!("domain/{name}")])?;
+    let bridge = scenario.observed("network", name)?["bridge"].as_str().unwrap_or_default().to_owned();
+    let linked = links(&scenario, &bridge)?;
+    assert_eq!(linked.len(), 2, "{linked:?}");
+
+    // The two guests exchange their addresses, a range moves, and so does a name.
+    let after = network(
+        &net,
+        &json!([host("a", 1, 6), host("b", 2, 5)]),
+        &json!([range(110, 189), range(190, 199)]),
+        &json!({
+            "hosts": [{"ip": format!("{net}.5"), "hostnames": ["new", "shared"]}, {"ip": format!("{net}.7"), "hostnames": ["shared"]}],
+            "txts": [{"name": "t", "value": "new"}, {"name": "u", "value": "more"}], "srvs": [{"service": "ldap", "protocol": "Tcp", "target": "a", "port": 636}],
+        }),
+    );
+    scenario.change("network", name, &after)?;
+    let words = ["host", "range", "txt", "srv", "hostname"];
+    let mut wanted = vec![
+        format!("<host mac='52:54:00:00:00:01' name='a' ip='{net}.6'/>"),
+        format!("<host mac='52:54:00:00:00:02' name='b' ip='{net}.5'/>"),
+        format!("<host ip='{net}.5'>"),
+        format!("<host ip='{net}.7'>"),
+        "<hostname>new</hostname>".to_owned(),
+        "<hostname>shared</hostname>".to_owned(),
+        "<hostname>shared</hostname>".to_owned(),
+        format!("<range start='{net}.110' end='{net}.189'/>"),
+        format!("<range start='{net}.190' end='{net}.199'/>"),
+        "<srv service='ldap' protocol='tcp' target='a' port='636'/>".to_owned(),
+        "<txt name='t' value='new'/>".to_owned(),
+        "<txt name='u' value='more'/>".to_owned(),
+    ];
+    wanted.sort();
+    eventually(PATIENCE, || {
+        let (live, defined) = (parts(&scenario, &[], &words)?, parts(&scenario, &["--inactive"], &words)?);
+        ensure!(live == wanted && defined == wanted, "live {live:#?}, defined {defined:#?}, wanted {wanted:#?}");
+        Ok(())
+    })?;
+    assert_eq!(links(&scenario, &bridge)?, linked);
+    assert_eq!(
+        told(&scenario, "hostsfile")?,
+        [format!("52:54:00:00:00:01,{net}.6,a"), format!("52:54:00:00:00:02,{net}.5,b")]
+    );
+    assert_eq!(told(&scenario, "addnhosts")?, [format!("{net}.5\tnew\tshared"), format!("{net}.7\tshared")]);
+    scenario.await_ready(&[&format!("network/{name}")])?;
+    let seen = scenario.object("network", name)?;
+    assert!(!condition(&seen, "RestartRequired").is_ok_and(|(status, ..)| status == "True"), "{seen}");
+
+    // What only a start can change waits for one, and the guest stays on the network.
+    scenario.change("network", name, &json!({"mtu": 1400, "dns": {"forwardPlainNames": false}}))?;
+    let message = "waiting for the network's next start: dns@forwardPlainNames, mtu@size. A restart cuts its guests off; do it when it suits them";
+    scenario.await_condition(&format!("network/{name}"), "RestartRequired", ("True", "ChangesPending", message))?;
+    assert_eq!(links(&scenario, &bridge)?, linked);
+    Ok(())
+}
+
+#[test]
+fn what_is_in_the_way_of_another_network_is_refused_and_leaves_nothing_behind() -> Result<()> {
+    let scenario = STAGE.scenario("apart")?;
+    let net = format!("192.168.{}", scenario.subnet());
+    scenario.apply(&manifest("Network", "first", &format!("bridge: virbr-first, ips: [{{cidr: {net}.1/24}}]")))?;
+    scenario.await_ready(&["network/first"])?;
+    scenario.host().run("ip", &["link", "add", "mine", "type", "bridge"])?;
+    let isolated = |more: &str| format!("mode: Isolated, {more}");
+    let cases = [
+        (
+            isolated(&format!("ips: [{{cidr: {net}.129/25}}]")),
+            format!("{net}.129/25 has addresses in common with {net}.1/24 of network \"first\" of the host"),
+        ),
+        (isolated("bridge: virbr-first"), "the bridge virbr-first is that of network \"first\" of the host".to_owned()),
+        (
+            isolated("bridge: mine, ips: [{cidr: 10.97.0.1/24}]"),
+            "the host has an interface of that name already".to_owned(),
+        ),
+        (
+            isolated("ips: [{cidr: 10.98.0.1/24, dhcp: {ranges: [{start: 10.99.0.2, end: 10.99.0.9}]}}]"),
+            "ips: 10.98.0.1/24: the range 10.99.0.2 to 10.99.0.9 is not within the network".to_owned(),
+        ),
+    ];
+    for (parameters, wanted) in cases {
+        scenario.apply(&manifest("Network", "second", &parameters))?;
+        scenario.await_object("network", "second", |object| {
+            let (status, _, message) = condition(object, "Synced")?;
+            ensure!(status == "False" && message.contains(&wanted), "Synced is {status}: {message}; wanted {wanted}");
+            Ok(())
+        })?;
+        // It is tried again and again, and each time taken away again.
+        eventually(PATIENCE, || {
+            let networks = scenario.host().virsh(&["net-list", "--all", "--name"])?;
+            ensure!(!networks.contains("second"), "with {parameters} there are {networks}");
+            Ok(())
+        })?;
+        scenario.delete(&["network/second"])?;
+        scenario.await_gone(&["network/second"])?;
+    }
+    scenario.await_ready(&["network/first"])
+}
