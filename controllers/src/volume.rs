@@ -6,6 +6,7 @@ pub mod image;
 mod import;
 pub mod render;
 mod stranger;
+pub mod unpack;
 
 use std::{fmt, sync::Arc};
 

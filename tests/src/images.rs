@@ -31,6 +31,8 @@ pub enum Manners {
     StallAfter(u64),
     /// The true length in the head, this many bytes, then the end of the connection.
     CutAfter(u64),
+    /// As [`Self::CutAfter`], with the version of the file in the head, so that the rest can be asked for, in as many pieces as it takes.
+    Breaking(u64),
     /// A length in the head that is this many bytes less than what is sent.
     ClaimLess(u64),
     /// This status and an empty body.
@@ -188,11 +190,13 @@ fn send_file(stream: &TcpStream, request: &Request, path: &Path, manners: Manner
     let length = part.end - part.start;
     let claimed = if let Manners::ClaimLess(less) = manners { length.saturating_sub(less) } else { length };
     let range = format!("Content-Range: bytes {}-{}/{size}\r\n", part.start, part.end.saturating_sub(1));
+    // Who asks for a part is sent it whatever `If-Range` says: the file is the same for as long as a test serves it by that name.
+    let tag = if matches!(manners, Manners::Breaking(_)) { "ETag: \"one\"\r\n" } else { "" };
     let (status, range) = if request.range.is_some() { (206, range.as_str()) } else { (200, "") };
     send_head(
         stream,
         status,
-        &format!("Content-Type: application/octet-stream\r\n{range}Content-Length: {claimed}\r\n"),
+        &format!("Content-Type: application/octet-stream\r\n{tag}{range}Content-Length: {claimed}\r\n"),
     )?;
     if request.head_only {
         return Ok(());
@@ -210,7 +214,7 @@ fn part_of(range: Option<(u64, Option<u64>)>, size: u64) -> Option<Range<u64>> {
 fn send_body(mut stream: &TcpStream, body: std::io::Take<File>, manners: Manners, shared: &Shared) -> Result<()> {
     match manners {
         Manners::Good | Manners::ClaimLess(_) | Manners::Status(_) => copy(body, stream)?,
-        Manners::CutAfter(count) => copy(body.take(count), stream)?,
+        Manners::CutAfter(count) | Manners::Breaking(count) => copy(body.take(count), stream)?,
         Manners::StallAfter(count) => {
             copy(body.take(count), stream)?;
             stream.flush()?;
@@ -278,6 +282,7 @@ mod tests {
         // curl ends with 18 when bytes are missing and with 28 when time is up.
         for (manners, reason) in [
             (Manners::CutAfter(3), "exit status: 18"),
+            (Manners::Breaking(3), "exit status: 18"),
             (Manners::StallAfter(3), "exit status: 28"),
             (Manners::Slow(2), "exit status: 28"),
         ] {

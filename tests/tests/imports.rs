@@ -183,6 +183,92 @@ fn an_import_tells_its_progress_and_one_that_was_cut_by_a_kill_is_made_whole_onc
     Ok(())
 }
 
+#[test]
+fn packed_images_come_unpacked_and_whole_and_one_that_is_larger_than_its_volume_leaves_nothing_behind() -> Result<()> {
+    let stage = Stage::start("packed", &["--poll=30s"])?;
+    let scenario = stage.scenario("packed")?;
+    let (images, raw, qcow2) = (stage.images(), scenario.host().path("raw"), scenario.host().path("qcow2"));
+    fs::write(&raw, pattern(SIZE, 3))?;
+    run("qemu-img", &["convert", "-O", "qcow2", &raw.display().to_string(), &qcow2.display().to_string()])?;
+    let pack = |program: &str, file: &Path, name: &str| -> Result<(String, std::path::PathBuf)> {
+        let packed = scenario.host().path(name);
+        run("sh", &["-c", &format!("{program} -c < {} > {}", file.display(), packed.display())])?;
+        Ok((images.serve(name, &packed, Manners::Good), packed))
+    };
+    // Names say nothing: what is in a file does.
+    let (gzip, gzip_file) = pack("gzip", &raw, "gzip.img")?;
+    let (xz, xz_file) = pack("xz", &qcow2, "xz.gz")?;
+    let (zstd, zstd_file) = pack("zstd", &raw, "zstd.xz")?;
+    let sums = scenario.host().path("sums");
+    let sum = run("sha512sum", &[&zstd_file.display().to_string()])?;
+    let sum = sum.split(' ').next().context("read the checksum")?;
+    fs::write(&sums, format!("{}  zstd.img\n{sum} *zstd.xz\n", "0".repeat(128)))?;
+    let list = images.serve("SHA512SUMS", &sums, Manners::Good);
+    let md5 = run("md5sum", &[&gzip_file.display().to_string()])?;
+    let md5 = md5.split(' ').next().context("read the checksum")?;
+    let (gzip_sum, xz_sum) = (sha256(&gzip_file)?, sha256(&xz_file)?);
+    let volumes = [
+        ("gzip", format!("format: Raw, source: {{http: {{url: '{gzip}', checksum: 'md5:{md5}'}}}}")),
+        ("xz", format!("format: Qcow2, capacity: 1Gi, source: {{http: {{url: '{xz}', checksum: {xz_sum}}}}}")),
+        ("zstd", format!("format: Raw, capacity: {SIZE}, source: {{http: {{url: '{zstd}', checksumUrl: '{list}'}}}}")),
+        (
+            "kept",
+            format!(
+                "format: Raw, source: {{http: {{url: '{gzip}', checksum: 'sha256:{gzip_sum}', decompression: Never}}}}"
+            ),
+        ),
+    ];
+    scenario.apply(&scenario.pool())?;
+    for (name, parameters) in &volumes {
+        scenario.apply(&scenario.volume(name, parameters))?;
+    }
+    scenario.await_all_ready(PATIENCE)?;
+    for (name, file) in [("gzip", &raw), ("zstd", &raw), ("kept", &gzip_file)] {
+        assert_eq!(sha256(Path::new(&path(&scenario, name)?))?, sha256(file)?, "{name}");
+    }
+    let xz = path(&scenario, "xz")?;
+    let compared = run("qemu-img", &["compare", "-f", "raw", "-F", "qcow2", &raw.display().to_string(), &xz])?;
+    assert!(compared.contains("identical"), "{compared}");
+
+    let bomb = format!("format: Raw, capacity: 1Mi, source: {{http: {{url: '{gzip}', checksum: '{gzip_sum}'}}}}");
+    scenario.apply(&scenario.volume("bomb", &bomb))?;
+    let said = "create failed: the unpacked image is larger than the volume's capacity of 1Mi";
+    scenario.await_condition("volume/bomb", "Synced", ("False", "ReconcileError", said))?;
+    eventually(PATIENCE, || {
+        let left = scenario.host().volumes(scenario.name())?;
+        ensure!(!left.contains(&"bomb".to_owned()), "volumes: {left:?}");
+        Ok(())
+    })?;
+    scenario.delete_all()?;
+    scenario.await_all_gone(PATIENCE)?;
+    assert_eq!(scenario.host().everything()?, Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn an_image_whose_connection_breaks_comes_in_pieces_each_byte_once() -> Result<()> {
+    let stage = Stage::start("pieces", &["--poll=30s"])?;
+    let scenario = stage.scenario("pieces")?;
+    let (images, image) = (stage.images(), scenario.host().path("image"));
+    fs::write(&image, pattern(SIZE, 4))?;
+    let sum = sha256(&image)?;
+    let url = images.serve("image", &image, Manners::Breaking(SIZE / 3 + 1));
+    scenario.apply(&scenario.pool())?;
+    apply_volume(&scenario, "one", &url, &sum, "Raw")?;
+    scenario.await_all_ready(PATIENCE)?;
+    assert_eq!((sha256(Path::new(&path(&scenario, "one")?))?, images.requests("image")), (sum, 3));
+    scenario.delete_all()?;
+    scenario.await_all_gone(PATIENCE)?;
+    assert_eq!(scenario.host().everything()?, Vec::<String>::new());
+    Ok(())
+}
+
+/// Where a volume is on the host.
+fn path(scenario: &Scenario<'_>, name: &str) -> Result<String> {
+    let volume = scenario.object("volume", name)?;
+    Ok(volume["status"]["atProvider"]["path"].as_str().context("read the path")?.to_owned())
+}
+
 /// The per cent of the import of volume `one`, if it is under way.
 fn importing(scenario: &Scenario<'_>) -> Result<Option<u32>> {
     let volume = scenario.object("volume", "one")?;
