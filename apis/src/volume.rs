@@ -12,7 +12,7 @@ use crate::{
     reference::{Reference, Selector},
 };
 
-pub use source::{Decompression, HttpSource, Source};
+pub use source::{Decompression, HttpSource, SecretReference, Source};
 
 /// A disk image in a storage pool of a libvirt host.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]

@@ -11,7 +11,7 @@ use apis::volume::HttpSource;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use md5::{Digest, Md5};
-use provider_libvirt::volume::fetch::{CHUNK, Client, FetchError, Fetched, Limits, Progress, Sink, fetch};
+use provider_libvirt::volume::fetch::{CHUNK, Client, Credentials, FetchError, Fetched, Limits, Progress, Sink, fetch};
 use rustls::RootCertStore;
 use sha2::{Sha256, Sha512};
 use tokio::{
@@ -43,7 +43,7 @@ impl Server {
                     head.push(stream.read_u8().await.unwrap());
                 }
                 noted.lock().unwrap().push(String::from_utf8(head).unwrap());
-                let (head, body) = answers.get(count).or(answers.last()).unwrap();
+                let (head, body) = answers.get(count).or_else(|| answers.last()).unwrap();
                 count += 1;
                 let _ = stream.write_all(&[format!("HTTP/1.1 {head}\r\n\r\n").as_bytes(), body].concat()).await;
                 let _ = stream.shutdown().await;
@@ -68,8 +68,15 @@ impl Server {
 }
 
 async fn outcome(source: &HttpSource) -> (Result<Fetched, FetchError>, Vec<u8>) {
+    outcome_with(source, None).await
+}
+
+async fn outcome_with(source: &HttpSource, credentials: Option<Credentials>) -> (Result<Fetched, FetchError>, Vec<u8>) {
     let limits = Limits { stall: Duration::from_millis(300), pause: Duration::from_millis(1), ..Limits::default() };
-    let client = Client::with_roots(limits, RootCertStore::empty()).unwrap().allowing(&["127.0.0.1".to_owned()]);
+    let client = Client::with_roots(limits, RootCertStore::empty())
+        .unwrap()
+        .allowing(&["127.0.0.1".to_owned()])
+        .showing(credentials, source);
     let (sender, mut chunks) = mpsc::channel::<Bytes>(1);
     let received = tokio::spawn(async move {
         let mut all = Vec::new();
@@ -93,6 +100,7 @@ fn image() -> Vec<u8> {
 }
 
 const TAG: &str = "ETag: \"one\"";
+const OTHER: &str = "ETag: \"two\"";
 
 /// The first `end` bytes of what is announced as whole, with these headers.
 fn begun(image: &[u8], end: usize, headers: &str) -> Answer {
@@ -136,7 +144,6 @@ async fn a_broken_transfer_goes_on_where_it_broke() {
 async fn what_the_server_has_by_then_is_not_glued_to_what_came() {
     let image = image();
     let cut = CHUNK + 5;
-    const OTHER: &str = "ETag: \"two\"";
     let shifted = |from: &str, to: &str| {
         let (head, body) = part(&image, cut, image.len(), TAG);
         assert!(head.contains(from));
@@ -225,6 +232,31 @@ async fn a_list_that_says_nothing_of_the_image_is_refused_before_the_image_is_as
     assert_eq!(sentence(&nothing, &source).await, refused);
     let source = HttpSource { checksum: None, ..nothing.source(b"") };
     assert_eq!(sentence(&nothing, &source).await, "source.http.checksum or checksumUrl is needed");
+}
+
+#[tokio::test]
+async fn credentials_are_shown_to_the_server_of_the_image_and_to_no_other() {
+    let body = b"image";
+    let sums = format!("{}  disk.img\n", HEXLOWER.encode(&Sha256::digest(body)));
+    let (mirror, own) = (
+        Server::start(vec![begun(body, 2, TAG), part(body, 2, 5, TAG)]).await,
+        Server::start(vec![begun(sums.as_bytes(), sums.len(), "X: y")]).await,
+    );
+    let away = format!("302 Found\r\nContent-Length: 0\r\nLocation: http://{}/disk.img", mirror.address);
+    let server = Server::start(vec![(away, Vec::new())]).await;
+    let credentials = || Credentials::of(|key| (key == "token").then_some(b"secret".as_slice())).ok();
+    let (own_list, shown) = (Some(format!("http://{}/SUMS", own.address)), Some("Bearer secret".to_owned()));
+    let source = HttpSource { checksum: None, checksum_url: own_list, ..server.source(body) };
+    let (result, bytes) = outcome_with(&source, credentials()).await;
+    assert_eq!((result.map(|fetched| fetched.bytes), bytes), (Ok(5), body.to_vec()));
+    assert_eq!(server.seen("authorization"), std::slice::from_ref(&shown));
+    assert_eq!((mirror.seen("authorization"), own.seen("authorization")), (vec![None, None], vec![None]));
+
+    let same = Server::start(vec![begun(sums.as_bytes(), sums.len(), "X: y"), begun(body, 5, TAG)]).await;
+    let list = Some(format!("http://{}/SUMS", same.address));
+    let source = HttpSource { checksum: None, checksum_url: list, ..same.source(body) };
+    assert_eq!(outcome_with(&source, credentials()).await.0.map(|fetched| fetched.bytes), Ok(5));
+    assert_eq!(same.seen("authorization"), [shown.clone(), shown]);
 }
 
 #[tokio::test]

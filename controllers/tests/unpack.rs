@@ -74,6 +74,8 @@ async fn a_file_of_several_parts_is_all_of_them() {
         let both = [pack(program, options, &image), pack(program, options, &other)].concat();
         assert!(unpacked(&both).await == Ok((true, [image.clone(), other.clone()].concat())), "{program} {options:?}");
     }
+    let filled = [pack("gzip", &["-c"], &image), vec![0; 2 * CHUNK]].concat();
+    assert!(unpacked(&filled).await == Ok((true, image.clone())), "zeros after a gzip file are none of it");
     let frame = pack("zstd", &["-c"], &image);
     let skipped = [frame.clone(), b"\x5a\x2a\x4d\x18\x03\0\0\0abc".to_vec(), frame].concat();
     assert!(unpacked(&skipped).await == Ok((true, image.repeat(2))), "a frame without data is passed over");

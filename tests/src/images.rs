@@ -59,6 +59,8 @@ struct Route {
     file: PathBuf,
     manners: Manners,
     requests: u32,
+    /// The `Authorization` without which it answers 401.
+    door: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -108,9 +110,16 @@ impl ImageServer {
     /// Serves `file` under `name` and returns its URL; the same name again changes what is served and how, and keeps the count.
     pub fn serve(&self, name: &str, file: &Path, manners: Manners) -> String {
         let mut routes = lock(&self.shared.routes);
-        let requests = routes.get(name).map_or(0, |route| route.requests);
-        routes.insert(name.to_owned(), Route { file: file.to_owned(), manners, requests });
+        let (requests, door) = routes.get(name).map_or((0, None), |route| (route.requests, route.door.clone()));
+        routes.insert(name.to_owned(), Route { file: file.to_owned(), manners, requests, door });
         self.url(name)
+    }
+
+    /// Lets in at a name that is served only who sends this `Authorization`.
+    pub fn lock(&self, name: &str, authorization: &str) {
+        if let Some(route) = lock(&self.shared.routes).get_mut(name) {
+            route.door = Some(authorization.to_owned());
+        }
     }
 
     /// The URL of a name, also of one that is not served: that answers 404.
@@ -142,6 +151,7 @@ struct Request {
     head_only: bool,
     name: String,
     range: Option<(u64, Option<u64>)>,
+    authorization: Option<String>,
 }
 
 fn answer(stream: &TcpStream, shared: &Shared) -> Result<()> {
@@ -155,7 +165,8 @@ fn answer(stream: &TcpStream, shared: &Shared) -> Result<()> {
     let request = parse_request(&head).context("parse the request")?;
     let found = lock(&shared.routes).get_mut(&request.name).map(|route| {
         route.requests += 1;
-        (route.file.clone(), route.manners)
+        let stays_out = route.door.is_some() && route.door != request.authorization;
+        (route.file.clone(), if stays_out { Manners::Status(401) } else { route.manners })
     });
     match found {
         None => send_head(stream, 404, "Content-Length: 0\r\n"),
@@ -174,7 +185,11 @@ fn parse_request(head: &[String]) -> Option<Request> {
             value.trim().strip_prefix("bytes=").filter(|_| key.eq_ignore_ascii_case("range"))?.split_once('-')?;
         Some((from.parse().ok()?, to.parse().ok()))
     });
-    Some(Request { head_only, name, range })
+    let authorization = head.iter().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        key.eq_ignore_ascii_case("authorization").then(|| value.trim().to_owned())
+    });
+    Some(Request { head_only, name, range, authorization })
 }
 
 fn send_head(mut stream: &TcpStream, status: u16, fields: &str) -> Result<()> {

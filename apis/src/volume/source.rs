@@ -34,9 +34,20 @@ pub struct HttpSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 8, max = 2048), regex(pattern = r"^https?://[^@\s]+$"))]
     pub checksum_url: Option<String>,
+    /// The Secret of this namespace that lets in at the server: its key `token` is sent as a bearer token, or its keys `username` and `password` by basic authentication. They go to the scheme, host and port of url and to no other, also not after a redirect; by http anyone on the way can read them. Read until the image is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_ref: Option<SecretReference>,
     /// What becomes of a file packed by gzip, xz or zstd, which is told by its content and not by its name. Auto, the default, unpacks it on the way: into a Raw volume no more than its capacity where one is said, and never more than the pool has room for; an image that is larger is refused and removed. Never leaves it packed, for a Raw volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decompression: Option<Decompression>,
+}
+
+/// A Secret of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretReference {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 /// What becomes of a packed file.

@@ -10,6 +10,7 @@
 
 mod address;
 mod checksum;
+mod credentials;
 mod error;
 mod resume;
 mod transfer;
@@ -26,7 +27,7 @@ use bytes::Bytes;
 use reqwest::{
     Response, StatusCode, Url,
     dns::{Addrs, Name, Resolve, Resolving},
-    header::{ACCEPT_ENCODING, CONTENT_ENCODING, IF_RANGE, LOCATION, RANGE},
+    header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, IF_RANGE, LOCATION, RANGE},
     redirect::Policy,
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
@@ -45,6 +46,7 @@ use self::{
 pub use self::{
     address::forbidden,
     checksum::{Algorithm, Checksum},
+    credentials::Credentials,
     error::{Failure, FetchError},
 };
 
@@ -87,6 +89,8 @@ pub struct Client {
     allowed: Allowed,
     limits: Limits,
     tls: Arc<ClientConfig>,
+    /// What is shown to the origin of this address, and to no other.
+    credentials: Option<(Url, Credentials)>,
 }
 
 impl Client {
@@ -117,7 +121,14 @@ impl Client {
             .context("set up TLS")?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { allowed: Allowed::new(&[]), limits, tls: Arc::new(tls) })
+        Ok(Self { allowed: Allowed::new(&[]), limits, tls: Arc::new(tls), credentials: None })
+    }
+
+    /// The same client, let in by these credentials at the server of this source, if there are any.
+    #[must_use]
+    pub fn showing(&self, credentials: Option<Credentials>, source: &HttpSource) -> Self {
+        let origin = Url::parse(&source.url).ok();
+        Self { credentials: origin.zip(credentials), ..self.clone() }
     }
 
     /// The answer to one GET, no redirect followed. Names are resolved here, so that what is checked is what is used.
@@ -134,6 +145,10 @@ impl Client {
             .build()
             .map_err(|error| connect_failure(&error))?;
         let mut request = http.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+        let lets_in = self.credentials.as_ref().and_then(|(origin, credentials)| credentials.header(origin, url));
+        if let Some(header) = lets_in {
+            request = request.header(AUTHORIZATION, header);
+        }
         if let Some(rest) = rest {
             request = request.header(RANGE, rest.range()).header(IF_RANGE, rest.version.value());
         }

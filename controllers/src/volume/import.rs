@@ -36,7 +36,7 @@ use tokio::{
 use managed::{creation::Creation, external::Pass, lease::Term};
 
 use self::permit::Permit;
-use super::{Volumes, fetch, image, render};
+use super::{Referents, Volumes, fetch, image, render};
 use crate::hosts::{Site, owner};
 
 /// How long imports may take to end when this process is asked to.
@@ -52,6 +52,7 @@ pub struct Order {
     format: Format,
     capacity: Option<u64>,
     source: HttpSource,
+    credentials: Option<fetch::Credentials>,
     policy: Policy,
     /// Whether a volume of this name may be there already, left by an attempt before.
     resumed: bool,
@@ -61,7 +62,7 @@ pub struct Order {
 
 impl Order {
     /// An import for the object of a pass.
-    pub fn new(pass: &Pass<'_, Volumes>, pool: &str, source: HttpSource, policy: Policy) -> Self {
+    pub fn new(pass: &Pass<'_, Volumes>, referents: &Referents, source: HttpSource, policy: Policy) -> Self {
         let object = pass.object;
         let whole = object.merged();
         let parameters = whole.parameters();
@@ -71,7 +72,8 @@ impl Order {
             host: pass.host.clone(),
             resumed: pass.creation == Creation::Open,
             made: AtomicBool::new(false),
-            pool: pool.to_owned(),
+            pool: referents.pool.clone(),
+            credentials: referents.credentials.clone(),
             name: object.external_name().to_owned(),
             format: parameters.format.unwrap_or_default(),
             capacity: parameters.capacity.as_ref().and_then(|capacity| render::sectors(capacity).ok()),
@@ -267,7 +269,8 @@ async fn import(
     let (sender, chunks) = mpsc::channel(4);
     let room = room(order).await?;
     let sink = fetch::Sink { chunks: sender, progress, max_bytes: room };
-    let fetching = fetch::fetch(client, &order.source, sink);
+    let client = client.showing(order.credentials.clone(), &order.source);
+    let fetching = fetch::fetch(&client, &order.source, sink);
     let storing = store::store(order, permit, chunks, room);
     tokio::pin!(fetching, storing);
     // Where both end at once, it is the host's side that tells the cause: the other only notices that nobody is there any more.

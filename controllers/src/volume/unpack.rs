@@ -9,7 +9,7 @@
 use std::io::{self, BufRead, Read};
 
 use bytes::{Buf, Bytes};
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use lzma_rust2::XzReader;
 use ruzstd::decoding::{
     FrameDecoder, StreamingDecoder,
@@ -155,7 +155,13 @@ type Sender = mpsc::Sender<Result<Piece, String>>;
 /// On a thread of its own.
 fn unpack(packing: Packing, mut packed: Packed, to: &Sender) -> Result<(), Ended> {
     match packing {
-        Packing::Gzip => pass(&mut MultiGzDecoder::new(packed), to),
+        Packing::Gzip => {
+            // A file is any number of members, and zeros may fill it up, as on a tape.
+            while !packed.is_over_but_for_zeros()? {
+                pass(&mut GzDecoder::new(&mut packed), to)?;
+            }
+            Ok(())
+        }
         Packing::Xz => pass(&mut XzReader::new_mem_limit(packed, true, MEMORY * 1024), to),
         Packing::Zstd => {
             // A file is any number of frames, some of which hold no data.
@@ -197,6 +203,20 @@ fn pass(from: &mut dyn Read, to: &Sender) -> Result<(), Ended> {
 struct Packed {
     chunks: mpsc::Receiver<Bytes>,
     held: Bytes,
+}
+
+impl Packed {
+    /// Whether nothing follows but zeros, which are taken then.
+    fn is_over_but_for_zeros(&mut self) -> io::Result<bool> {
+        loop {
+            let held = self.fill_buf()?;
+            let (zeros, length) = (held.iter().take_while(|byte| **byte == 0).count(), held.len());
+            self.consume(zeros);
+            if zeros < length || length == 0 {
+                return Ok(length == 0);
+            }
+        }
+    }
 }
 
 impl BufRead for Packed {

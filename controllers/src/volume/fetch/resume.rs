@@ -23,7 +23,7 @@ pub(super) struct Version {
 }
 
 impl Version {
-    /// The version that an answer is of; None where the server tells none, or gives no parts. An ETag that begins with `W/` says that
+    /// The version that an answer is of; None where the server tells none, or gives no parts. An `ETag` that begins with `W/` says that
     /// two files serve the same purpose, not that they are equal.
     fn of(headers: &HeaderMap) -> Option<Self> {
         if headers.get(ACCEPT_RANGES).is_some_and(|ranges| ranges.as_bytes().eq_ignore_ascii_case(b"none")) {
