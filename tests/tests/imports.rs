@@ -204,7 +204,7 @@ fn packed_images_come_unpacked_and_whole_and_one_that_is_larger_than_its_volume_
     };
     volume("gzip", "format: Raw", &format!("url: '{gzip}', checksum: 'md5:{md5}'"))?;
     volume("xz", "format: Qcow2, capacity: 1Gi", &format!("url: '{xz}', checksum: '{xz_sum}'"))?;
-    volume("zstd", &format!("format: Raw, capacity: {SIZE}"), &format!("url: '{zstd}', checksumUrl: '{list}'"))?;
+    volume("zstd", &format!("format: Raw, capacity: '{SIZE}'"), &format!("url: '{zstd}', checksumUrl: '{list}'"))?;
     volume("kept", "format: Raw", &format!("url: '{gzip}', checksum: 'sha256:{gzip_sum}', decompression: Never"))?;
     scenario.await_all_ready(PATIENCE)?;
     for (name, file) in [("gzip", &raw), ("zstd", &raw), ("kept", &gzip_file)] {
