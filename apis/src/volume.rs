@@ -1,5 +1,7 @@
 //! Volume: a disk image in a storage pool.
 
+mod source;
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,6 +11,8 @@ use crate::{
     quantity::Quantity,
     reference::{Reference, Selector},
 };
+
+pub use source::{Decompression, HttpSource, SecretReference, Source};
 
 /// A disk image in a storage pool of a libvirt host.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -129,26 +133,6 @@ pub struct BackingStore {
     /// The Volume below, by labels or owner. volumeRef goes before it. What it chose counts for good once this volume is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume_selector: Option<Selector>,
-}
-
-/// Where the first content comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Source {
-    /// An image on a web server.
-    pub http: HttpSource,
-}
-
-/// An image on a web server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct HttpSource {
-    /// The address of the image, http or https, without credentials in it.
-    #[schemars(length(min = 8, max = 2048), regex(pattern = r"^https?://[^@\s]+$"))]
-    pub url: String,
-    /// The checksum of the image: `sha256:` and 64 hexadecimal digits. An image that does not match is removed.
-    #[schemars(length(max = 71), regex(pattern = r"^sha256:[0-9a-fA-F]{64}$"))]
-    pub checksum: String,
 }
 
 /// What the provider saw and said.

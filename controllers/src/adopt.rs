@@ -88,6 +88,11 @@ impl Adoption {
         Self { cluster, key, given: Mutex::default() }
     }
 
+    /// What signs who owns what.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
     fn given(&self) -> MutexGuard<'_, HashMap<Place, String>> {
         self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }

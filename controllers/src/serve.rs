@@ -56,7 +56,7 @@ use crate::{
     provider_config::{Configs, Configuration},
     references::Refers,
     users::Users,
-    volume::{Imports, Volumes, fetch},
+    volume::{ImageSecrets, Imports, Volumes, fetch},
     webhook::{Webhook, review::Reviewer, self_signed::Home},
 };
 
@@ -342,7 +342,8 @@ impl Kinds {
         let adoption = Arc::new(Adoption::new(cluster.clone(), key.clone()));
         let domains = Domains::new(cluster.clone(), connector.clone(), client.clone(), key.clone(), adoption.clone());
         let imports = self.imports.clone();
-        let volumes = Volumes::new(cluster.clone(), connector.clone(), key.clone(), adoption.clone(), imports);
+        let secrets = ImageSecrets::new(client.clone(), cluster);
+        let volumes = Volumes::new(cluster.clone(), connector.clone(), adoption.clone(), imports, secrets);
         let pools = Pools::new(cluster.clone(), connector.clone(), adoption.clone());
         let cloud_inits = CloudInits::new(cluster.clone(), connector.clone(), client.clone(), key, adoption.clone());
         let networks = Networks::new(cluster.clone(), connector.clone(), adoption);

@@ -5,7 +5,9 @@ pub mod fetch;
 pub mod image;
 mod import;
 pub mod render;
+mod secrets;
 mod stranger;
+pub mod unpack;
 
 use std::{fmt, sync::Arc};
 
@@ -44,6 +46,7 @@ use crate::{
 use act::{another_format, as_specified, grow, make};
 pub use import::Imports;
 use render::Below;
+pub use secrets::ImageSecrets;
 
 /// The kind.
 pub struct Volumes {
@@ -52,6 +55,7 @@ pub struct Volumes {
     key: Key,
     adoption: Arc<Adoption>,
     imports: Arc<Imports>,
+    secrets: ImageSecrets,
     located: Located,
 }
 
@@ -63,6 +67,8 @@ pub struct Referents {
     backing: Option<Below>,
     /// What selectors chose.
     choices: Choices,
+    /// What the image's server is to be shown.
+    credentials: Option<fetch::Credentials>,
     /// Others made it, and it is only looked at.
     theirs: Option<Wanted>,
 }
@@ -98,15 +104,16 @@ impl fmt::Display for Change {
 }
 
 impl Volumes {
-    /// The kind. `key` signs who owns which volume.
+    /// The kind.
     pub fn new(
         cluster: Arc<Cluster>,
         connector: Arc<Connector>,
-        key: Key,
         adoption: Arc<Adoption>,
         imports: Arc<Imports>,
+        secrets: ImageSecrets,
     ) -> Self {
-        Self { cluster, connector, key, adoption, imports, located: Located::default() }
+        let key = adoption.key().clone();
+        Self { cluster, connector, key, adoption, imports, secrets, located: Located::default() }
     }
 
     fn is_ours(&self, pass: &Pass<'_, Self>, pool_uuid: Option<&str>) -> bool {
@@ -156,6 +163,7 @@ impl External for Volumes {
 
     async fn resolve(&self, object: &Volume, config: &ConfigId) -> anyhow::Result<Referents> {
         initial::check(object)?;
+        let credentials = self.secrets.of(object).await?;
         let (asker, links) = (Asker::of(object, config), self.cluster.links(object));
         let choices = links.choices();
         let whole = object.effective();
@@ -173,17 +181,17 @@ impl External for Volumes {
             (pool.context(storage::NO_POOL)?, None)
         };
         let Some(below) = links.find(&self.cluster.volumes, &asker, BACKING)? else {
-            return Ok(Referents { pool, backing: None, choices, theirs });
+            return Ok(Referents { pool, backing: None, choices, credentials, theirs });
         };
         let capacity = below.observation().and_then(|seen| seen.capacity.as_ref()?.bytes().ok()).unwrap_or_default();
         // The chain as a whole must be there, not just its first link.
         chain(&self.cluster, &asker, object)?;
         let (path, format) = place(&below)?;
-        Ok(Referents { pool, backing: Some(Below { path, format, capacity }), choices, theirs })
+        Ok(Referents { pool, backing: Some(Below { path, format, capacity }), choices, credentials, theirs })
     }
 
     async fn find(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
-        let Referents { pool, backing: _, choices: _, theirs } = referents;
+        let Referents { pool, backing: _, choices: _, credentials: _, theirs } = referents;
         let entry = match theirs {
             Some(wanted) => self.located.look(pass.host, pass.object, wanted.clone()).await?,
             None => storage::look(pass.host, &owner(pass.object), pool, pass.object.external_name()).await?,
@@ -271,7 +279,7 @@ impl External for Volumes {
                 return Err(error);
             }
             let policy = self.cluster.host_spec(pass.config).and_then(|spec| spec.policy).unwrap_or_default();
-            let order = import::Order::new(pass, &referents.pool, source.http.clone(), policy);
+            let order = import::Order::new(pass, referents, source.http.clone(), policy);
             self.imports.start(order);
             return self.read(pass, &referents.pool).await;
         }
@@ -344,6 +352,7 @@ impl External for Volumes {
 
     fn forget(&self, object: &Volume) {
         self.imports.forget(object.uid());
+        self.secrets.forget(object);
         self.adoption.forget(object.uid());
         self.located.forget(object.uid());
         self.connector.unclaim(object);

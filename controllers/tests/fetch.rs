@@ -6,7 +6,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use apis::volume::HttpSource;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use provider_libvirt::volume::fetch::{CHUNK, Client, FetchError, Fetched, Limits, Progress, Sink, fetch};
+use provider_libvirt::volume::fetch::{
+    Algorithm, CHUNK, Checksum, Client, FetchError, Fetched, Limits, Progress, Sink, fetch,
+};
 use rustls::{RootCertStore, ServerConfig, crypto::ring, pki_types::PrivatePkcs8KeyDer};
 use sha2::{Digest, Sha256};
 use tokio::{
@@ -114,7 +116,12 @@ async fn serve_tls(what: Answer) -> (SocketAddr, RootCertStore) {
 }
 
 fn limits() -> Limits {
-    Limits { connect: Duration::from_secs(1), stall: Duration::from_millis(300), ..Limits::default() }
+    Limits {
+        connect: Duration::from_secs(1),
+        stall: Duration::from_millis(300),
+        pause: Duration::from_millis(1),
+        ..Limits::default()
+    }
 }
 
 fn client(allowed: &[&str]) -> Client {
@@ -130,8 +137,13 @@ fn digits(body: &[u8]) -> String {
     HEXLOWER.encode(&Sha256::digest(body))
 }
 
+fn sum(body: &[u8]) -> Checksum {
+    Checksum { algorithm: Algorithm::Sha256, digits: digits(body) }
+}
+
 fn source(url: &str, body: &[u8]) -> HttpSource {
-    HttpSource { url: url.to_owned(), checksum: format!("sha256:{}", digits(body)) }
+    let checksum = Some(format!("sha256:{}", digits(body)));
+    HttpSource { url: url.to_owned(), checksum, ..HttpSource::default() }
 }
 
 struct Outcome {
@@ -182,7 +194,7 @@ async fn an_image_comes_whole_in_chunks_of_one_size() {
     let body = image(3 * CHUNK + 17);
     let address = serve(Answer::ok(&body)).await;
     let outcome = outcome(&client(&["127.0.0.1"]), &source(&format!("http://{address}/image"), &body)).await;
-    assert_eq!(outcome.result, Ok(Fetched { bytes: body.len() as u64, sha256: digits(&body) }));
+    assert_eq!(outcome.result, Ok(Fetched { bytes: body.len() as u64, checksum: sum(&body) }));
     assert_eq!(outcome.chunks.iter().map(Bytes::len).collect::<Vec<_>>(), [CHUNK, CHUNK, CHUNK, 17]);
     assert!(outcome.chunks.concat() == body);
 }
@@ -192,7 +204,7 @@ async fn an_image_of_whole_chunks_and_an_empty_one_end_well() {
     for (body, lengths) in [(image(2 * CHUNK), vec![CHUNK, CHUNK]), (Vec::new(), vec![])] {
         let address = serve(Answer::ok(&body)).await;
         let outcome = outcome(&client(&["127.0.0.1"]), &source(&format!("http://{address}/"), &body)).await;
-        assert_eq!(outcome.result, Ok(Fetched { bytes: body.len() as u64, sha256: digits(&body) }));
+        assert_eq!(outcome.result, Ok(Fetched { bytes: body.len() as u64, checksum: sum(&body) }));
         assert_eq!(outcome.chunks.iter().map(Bytes::len).collect::<Vec<_>>(), lengths);
     }
 }
@@ -253,8 +265,9 @@ async fn an_unverified_image_of_whole_chunks_is_not_handed_over_whole() {
 async fn a_checksum_in_capitals_is_the_same_checksum() {
     let address = serve(Answer::ok(b"body")).await;
     let checksum = format!("sha256:{}", digits(b"body").to_uppercase());
-    let outcome = outcome(&client(&["127.0.0.1"]), &HttpSource { url: format!("http://{address}/"), checksum }).await;
-    assert_eq!(outcome.result, Ok(Fetched { bytes: 4, sha256: digits(b"body") }));
+    let source = HttpSource { checksum: Some(checksum), ..source(&format!("http://{address}/"), b"") };
+    let outcome = outcome(&client(&["127.0.0.1"]), &source).await;
+    assert_eq!(outcome.result, Ok(Fetched { bytes: 4, checksum: sum(b"body") }));
 }
 
 #[tokio::test]
@@ -418,6 +431,8 @@ async fn a_listed_name_is_asked() {
     assert_eq!(outcome.result.map(|fetched| fetched.bytes), Ok(5));
 }
 
+const CHECKSUM: &str = "source.http.checksum must be 64 hexadecimal digits of SHA-256, 128 of SHA-512 or 32 of MD5, with sha256:, sha512: or md5: before them or without";
+
 #[tokio::test]
 async fn sources_that_cannot_be_used_are_refused_before_anything_is_sent() {
     let good = "0".repeat(64);
@@ -427,11 +442,11 @@ async fn sources_that_cannot_be_used_are_refused_before_anything_is_sent() {
         ("file:///etc/passwd", "sha256:", "source.http.url must begin with http:// or https://"),
         ("http://user@host/", "sha256:", "source.http.url must not have credentials in it"),
         ("http://:secret@host/", "sha256:", "source.http.url must not have credentials in it"),
-        ("http://host/", "sha512:", "source.http.checksum must be sha256: and 64 hexadecimal digits"),
-        ("http://host/", "sha256:0", "source.http.checksum must be sha256: and 64 hexadecimal digits"),
+        ("http://host/", "sha512:", CHECKSUM),
+        ("http://host/", "sha256:0", CHECKSUM),
     ];
     for (url, algorithm, sentence) in cases {
-        let source = HttpSource { url: url.to_owned(), checksum: format!("{algorithm}{good}") };
+        let source = HttpSource { checksum: Some(format!("{algorithm}{good}")), ..source(url, b"") };
         let error = outcome(&client(&[]), &source).await.result.unwrap_err();
         assert_eq!(error.to_string(), sentence);
     }

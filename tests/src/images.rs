@@ -31,6 +31,8 @@ pub enum Manners {
     StallAfter(u64),
     /// The true length in the head, this many bytes, then the end of the connection.
     CutAfter(u64),
+    /// As [`Self::CutAfter`], with the version of the file in the head, so that the rest can be asked for, in as many pieces as it takes.
+    Breaking(u64),
     /// A length in the head that is this many bytes less than what is sent.
     ClaimLess(u64),
     /// This status and an empty body.
@@ -57,6 +59,8 @@ struct Route {
     file: PathBuf,
     manners: Manners,
     requests: u32,
+    /// The `Authorization` without which it answers 401.
+    door: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -106,9 +110,16 @@ impl ImageServer {
     /// Serves `file` under `name` and returns its URL; the same name again changes what is served and how, and keeps the count.
     pub fn serve(&self, name: &str, file: &Path, manners: Manners) -> String {
         let mut routes = lock(&self.shared.routes);
-        let requests = routes.get(name).map_or(0, |route| route.requests);
-        routes.insert(name.to_owned(), Route { file: file.to_owned(), manners, requests });
+        let (requests, door) = routes.get(name).map_or((0, None), |route| (route.requests, route.door.clone()));
+        routes.insert(name.to_owned(), Route { file: file.to_owned(), manners, requests, door });
         self.url(name)
+    }
+
+    /// Lets in at a name that is served only who sends this `Authorization`.
+    pub fn lock(&self, name: &str, authorization: &str) {
+        if let Some(route) = lock(&self.shared.routes).get_mut(name) {
+            route.door = Some(authorization.to_owned());
+        }
     }
 
     /// The URL of a name, also of one that is not served: that answers 404.
@@ -140,6 +151,7 @@ struct Request {
     head_only: bool,
     name: String,
     range: Option<(u64, Option<u64>)>,
+    authorization: Option<String>,
 }
 
 fn answer(stream: &TcpStream, shared: &Shared) -> Result<()> {
@@ -153,7 +165,8 @@ fn answer(stream: &TcpStream, shared: &Shared) -> Result<()> {
     let request = parse_request(&head).context("parse the request")?;
     let found = lock(&shared.routes).get_mut(&request.name).map(|route| {
         route.requests += 1;
-        (route.file.clone(), route.manners)
+        let stays_out = route.door.is_some() && route.door != request.authorization;
+        (route.file.clone(), if stays_out { Manners::Status(401) } else { route.manners })
     });
     match found {
         None => send_head(stream, 404, "Content-Length: 0\r\n"),
@@ -172,7 +185,11 @@ fn parse_request(head: &[String]) -> Option<Request> {
             value.trim().strip_prefix("bytes=").filter(|_| key.eq_ignore_ascii_case("range"))?.split_once('-')?;
         Some((from.parse().ok()?, to.parse().ok()))
     });
-    Some(Request { head_only, name, range })
+    let authorization = head.iter().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        key.eq_ignore_ascii_case("authorization").then(|| value.trim().to_owned())
+    });
+    Some(Request { head_only, name, range, authorization })
 }
 
 fn send_head(mut stream: &TcpStream, status: u16, fields: &str) -> Result<()> {
@@ -188,11 +205,13 @@ fn send_file(stream: &TcpStream, request: &Request, path: &Path, manners: Manner
     let length = part.end - part.start;
     let claimed = if let Manners::ClaimLess(less) = manners { length.saturating_sub(less) } else { length };
     let range = format!("Content-Range: bytes {}-{}/{size}\r\n", part.start, part.end.saturating_sub(1));
+    // Who asks for a part is sent it whatever `If-Range` says: the file is the same for as long as a test serves it by that name.
+    let tag = if matches!(manners, Manners::Breaking(_)) { "ETag: \"one\"\r\n" } else { "" };
     let (status, range) = if request.range.is_some() { (206, range.as_str()) } else { (200, "") };
     send_head(
         stream,
         status,
-        &format!("Content-Type: application/octet-stream\r\n{range}Content-Length: {claimed}\r\n"),
+        &format!("Content-Type: application/octet-stream\r\n{tag}{range}Content-Length: {claimed}\r\n"),
     )?;
     if request.head_only {
         return Ok(());
@@ -210,7 +229,7 @@ fn part_of(range: Option<(u64, Option<u64>)>, size: u64) -> Option<Range<u64>> {
 fn send_body(mut stream: &TcpStream, body: std::io::Take<File>, manners: Manners, shared: &Shared) -> Result<()> {
     match manners {
         Manners::Good | Manners::ClaimLess(_) | Manners::Status(_) => copy(body, stream)?,
-        Manners::CutAfter(count) => copy(body.take(count), stream)?,
+        Manners::CutAfter(count) | Manners::Breaking(count) => copy(body.take(count), stream)?,
         Manners::StallAfter(count) => {
             copy(body.take(count), stream)?;
             stream.flush()?;
@@ -278,6 +297,7 @@ mod tests {
         // curl ends with 18 when bytes are missing and with 28 when time is up.
         for (manners, reason) in [
             (Manners::CutAfter(3), "exit status: 18"),
+            (Manners::Breaking(3), "exit status: 18"),
             (Manners::StallAfter(3), "exit status: 28"),
             (Manners::Slow(2), "exit status: 28"),
         ] {

@@ -223,6 +223,8 @@ fn home(stage: &Stage) -> Result<Vec<(String, String)>> {
         "  policy: {{imageHosts: [127.0.0.1], rawXml: [devices/redirdev, features/vmcoreinfo], hostPaths: ['{given}', /dev/vg0], hostFolders: ['{shared}'], emulators: [/usr/bin/qemu-system-x86_64], diskHosts: [127.0.0.1], hostDevices: ['pci/*', 'usb/*', 'mdev/*']}}\n"
     );
     let mut changes = vec![
+        ("https://images.example.org/appliance.raw.xz".to_owned(), packed(stage)?),
+        ("https://images.example.org/SHA256SUMS".to_owned(), stage.images().url("SHA256SUMS")),
         ("https://images.example.org/debian-12-genericcloud-amd64.qcow2".to_owned(), image.url),
         (format!("sha256:{:064}", 0), image.checksum),
         (local.clone(), local + &policy),
@@ -242,6 +244,18 @@ fn home(stage: &Stage) -> Result<Vec<(String, String)>> {
     ];
     changes.extend([4, 5, 6].map(|number| (rack(number), host.uri())));
     Ok(changes)
+}
+
+/// Where a packed image is, beside the list with its checksum.
+fn packed(stage: &Stage) -> Result<String> {
+    let (folder, name) = (stage.host().path("packed"), "appliance.raw.xz");
+    fs::create_dir(&folder)?;
+    let (packed, list) = (folder.join(name), folder.join("SHA256SUMS"));
+    tests::run("sh", &["-c", &format!("head -c 1M /dev/zero | xz -c > {}", packed.display())])?;
+    let sum = tests::run("sha256sum", &[&packed.display().to_string()])?;
+    fs::write(&list, format!("{}  {name}\n", sum.split(' ').next().context("read the checksum")?))?;
+    stage.images().serve("SHA256SUMS", &list, Manners::Good);
+    Ok(stage.images().serve(name, &packed, Manners::Good))
 }
 
 /// The folder of files that a guest's disks may be, and a server of another.

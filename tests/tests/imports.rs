@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -183,6 +183,131 @@ fn an_import_tells_its_progress_and_one_that_was_cut_by_a_kill_is_made_whole_onc
     Ok(())
 }
 
+#[test]
+fn packed_images_come_unpacked_and_whole_and_one_that_is_larger_than_its_volume_leaves_nothing_behind() -> Result<()> {
+    let stage = Stage::start("packed", &["--poll=30s"])?;
+    let scenario = stage.scenario("packed")?;
+    let [raw, qcow2, sums] = ["raw", "qcow2", "sums"].map(|name| scenario.host().path(name));
+    fs::write(&raw, pattern(SIZE, 3))?;
+    run("qemu-img", &["convert", "-O", "qcow2", &raw.display().to_string(), &qcow2.display().to_string()])?;
+    // Names say nothing: what is in a file does.
+    let (gzip, gzip_file) = pack(&scenario, "gzip", &raw, "gzip.img")?;
+    let (xz, xz_file) = pack(&scenario, "xz", &qcow2, "xz.gz")?;
+    let (zstd, zstd_file) = pack(&scenario, "zstd", &raw, "zstd.xz")?;
+    let (md5, sha512) = (sum("md5sum", &gzip_file)?, sum("sha512sum", &zstd_file)?);
+    fs::write(&sums, format!("{}  zstd.img\n{sha512} *zstd.xz\n", "0".repeat(128)))?;
+    let list = stage.images().serve("SHA512SUMS", &sums, Manners::Good);
+    let (gzip_sum, xz_sum) = (sha256(&gzip_file)?, sha256(&xz_file)?);
+    scenario.apply(&scenario.pool())?;
+    let volume = |name: &str, parameters: &str, http: &str| {
+        scenario.apply(&scenario.volume(name, &format!("{parameters}, source: {{http: {{{http}}}}}")))
+    };
+    volume("gzip", "format: Raw", &format!("url: '{gzip}', checksum: 'md5:{md5}'"))?;
+    volume("xz", "format: Qcow2, capacity: 1Gi", &format!("url: '{xz}', checksum: '{xz_sum}'"))?;
+    volume("zstd", &format!("format: Raw, capacity: '{SIZE}'"), &format!("url: '{zstd}', checksumUrl: '{list}'"))?;
+    volume("kept", "format: Raw", &format!("url: '{gzip}', checksum: 'sha256:{gzip_sum}', decompression: Never"))?;
+    scenario.await_all_ready(PATIENCE)?;
+    for (name, file) in [("gzip", &raw), ("zstd", &raw), ("kept", &gzip_file)] {
+        assert_eq!(sha256(Path::new(&path(&scenario, name)?))?, sha256(file)?, "{name}");
+    }
+    let xz = path(&scenario, "xz")?;
+    let compared = run("qemu-img", &["compare", "-f", "raw", "-F", "qcow2", &raw.display().to_string(), &xz])?;
+    assert!(compared.contains("identical"), "{compared}");
+
+    volume("bomb", "format: Raw, capacity: 1Mi", &format!("url: '{gzip}', checksum: '{gzip_sum}'"))?;
+    let said = "create failed: the unpacked image is larger than the volume's capacity of 1Mi";
+    scenario.await_condition("volume/bomb", "Synced", ("False", "ReconcileError", said))?;
+    eventually(PATIENCE, || {
+        let left = scenario.host().volumes(scenario.name())?;
+        ensure!(!left.contains(&"bomb".to_owned()), "volumes: {left:?}");
+        Ok(())
+    })?;
+    scenario.delete_all()?;
+    scenario.await_all_gone(PATIENCE)?;
+    assert_eq!(scenario.host().everything()?, Vec::<String>::new());
+    Ok(())
+}
+
+/// A file packed by a program and served by this name, and where it is here.
+fn pack(scenario: &Scenario<'_>, program: &str, file: &Path, name: &str) -> Result<(String, PathBuf)> {
+    let packed = scenario.host().path(name);
+    run("sh", &["-c", &format!("{program} -c < {} > {}", file.display(), packed.display())])?;
+    Ok((scenario.stage().images().serve(name, &packed, Manners::Good), packed))
+}
+
+#[test]
+fn an_image_whose_connection_breaks_comes_in_pieces_each_byte_once() -> Result<()> {
+    let stage = Stage::start("pieces", &["--poll=30s"])?;
+    let scenario = stage.scenario("pieces")?;
+    let (images, image) = (stage.images(), scenario.host().path("image"));
+    fs::write(&image, pattern(SIZE, 4))?;
+    let sum = sha256(&image)?;
+    let url = images.serve("image", &image, Manners::Breaking(SIZE / 3 + 1));
+    scenario.apply(&scenario.pool())?;
+    apply_volume(&scenario, "one", &url, &sum, "Raw")?;
+    scenario.await_all_ready(PATIENCE)?;
+    assert_eq!((sha256(Path::new(&path(&scenario, "one")?))?, images.requests("image")), (sum, 3));
+    scenario.delete_all()?;
+    scenario.await_all_gone(PATIENCE)?;
+    assert_eq!(scenario.host().everything()?, Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn an_image_that_is_not_for_everybody_comes_with_the_credentials_of_a_secret_which_are_nowhere_to_be_seen() -> Result<()>
+{
+    let stage = Stage::start("door", &["--poll=30s", "--debug"])?;
+    let scenario = stage.scenario("door")?;
+    let (images, image) = (stage.images(), scenario.host().path("image"));
+    fs::write(&image, pattern(SIZE, 5))?;
+    let sum = sha256(&image)?;
+    let (bearer, basic) = (images.serve("bearer", &image, Manners::Good), images.serve("basic", &image, Manners::Good));
+    images.lock("bearer", "Bearer open-sesame");
+    images.lock("basic", "Basic YWxpOm9wZW4tc2VzYW1l");
+    scenario.apply(&scenario.pool())?;
+    for (name, url) in [("bearer", &bearer), ("basic", &basic)] {
+        let http = format!("{{url: '{url}', checksum: {sum}, credentialsRef: {{name: {name}}}}}");
+        scenario.apply(&scenario.volume(name, &format!("format: Raw, source: {{http: {http}}}")))?;
+    }
+    let said = |what: &str| -> Result<()> {
+        scenario.await_object("volume", "bearer", |volume| {
+            let (status, _, message) = condition(volume, "Synced")?;
+            ensure!(status == "False" && message.contains(what), "{message}");
+            Ok(())
+        })
+    };
+    said("waiting for Secret bearer: there is none")?;
+    assert_eq!(images.requests("bearer"), 0, "nothing is asked for without them");
+    let secret = |name: &str, values: &str| -> Result<()> {
+        let yaml = format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData: {{{values}}}\n");
+        scenario.apply(&yaml).map(drop)
+    };
+    secret("bearer", "other: nothing")?;
+    said("waiting for Secret bearer: it needs the key token, or username and password")?;
+    secret("basic", "username: ali, password: open-sesame")?;
+    secret("bearer", "token: shut-sesame")?;
+    said("401 Unauthorized")?;
+    secret("bearer", "token: open-sesame")?;
+    scenario.await_ready(&["volume/bearer", "volume/basic"])?;
+    for name in ["bearer", "basic"] {
+        assert_eq!(sha256(Path::new(&path(&scenario, name)?))?, sum, "{name}");
+    }
+    let told = scenario.namespace().kubectl(&["get", "volumes,events", "-o", "yaml"])? + &stage.log();
+    for hidden in ["sesame", "YWxpOm9wZW4", "b3Blbi1zZXNhbWU"] {
+        assert!(!told.contains(hidden), "{hidden} is to be seen");
+    }
+    scenario.delete_all()?;
+    scenario.await_all_gone(PATIENCE)?;
+    assert_eq!(scenario.host().everything()?, Vec::<String>::new());
+    Ok(())
+}
+
+/// Where a volume is on the host.
+fn path(scenario: &Scenario<'_>, name: &str) -> Result<String> {
+    let volume = scenario.object("volume", name)?;
+    Ok(volume["status"]["atProvider"]["path"].as_str().context("read the path")?.to_owned())
+}
+
 /// The per cent of the import of volume `one`, if it is under way.
 fn importing(scenario: &Scenario<'_>) -> Result<Option<u32>> {
     let volume = scenario.object("volume", "one")?;
@@ -202,6 +327,10 @@ fn pattern(size: u64, seed: u64) -> Vec<u8> {
 }
 
 fn sha256(file: &Path) -> Result<String> {
-    let sum = run("sha256sum", &[&file.display().to_string()])?;
+    sum("sha256sum", file)
+}
+
+fn sum(program: &str, file: &Path) -> Result<String> {
+    let sum = run(program, &[&file.display().to_string()])?;
     Ok(sum.split(' ').next().context("read the checksum")?.to_owned())
 }

@@ -2,14 +2,18 @@
 //!
 //! ```text
 //! url ─► checked: scheme, host, addresses ─► GET ─┬─► redirect, at most 5, each checked again
-//!                                                 └─► body ─► sha256, limits ─► chunks ─► whoever writes them to the host
-//!                                                                           └─► progress
+//!              ▲                                  └─► body ─► checksum, limits ─► chunks ─► whoever writes them to the host
+//!              └──── broken: the rest by Range ◀───────┘                       └─► progress
 //! ```
 //! Each request goes to the addresses that were checked and to no others: a name that resolves to another address a moment later
 //! changes nothing. Proxies of the environment are not used, they would resolve the name themselves.
 
 mod address;
+mod checksum;
+mod credentials;
 mod error;
+mod resume;
+mod transfer;
 
 use std::{
     net::SocketAddr,
@@ -19,16 +23,14 @@ use std::{
 
 use anyhow::Context;
 use apis::volume::HttpSource;
-use bytes::{Bytes, BytesMut};
-use data_encoding::HEXLOWER;
+use bytes::Bytes;
 use reqwest::{
     Response, StatusCode, Url,
     dns::{Addrs, Name, Resolve, Resolving},
-    header::{ACCEPT_ENCODING, CONTENT_ENCODING, LOCATION},
+    header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, IF_RANGE, LOCATION, RANGE},
     redirect::Policy,
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use sha2::{Digest, Sha256};
 use tokio::{
     sync::{mpsc, watch},
     time::timeout,
@@ -36,10 +38,15 @@ use tokio::{
 
 use self::{
     address::Allowed,
+    checksum::{Ambiguous, Said},
     error::{connect_failure, shown},
+    resume::Rest,
+    transfer::{Pace, Transfer},
 };
 pub use self::{
     address::forbidden,
+    checksum::{Algorithm, Checksum},
+    credentials::Credentials,
     error::{Failure, FetchError},
 };
 
@@ -49,11 +56,8 @@ pub const CHUNK: usize = 128 * 1024;
 /// The most redirects that are followed.
 const REDIRECTS: usize = 5;
 
-/// Where the length is not known, progress is reported in steps of so many bytes.
-const STEP: u64 = 64 * 1024 * 1024;
-
-/// The slowest that an image may come, in bytes a second, measured over the longest wait without any byte.
-const SLOWEST: f64 = 1024.0;
+/// The largest list of checksums.
+const LIST: usize = 1024 * 1024;
 
 /// How long a server may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,11 +68,18 @@ pub struct Limits {
     pub stall: Duration,
     /// The longest time for a whole image, the host's part included: a server that trickles is not waited for without end.
     pub whole: Duration,
+    /// The wait before the rest of a broken transfer is asked for; it doubles with each time in a row.
+    pub pause: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(10), stall: Duration::from_secs(30), whole: Duration::from_hours(24) }
+        Self {
+            connect: Duration::from_secs(10),
+            stall: Duration::from_secs(30),
+            whole: Duration::from_hours(24),
+            pause: Duration::from_secs(1),
+        }
     }
 }
 
@@ -78,6 +89,8 @@ pub struct Client {
     allowed: Allowed,
     limits: Limits,
     tls: Arc<ClientConfig>,
+    /// What is shown to the origin of this address, and to no other.
+    credentials: Option<(Url, Credentials)>,
 }
 
 impl Client {
@@ -108,11 +121,18 @@ impl Client {
             .context("set up TLS")?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { allowed: Allowed::new(&[]), limits, tls: Arc::new(tls) })
+        Ok(Self { allowed: Allowed::new(&[]), limits, tls: Arc::new(tls), credentials: None })
+    }
+
+    /// The same client, let in by these credentials at the server of this source, if there are any.
+    #[must_use]
+    pub fn showing(&self, credentials: Option<Credentials>, source: &HttpSource) -> Self {
+        let origin = Url::parse(&source.url).ok();
+        Self { credentials: origin.zip(credentials), ..self.clone() }
     }
 
     /// The answer to one GET, no redirect followed. Names are resolved here, so that what is checked is what is used.
-    async fn get(&self, url: &Url) -> Result<Response, Failure> {
+    async fn get(&self, url: &Url, rest: Option<&Rest>) -> Result<Response, Failure> {
         let addresses = self.addresses(url).await?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(ClientConfig::clone(&self.tls))
@@ -124,8 +144,15 @@ impl Client {
             .user_agent(concat!("provider-libvirt/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| connect_failure(&error))?;
-        let request = http.get(url.clone()).header(ACCEPT_ENCODING, "identity").send();
-        match timeout(self.limits.connect + self.limits.stall, request).await {
+        let mut request = http.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+        let lets_in = self.credentials.as_ref().and_then(|(origin, credentials)| credentials.header(origin, url));
+        if let Some(header) = lets_in {
+            request = request.header(AUTHORIZATION, header);
+        }
+        if let Some(rest) = rest {
+            request = request.header(RANGE, rest.range()).header(IF_RANGE, rest.version.value());
+        }
+        match timeout(self.limits.connect + self.limits.stall, request.send()).await {
             Err(_) => Err(Failure::Stalled(self.limits.stall)),
             Ok(Err(error)) if error.is_connect() && error.is_timeout() => {
                 Err(Failure::ConnectTimeout(self.limits.connect))
@@ -185,8 +212,8 @@ pub enum Progress {
 pub struct Fetched {
     /// Its length.
     pub bytes: u64,
-    /// Its SHA-256 in hexadecimal digits.
-    pub sha256: String,
+    /// Its checksum, made as the expected one.
+    pub checksum: Checksum,
 }
 
 /// Fetches the image into the sink. The last chunk is handed over only when the checksum is right:
@@ -195,27 +222,66 @@ pub struct Fetched {
 /// # Errors
 /// A sentence for the user, the same each time for the same cause.
 pub async fn fetch(client: &Client, source: &HttpSource, sink: Sink) -> Result<Fetched, FetchError> {
-    let url = parse(&source.url)?;
-    let expected = checksum(&source.checksum)?;
+    let url = parse(&source.url, "source.http.url")?;
+    let expected = expected(client, source, &url).await?;
     let failed = |failure| FetchError::Get { url: shown(&url), failure };
-    let response = open(client, url.clone()).await.map_err(failed)?;
-    let mut transfer = Transfer::new(&response, sink);
-    transfer.receive(response, client.limits.stall).await.map_err(failed)?;
+    let (at, response) = open(client, url.clone(), None).await.map_err(failed)?;
+    let mut transfer = Transfer::new(&response, sink, expected.algorithm);
+    resume::receive(client, &at, response, &mut transfer).await.map_err(failed)?;
     transfer.finish(&expected).await
 }
 
-/// The answer that holds the image, after redirects.
-async fn open(client: &Client, mut url: Url) -> Result<Response, Failure> {
+/// The checksum that the source says, or the list that it names.
+async fn expected(client: &Client, source: &HttpSource, image: &Url) -> Result<Checksum, FetchError> {
+    let list = match checksum::said(source).map_err(|reason| FetchError::Source(format!("source.http.{reason}")))? {
+        Said::Here(checksum) => return Ok(checksum),
+        Said::At(list) => parse(list, "source.http.checksumUrl")?,
+    };
+    let file = image.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default();
+    let found = match text(client, list.clone()).await {
+        Ok(text) => match Checksum::listed(&text, file) {
+            Ok(found) => found.ok_or_else(|| Failure::Unlisted(file.to_owned())),
+            Err(Ambiguous) => Err(Failure::Ambiguous(file.to_owned())),
+        },
+        Err(failure) => Err(failure),
+    };
+    found.map_err(|failure| FetchError::Get { url: shown(&list), failure })
+}
+
+/// A small file as text.
+async fn text(client: &Client, url: Url) -> Result<String, Failure> {
+    let (_, mut response) = open(client, url, None).await?;
+    let (mut bytes, mut pace, stall) = (Vec::new(), Pace::default(), client.limits.stall);
+    loop {
+        let asked = Instant::now();
+        let chunk = timeout(stall, response.chunk()).await.map_err(|_| Failure::Stalled(stall))?;
+        let short = |_| Failure::Short { received: bytes.len() as u64, announced: None };
+        let Some(chunk) = chunk.map_err(short)? else { return Ok(String::from_utf8_lossy(&bytes).into_owned()) };
+        pace.keep(chunk.len(), asked.elapsed(), stall)?;
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > LIST {
+            return Err(Failure::LongList);
+        }
+    }
+}
+
+/// The answer that holds the image, or the rest of it, after redirects, and where it came from.
+async fn open(client: &Client, mut url: Url, rest: Option<&Rest>) -> Result<(Url, Response), Failure> {
     for _ in 0..=REDIRECTS {
-        let response = client.get(&url).await?;
-        match response.status() {
-            StatusCode::OK => return plain(response),
-            StatusCode::MOVED_PERMANENTLY
-            | StatusCode::FOUND
-            | StatusCode::SEE_OTHER
-            | StatusCode::TEMPORARY_REDIRECT
-            | StatusCode::PERMANENT_REDIRECT => url = target(&url, &response)?,
-            status => return Err(Failure::Status(status)),
+        let response = client.get(&url, rest).await?;
+        match (response.status(), rest) {
+            (StatusCode::OK, None) => return Ok((url, plain(response)?)),
+            (StatusCode::PARTIAL_CONTENT, Some(rest)) => return Ok((url, rest.check(plain(response)?)?)),
+            (StatusCode::OK | StatusCode::RANGE_NOT_SATISFIABLE, Some(rest)) => return Err(rest.refused(&response)),
+            (
+                StatusCode::MOVED_PERMANENTLY
+                | StatusCode::FOUND
+                | StatusCode::SEE_OTHER
+                | StatusCode::TEMPORARY_REDIRECT
+                | StatusCode::PERMANENT_REDIRECT,
+                _,
+            ) => url = target(&url, &response)?,
+            (status, _) => return Err(Failure::Status(status)),
         }
     }
     Err(Failure::Redirects(REDIRECTS))
@@ -245,138 +311,19 @@ fn target(from: &Url, response: &Response) -> Result<Url, Failure> {
     Ok(to)
 }
 
-fn parse(text: &str) -> Result<Url, FetchError> {
-    let url = Url::parse(text).map_err(|_| FetchError::Source("url is not a URL"))?;
+/// The address that a field says.
+fn parse(text: &str, field: &str) -> Result<Url, FetchError> {
+    let refuse = |reason: &str| FetchError::Source(format!("{field} {reason}"));
+    let url = Url::parse(text).map_err(|_| refuse("is not a URL"))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(FetchError::Source("url must begin with http:// or https://"));
+        return Err(refuse("must begin with http:// or https://"));
     }
     if has_credentials(&url) {
-        return Err(FetchError::Source("url must not have credentials in it"));
+        return Err(refuse("must not have credentials in it"));
     }
     Ok(url)
 }
 
 fn has_credentials(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
-}
-
-/// The hexadecimal digits of the checksum, in lower case.
-fn checksum(text: &str) -> Result<String, FetchError> {
-    let digits = text
-        .strip_prefix("sha256:")
-        .filter(|digits| digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    digits.map(str::to_ascii_lowercase).ok_or(FetchError::Source("checksum must be sha256: and 64 hexadecimal digits"))
-}
-
-/// An image on its way through.
-struct Transfer {
-    sink: Sink,
-    /// The length that the server announced.
-    announced: Option<u64>,
-    received: u64,
-    hash: Sha256,
-    /// What was received and not yet handed over.
-    held: BytesMut,
-}
-
-impl Transfer {
-    fn new(response: &Response, sink: Sink) -> Self {
-        let announced = response.content_length();
-        Self { sink, announced, received: 0, hash: Sha256::new(), held: BytesMut::with_capacity(2 * CHUNK) }
-    }
-
-    async fn receive(&mut self, mut response: Response, stall: Duration) -> Result<(), Failure> {
-        self.within(self.announced.unwrap_or_default())?;
-        let mut pace = Pace::default();
-        loop {
-            let asked = Instant::now();
-            match timeout(stall, response.chunk()).await {
-                Err(_) => return Err(Failure::Stalled(stall)),
-                Ok(Err(_)) => return Err(self.ended_early()),
-                Ok(Ok(None)) => break,
-                Ok(Ok(Some(bytes))) => {
-                    pace.keep(bytes.len(), asked.elapsed(), stall)?;
-                    self.take(&bytes).await?;
-                }
-            }
-        }
-        if self.announced.is_some_and(|announced| self.received < announced) { Err(self.ended_early()) } else { Ok(()) }
-    }
-
-    async fn take(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.received = self.received.saturating_add(bytes.len() as u64);
-        if let Some(announced) = self.announced.filter(|announced| self.received > *announced) {
-            return Err(Failure::Long { announced });
-        }
-        self.within(self.received)?;
-        self.hash.update(bytes);
-        self.held.extend_from_slice(bytes);
-        // More than a chunk must be there: the last one waits for the checksum.
-        while self.held.len() > CHUNK {
-            let chunk = self.held.split_to(CHUNK).freeze();
-            self.hand_over(chunk).await?;
-        }
-        Ok(())
-    }
-
-    async fn hand_over(&self, chunk: Bytes) -> Result<(), Failure> {
-        self.sink.chunks.send(chunk).await.map_err(|_| Failure::Unwanted)?;
-        let handed = self.received - self.held.len() as u64;
-        let progress = match self.announced {
-            Some(announced) => Progress::Percent(tens(handed, announced)),
-            None => Progress::Bytes(handed - handed % STEP),
-        };
-        self.sink.progress.send_if_modified(|shown| std::mem::replace(shown, progress) != progress);
-        Ok(())
-    }
-
-    async fn finish(mut self, expected: &str) -> Result<Fetched, FetchError> {
-        let found = HEXLOWER.encode(&std::mem::take(&mut self.hash).finalize());
-        if found != expected {
-            return Err(FetchError::Checksum { found, expected: expected.to_owned() });
-        }
-        let last = self.held.split().freeze();
-        if !last.is_empty() {
-            self.hand_over(last).await.map_err(|_| FetchError::Unwanted)?;
-        }
-        Ok(Fetched { bytes: self.received, sha256: found })
-    }
-
-    fn within(&self, bytes: u64) -> Result<(), Failure> {
-        if bytes > self.sink.max_bytes { Err(Failure::Large { max: self.sink.max_bytes }) } else { Ok(()) }
-    }
-
-    fn ended_early(&self) -> Failure {
-        Failure::Short { received: self.received, announced: self.announced }
-    }
-}
-
-/// How fast an image comes. A server that trickles would keep the pool busy for as long as it likes.
-#[derive(Default)]
-struct Pace {
-    waited: Duration,
-    received: usize,
-}
-
-impl Pace {
-    #[allow(clippy::cast_precision_loss, reason = "a rate need not be exact")]
-    /// Counts what came after a wait; an error when it was too little for too long. The time that the host takes to write is not counted.
-    fn keep(&mut self, bytes: usize, waited: Duration, stall: Duration) -> Result<(), Failure> {
-        self.received += bytes;
-        self.waited += waited;
-        if self.waited < stall {
-            return Ok(());
-        }
-        if (self.received as f64) < self.waited.as_secs_f64() * SLOWEST {
-            return Err(Failure::Slow(stall));
-        }
-        *self = Self::default();
-        Ok(())
-    }
-}
-
-/// The share in whole tens of per cent, rounded down.
-fn tens(part: u64, whole: u64) -> u8 {
-    let tens = u128::from(part) * 10 / u128::from(whole.max(1));
-    u8::try_from(tens.min(10)).unwrap_or(10) * 10
 }

@@ -1,13 +1,14 @@
 //! Imports: an image on its way from a web server into a volume, in the background of the passes.
 //!
 //! ```text
-//! pass ─start─▶ task: fetch ─▶ look at the first bytes ─▶ create the volume ─▶ upload ─▶ checksum ─▶ grow
+//! pass ─start─▶ task: fetch ─▶ unpack ─▶ look at the first bytes ─▶ create the volume ─▶ upload ─▶ checksum ─▶ grow
 //!   ▲                                      │ progress, end                        └── anything wrong: the volume is removed
 //!   └────────────── wake ◀─────────────────┘
 //! ```
 //! Nothing is written once another process may lead: an import asks before each step, and ends before the lease is handed over.
 
 mod permit;
+mod store;
 
 use std::{
     collections::HashMap,
@@ -19,17 +20,15 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use apis::{
     Managed,
     provider_config::Policy,
     quantity::Quantity,
     volume::{Format, HttpSource},
 };
-use bytes::Bytes;
-use libvirt::{Upload, UploadRequest};
 use tokio::{
-    sync::{OwnedRwLockReadGuard, mpsc, watch},
+    sync::{mpsc, watch},
     task::JoinHandle,
     time::{Instant, timeout, timeout_at},
 };
@@ -37,11 +36,8 @@ use tokio::{
 use managed::{creation::Creation, external::Pass, lease::Term};
 
 use self::permit::Permit;
-use super::{Volumes, fetch, image, render};
+use super::{Referents, Volumes, fetch, image, render};
 use crate::hosts::{Site, owner};
-
-/// How long the host may take for one piece of an image.
-const PIECE: Duration = Duration::from_mins(1);
 
 /// How long imports may take to end when this process is asked to.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -56,6 +52,7 @@ pub struct Order {
     format: Format,
     capacity: Option<u64>,
     source: HttpSource,
+    credentials: Option<fetch::Credentials>,
     policy: Policy,
     /// Whether a volume of this name may be there already, left by an attempt before.
     resumed: bool,
@@ -65,7 +62,7 @@ pub struct Order {
 
 impl Order {
     /// An import for the object of a pass.
-    pub fn new(pass: &Pass<'_, Volumes>, pool: &str, source: HttpSource, policy: Policy) -> Self {
+    pub fn new(pass: &Pass<'_, Volumes>, referents: &Referents, source: HttpSource, policy: Policy) -> Self {
         let object = pass.object;
         let whole = object.merged();
         let parameters = whole.parameters();
@@ -75,7 +72,8 @@ impl Order {
             host: pass.host.clone(),
             resumed: pass.creation == Creation::Open,
             made: AtomicBool::new(false),
-            pool: pool.to_owned(),
+            pool: referents.pool.clone(),
+            credentials: referents.credentials.clone(),
             name: object.external_name().to_owned(),
             format: parameters.format.unwrap_or_default(),
             capacity: parameters.capacity.as_ref().and_then(|capacity| render::sectors(capacity).ok()),
@@ -268,13 +266,15 @@ async fn import(
     client: &fetch::Client,
     progress: watch::Sender<fetch::Progress>,
 ) -> anyhow::Result<()> {
-    let (sender, mut chunks) = mpsc::channel(4);
-    let sink = fetch::Sink { chunks: sender, progress, max_bytes: room(order).await? };
-    let fetching = fetch::fetch(client, &order.source, sink);
-    let storing = store(order, permit, &mut chunks);
+    let (sender, chunks) = mpsc::channel(4);
+    let room = room(order).await?;
+    let sink = fetch::Sink { chunks: sender, progress, max_bytes: room };
+    let client = client.showing(order.credentials.clone(), &order.source);
+    let fetching = fetch::fetch(&client, &order.source, sink);
+    let storing = store::store(order, permit, chunks, room);
     tokio::pin!(fetching, storing);
     // Where both end at once, it is the host's side that tells the cause: the other only notices that nobody is there any more.
-    let (fetched, (stored, _sharing)) = tokio::select! {
+    let (fetched, stored) = tokio::select! {
         biased;
         stored = &mut storing => {
             let stored = stored?;
@@ -286,8 +286,8 @@ async fn import(
         }
     };
     permit.check()?;
-    let sent = stored.finish().await.context("write the image to the host")?;
-    anyhow::ensure!(sent == fetched.bytes, "the host took {sent} of the image's {} bytes", fetched.bytes);
+    tracing::debug!(volume = order.name, bytes = fetched.bytes, checksum = %fetched.checksum, "the image came whole");
+    stored.finish().await?;
     permit.check()?;
     settle(order).await
 }
@@ -299,58 +299,6 @@ async fn room(order: &Order) -> anyhow::Result<u64> {
     let info = order.host.short(&order.pool, info).await.context("look up pool")?;
     let info = info.with_context(|| format!("there is no pool {} on the host", order.pool))?;
     Ok(info.available.min(image::MAX_VIRTUAL_SIZE))
-}
-
-/// Makes the volume when the first bytes are good, and writes all of them into it.
-async fn store(
-    order: &Order,
-    permit: &Permit,
-    chunks: &mut mpsc::Receiver<Bytes>,
-) -> anyhow::Result<(Upload, OwnedRwLockReadGuard<()>)> {
-    let mut head: Vec<u8> = Vec::new();
-    while head.len() < image::HEAD {
-        let Some(chunk) = permit.next(chunks.recv()).await? else { break };
-        head.extend_from_slice(&chunk);
-    }
-    let seen = image::inspect(&head);
-    image::check(&seen, order.format).map_err(anyhow::Error::msg)?;
-    let size = seen.virtual_size.or(order.capacity).unwrap_or(head.len() as u64);
-    let element = render::blank(&order.name, order.format, size);
-    let (pool, name) = (order.pool.clone(), order.name.clone());
-    let text = element.write().context("write the description")?;
-    let resumed = order.resumed;
-    let sharing = permit.next(order.host.sharing(&order.pool)).await?;
-    order.host.long(&format!("{pool}/{name}"), move |host| replace(host, &pool, &name, &text, resumed)).await?;
-    order.made.store(true, Ordering::Release);
-    let request = UploadRequest { pool: order.pool.clone(), volume: order.name.clone(), length: 0, progress: PIECE };
-    let mut upload = order.host.upload(request).await.context("write the image to the host")?;
-    upload.send(head).await.context("write the image to the host")?;
-    loop {
-        match permit.next(chunks.recv()).await {
-            Ok(Some(chunk)) => upload.send(chunk.to_vec()).await.context("write the image to the host")?,
-            Ok(None) => return Ok((upload, sharing)),
-            Err(error) => {
-                // What waits on its way to the host is not to come later.
-                let _ = upload.abort().await;
-                return Err(error);
-            }
-        }
-    }
-}
-
-/// Makes the volume. A part of the image that an earlier attempt left goes first; anything else of that name is somebody's.
-fn replace(host: &libvirt::Connection, pool: &str, name: &str, text: &str, resumed: bool) -> anyhow::Result<()> {
-    let Some(found) = host.find_pool_by_name(pool)? else { bail!("there is no pool {pool} on the host") };
-    if let Some(volume) = found.find_volume(name)? {
-        anyhow::ensure!(resumed, "{}", crate::storage::foreign_volume(name, pool).message);
-        let path = volume.path()?;
-        if let Some(user) = crate::storage::user(host, pool, name, &path)? {
-            bail!("the volume is used by {user}");
-        }
-        volume.delete().context("remove the part of an image that was left")?;
-    }
-    found.create_volume(text).context("create volume")?;
-    Ok(())
 }
 
 /// Grows the volume to the wished size, where that is more than the image's, and reads it as it is now.

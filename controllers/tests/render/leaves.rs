@@ -29,6 +29,11 @@ const SEEDS: &str = "every_file_of_a_seed_can_be_inline_or_come_from_a_secret_or
 const DEVICES: &str = "tests/tests/devices.rs";
 const PASSWORD: &str = "a_console_asks_for_the_password_of_the_secret_as_it_is_by_now";
 const CARDS: &str = "cards_come_and_go_under_a_running_guest_that_answers_and_a_sound_card_waits_for_its_boot";
+const IMPORTS: &str = "tests/tests/imports.rs";
+const PACKED: &str =
+    "packed_images_come_unpacked_and_whole_and_one_that_is_larger_than_its_volume_leaves_nothing_behind";
+const LET_IN: &str =
+    "an_image_that_is_not_for_everybody_comes_with_the_credentials_of_a_secret_which_are_nowhere_to_be_seen";
 const TRACES: &str = "tests/tests/traces.rs";
 const KEPT: &str = "firmware_variables_and_the_state_of_a_tpm_stay_where_the_object_says_so_and_only_there";
 const AUTOSTART: Shown = Test("tests/tests/drift.rs", "autostart_flipped_by_hand_is_flipped_back", "autostart");
@@ -254,6 +259,9 @@ const VOLUME: &[(&str, Shown)] = &[
     ("format", Described("blank", "format", "\"Qcow2\"")),
     ("pool", Test(FIELDS, PLAIN, "pool: pool, capacity")),
     ("source.http.checksum", Test("controllers/tests/fetch.rs", "a_wrong_checksum_is_said_and_the_last_chunk_kept_back", "checksum")),
+    ("source.http.checksumUrl", Test(IMPORTS, PACKED, "checksumUrl")),
+    ("source.http.credentialsRef.name", Test(IMPORTS, LET_IN, "credentialsRef")),
+    ("source.http.decompression", Test(IMPORTS, PACKED, "decompression: Never")),
     ("source.http.url", Test("controllers/tests/fetch.rs", "an_image_comes_whole_in_chunks_of_one_size", "url")),
 ];
 

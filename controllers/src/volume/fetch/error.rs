@@ -5,11 +5,13 @@ use std::{error::Error, fmt, io, time::Duration};
 use reqwest::{StatusCode, Url};
 use rustls::CertificateError;
 
+use super::checksum::Checksum;
+
 /// Why an image did not come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FetchError {
     /// What the source says cannot be used.
-    Source(&'static str),
+    Source(String),
     /// The request failed.
     Get {
         /// The URL of the source, without its query.
@@ -17,12 +19,12 @@ pub enum FetchError {
         /// How.
         failure: Failure,
     },
-    /// The image is not the expected one. Both in hexadecimal digits.
+    /// The image is not the expected one.
     Checksum {
-        /// The SHA-256 of what came.
-        found: String,
-        /// The SHA-256 of the source.
-        expected: String,
+        /// The checksum of what came.
+        found: Checksum,
+        /// The checksum of the source.
+        expected: Checksum,
     },
     /// Whoever wanted the image has gone.
     Unwanted,
@@ -31,7 +33,7 @@ pub enum FetchError {
 impl fmt::Display for FetchError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Source(reason) => write!(formatter, "source.http.{reason}"),
+            Self::Source(reason) => formatter.write_str(reason),
             // The host is at fault, not the request: none was made.
             Self::Get { url: _, failure: failure @ Failure::NotPublic(_) } => write!(formatter, "{failure}"),
             Self::Get { url: _, failure: Failure::Unwanted } | Self::Unwanted => {
@@ -39,7 +41,7 @@ impl fmt::Display for FetchError {
             }
             Self::Get { url, failure } => write!(formatter, "GET {url}: {failure}"),
             Self::Checksum { found, expected } => {
-                write!(formatter, "checksum is sha256:{found}, expected sha256:{expected}")
+                write!(formatter, "checksum is {found}, expected {expected}")
             }
         }
     }
@@ -87,8 +89,45 @@ pub enum Failure {
         /// How many there is room for.
         max: u64,
     },
+    /// The list of checksums has none for this file.
+    Unlisted(String),
+    /// The list of checksums has several for this file.
+    Ambiguous(String),
+    /// The list of checksums is larger than any is.
+    LongList,
+    /// The transfer broke, and what the server has by now is not what came.
+    Changed,
+    /// The transfer broke, and the server gives no part of the image.
+    NoParts,
     /// Whoever wanted the image has gone.
     Unwanted,
+}
+
+impl Failure {
+    /// Whether it may go well a moment later, from where it broke.
+    pub(super) fn is_break(&self) -> bool {
+        match self {
+            Self::Unresolved(_)
+            | Self::ConnectTimeout(_)
+            | Self::Connect(_)
+            | Self::Stalled(_)
+            | Self::Short { .. } => true,
+            Self::Status(status) => status.is_server_error(),
+            Self::NotPublic(_)
+            | Self::Redirect(_)
+            | Self::Redirects(_)
+            | Self::Slow(_)
+            | Self::Encoded
+            | Self::Long { .. }
+            | Self::Large { .. }
+            | Self::Unlisted(_)
+            | Self::Ambiguous(_)
+            | Self::LongList
+            | Self::Changed
+            | Self::NoParts
+            | Self::Unwanted => false,
+        }
+    }
 }
 
 impl fmt::Display for Failure {
@@ -117,6 +156,12 @@ impl fmt::Display for Failure {
             Self::Long { announced } => write!(formatter, "more than the announced {announced} bytes"),
             // Not how much there is: that changes while others use the pool.
             Self::Large { max: _ } => formatter.write_str("the image is larger than the room there is for it"),
+            Self::Unlisted(file) => write!(formatter, "there is no checksum of {file} in it"),
+            Self::Ambiguous(file) => write!(formatter, "there are several checksums of {file} in it"),
+            Self::LongList => formatter.write_str("larger than 1 MiB, which no list of checksums is"),
+            Self::Changed => formatter
+                .write_str("the transfer broke, and by now the server has another image or does not say that it is the same"),
+            Self::NoParts => formatter.write_str("the transfer broke, and the server sends the image only as a whole"),
             Self::Unwanted => formatter.write_str("the image is no longer wanted"),
         }
     }
