@@ -102,7 +102,7 @@ fn an_instance_id_is_kept_or_changes_with_the_content_as_the_object_says() -> Re
     let both = |user_data: &str| seed("kept", "", user_data) + &seed("moved", ", instanceIdPolicy: Content", user_data);
     let ids = |user_data: &str| -> Result<[String; 2]> {
         scenario.apply(&both(user_data))?;
-        let id = |name: &str| {
+        let id = |name: &str| -> Result<String> {
             scenario.await_object("cloudinit", name, |_| {
                 ensure!(text(&scenario, name, "user-data")? == user_data, "another content");
                 Ok(())
