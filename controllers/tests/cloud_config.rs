@@ -64,7 +64,7 @@ fn every_field_is_in_the_cloud_config_in_its_words() {
 
 #[test]
 fn texts_stay_texts_and_keep_every_character() {
-    let texts = [
+    let texts = vec![
         "no",
         "null",
         "1e3",

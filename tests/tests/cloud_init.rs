@@ -195,7 +195,7 @@ fn sources() -> String {
     });
     let keys = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEp6F0hqkxYwN3lmcMuoVQbzPpAcO2dXvKZqhU0tqW3b map\n";
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "typed"}, "data": {"keys": keys}});
-    format!("{secret}\n---\n{map}\n---\n")
+    format!("---\n{secret}\n---\n{map}\n")
 }
 
 fn digest(content: &[u8]) -> String {
