@@ -428,7 +428,7 @@ fn cloud_init() -> Vec<(String, Shown)> {
             table.push((format!("{file}.parts[].{leaf}"), Test(CLOUD_INIT, PARTS, "contentType: ShellScriptPerBoot")));
         }
         for leaf in ["configMapKeyRef.name", "configMapKeyRef.key"] {
-            table.push((format!("{file}.parts[].{leaf}"), Test(CLOUD_INIT, PARTS, "configMapKeyRef: {name: big")));
+            table.push((format!("{file}.parts[].{leaf}"), Test(CLOUD_INIT, PARTS, "configMapKeyRef: {{name: big")));
         }
     }
     table.extend(TYPED_FIELDS.iter().map(|field| {
