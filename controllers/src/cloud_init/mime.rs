@@ -78,18 +78,14 @@ fn append(message: &mut String, at: usize, part: &Part) -> anyhow::Result<()> {
         message,
         "--{BOUNDARY}\nContent-Type: {kind}\nMIME-Version: 1.0\nContent-Disposition: attachment; filename=\"{at:03}-{name}\"\n"
     );
-    match plain(&part.content) {
-        Some(text) => {
-            let _ = writeln!(message, "Content-Transfer-Encoding: 7bit\n\n{text}");
-        }
-        None => {
-            message.push_str("Content-Transfer-Encoding: base64\n\n");
-            let encoded = BASE64.encode(&part.content);
-            for line in encoded.as_bytes().chunks(ENCODED) {
-                message.push_str(&String::from_utf8_lossy(line));
-                message.push('\n');
-            }
-        }
+    if let Some(text) = plain(&part.content) {
+        let _ = writeln!(message, "Content-Transfer-Encoding: 7bit\n\n{text}");
+        return Ok(());
+    }
+    message.push_str("Content-Transfer-Encoding: base64\n\n");
+    for line in BASE64.encode(&part.content).as_bytes().chunks(ENCODED) {
+        message.push_str(&String::from_utf8_lossy(line));
+        message.push('\n');
     }
     Ok(())
 }
