@@ -432,8 +432,8 @@ fn cloud_init() -> Vec<(String, Shown)> {
         }
     }
     table.extend(TYPED_FIELDS.iter().map(|field| {
-        let words = field.split('.').map(|word| word.trim_end_matches("[]"));
-        let word = words.filter(|word| !["name", "key"].contains(word)).next_back().unwrap();
+        let mut words = field.split('.').map(|word| word.trim_end_matches("[]"));
+        let word = words.rfind(|word| !["name", "key"].contains(word)).unwrap();
         ((*field).to_owned(), Test(CLOUD_INIT, TYPED, word))
     }));
     // The networkd of cloud-init 22.4 drops it.
