@@ -1,5 +1,9 @@
 //! CloudInit: what a guest is told at its first boot.
 
+mod config;
+mod interfaces;
+mod parts;
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,6 +13,10 @@ use crate::{
     quantity::Quantity,
     reference::{KeyReference, Reference, Selector},
 };
+
+pub use config::{AuthorizedKeys, CloudConfig, User, WriteFile};
+pub use interfaces::{GuestInterface, GuestRoute, Nameservers};
+pub use parts::{ContentType, Data, Part};
 
 /// A NoCloud seed: what a guest is told at its first boot.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -35,7 +43,7 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.pool) || has(self.forProvider.poolRef) || has(self.forProvider.poolSelector) || (has(self.initProvider) && (has(self.initProvider.pool) || has(self.initProvider.poolRef) || has(self.initProvider.poolSelector)))").message("spec.forProvider needs pool, poolRef or poolSelector"),
-    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.userData) || (has(self.initProvider) && has(self.initProvider.userData))").message("spec.forProvider.userData is required unless managementPolicies only observe"),
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || has(self.forProvider.userData) || has(self.forProvider.cloudConfig) || (has(self.initProvider) && (has(self.initProvider.userData) || has(self.initProvider.cloudConfig)))").message("spec.forProvider.userData or cloudConfig is required unless managementPolicies only observe"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.pool) || has(oldSelf.forProvider.pool)").message("pool cannot be changed: create a new CloudInit instead").field_path(".forProvider"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.poolRef) || has(oldSelf.forProvider.poolRef)").message("poolRef cannot be changed: create a new CloudInit instead").field_path(".forProvider")
 )]
@@ -58,7 +66,9 @@ pub struct CloudInitSpec {
 #[x_kube(
     validation = Rule::new("!(has(self.pool) && has(self.poolRef))").message("set pool or poolRef, not both"),
     validation = Rule::new("!(has(self.poolRef) && has(self.poolRef.policy) && has(self.poolRef.policy.resolution) && self.poolRef.policy.resolution == 'Optional') && !(has(self.poolSelector) && has(self.poolSelector.policy) && has(self.poolSelector.policy.resolution) && self.poolSelector.policy.resolution == 'Optional')").message("a pool cannot be Optional: without one there is no place for the seed"),
-    validation = Rule::new("!(has(self.pool) && has(self.poolSelector))").message("set pool or poolSelector, not both")
+    validation = Rule::new("!(has(self.pool) && has(self.poolSelector))").message("set pool or poolSelector, not both"),
+    validation = Rule::new("!(has(self.networkConfig) && has(self.networkInterfaces))").message("set networkConfig or networkInterfaces, not both"),
+    validation = Rule::new("!(has(self.metaData) && has(self.instanceIdPolicy) && self.instanceIdPolicy == 'Content')").message("instanceIdPolicy: Content needs the provider's own meta-data: set it or metaData, which says its own instance-id, not both")
 )]
 pub struct CloudInitParameters {
     /// The name of the storage pool on the host, when no object stands for it.
@@ -71,18 +81,40 @@ pub struct CloudInitParameters {
     /// The Pool, by labels or owner. poolRef goes before it. What it chose counts for good once the seed is made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool_selector: Option<Selector>,
+    /// What most guests are told, in fields: host name, users, packages, files, commands. Beside userData it is the first part of what cloud-init gets, so that userData counts over it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cloud_config: Option<CloudConfig>,
+    /// How the guest sets up its interfaces, in fields, each found by its MAC address. It becomes the file network-config, of version 2. Default: what networkConfig says; without both, the guest's own way, which is mostly DHCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 16))]
+    pub network_interfaces: Option<Vec<GuestInterface>>,
     /// The file user-data: cloud-config, a script, or anything else cloud-init reads.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_data: Option<Content>,
-    /// The file meta-data. Default: an instance-id from the object's UID and the local-hostname from its name.
+    pub user_data: Option<Data>,
+    /// The file meta-data. Default: the instance-id that instanceIdPolicy says and the local-hostname from the object's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub meta_data: Option<Content>,
-    /// The file network-config.
+    /// The file network-config, of version 1 or 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_config: Option<Content>,
     /// The file vendor-data.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub vendor_data: Option<Content>,
+    pub vendor_data: Option<Data>,
+    /// Kept: the guest's instance-id is the object's UID, and a guest that was set up stays as it is when the seed changes, until its image is made anew. Content: the instance-id changes with all that the seed says, and at its next boot the guest is set up again like a new one: users, keys and scripts that run once an instance. metaData says its own instead. Default Kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance_id_policy: Option<InstanceIdPolicy>,
+}
+
+/// What a guest takes for a new instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = crate::schema::undescribed)]
+pub enum InstanceIdPolicy {
+    /// Another object.
+    #[default]
+    Kept,
+    /// Another content.
+    Content,
 }
 
 /// The content of one file.
@@ -102,6 +134,38 @@ pub struct Content {
     /// A key of a ConfigMap of this namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config_map_key_ref: Option<KeyReference>,
+}
+
+impl Content {
+    /// Where it comes from.
+    pub fn place(&self) -> Place<'_> {
+        let Self { inline, secret_key_ref, config_map_key_ref } = self;
+        Place::of(inline.as_ref(), secret_key_ref.as_ref(), config_map_key_ref.as_ref())
+    }
+}
+
+/// Where a content comes from.
+#[derive(Clone, Copy)]
+pub enum Place<'a> {
+    /// It stands in the object.
+    Inline(&'a str),
+    /// A key of a Secret.
+    Secret(&'a KeyReference),
+    /// A key of a `ConfigMap`.
+    ConfigMap(&'a KeyReference),
+    /// Nobody says.
+    Nowhere,
+}
+
+impl<'a> Place<'a> {
+    fn of(inline: Option<&'a String>, secret: Option<&'a KeyReference>, config_map: Option<&'a KeyReference>) -> Self {
+        match (inline, secret, config_map) {
+            (Some(text), _, _) => Self::Inline(text),
+            (None, Some(key), _) => Self::Secret(key),
+            (None, None, Some(key)) => Self::ConfigMap(key),
+            (None, None, None) => Self::Nowhere,
+        }
+    }
 }
 
 /// What the provider saw and said.
@@ -145,7 +209,15 @@ impl Managed for CloudInit {
     type Observation = CloudInitObservation;
 
     const LASTING: &'static [&'static str] = &["pool", "poolRef", "poolSelector"];
-    const FORGOTTEN: &'static [&'static str] = &["userData", "metaData", "networkConfig", "vendorData"];
+    const FORGOTTEN: &'static [&'static str] = &[
+        "cloudConfig",
+        "networkInterfaces",
+        "userData",
+        "metaData",
+        "networkConfig",
+        "vendorData",
+        "instanceIdPolicy",
+    ];
 
     fn parameters(&self) -> &CloudInitParameters {
         &self.spec.for_provider

@@ -48,11 +48,15 @@ const KEYS: [&str; 9] = ["name", "type", "cidr", "start", "vcpu", "ioThread", "i
 
 /// Where content comes from: what is said later is instead of the others.
 const CONTENT: [&str; 3] = ["inline", "secretKeyRef", "configMapKeyRef"];
+const PARTS: &str = "parts";
 
 /// Drops what is below and would count in place of what wins: a reference goes before a selector, and content that is written out before
-/// content of elsewhere.
+/// content of elsewhere. Content in parts is instead of one that is not, and parts of both sides are put together.
 fn outdo(below: &mut Map<String, Value>, wins: &Map<String, Value>) {
     if CONTENT.iter().any(|field| wins.contains_key(*field)) {
+        below.retain(|field, _| !CONTENT.contains(&field.as_str()) && field != PARTS);
+    }
+    if wins.contains_key(PARTS) {
         below.retain(|field, _| !CONTENT.contains(&field.as_str()));
     }
     for field in wins.keys().filter_map(|field| field.strip_suffix("Selector")) {
@@ -135,6 +139,13 @@ mod tests {
             (json!({"aRef": 1}), json!({"bSelector": 2}), json!({"aRef": 1, "bSelector": 2})),
             (json!({"u": {"inline": 1}}), json!({"u": {"secretKeyRef": 2}}), json!({"u": {"secretKeyRef": 2}})),
             (json!({"u": {"secretKeyRef": {"name": 1}}}), json!({"u": {"inline": 2}}), json!({"u": {"inline": 2}})),
+            (json!({"u": {"parts": []}}), json!({"u": {"inline": 2}}), json!({"u": {"inline": 2}})),
+            (json!({"u": {"inline": 1}}), json!({"u": {"parts": [2]}}), json!({"u": {"parts": [2]}})),
+            (
+                json!({"u": {"parts": [{"name": "a", "inline": 1}, {"name": "b", "inline": 1, "contentType": 1}]}}),
+                json!({"u": {"parts": [{"name": "b", "secretKeyRef": 2}]}}),
+                json!({"u": {"parts": [{"name": "b", "secretKeyRef": 2, "contentType": 1}, {"name": "a", "inline": 1}]}}),
+            ),
             (json!({"aSelector": 1}), json!({"aRef": 2}), json!({"aSelector": 1, "aRef": 2})),
             (json!({"d": [{"name": "x"}]}), json!({"d": []}), json!({"d": [{"name": "x"}]})),
         ];

@@ -1,6 +1,8 @@
 //! `CloudInit`: the seed of a guest, in a volume whose name tells its content. New content is a new volume; the old one goes when no guest has it.
 
+pub mod cloud_config;
 mod contents;
+pub mod mime;
 mod obstacle;
 pub mod seed;
 
@@ -103,7 +105,7 @@ impl CloudInits {
         key: Key,
         adoption: Arc<Adoption>,
     ) -> Self {
-        let contents = Contents::new(client, &cluster);
+        let contents = Contents::new(client, &cluster, key.clone());
         Self { cluster, connector, contents, key, adoption, located: Located::default() }
     }
 

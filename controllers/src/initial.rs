@@ -5,9 +5,10 @@ use apis::Managed;
 use serde_json::Value;
 
 /// Fields of which an object says at most one.
-const ALTERNATIVES: [&[&str]; 8] = [
+const ALTERNATIVES: [&[&str]; 9] = [
     &["pool", "poolRef"],
     &["pool", "poolSelector"],
+    &["networkConfig", "networkInterfaces"],
     &["source", "backingStore"],
     &["volumeRef", "volume", "file", "block", "network"],
     &["volumeSelector", "volume", "file", "block", "network"],

@@ -65,6 +65,19 @@ pub fn guest_files() -> Result<GuestFiles> {
     Ok(GuestFiles::new(&cached("tests/guest/build.sh", "guest.qcow2")?))
 }
 
+/// Kernel, initrd and disk of a Debian with a real cloud-init, or why there is none on this machine.
+///
+/// # Errors
+/// When it has not been built: `make setup` does it.
+pub fn debian_files() -> Result<std::result::Result<[PathBuf; 3], &'static str>> {
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    if !release.lines().any(|line| line == "ID=debian") || !cfg!(target_arch = "x86_64") {
+        return Ok(Err("a Debian guest is built on a Debian of x86_64 only"));
+    }
+    let folder = cached("tests/debian/build.sh", "root.qcow2")?;
+    Ok(Ok(["vmlinuz", "initrd.img", "root.qcow2"].map(|name| folder.join(name))))
+}
+
 /// A registry of images.
 ///
 /// # Errors

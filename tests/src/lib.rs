@@ -42,8 +42,8 @@ pub use console::Console;
 pub use control_groups::no_control_groups;
 pub use control_plane::ControlPlane;
 pub use files::{
-    Scratch, cache, control_plane_programs, copy_package_sources, crossplane_programs, guest_files, packager,
-    provider_binary, registry_program, workspace,
+    Scratch, cache, control_plane_programs, copy_package_sources, crossplane_programs, debian_files, guest_files,
+    packager, provider_binary, registry_program, workspace,
 };
 pub use foreign::cert_manager;
 pub use guest::{GuestFiles, Seed, real_kvm};

@@ -181,6 +181,22 @@ fn a_reference_that_could_mean_nothing_is_refused_with_what_it_needs() -> Result
             "spec: Invalid value: spec.forProvider needs pool, poolRef or poolSelector",
         ),
         (
+            manifest("CloudInit", "bad", "pool: a, userData: {inline: a, parts: [{name: a, inline: a}]}"),
+            "spec.forProvider.userData: Invalid value: set exactly one of inline, secretKeyRef, configMapKeyRef and parts",
+        ),
+        (
+            manifest("CloudInit", "bad", "pool: a, userData: {parts: [{name: a}]}"),
+            "spec.forProvider.userData.parts[0]: Invalid value: set exactly one of inline, secretKeyRef and configMapKeyRef",
+        ),
+        (
+            manifest(
+                "CloudInit",
+                "bad",
+                "pool: a, userData: {inline: a}, metaData: {inline: a}, instanceIdPolicy: Content",
+            ),
+            "spec.forProvider: Invalid value: instanceIdPolicy: Content needs the provider's own meta-data: set it or metaData, which says its own instance-id, not both",
+        ),
+        (
             volume("capacity: 1Mi, pool: a, poolSelector: {matchControllerRef: true}")
                 .replace("poolRef: {name: unmeant}, ", ""),
             "spec.forProvider: Invalid value: set pool or poolSelector, not both",

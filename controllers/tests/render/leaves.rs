@@ -365,6 +365,63 @@ const POLICIES: &str = "a_selector_chooses_when_its_policy_says";
 const FOUND: &str = "objects_of_one_owner_find_each_other_and_leave_those_of_another_alone";
 const ELSEWHERE: &str = "objects_of_another_namespace_are_found_and_kept_while_they_are_used";
 
+const CLOUD_INIT: &str = "tests/tests/cloud_init.rs";
+const PARTS: &str = "several_parts_are_one_message_in_the_seed_and_lose_no_byte";
+const TYPED: &str = "a_real_cloud_init_does_what_the_fields_and_parts_of_a_seed_say";
+const INTERFACES: &str = "interfaces_are_a_network_config_of_version_2";
+const INSTANCE: &str = "an_instance_id_is_kept_or_changes_with_the_content_as_the_object_says";
+
+/// What a `CloudInit` says in fields; one guest shows them all.
+const TYPED_FIELDS: [&str; 47] = [
+    "cloudConfig.bootCommands[]",
+    "cloudConfig.defaultUser",
+    "cloudConfig.fqdn",
+    "cloudConfig.hostname",
+    "cloudConfig.manageEtcHosts",
+    "cloudConfig.packageUpdate",
+    "cloudConfig.packageUpgrade",
+    "cloudConfig.packages[]",
+    "cloudConfig.runCommands[]",
+    "cloudConfig.sshPasswordAuthentication",
+    "cloudConfig.timezone",
+    "cloudConfig.users[].gecos",
+    "cloudConfig.users[].groups[]",
+    "cloudConfig.users[].hashedPasswordSecretRef.key",
+    "cloudConfig.users[].hashedPasswordSecretRef.name",
+    "cloudConfig.users[].name",
+    "cloudConfig.users[].primaryGroup",
+    "cloudConfig.users[].shell",
+    "cloudConfig.users[].sshAuthorizedKeys[].configMapKeyRef.key",
+    "cloudConfig.users[].sshAuthorizedKeys[].configMapKeyRef.name",
+    "cloudConfig.users[].sshAuthorizedKeys[].inline",
+    "cloudConfig.users[].sshAuthorizedKeys[].name",
+    "cloudConfig.users[].sshAuthorizedKeys[].secretKeyRef.key",
+    "cloudConfig.users[].sshAuthorizedKeys[].secretKeyRef.name",
+    "cloudConfig.users[].sudo[]",
+    "cloudConfig.writeFiles[].append",
+    "cloudConfig.writeFiles[].configMapKeyRef.key",
+    "cloudConfig.writeFiles[].configMapKeyRef.name",
+    "cloudConfig.writeFiles[].defer",
+    "cloudConfig.writeFiles[].inline",
+    "cloudConfig.writeFiles[].name",
+    "cloudConfig.writeFiles[].owner",
+    "cloudConfig.writeFiles[].path",
+    "cloudConfig.writeFiles[].permissions",
+    "cloudConfig.writeFiles[].secretKeyRef.key",
+    "cloudConfig.writeFiles[].secretKeyRef.name",
+    "networkInterfaces[].addresses[]",
+    "networkInterfaces[].dhcp4",
+    "networkInterfaces[].dhcp6",
+    "networkInterfaces[].mac",
+    "networkInterfaces[].mtu",
+    "networkInterfaces[].name",
+    "networkInterfaces[].nameservers.addresses[]",
+    "networkInterfaces[].nameservers.search[]",
+    "networkInterfaces[].routes[].name",
+    "networkInterfaces[].routes[].to",
+    "networkInterfaces[].routes[].via",
+];
+
 /// A `CloudInit`'s files are alike.
 fn cloud_init() -> Vec<(String, Shown)> {
     let mut table = vec![
@@ -395,6 +452,23 @@ fn cloud_init() -> Vec<(String, Shown)> {
         }
         table.push((format!("{file}.inline"), Test(FIELDS, SEEDS, "inline")));
     }
+    for file in ["userData", "vendorData"] {
+        for leaf in ["name", "contentType", "inline", "secretKeyRef.name", "secretKeyRef.key"] {
+            table.push((format!("{file}.parts[].{leaf}"), Test(CLOUD_INIT, PARTS, "contentType: ShellScriptPerBoot")));
+        }
+        for leaf in ["configMapKeyRef.name", "configMapKeyRef.key"] {
+            table.push((format!("{file}.parts[].{leaf}"), Test(CLOUD_INIT, PARTS, "configMapKeyRef: {{name: big")));
+        }
+    }
+    table.extend(TYPED_FIELDS.iter().map(|field| {
+        let mut words = field.split('.').map(|word| word.trim_end_matches("[]"));
+        let word = words.rfind(|word| !["name", "key"].contains(word)).unwrap();
+        ((*field).to_owned(), Test(CLOUD_INIT, TYPED, word))
+    }));
+    // The networkd of cloud-init 22.4 drops it.
+    let metric = Test("controllers/tests/cloud_config.rs", INTERFACES, "metric");
+    table.push(("networkInterfaces[].routes[].metric".to_owned(), metric));
+    table.push(("instanceIdPolicy".to_owned(), Test(CLOUD_INIT, INSTANCE, "instanceIdPolicy: Content")));
     table
 }
 
