@@ -96,6 +96,7 @@ struct Clock {
 }
 
 /// What the host has of a Domain.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own, and all of them may meet")]
 pub struct Found {
     entry: Option<Arc<DomainEntry>>,
     /// What else stands in the way of making it.

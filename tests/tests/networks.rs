@@ -40,44 +40,8 @@ fn network(net: &str, hosts: &Value, ranges: &Value, dns: &Value) -> Value {
     })
 }
 
-#[test]
-fn names_and_addresses_change_under_a_running_guest_that_stays_on_the_network() -> Result<()> {
-    let scenario = STAGE.scenario("edited")?;
-    let (net, name) = (format!("192.168.{}", scenario.subnet()), scenario.name());
-    let host = |name: &str, mac: u8, last: u8| json!({"name": name, "mac": format!("52:54:00:00:00:0{mac}"), "ip": format!("{net}.{last}")});
-    let range = |start: u8, end: u8| json!({"start": format!("{net}.{start}"), "end": format!("{net}.{end}")});
-    let before = network(
-        &net,
-        &json!([host("a", 1, 5), host("b", 2, 6)]),
-        &json!([range(100, 199)]),
-        &json!({
-            "hosts": [{"ip": format!("{net}.5"), "hostnames": ["old", "shared"]}, {"ip": format!("{net}.6"), "hostnames": ["shared"]}],
-            "txts": [{"name": "t", "value": "old"}], "srvs": [{"service": "ldap", "protocol": "Tcp", "target": "a", "port": 389}],
-        }),
-    );
-    let before = before.to_string();
-    let inside = before.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or_default();
-    let yaml = manifest("Network", name, inside);
-    scenario.apply(
-        &(yaml + &scenario.idle_world(&format!(", networkInterfaces: [{{name: lan, networkRef: {{name: {name}}}}}]"))),
-    )?;
-    scenario.await_ready(&[&format!("network/{name}"), &format!("domain/{name}")])?;
-    let bridge = scenario.observed("network", name)?["bridge"].as_str().unwrap_or_default().to_owned();
-    let linked = links(&scenario, &bridge)?;
-    assert_eq!(linked.len(), 2, "{linked:?}");
-
-    // The two guests exchange their addresses, a range moves, and so does a name.
-    let after = network(
-        &net,
-        &json!([host("a", 1, 6), host("b", 2, 5)]),
-        &json!([range(110, 189), range(190, 199)]),
-        &json!({
-            "hosts": [{"ip": format!("{net}.5"), "hostnames": ["new", "shared"]}, {"ip": format!("{net}.7"), "hostnames": ["shared"]}],
-            "txts": [{"name": "t", "value": "new"}, {"name": "u", "value": "more"}], "srvs": [{"service": "ldap", "protocol": "Tcp", "target": "a", "port": 636}],
-        }),
-    );
-    scenario.change("network", name, &after)?;
-    let words = ["host", "range", "txt", "srv", "hostname"];
+/// What is described of the network after the change, in the order of its text.
+fn described(net: &str) -> Vec<String> {
     let mut wanted = vec![
         format!("<host mac='52:54:00:00:00:01' name='a' ip='{net}.6'/>"),
         format!("<host mac='52:54:00:00:00:02' name='b' ip='{net}.5'/>"),
@@ -93,6 +57,55 @@ fn names_and_addresses_change_under_a_running_guest_that_stays_on_the_network() 
         "<txt name='u' value='more'/>".to_owned(),
     ];
     wanted.sort();
+    wanted
+}
+
+fn before(net: &str) -> Value {
+    let host = |name: &str, mac: u8, last: u8| json!({"name": name, "mac": format!("52:54:00:00:00:0{mac}"), "ip": format!("{net}.{last}")});
+    let range = |start: u8, end: u8| json!({"start": format!("{net}.{start}"), "end": format!("{net}.{end}")});
+    network(
+        net,
+        &json!([host("a", 1, 5), host("b", 2, 6)]),
+        &json!([range(100, 199)]),
+        &json!({
+            "hosts": [{"ip": format!("{net}.5"), "hostnames": ["old", "shared"]}, {"ip": format!("{net}.6"), "hostnames": ["shared"]}],
+            "txts": [{"name": "t", "value": "old"}], "srvs": [{"service": "ldap", "protocol": "Tcp", "target": "a", "port": 389}],
+        }),
+    )
+}
+
+/// The two guests exchange their addresses, a range moves, and so does a name.
+fn after(net: &str) -> Value {
+    let host = |name: &str, mac: u8, last: u8| json!({"name": name, "mac": format!("52:54:00:00:00:0{mac}"), "ip": format!("{net}.{last}")});
+    let range = |start: u8, end: u8| json!({"start": format!("{net}.{start}"), "end": format!("{net}.{end}")});
+    network(
+        net,
+        &json!([host("a", 1, 6), host("b", 2, 5)]),
+        &json!([range(110, 189), range(190, 199)]),
+        &json!({
+            "hosts": [{"ip": format!("{net}.5"), "hostnames": ["new", "shared"]}, {"ip": format!("{net}.7"), "hostnames": ["shared"]}],
+            "txts": [{"name": "t", "value": "new"}, {"name": "u", "value": "more"}], "srvs": [{"service": "ldap", "protocol": "Tcp", "target": "a", "port": 636}],
+        }),
+    )
+}
+
+#[test]
+fn names_and_addresses_change_under_a_running_guest_that_stays_on_the_network() -> Result<()> {
+    let scenario = STAGE.scenario("edited")?;
+    let (net, name) = (format!("192.168.{}", scenario.subnet()), scenario.name());
+    let before = before(&net).to_string();
+    let inside = before.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or_default();
+    let yaml = manifest("Network", name, inside);
+    scenario.apply(
+        &(yaml + &scenario.idle_world(&format!(", networkInterfaces: [{{name: lan, networkRef: {{name: {name}}}}}]"))),
+    )?;
+    scenario.await_ready(&[&format!("network/{name}"), &format!("domain/{name}")])?;
+    let bridge = scenario.observed("network", name)?["bridge"].as_str().unwrap_or_default().to_owned();
+    let linked = links(&scenario, &bridge)?;
+    assert_eq!(linked.len(), 2, "{linked:?}");
+
+    scenario.change("network", name, &after(&net))?;
+    let (words, wanted) = (["host", "range", "txt", "srv", "hostname"], described(&net));
     eventually(PATIENCE, || {
         let (live, defined) = (parts(&scenario, &[], &words)?, parts(&scenario, &["--inactive"], &words)?);
         ensure!(live == wanted && defined == wanted, "live {live:#?}, defined {defined:#?}, wanted {wanted:#?}");

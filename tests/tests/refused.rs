@@ -181,6 +181,28 @@ fn a_reference_that_could_mean_nothing_is_refused_with_what_it_needs() -> Result
             "spec: Invalid value: spec.forProvider needs pool, poolRef or poolSelector",
         ),
         (
+            volume("capacity: 1Mi, pool: a, poolSelector: {matchControllerRef: true}")
+                .replace("poolRef: {name: unmeant}, ", ""),
+            "spec.forProvider: Invalid value: set pool or poolSelector, not both",
+        ),
+        (
+            domain(
+                "memory: 1Gi, disks: [{name: a, volume: {pool: a, name: a, format: Raw}, volumeSelector: {matchControllerRef: true}}]",
+            ),
+            "spec.forProvider.disks[0]: Invalid value: set volumeSelector or volume, not both",
+        ),
+    ];
+    for (yaml, wanted) in cases {
+        assert_eq!(refusal(&scenario, &yaml)?, wanted, "{yaml}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_seed_whose_parts_contradict_each_other_is_refused() -> Result<()> {
+    let scenario = STAGE.scenario("seeds")?;
+    let cases = [
+        (
             manifest("CloudInit", "bad", "pool: a, userData: {inline: a, parts: [{name: a, inline: a}]}"),
             "spec.forProvider.userData: Invalid value: set exactly one of inline, secretKeyRef, configMapKeyRef and parts",
         ),
@@ -195,17 +217,6 @@ fn a_reference_that_could_mean_nothing_is_refused_with_what_it_needs() -> Result
                 "pool: a, userData: {inline: a}, metaData: {inline: a}, instanceIdPolicy: Content",
             ),
             "spec.forProvider: Invalid value: instanceIdPolicy: Content needs the provider's own meta-data: set it or metaData, which says its own instance-id, not both",
-        ),
-        (
-            volume("capacity: 1Mi, pool: a, poolSelector: {matchControllerRef: true}")
-                .replace("poolRef: {name: unmeant}, ", ""),
-            "spec.forProvider: Invalid value: set pool or poolSelector, not both",
-        ),
-        (
-            domain(
-                "memory: 1Gi, disks: [{name: a, volume: {pool: a, name: a, format: Raw}, volumeSelector: {matchControllerRef: true}}]",
-            ),
-            "spec.forProvider.disks[0]: Invalid value: set volumeSelector or volume, not both",
         ),
     ];
     for (yaml, wanted) in cases {

@@ -16,6 +16,7 @@ use crate::mark::{Cause, Note, UnderWay};
 
 /// What a decision is about.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a question of its own, and all of their answers may meet")]
 pub(super) struct Guest<'a> {
     /// The annotation that asks for a restart.
     pub(super) token: Option<&'a str>,

@@ -105,7 +105,7 @@ impl Domains {
         let clock = *self.clocks().entry(uid.to_owned()).or_default();
         let may_force = wished.force_after_timeout.unwrap_or_default();
         let saves = ending == Ending::Halt && wished.mode == Some(apis::domain::ShutdownMode::Save);
-        let since = clock.asked.or(clock.unsaved.filter(|_| saves));
+        let since = clock.asked.or_else(|| clock.unsaved.filter(|_| saves));
         let overdue = since.is_some_and(|since| since.elapsed() >= timeout) || (clock.ignored && may_force);
         let shown = wished.timeout.map_or_else(|| "2m".to_owned(), |timeout| timeout.0);
         if clock.asked.is_some() && !overdue && ending != Ending::CutOff {

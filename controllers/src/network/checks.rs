@@ -113,18 +113,20 @@ mod tests {
         addresses(&parameters).map_or_else(|error| format!("{error:#}"), |()| String::new())
     }
 
+    fn host(name: &str, mac: u8, ip: &str) -> Value {
+        json!({"name": name, "mac": format!("52:54:00:AA:00:0{mac}"), "ip": ip})
+    }
+
     #[test]
     fn addresses_that_do_not_fit_together_are_refused_with_their_reason() {
         let with = |dhcp: Value| json!({"ips": [{"cidr": "10.0.0.1/24", "dhcp": dhcp}]});
-        let host =
-            |name: &str, mac: u8, ip: &str| json!({"name": name, "mac": format!("52:54:00:AA:00:0{mac}"), "ip": ip});
+        let ranges = |[one, other]: [[u8; 2]; 2]| {
+            let range =
+                |[start, end]: [u8; 2]| json!({"start": format!("10.0.0.{start}"), "end": format!("10.0.0.{end}")});
+            with(json!({"ranges": [range(one), range(other)]}))
+        };
         let table = [
-            (
-                with(
-                    json!({"ranges": [{"start": "10.0.0.10", "end": "10.0.0.20"}, {"start": "10.0.0.21", "end": "10.0.0.30"}]}),
-                ),
-                "",
-            ),
+            (ranges([[10, 20], [21, 30]]), ""),
             (
                 json!({"ips": [{"cidr": "10.0.0.1/24"}, {"cidr": "10.0.0.129/25"}]}),
                 "ips: 10.0.0.1/24 and 10.0.0.129/25 have addresses in common",
@@ -139,9 +141,7 @@ mod tests {
                 "ips: 10.0.0.1/24: the range 10.0.0.20 to 10.0.0.10 ends before it begins",
             ),
             (
-                with(
-                    json!({"ranges": [{"start": "10.0.0.10", "end": "10.0.0.20"}, {"start": "10.0.0.20", "end": "10.0.0.30"}]}),
-                ),
+                ranges([[10, 20], [20, 30]]),
                 "ips: 10.0.0.1/24: the range 10.0.0.20 to 10.0.0.30 and the range 10.0.0.10 to 10.0.0.20 have addresses in common",
             ),
             (

@@ -43,10 +43,15 @@ impl Subnet {
         if self.address.is_ipv4() { "ipv4" } else { "ipv6" }
     }
 
+    /// The same for addresses of 32 bits.
+    fn hosts_v4(&self) -> u32 {
+        u32::try_from(self.hosts()).unwrap_or(u32::MAX)
+    }
+
     /// The first address of the network.
     pub fn first(&self) -> IpAddr {
         match self.address {
-            IpAddr::V4(address) => Ipv4Addr::from(u32::from(address) & !(self.hosts() as u32)).into(),
+            IpAddr::V4(address) => Ipv4Addr::from(u32::from(address) & !self.hosts_v4()).into(),
             IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & !self.hosts()).into(),
         }
     }
@@ -54,7 +59,7 @@ impl Subnet {
     /// The last address of the network.
     pub fn last(&self) -> IpAddr {
         match self.address {
-            IpAddr::V4(address) => Ipv4Addr::from(u32::from(address) | self.hosts() as u32).into(),
+            IpAddr::V4(address) => Ipv4Addr::from(u32::from(address) | self.hosts_v4()).into(),
             IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) | self.hosts()).into(),
         }
     }

@@ -252,8 +252,8 @@ fn references(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
     let fields = schema["properties"].as_object().into_iter().flatten();
     for (field, below) in fields {
         let path = format!("{path}.{field}");
-        // A key of a Secret or ConfigMap is no object of ours.
-        let is_reference = FORMS.iter().any(|form| field.ends_with(form)) && below["properties"]["key"].is_null();
+        // A Secret or ConfigMap is no object of ours, and nothing is said of how it is resolved.
+        let is_reference = FORMS.iter().any(|form| field.ends_with(form)) && !below["properties"]["policy"].is_null();
         if is_reference {
             found.insert(path);
         } else {
