@@ -157,7 +157,7 @@ impl External for Pools {
             return Ok(());
         }
         let policy = self.cluster.host_spec(config).and_then(|spec| spec.policy).unwrap_or_default();
-        let refused = reach::refused(object.effective().parameters(), &policy, config);
+        let refused = reach::refused_of(object, &policy, config);
         anyhow::ensure!(refused.is_empty(), Refusal { reason: "NotAllowed", message: refused.join("; ") });
         Ok(())
     }

@@ -80,7 +80,7 @@ impl Admission<'_> {
         let Some(ours) = ours.filter(|_| !only_observes(object)) else { return };
         let Some(spec) = self.cluster.host_spec(ours) else { return };
         let policy = spec.policy.unwrap_or_default();
-        for why in pool::reach::refused(object.effective().parameters(), &policy, ours) {
+        for why in pool::reach::refused_of(object, &policy, ours) {
             findings.deny(why);
         }
     }

@@ -3,6 +3,7 @@
 //! A pool's volumes become disks of guests, so a device is reached as a disk by its path is. A folder of the host (Dir) is not limited.
 
 use apis::{
+    Managed, Pool,
     domain::DiskHost,
     placement::ConfigId,
     pool::{PoolAdapter, PoolHost, PoolParameters, PoolType},
@@ -11,8 +12,18 @@ use apis::{
 
 use crate::domain::reach::{fits, may_connect, of_path, sentence};
 
+/// What the policy does not allow of a Pool: neither as it is nor as it would be made anew, since who says that it was made once
+/// may be its writer, by an annotation.
+pub(crate) fn refused_of(object: &Pool, policy: &Policy, config: &ConfigId) -> Vec<String> {
+    let mut found = refused(object.effective().parameters(), policy, config);
+    let mut anew = refused(object.merged().parameters(), policy, config);
+    anew.retain(|why| !found.contains(why));
+    found.extend(anew);
+    found
+}
+
 /// What the policy does not allow, each with the line that would.
-pub(crate) fn refused(parameters: &PoolParameters, policy: &Policy, config: &ConfigId) -> Vec<String> {
+fn refused(parameters: &PoolParameters, policy: &Policy, config: &ConfigId) -> Vec<String> {
     let type_ = parameters.type_.unwrap_or_default();
     let source = parameters.source.clone().unwrap_or_default();
     let mut refused: Vec<String> =
@@ -89,6 +100,22 @@ mod tests {
         format!(
             "{what} is not allowed on ClusterProviderConfig c; it would be with the line {line} in its spec.policy.{list}"
         )
+    }
+
+    #[test]
+    fn an_annotation_that_a_pool_was_made_once_does_not_hide_what_it_would_be_made_of() {
+        let pool = json!({
+            "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Pool",
+            "metadata": {"name": "a", "annotations": {"crossplane.io/external-create-succeeded": "2026-01-01T00:00:00Z"}},
+            "spec": {
+                "forProvider": {},
+                "initProvider": {"type": "Logical", "source": {"name": "vg0"}},
+            },
+        });
+        let config =
+            ConfigId { kind: ConfigKind::ClusterProviderConfig, namespace: String::new(), name: "c".to_owned() };
+        let found = refused_of(&serde_json::from_value(pool).unwrap(), &Policy::default(), &config);
+        assert_eq!(found, [not("source.name: /dev/vg0", "/dev/vg0", "hostPaths")]);
     }
 
     #[test]
