@@ -88,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    fn refused_of(parameters: Value, policy: Value) -> Vec<String> {
+    fn refused_with(parameters: Value, policy: Value) -> Vec<String> {
         let config =
             ConfigId { kind: ConfigKind::ClusterProviderConfig, namespace: String::new(), name: "c".to_owned() };
         let (parameters, policy) =
@@ -121,31 +121,31 @@ mod tests {
     #[test]
     fn a_folder_of_the_host_is_free_and_devices_mounts_servers_and_adapters_must_be_listed() {
         let none = || json!({});
-        assert_eq!(refused_of(json!({"target": {"path": "/srv/a"}}), none()), [""; 0]);
+        assert_eq!(refused_with(json!({"target": {"path": "/srv/a"}}), none()), [""; 0]);
         let fs = json!({"type": "Fs", "source": {"devices": ["/dev/sdb"]}, "target": {"path": "/srv/a"}});
         let both = [
             not("source.devices: /dev/sdb", "/dev/sdb", "hostPaths"),
             not("target.path: /srv/a", "/srv/a", "hostPaths"),
         ];
-        assert_eq!(refused_of(fs.clone(), none()), both);
-        assert_eq!(refused_of(fs.clone(), json!({"hostPaths": ["/dev/sdb"]})), both[1..]);
-        assert_eq!(refused_of(fs, json!({"hostPaths": ["/dev/sdb", "/srv"]})), [""; 0]);
+        assert_eq!(refused_with(fs.clone(), none()), both);
+        assert_eq!(refused_with(fs.clone(), json!({"hostPaths": ["/dev/sdb"]})), both[1..]);
+        assert_eq!(refused_with(fs, json!({"hostPaths": ["/dev/sdb", "/srv"]})), [""; 0]);
         let vg = json!({"type": "Logical", "source": {"name": "vg0"}});
-        assert_eq!(refused_of(vg.clone(), none()), [not("source.name: /dev/vg0", "/dev/vg0", "hostPaths")]);
-        assert_eq!(refused_of(vg, json!({"hostPaths": ["/dev/vg0"]})), [""; 0]);
+        assert_eq!(refused_with(vg.clone(), none()), [not("source.name: /dev/vg0", "/dev/vg0", "hostPaths")]);
+        assert_eq!(refused_with(vg, json!({"hostPaths": ["/dev/vg0"]})), [""; 0]);
         let rbd = json!({"type": "Rbd", "source": {"name": "p", "hosts": [{"name": "a"}, {"name": "b", "port": 1}]}});
         assert_eq!(
-            refused_of(rbd, json!({"diskHosts": ["a:6789"]})),
+            refused_with(rbd, json!({"diskHosts": ["a:6789"]})),
             [not("source.hosts: server b", "b", "diskHosts")]
         );
         let fc = json!({"type": "Scsi", "source": {"adapter": {"wwnn": "20000000c9831b4b", "wwpn": "10000000c9831b4b", "parent": "scsi_host5"}}});
         assert_eq!(
-            refused_of(fc.clone(), json!({"hostDevices": ["scsi/scsi_host5"]})),
+            refused_with(fc.clone(), json!({"hostDevices": ["scsi/scsi_host5"]})),
             [not("type Scsi: scsi/10000000c9831b4b", "scsi/10000000c9831b4b", "hostDevices")]
         );
-        assert_eq!(refused_of(fc, json!({"hostDevices": ["scsi/*"]})), [""; 0]);
+        assert_eq!(refused_with(fc, json!({"hostDevices": ["scsi/*"]})), [""; 0]);
         let mpath = json!({"type": "Mpath", "target": {"path": "/dev/mapper"}});
-        assert_eq!(refused_of(mpath.clone(), none()), [not("type Mpath: mpath", "mpath", "hostDevices")]);
-        assert_eq!(refused_of(mpath, json!({"hostDevices": ["mpath"]})), [""; 0]);
+        assert_eq!(refused_with(mpath.clone(), none()), [not("type Mpath: mpath", "mpath", "hostDevices")]);
+        assert_eq!(refused_with(mpath, json!({"hostDevices": ["mpath"]})), [""; 0]);
     }
 }
