@@ -63,7 +63,7 @@ pub struct PoolSpec {
     /// What it should be.
     #[x_kube(validation = Rule::new("!has(oldSelf.type) || (has(self.type) && self.type == oldSelf.type)").message("type cannot be changed: create a new Pool instead"))]
     #[x_kube(validation = Rule::new("!has(oldSelf.target) || !has(oldSelf.target.path) || (has(self.target) && has(self.target.path) && self.target.path == oldSelf.target.path)").message("path cannot be changed: the volumes would stay behind; create a new Pool instead").field_path(".target"))]
-    #[x_kube(validation = Rule::new(needs::lasting()).message("source: dir, devices, iqn, adapter, name and format cannot be changed: the volumes would stay behind; create a new Pool instead"))]
+    #[x_kube(validation = Rule::new(needs::lasting()).message("source: dir, devices, iqn, adapter, name and format stay as they are, since the volumes would stay behind: create a new Pool instead"))]
     pub for_provider: PoolParameters,
     /// What counts only when the pool is made, beneath forProvider: lists whose items have a name, type, cidr or start are put together by it, a selector in forProvider replaces the reference here, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and a change has no effect on what is there. Its type, source and target stay as they were made.
     #[serde(default, skip_serializing_if = "Option::is_none")]

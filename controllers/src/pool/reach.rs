@@ -12,8 +12,7 @@ use apis::{
 
 use crate::domain::reach::{fits, may_connect, of_path, sentence};
 
-/// What the policy does not allow of a Pool: neither as it is nor as it would be made anew, since who says that it was made once
-/// may be its writer, by an annotation.
+/// What the policy does not allow of a Pool, neither as it is nor as it would be made anew.
 pub(crate) fn refused_of(object: &Pool, policy: &Policy, config: &ConfigId) -> Vec<String> {
     let mut found = refused(object.effective().parameters(), policy, config);
     let mut anew = refused(object.merged().parameters(), policy, config);
@@ -103,14 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn an_annotation_that_a_pool_was_made_once_does_not_hide_what_it_would_be_made_of() {
+    fn what_an_annotation_says_that_a_pool_was_made_of_is_judged_too() {
         let pool = json!({
             "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Pool",
-            "metadata": {"name": "a", "annotations": {"crossplane.io/external-create-succeeded": "2026-01-01T00:00:00Z"}},
-            "spec": {
-                "forProvider": {},
-                "initProvider": {"type": "Logical", "source": {"name": "vg0"}},
-            },
+            "metadata": {"name": "a", "annotations": {
+                "crossplane.io/external-create-succeeded": "2026-01-01T00:00:00Z",
+                "libvirt.nourspeed.io/initial": json!({"type": "Logical", "source": {"name": "vg0"}}).to_string(),
+            }},
+            "spec": {"forProvider": {}},
         });
         let config =
             ConfigId { kind: ConfigKind::ClusterProviderConfig, namespace: String::new(), name: "c".to_owned() };
