@@ -12,8 +12,10 @@ static STAGE: SharedStage = SharedStage::new("pools", &["--poll=1s"]);
 
 fn await_refused(scenario: &Scenario<'_>, name: &str, reason: &str, says: &str) -> Result<()> {
     scenario.await_object("pool", name, |pool| {
-        let (status, why, message) = condition(pool, "Synced")?;
-        ensure!(status == "False" && why == reason && message.contains(says), "{status} {why} {message}");
+        let (status, _, message) = condition(pool, "Synced")?;
+        ensure!(status == "False" && message.contains(says), "{status} {message}");
+        let (ready, why, _) = condition(pool, "Ready")?;
+        ensure!((ready, why) == ("False", reason), "Ready is {ready} by {why}");
         Ok(())
     })
 }
