@@ -1,8 +1,15 @@
 //! Pool: a place for volumes.
 
+mod needs;
+mod source;
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use source::{
+    AdapterObservation, HostObservation, PoolAdapter, PoolFormat, PoolHost, PoolSource, PoolType, SourceObservation,
+};
 
 use crate::{
     managed::{Managed, ResourceSpec, ResourceStatus},
@@ -34,7 +41,21 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || (has(self.forProvider.target) && has(self.forProvider.target.path)) || (has(self.initProvider) && has(self.initProvider.target) && has(self.initProvider.target.path))").message("spec.forProvider.target.path is required unless managementPolicies only observe"),
+    validation = Rule::new(needs::placed()).message("spec.forProvider.target.path is required unless managementPolicies only observe"),
+    validation = Rule::new(needs::placeless()).message("target is not for this type, whose place on the host is not chosen"),
+    validation = Rule::new(needs::among_devices()).message("target.path of this type is a folder of device files: /dev, or one below it such as /dev/disk/by-path"),
+    validation = Rule::new(needs::rule("hosts")).message(needs::sentence("hosts")),
+    validation = Rule::new(needs::rule("dir")).message(needs::sentence("dir")),
+    validation = Rule::new(needs::rule("devices")).message(needs::sentence("devices")),
+    validation = Rule::new(needs::rule("iqn")).message(needs::sentence("iqn")),
+    validation = Rule::new(needs::rule("initiatorIqn")).message(needs::sentence("initiatorIqn")),
+    validation = Rule::new(needs::rule("adapter")).message(needs::sentence("adapter")),
+    validation = Rule::new(needs::rule("name")).message(needs::sentence("name")),
+    validation = Rule::new(needs::rule("format")).message(needs::sentence("format")),
+    validation = Rule::new(needs::rule("protocolVersion")).message(needs::sentence("protocolVersion")),
+    validation = Rule::new(needs::several_hosts()).message("source.hosts: only type Rbd has several"),
+    validation = Rule::new(needs::several_devices()).message("source.devices: only type Logical has several"),
+    validation = Rule::new(needs::formats()).message("source.format: this type does not know it"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.type) || has(oldSelf.forProvider.type)").message("type cannot be changed: create a new Pool instead").field_path(".forProvider"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.target) || !has(self.forProvider.target.path) || (has(oldSelf.forProvider.target) && has(oldSelf.forProvider.target.path))").message("path cannot be changed: the volumes would stay behind; create a new Pool instead").field_path(".forProvider.target")
 )]
@@ -42,8 +63,9 @@ pub struct PoolSpec {
     /// What it should be.
     #[x_kube(validation = Rule::new("!has(oldSelf.type) || (has(self.type) && self.type == oldSelf.type)").message("type cannot be changed: create a new Pool instead"))]
     #[x_kube(validation = Rule::new("!has(oldSelf.target) || !has(oldSelf.target.path) || (has(self.target) && has(self.target.path) && self.target.path == oldSelf.target.path)").message("path cannot be changed: the volumes would stay behind; create a new Pool instead").field_path(".target"))]
+    #[x_kube(validation = Rule::new(needs::lasting()).message("source: dir, devices, iqn, adapter, name and format stay as they are, since the volumes would stay behind: create a new Pool instead"))]
     pub for_provider: PoolParameters,
-    /// What counts only when the pool is made, beneath forProvider: lists whose items have a name, type, cidr or start are put together by it, a selector in forProvider replaces the reference here, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and a change has no effect on what is there. Its type and target stay as they were made.
+    /// What counts only when the pool is made, beneath forProvider: lists whose items have a name, type, cidr or start are put together by it, a selector in forProvider replaces the reference here, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and a change has no effect on what is there. Its type, source and target stay as they were made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_provider: Option<PoolParameters>,
     #[serde(flatten)]
@@ -55,27 +77,21 @@ pub struct PoolSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PoolParameters {
-    /// The kind of storage. Default Dir: a directory of the host.
+    /// The kind of storage. Default Dir: a directory of the host. A host needs libvirt's storage driver for it, else the pool is refused as NotOffered.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub type_: Option<PoolType>,
-    /// Where it is on the host.
+    /// What it is made of. Not of Dir and Mpath.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<PoolSource>,
+    /// Where it is on the host: the folder of Dir; where Fs, Netfs and Vstorage are mounted, which the config's policy.hostPaths must list; where the devices of Disk, Iscsi, Scsi and Mpath are found, such as /dev/disk/by-path. Not of the other types.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<PoolTarget>,
-    /// Whether the directory is made when it is missing. Default true; nothing that exists is overwritten.
+    /// Whether what is missing is made, once, when the pool is new: the directory of Dir, or the one that is mounted on (default true); and, only where this says true, a file system on the device of Fs, a partition table on that of Disk, a volume group on those of Logical, a pool on that of Zfs. Nothing that exists is overwritten: a device on which anything is recognised is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub build: Option<bool>,
     /// Whether the host starts the pool when it boots.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub autostart: Option<bool>,
-}
-
-/// Kinds of storage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(transform = crate::schema::undescribed)]
-pub enum PoolType {
-    /// A directory.
-    #[default]
-    Dir,
 }
 
 /// Where a pool is on the host.
@@ -138,6 +154,9 @@ pub struct PoolObservation {
     /// libvirt's word for the kind of storage, where a spec cannot name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool_type: Option<String>,
+    /// What its definition says it is made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceObservation>,
     /// Where its definition says it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetObservation>,
@@ -183,7 +202,7 @@ impl Managed for Pool {
     type Parameters = PoolParameters;
     type Observation = PoolObservation;
 
-    const LASTING: &'static [&'static str] = &["type", "target"];
+    const LASTING: &'static [&'static str] = &["type", "source", "target"];
 
     fn parameters(&self) -> &PoolParameters {
         &self.spec.for_provider

@@ -154,7 +154,7 @@ pub struct Policy {
         )
     )]
     pub raw_xml: Option<Vec<String>>,
-    /// Files and block devices of the host that guests may have as disks: absolute paths, each with all that is below it, where * stands for any characters of one name: /srv/images or /dev/vg0/web-*. What a link leads to is reached by it too.
+    /// Files and block devices of the host that guests may have as disks, pools may be made of or, but for those of type Dir, be mounted on: absolute paths, each with all that is below it, where * stands for any characters of one name: /srv/images or /dev/vg0/web-*. What a link leads to is reached by it too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 64),
@@ -175,13 +175,16 @@ pub struct Policy {
         inner(length(min = 2, max = 1024), regex(pattern = r"^(/\.{0,2}[^/.\x00-\x1f][^/\x00-\x1f]*)+$"))
     )]
     pub emulators: Option<Vec<String>>,
-    /// Servers that disks over the network may be on: host names or addresses as disks say them, each with a port or without.
+    /// Servers that disks over the network, and pools, may be on: host names or addresses as disks and pools say them, each with a port or without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 262), regex(pattern = r"^[\]\[A-Za-z0-9.:_-]+$")))]
     pub disk_hosts: Option<Vec<String>>,
-    /// Devices of the host that guests may get: pci/0000:01:00.0, usb/1d6b:0002 by vendor and product, usb/1.2 by bus and device, mdev/c2177883-f1bb-47f0-914d-32a22e3a8804, where * stands for any characters.
+    /// Devices of the host that guests may get: pci/0000:01:00.0, usb/1d6b:0002 by vendor and product, usb/1.2 by bus and device, mdev/c2177883-f1bb-47f0-914d-32a22e3a8804, where * stands for any characters; and adapters of pools, scsi/scsi_host5, scsi/ and a world wide port name, or mpath for all multipath devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64), inner(length(min = 5, max = 64), regex(pattern = r"^(pci|usb|mdev)/[0-9a-f:.*-]+$")))]
+    #[schemars(
+        length(max = 64),
+        inner(length(min = 5, max = 64), regex(pattern = r"^((pci|usb|mdev)/[0-9a-f:.*-]+|scsi/[a-z0-9_*]+|mpath)$"))
+    )]
     pub host_devices: Option<Vec<String>>,
 }
 

@@ -79,7 +79,11 @@ impl Reviewable for Domain {
 
 impl Reviewable for Volume {}
 
-impl Reviewable for Pool {}
+impl Reviewable for Pool {
+    fn further(&self, admission: &Admission<'_>, config: Option<&ConfigId>, findings: &mut Findings) {
+        admission.pool_reach(self, config, findings);
+    }
+}
 
 impl Reviewable for CloudInit {}
 

@@ -1,24 +1,25 @@
 //! Pools: find, compare, create, update and delete storage pools.
 
+mod act;
 pub mod observed;
+pub(crate) mod reach;
 pub mod render;
 pub mod rules;
+mod words;
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context, anyhow};
 use apis::{
     Managed, Pool,
     condition::{Type, Wish},
     managed::annotation,
     placement::ConfigId,
-    pool::{PoolObservation, PoolParameters as Parameters},
+    pool::PoolObservation,
 };
 use libvirt::{
-    Claim, Connection,
+    Claim,
     diff::{Difference, diff},
     mirror::PoolEntry,
-    overlay::overlay,
     rule::Rules,
     wish::Wishes,
     xml::Element,
@@ -26,6 +27,7 @@ use libvirt::{
 use managed::{
     creation::was_created,
     external::{Annotations, Deletion, External, Pass, Record, Refusal, Report, Standing},
+    plan::only_observes,
 };
 
 use crate::{
@@ -35,7 +37,6 @@ use crate::{
     defined::{Change, Present, imported, standing},
     details,
     hosts::{Connector, owner},
-    network::count,
 };
 
 /// Remembers that we made the pool's directory, so that it goes with the pool if it is empty.
@@ -90,7 +91,7 @@ impl Pools {
         let of = uuid.clone();
         let built = pass
             .host
-            .alone(pass.object.external_name(), move |host| make_true(host, &object, &of, &rules, create))
+            .alone(pass.object.external_name(), move |host| act::make_true(host, &object, &of, &rules, create))
             .await?;
         let entry = read(pass, &uuid).await?.map(Arc::new);
         pass.host.mirror().claim(Claim::Pool(uuid), &owner(pass.object));
@@ -138,91 +139,6 @@ fn wishes(object: &Pool, create: bool) -> Wishes {
     render::render(object, create, &applied::paths(object))
 }
 
-/// Looks at the pool anew and does what is needed: define, build, set autostart, start. Says whether the directory is the object's.
-/// That is written down before the directory is made: a provider that dies in between would never take it away again.
-fn make_true(host: &Connection, object: &Pool, uuid: &str, rules: &Rules, create: bool) -> anyhow::Result<bool> {
-    let name = object.external_name();
-    let merged = object.merged();
-    let Parameters { build, autostart, .. } = if create { merged.parameters() } else { object.parameters() };
-    if host.find_pool(uuid)?.is_none() {
-        anyhow::ensure!(
-            host.find_pool_by_name(name)?.is_none(),
-            "pool {name:?} is on the host already and is not ours"
-        );
-        let mut wishes = wishes(&merged, true);
-        wishes.set("uuid", uuid);
-        let description = wishes.create(rules);
-        host.define_pool(&description.write().context("write the description")?).context("define pool")?;
-    }
-    let pool = host.find_pool(uuid)?.ok_or_else(|| anyhow!("the pool went away meanwhile"))?;
-    let base = Element::parse(&pool.describe(true)?).context("read the pool's description")?;
-    let wishes = wishes(object, false);
-    if diff(&wishes, &base, rules).iter().any(Difference::is_applied) {
-        let wished = overlay(&wishes, &base, rules);
-        host.define_pool(&wished.write().context("write the description")?).context("define pool")?;
-    }
-    if let Some(autostart) = autostart.filter(|autostart| pool.autostart().is_ok_and(|present| present != *autostart)) {
-        pool.set_autostart(autostart).context("set autostart of pool")?;
-    }
-    if pool.is_active()? {
-        return Ok(false);
-    }
-    let Err(error) = pool.create() else { return Ok(false) };
-    // Only a new pool is built: where an old one's directory is missing, a mount is, and volumes with it.
-    if !create || was_created(object) || *build == Some(false) {
-        return Err(anyhow::Error::new(error).context("start pool"));
-    }
-    if object.annotation(BUILT).is_none() {
-        return Ok(true);
-    }
-    pool.build().context("build pool")?;
-    pool.create().context("start pool")?;
-    Ok(true)
-}
-
-/// Reads what the pool holds, which can be seen only while it runs.
-fn look_through(pool: &libvirt::Pool<'_>) -> Result<(), libvirt::Error> {
-    if !pool.is_active()? {
-        pool.create()?;
-    }
-    pool.refresh()
-}
-
-fn remove(host: &Connection, uuid: &str, built: bool, was_created: bool) -> anyhow::Result<Deletion> {
-    let Some(pool) = host.find_pool(uuid)? else { return Ok(Deletion::Absent) };
-    if let Err(error) = look_through(&pool) {
-        // A pool that never was true has nothing of ours in it. Of another we must know: behind a missing mount there may be volumes.
-        if was_created {
-            let message = format!(
-                "the pool cannot be started, so it cannot be told whether it is empty ({error}). Mend that, or let the pool go by dropping Delete from managementPolicies"
-            );
-            return Ok(Deletion::Refused(Refusal { reason: "PoolUnavailable", message }));
-        }
-    }
-    if pool.is_active()? {
-        let volumes = pool.list_volumes()?;
-        if let Some(first) = volumes.first() {
-            let message = format!(
-                "the pool holds {}, {} first; it is deleted when it is empty",
-                count(volumes.len(), "volume"),
-                first.name
-            );
-            return Ok(Deletion::Refused(Refusal { reason: "InUse", message }));
-        }
-        pool.destroy().context("stop pool")?;
-    }
-    if built {
-        // Takes away an empty directory and nothing else; one with content stays, and so it should.
-        if let Err(error) = pool.remove_empty_directory() {
-            tracing::info!(pool = uuid, %error, "the pool's directory stays");
-        }
-    }
-    if pool.is_persistent()? {
-        pool.undefine().context("undefine pool")?;
-    }
-    Ok(Deletion::Requested)
-}
-
 impl External for Pools {
     type Managed = Pool;
     type Connector = Connector;
@@ -236,7 +152,13 @@ impl External for Pools {
         Vec::new()
     }
 
-    async fn resolve(&self, _: &Pool, _: &ConfigId) -> anyhow::Result<()> {
+    async fn resolve(&self, object: &Pool, config: &ConfigId) -> anyhow::Result<()> {
+        if only_observes(object) {
+            return Ok(());
+        }
+        let policy = self.cluster.host_spec(config).and_then(|spec| spec.policy).unwrap_or_default();
+        let refused = reach::refused_of(object, &policy, config);
+        anyhow::ensure!(refused.is_empty(), Refusal { reason: "NotAllowed", message: refused.join("; ") });
         Ok(())
     }
 
@@ -296,7 +218,7 @@ impl External for Pools {
         let built = pass.object.annotation(BUILT).is_some();
         let created = was_created(pass.object);
         let deleted =
-            pass.host.alone(pass.object.external_name(), move |host| remove(host, &of, built, created)).await?;
+            pass.host.alone(pass.object.external_name(), move |host| act::remove(host, &of, built, created)).await?;
         read(pass, &uuid).await?;
         Ok(deleted)
     }

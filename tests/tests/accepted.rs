@@ -13,7 +13,7 @@ mod leaves;
 #[path = "../../controllers/tests/render/random.rs"]
 mod random;
 
-use std::fs;
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 use libvirt::{
@@ -49,14 +49,32 @@ fn stored(host: &Host, kind: &str, description: &Element) -> Result<Element> {
     let (define, show, _) = words(kind);
     let file = host.path("description.xml");
     fs::write(&file, description.write()?)?;
-    host.virsh(&[define, &[&file.display().to_string()]].concat())?;
     let name = description.text_at("name").context("a description has a name")?;
+    match host.virsh(&[define, &[&file.display().to_string()]].concat()) {
+        Err(error) if kind == "pool" && format!("{error:#}").contains("missing backend for pool type") => {
+            return stored_by_test_driver(&file, name);
+        }
+        defined => defined?,
+    };
     Ok(Element::parse(&host.virsh(&[show, &[name]].concat())?)?)
+}
+
+/// The same of a pool whose storage driver this machine's libvirt lacks: the test driver validates and reads pools of every type.
+fn stored_by_test_driver(file: &Path, name: &str) -> Result<Element> {
+    let commands = format!("pool-define --validate {}; pool-dumpxml {name}", file.display());
+    let said = Command::new("virsh").args(["-c", "test:///default", &commands]).output()?;
+    let (shown, errors) = (String::from_utf8(said.stdout)?, String::from_utf8_lossy(&said.stderr).into_owned());
+    let begin = shown.find("<pool").with_context(|| format!("the test driver refuses {name}: {errors}"))?;
+    Ok(Element::parse(shown.get(begin..).unwrap_or_default().trim())?)
 }
 
 fn remove(host: &Host, kind: &str, description: &Element) -> Result<()> {
     let (_, _, undefine) = words(kind);
-    host.virsh(&[undefine, description.text_at("name").context("a description has a name")?]).map(drop)
+    match host.virsh(&[undefine, description.text_at("name").context("a description has a name")?]) {
+        // The test driver had it.
+        Err(error) if kind == "pool" && format!("{error:#}").contains("Storage pool not found") => Ok(()),
+        removed => removed.map(drop),
+    }
 }
 
 /// What is still to be done on what libvirt stored; nothing, if all is well.

@@ -105,13 +105,23 @@ impl<'c> Pool<'c> {
     /// Makes what the pool needs, never over something that is there: for a directory the directory itself; where a build
     /// formats a device, libvirt is told not to overwrite, a flag that the other types refuse in various ways.
     pub fn build(&self) -> Result<(), Error> {
-        let description = Element::parse(&self.describe(true)?)
-            .map_err(|error| Error::other(format!("cannot read the pool's description: {error}")))?;
-        let flags = match description.get("type") {
-            Some("fs" | "disk" | "logical") => sys::VIR_STORAGE_POOL_BUILD_NO_OVERWRITE,
-            Some(_) | None => sys::VIR_STORAGE_POOL_BUILD_NEW,
+        let flags = match self.type_()?.as_str() {
+            "fs" | "disk" | "logical" => sys::VIR_STORAGE_POOL_BUILD_NO_OVERWRITE,
+            _ => sys::VIR_STORAGE_POOL_BUILD_NEW,
         };
         self.counted(Call::PoolBuild, |pool| pool.build(flags))
+    }
+
+    /// Makes the directory that the pool is in or is mounted on, and nothing else.
+    pub fn make_folder(&self) -> Result<(), Error> {
+        self.counted(Call::PoolBuild, |pool| pool.build(sys::VIR_STORAGE_POOL_BUILD_NEW))
+    }
+
+    /// The word for its type.
+    fn type_(&self) -> Result<String, Error> {
+        let description = Element::parse(&self.describe(true)?)
+            .map_err(|error| Error::other(format!("cannot read the pool's description: {error}")))?;
+        Ok(description.get("type").unwrap_or_default().to_owned())
     }
 
     /// Starts it.
@@ -157,8 +167,13 @@ impl<'c> Pool<'c> {
         }
     }
 
-    /// Takes away the storage of a stopped directory pool: the directory, and only if it is empty.
+    /// Takes away the directory of a stopped pool, and only if it is empty.
+    ///
+    /// Of the other types the same call destroys a volume group or a pool of ZFS: nothing is done for them.
     pub fn remove_empty_directory(&self) -> Result<(), Error> {
+        if !matches!(self.type_()?.as_str(), "dir" | "fs" | "netfs" | "vstorage") {
+            return Ok(());
+        }
         self.counted(Call::PoolRemoveDirectory, |pool| pool.delete(sys::VIR_STORAGE_POOL_DELETE_NORMAL).map(drop))
     }
 

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use apis::{Domain, Managed, domain::Disk, placement::ConfigId};
+use apis::{Domain, Managed, Pool, domain::Disk, placement::ConfigId};
 
 use managed::plan::only_observes;
 
 use super::{Admission, Findings};
 use crate::{
     domain::{exclusive, reach::refused, render::own_medium},
+    pool,
     references::{Referent, disk_path},
 };
 
@@ -70,6 +71,16 @@ impl Admission<'_> {
         let Some(spec) = self.cluster.host_spec(ours) else { return };
         let policy = spec.policy.unwrap_or_default();
         for why in refused(object.effective().parameters(), &policy, ours) {
+            findings.deny(why);
+        }
+    }
+
+    /// What it does not let a pool reach.
+    pub(super) fn pool_reach(&self, object: &Pool, ours: Option<&ConfigId>, findings: &mut Findings) {
+        let Some(ours) = ours.filter(|_| !only_observes(object)) else { return };
+        let Some(spec) = self.cluster.host_spec(ours) else { return };
+        let policy = spec.policy.unwrap_or_default();
+        for why in pool::reach::refused_of(object, &policy, ours) {
             findings.deny(why);
         }
     }

@@ -82,12 +82,7 @@ fn of_disk(disk: &Disk, policy: &Policy, config: &ConfigId) -> Vec<String> {
     let mut refused = Vec::new();
     let file = disk.file.as_ref().map(|file| &file.path);
     for path in file.into_iter().chain(disk.block.as_ref().map(|block| &block.path)) {
-        let whose = format!("disks {}", disk.name);
-        if !may_reach(policy, path) {
-            refused.push(sentence(&whose, path, path, ("hostPaths", config)));
-        } else if let Some(folder) = in_folder(policy, path) {
-            refused.push(linked(&whose, path, folder, config));
-        }
+        refused.extend(of_path(&format!("disks {}", disk.name), path, policy, config));
     }
     for (network, host) in disk.network.iter().flat_map(|network| network.hosts.iter().map(move |host| (network, host)))
     {
@@ -100,7 +95,15 @@ fn of_disk(disk: &Disk, policy: &Policy, config: &ConfigId) -> Vec<String> {
     refused
 }
 
-fn sentence(whose: &str, what: &str, line: &str, (list, config): (&str, &ConfigId)) -> String {
+/// Why a path of the host may not become a disk.
+pub(crate) fn of_path(whose: &str, path: &str, policy: &Policy, config: &ConfigId) -> Option<String> {
+    if !may_reach(policy, path) {
+        return Some(sentence(whose, path, path, ("hostPaths", config)));
+    }
+    in_folder(policy, path).map(|folder| linked(whose, path, folder, config))
+}
+
+pub(crate) fn sentence(whose: &str, what: &str, line: &str, (list, config): (&str, &ConfigId)) -> String {
     format!("{whose}: {what} is not allowed on {config}; it would be with the line {line} in its spec.policy.{list}")
 }
 
@@ -126,7 +129,7 @@ fn relation(pattern: &str, path: &str) -> Option<Lies> {
     is_of.then_some(if pattern.len() == path.len() { Lies::There } else { Lies::Below })
 }
 
-fn may_connect(policy: &Policy, host: &DiskHost, port: Option<i32>) -> bool {
+pub(crate) fn may_connect(policy: &Policy, host: &DiskHost, port: Option<i32>) -> bool {
     let name = host.name.as_str();
     let with_port = port.into_iter().flat_map(|port| [format!("{name}:{port}"), format!("[{name}]:{port}")]);
     let known: Vec<String> = with_port.chain([name.to_owned(), format!("[{name}]")]).collect();

@@ -211,7 +211,7 @@ pub(crate) fn facts() -> Facts {
 }
 
 /// What cannot be taken out of an example, because the API server refuses it with this sentence.
-pub(crate) const REFUSED: [(&str, &str, &str, &str); 42] = [
+pub(crate) const REFUSED: [(&str, &str, &str, &str); 48] = [
     ("domain", "full", "disks/2/device", "a disk needs volumeRef, volumeSelector, volume, file, block or network"),
     ("domain", "devices", "consoles/2/type", "tcp and type Tcp need each other"),
     ("domain", "devices", "consoles/2/tcp", "tcp and type Tcp need each other"),
@@ -259,6 +259,27 @@ pub(crate) const REFUSED: [(&str, &str, &str, &str); 42] = [
     ("network", "open", "domain", "domainLocalOnly needs domain"),
     ("network", "open", "ips", "spec.forProvider.ips is required for mode Nat"),
     ("network", "route", "ips", "spec.forProvider.ips is required for mode Nat"),
+    ("pool", "netfs", "source/hosts", "source.hosts and type Netfs, Iscsi, IscsiDirect, Rbd, Gluster need each other"),
+    ("pool", "iscsi", "source/hosts", "source.hosts and type Netfs, Iscsi, IscsiDirect, Rbd, Gluster need each other"),
+    (
+        "pool",
+        "iscsi-direct",
+        "source/hosts",
+        "source.hosts and type Netfs, Iscsi, IscsiDirect, Rbd, Gluster need each other",
+    ),
+    ("pool", "rbd", "source/hosts", "source.hosts and type Netfs, Iscsi, IscsiDirect, Rbd, Gluster need each other"),
+    (
+        "pool",
+        "gluster",
+        "source/hosts",
+        "source.hosts and type Netfs, Iscsi, IscsiDirect, Rbd, Gluster need each other",
+    ),
+    (
+        "pool",
+        "iscsi-direct",
+        "source/initiatorIqn",
+        "source.initiatorIqn is needed by type IscsiDirect, and else only for",
+    ),
 ];
 
 /// Every field and item below a value, outermost first. An item that is alone in its list goes with the list.

@@ -273,8 +273,20 @@ const POOL: &[(&str, Shown)] = &[
     ("target.permissions.group", Described("full", "target/permissions/group", "7")),
     ("target.permissions.mode", Described("full", "target/permissions/mode", "\"0750\"")),
     ("target.permissions.owner", Described("full", "target/permissions/owner", "7")),
-    // The one type there is, so that it has no other value to differ by.
-    ("type", Test("controllers/tests/render/main.rs", "every_example_becomes_the_description_beside_it", "pool")),
+    ("source.adapter.name", Described("scsi", "source/adapter/name", "\"scsi_host6\"")),
+    ("source.adapter.parent", Described("fc", "source/adapter/parent", "\"scsi_host6\"")),
+    ("source.adapter.wwnn", Described("fc", "source/adapter/wwnn", "\"20000000c9831b4c\"")),
+    ("source.adapter.wwpn", Described("fc", "source/adapter/wwpn", "\"10000000c9831b4c\"")),
+    ("source.devices[]", Described("logical", "source/devices/1", "\"/dev/sdd1\"")),
+    ("source.dir", Described("netfs", "source/dir", "\"/export/other\"")),
+    ("source.format", Described("fs", "source/format", "\"Xfs\"")),
+    ("source.hosts[].name", Described("rbd", "source/hosts/1/name", "\"mon3.example.org\"")),
+    ("source.hosts[].port", Described("rbd", "source/hosts/1/port", "6790")),
+    ("source.initiatorIqn", Described("iscsi", "source/initiatorIqn", "\"iqn.2013-06.com.example:other\"")),
+    ("source.iqn", Described("iscsi", "source/iqn", "\"iqn.2013-06.com.example:other\"")),
+    ("source.name", Described("vstorage", "source/name", "\"other\"")),
+    ("source.protocolVersion", Described("netfs", "source/protocolVersion", "\"3\"")),
+    ("type", Described("mpath", "type", "\"Dir\"")),
 ];
 
 #[rustfmt::skip]
