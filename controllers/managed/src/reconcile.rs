@@ -208,14 +208,14 @@ impl<E: External> Reconciler<E> {
     ) -> Result<Requeue, Failure> {
         let outlook = Outlook::of(site.placement);
         match step {
-            Step::Create => self.create(object, site, outlook).await,
+            Step::Create => Box::pin(self.create(object, site, outlook)).await,
             Step::Update(change, refusal) => {
                 let outlook = outlook.refusing(refusal);
                 let text = change.to_string();
                 // What we define ourselves is an event too, which brings the object back at once.
                 let held = self.backoff.held(&object.uid().to_owned(), &what(object, &text));
                 let Some((wait, said)) = held.filter(|_| !is_requested(object)) else {
-                    return self.update(object, site, &change, (report, outlook)).await;
+                    return Box::pin(self.update(object, site, &change, (report, outlook))).await;
                 };
                 let wait = report.recheck.map_or(wait, |recheck| recheck.min(wait));
                 if said.is_empty() {
