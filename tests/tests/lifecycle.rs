@@ -73,7 +73,7 @@ fn check_status(scenario: &Scenario<'_>, mac: &str) -> Result<()> {
         "cpu": seen["cpu"], "clock": {"offset": "Utc"}, "features": {"acpi": true, "apic": true},
         "lifecycle": {"onPoweroff": "Destroy", "onReboot": "Restart", "onCrash": "Destroy"},
         "os": {
-            "arch": "x86_64", "machine": machine, "emulator": "/usr/bin/qemu-system-x86_64",
+            "arch": "x86_64", "machine": machine,
             "kernel": path("kernel")?, "initrd": path("initrd")?,
             "cmdline": GuestFiles::COMMAND_LINE, "boot": ["Disk"],
         },

@@ -61,7 +61,8 @@ pub(super) fn number(text: &str) -> Option<i32> {
     text.parse().ok()
 }
 
-/// The machine and what it boots.
+/// The machine and what it boots. Not the emulator: libvirt fills in its own, and a guest that is written down from its status must not need
+/// a policy for that.
 pub(super) fn os(definition: &Element) -> Option<OsObservation> {
     let text = |path| definition.text_at(path).map(str::to_owned);
     let boot = |device: &Element| BootDevice::read(device.get("dev")?);
@@ -70,7 +71,6 @@ pub(super) fn os(definition: &Element) -> Option<OsObservation> {
     let seen = OsObservation {
         arch: definition.attr_at("os/type@arch").map(str::to_owned),
         machine: definition.attr_at("os/type@machine").map(str::to_owned),
-        emulator: text("devices/emulator"),
         firmware: (definition.attr_at("os@firmware") == Some("efi")).then_some(Firmware::Efi),
         secure_boot: secure.and_then(|feature| is_on(feature.get("enabled")?)),
         kernel: text("os/kernel"),
