@@ -334,7 +334,9 @@ fn running(domain: &libvirt::Domain<'_>) -> anyhow::Result<Option<Element>> {
     if domain.id().is_none() {
         return Ok(None);
     }
-    Element::parse(&domain.describe(Description::Live)?).map(Some).context("read the running domain's description")
+    let live = Element::parse(&domain.describe(Description::Live)?).context("read the running domain's description")?;
+    // Of one that has gone off meanwhile libvirt tells the definition.
+    Ok(live.get("id").is_some().then_some(live))
 }
 
 /// What of a deleted guest stays on its host.

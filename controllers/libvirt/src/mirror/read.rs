@@ -115,7 +115,18 @@ impl Domain<'_> {
             entry.inactive = Some(described(text, known.map(|known| &known.inactive))?);
         }
         if entry.id.is_some() {
-            entry.live = Some(described(self.describe(Description::Live), known.map(|known| &known.live))?);
+            self.describe_live_into(entry, known)?;
+        }
+        Ok(())
+    }
+
+    /// Of a domain that has gone off since it was looked up libvirt tells the definition instead: that is no running guest's description.
+    pub(super) fn describe_live_into(&self, entry: &mut DomainEntry, known: Option<&DomainEntry>) -> Result<(), Error> {
+        let text = self.describe(Description::Live)?;
+        if is_of_a_run(&text) {
+            entry.live = Some(described(Ok(text), known.map(|known| &known.live))?);
+        } else {
+            (entry.id, entry.live, entry.state) = (None, None, self.state()?);
         }
         Ok(())
     }
@@ -133,6 +144,11 @@ impl Domain<'_> {
             live: None,
         })
     }
+}
+
+/// Whether a description of a domain is that of a run: only these have an id.
+fn is_of_a_run(text: &str) -> bool {
+    text.split('>').next().is_some_and(|tag| tag.contains(" id="))
 }
 
 impl Network<'_> {
@@ -293,6 +309,12 @@ pub(super) fn refresh_volumes(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_is_told_from_a_definition() {
+        assert!(is_of_a_run("<domain type='kvm' id='3'>\n<name>a</name></domain>"));
+        assert!(!is_of_a_run("<domain type='kvm'>\n<name id='3'>a</name></domain>"));
+    }
 
     #[test]
     fn a_uuid_is_told_from_a_name() {

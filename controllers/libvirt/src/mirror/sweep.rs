@@ -120,11 +120,11 @@ fn describe_domain(
         }
     };
     let is_held = |known: &&DomainEntry| look == Look::Definitions && entry.persistent && known.id == entry.id;
-    entry.live = match known.filter(is_held).and_then(|known| known.live.clone()) {
-        _ if !runs => None,
-        Some(held) => Some(held),
-        None => Some(described(row.domain.describe(Description::Live), known.map(|known| &known.live))?),
-    };
+    match known.filter(is_held).and_then(|known| known.live.clone()) {
+        _ if !runs => {}
+        Some(held) => entry.live = Some(held),
+        None => row.domain.describe_live_into(entry, known)?,
+    }
     Ok(())
 }
 
