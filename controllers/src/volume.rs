@@ -270,6 +270,11 @@ impl External for Volumes {
         Ok(managed::external::Record { annotations, leftover })
     }
 
+    fn is_costly(&self, object: &Volume) -> bool {
+        // A web server that fails is asked less and less.
+        object.merged().parameters().source.is_some()
+    }
+
     async fn create(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
         let whole = pass.object.merged();
         let parameters = whole.parameters();

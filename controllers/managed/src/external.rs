@@ -249,6 +249,10 @@ pub trait External: Send + Sync + Sized + 'static {
         pass: &Pass<'_, Self>,
         referents: &Self::Referents,
     ) -> impl Future<Output = anyhow::Result<Record>> + Send;
+    /// Whether making it costs others so much that after a try that failed nothing but the user brings the next one before its time.
+    fn is_costly(&self, _: &Self::Managed) -> bool {
+        false
+    }
     /// Makes it. The answer is what the host has then.
     fn create(
         &self,

@@ -14,11 +14,14 @@ use crate::{
     creation::{self, Creation},
     events::Severity,
     external::{Annotations, Connect, Effect, External, Pass, Record, Report},
-    failure::{At, Failure, Phase},
+    failure::{At, Attempt, Failure, Phase},
     outlook::Outlook,
-    publish::{self, Metadata},
-    reconcile::{Observation, Reconciler, Requeue, Site},
+    publish::{self, Metadata, News},
+    reconcile::{Observation, Reconciler, Requeue, Site, is_requested, what},
 };
+
+/// What is tried, when it is not a change.
+const CREATE: &str = "create";
 
 /// What is said when the end of a create cannot be written down.
 const CRITICAL: &str = "cannot update critical annotations";
@@ -30,6 +33,9 @@ impl<E: External> Reconciler<E> {
         site: &Site<'_, E>,
         outlook: Outlook,
     ) -> Result<Requeue, Failure> {
+        if let Some(wait) = self.rests(object).await? {
+            return Ok(Requeue::Held(wait));
+        }
         // What an earlier attempt left is ours; what appears during this one is not.
         let before = Creation::of(object);
         let leftover = self.begin(object, site).await?;
@@ -55,9 +61,20 @@ impl<E: External> Reconciler<E> {
                     creation::fail(object, &mut failed);
                     self.persist(object, &failed).await?;
                 }
-                Err(Failure::new(Phase::Create, error).wish(Wish::creating()).without(Type::UpToDate))
+                let failure = Failure::new(Phase::Create, error).wish(Wish::creating()).without(Type::UpToDate);
+                let attempt = Attempt { what: what(object, CREATE), recheck: None };
+                Err(if self.external.is_costly(object) { failure.of(attempt) } else { failure })
             }
         }
+    }
+
+    /// How long a costly create that failed is not tried again, whatever brings the object here meanwhile.
+    async fn rests(&self, object: &mut E::Managed) -> Result<Option<Duration>, Failure> {
+        let held = self.backoff.held(&object.uid().to_owned(), &what(object, CREATE));
+        let Some((wait, said)) = held.filter(|_| !is_requested(object)) else { return Ok(None) };
+        let removed = E::CONDITIONS.iter().copied().chain([Type::UpToDate]).collect();
+        self.publish(object, &News { removed, ..News::conditions(said) }).await?;
+        Ok(Some(wait))
     }
 
     /// Writes down that a create begins, provided nobody else did since the object was read. Says whether an earlier attempt left something.

@@ -391,12 +391,12 @@ impl<E: External> Site<'_, E> {
 }
 
 /// What is not tried again before its time: the same change, as long as the object wishes the same.
-fn what<K: Managed>(object: &K, change: &str) -> String {
+pub(crate) fn what<K: Managed>(object: &K, change: &str) -> String {
     format!("{}: {change}", object.meta().generation.unwrap_or_default())
 }
 
 /// Whether somebody asked for a pass and none has handled that yet.
-fn is_requested<K: Managed>(object: &K) -> bool {
+pub(crate) fn is_requested<K: Managed>(object: &K) -> bool {
     let handled = object.resource_status().and_then(|status| status.last_handled_reconcile_at.as_deref());
     object.annotation(annotation::RECONCILE_REQUESTED).is_some_and(|asked| Some(asked) != handled)
 }

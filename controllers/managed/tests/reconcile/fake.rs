@@ -57,6 +57,8 @@ pub(crate) struct World {
     pub(crate) before: Option<Creation>,
     /// Whether the place of the thing holds what an attempt before left.
     pub(crate) leftover: bool,
+    /// Whether a create is not repeated before its time.
+    pub(crate) costly: bool,
     /// What a create that failed may have done.
     pub(crate) effect: Effect,
     pub(crate) forgotten: usize,
@@ -109,6 +111,7 @@ impl Fake {
             nowhere: false,
             before: None,
             leftover: false,
+            costly: false,
             effect: Effect::None,
             forgotten: 0,
             renewed: 0,
@@ -209,6 +212,10 @@ impl External for Fake {
     async fn record(&self, _: &Pass<'_, Self>, (): &()) -> anyhow::Result<Record> {
         let annotations = vec![(OWNERSHIP, Some("signed".to_owned()))];
         Ok(Record { annotations, leftover: self.world().leftover })
+    }
+
+    fn is_costly(&self, _: &Pool) -> bool {
+        self.world().costly
     }
 
     async fn create(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Thing> {

@@ -46,6 +46,29 @@ async fn a_create_that_fails_is_recorded_and_tried_again_after_1_2_and_4_seconds
 }
 
 #[tokio::test]
+async fn a_costly_create_that_failed_rests_whatever_brings_the_object_back_but_its_user() {
+    let rig = Rig::new();
+    {
+        let mut world = rig.fake.world();
+        (world.outcome, world.costly) = (Err("the server has no such image"), true);
+    }
+    assert_eq!(rig.pass().await, seconds(1));
+    let failed = ["Ready=False Creating", "Synced=False ReconcileError: create failed: the server has no such image"];
+    rig.log();
+    for _ in 0..3 {
+        let Requeue::After(rest) = rig.pass().await else { panic!("it is tried again by itself") };
+        assert!(rest <= std::time::Duration::from_secs(1), "{rest:?}");
+        assert_eq!((rig.log(), rig.conditions()), (Vec::<String>::new(), failed.map(str::to_owned).to_vec()));
+    }
+    rig.annotate("crossplane.io/reconcile-requested-at", "now");
+    assert_eq!(rig.pass().await, seconds(2));
+    assert!(rig.log().iter().any(|line| line == "host: create"), "its user asked for it");
+    rig.edit(|object| object["metadata"]["generation"] = json!(2));
+    assert_eq!(rig.pass().await, seconds(4));
+    assert!(rig.log().iter().any(|line| line == "host: create"), "its user wishes something else");
+}
+
+#[tokio::test]
 async fn a_create_whose_end_nobody_saw_stays_open() {
     // What failed, what the attempt before left, what came of it.
     let table = [
