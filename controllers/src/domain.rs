@@ -32,6 +32,7 @@ mod running;
 mod settled;
 mod shutdown;
 mod tune;
+mod unresolved;
 mod words;
 
 use std::{
@@ -317,6 +318,13 @@ impl External for Domains {
 
     async fn find(&self, pass: &Pass<'_, Self>, around: &Surroundings) -> anyhow::Result<Found> {
         self.look(pass, around).await
+    }
+
+    async fn unresolved(
+        &self,
+        pass: &Pass<'_, Self>,
+    ) -> anyhow::Result<Option<Report<apis::domain::DomainObservation>>> {
+        Box::pin(self.bare(pass)).await
     }
 
     fn compare(&self, pass: &Pass<'_, Self>, around: &Surroundings, found: &Found) -> anyhow::Result<Standing<Change>> {

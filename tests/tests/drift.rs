@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tests::{PATIENCE, Scenario, SharedStage, manifest};
+use tests::{PATIENCE, Scenario, SharedStage, condition, manifest};
 
 /// Nothing polls here while a test runs: what is put right was seen by event.
 static EVENTS: SharedStage = SharedStage::new("events", &["--poll=10m"]);
@@ -342,4 +342,38 @@ fn a_volume_that_vanished_with_its_mount_is_lost_and_made_again_only_when_allowe
 
 fn annotate(scenario: &Scenario<'_>, annotation: &str) -> Result<()> {
     scenario.namespace().kubectl(&["annotate", "--overwrite", "volume", "data", annotation]).map(drop)
+}
+
+#[test]
+fn a_guest_whose_secret_is_gone_is_shown_as_it_is_stopped_when_asked_and_not_started() -> Result<()> {
+    let scenario = EVENTS.scenario("bereft")?;
+    let secret = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: desk}\nstringData: {vnc: sesame}\n";
+    let console = ", graphics: [{type: Vnc, passwordSecretRef: {name: desk, key: vnc}}]";
+    scenario.apply(&(scenario.idle_world(console) + secret))?;
+    scenario.await_ready(&["domain/bereft"])?;
+    let shows = |state: &'static str, ready: &'static str| {
+        scenario.await_object("domain", "bereft", |domain| {
+            let seen = &domain["status"]["atProvider"]["state"];
+            ensure!(seen.as_str().is_some_and(|seen| seen.starts_with(state)), "the state is {seen}");
+            ensure!(condition(domain, "Ready")?.0 == ready, "{:?}", condition(domain, "Ready"));
+            ensure!(condition(domain, "Synced")?.0 == "False", "{:?}", condition(domain, "Synced"));
+            ensure!(condition(domain, "UpToDate")?.1 == "Unresolved", "{:?}", condition(domain, "UpToDate"));
+            Ok(())
+        })
+    };
+    scenario.namespace().kubectl(&["delete", "secret", "desk"])?;
+    shows("Running", "True")?;
+    scenario.host().virsh(&["destroy", "bereft"])?;
+    shows("Shutoff", "False")?;
+    wait_for_polls();
+    assert_eq!(scenario.host().virsh(&["domstate", "bereft"])?.trim(), "shut off");
+
+    scenario.apply(secret)?;
+    scenario.await_ready(&["domain/bereft"])?;
+    scenario.namespace().kubectl(&["delete", "secret", "desk"])?;
+    shows("Running", "True")?;
+    let forced = json!({"runStrategy": "Halted", "shutdown": {"timeout": "3s", "forceAfterTimeout": true}});
+    scenario.change("domain", "bereft", &forced)?;
+    scenario.await_state("shut off")?;
+    shows("Shutoff", "True")
 }

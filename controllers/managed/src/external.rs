@@ -236,6 +236,14 @@ pub trait External: Send + Sync + Sized + 'static {
         pass: &Pass<'_, Self>,
         referents: &Self::Referents,
     ) -> impl Future<Output = anyhow::Result<Self::Found>> + Send;
+    /// What the status says of an object that is on its host while its referents cannot be resolved, as far as the host alone tells it.
+    /// What needs no referents may be done, such as a stop; nothing may be made, given or started. None: nothing is told.
+    fn unresolved(
+        &self,
+        _: &Pass<'_, Self>,
+    ) -> impl Future<Output = anyhow::Result<Option<Report<<Self::Managed as Managed>::Observation>>>> + Send {
+        std::future::ready(Ok(None))
+    }
     /// Whether that is as wished.
     fn compare(
         &self,

@@ -37,6 +37,7 @@ mod removal;
 pub mod run;
 pub mod secret;
 mod setback;
+mod unresolved;
 pub mod usage;
 pub mod vanished;
 pub mod watch;

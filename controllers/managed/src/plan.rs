@@ -52,6 +52,11 @@ impl Policies {
         !(self.create || self.update || self.delete)
     }
 
+    /// Whether the external resource may be changed.
+    pub fn may_update(self) -> bool {
+        self.update
+    }
+
     /// Whether the external resource goes when the object does.
     pub fn may_delete(self) -> bool {
         self.delete

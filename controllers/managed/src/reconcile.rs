@@ -151,9 +151,19 @@ impl<E: External> Reconciler<E> {
         if is_requested(object) || own_poll(object).is_some() {
             self.connector.renew(&host, object);
         }
-        let referents = self.external.resolve(object, &placement.config).await.map_err(waiting)?;
+        let resolved = self.external.resolve(object, &placement.config).await.map_err(waiting);
         let creation = Creation::of(object);
         let pass = Pass { object, host: &host, config: &placement.config, policies, creation };
+        let referents = match resolved {
+            Ok(referents) => referents,
+            Err(failure) => {
+                let (failure, shown) = self.show_unresolved(&pass, failure).await;
+                if let Some(shown) = shown {
+                    *object = shown;
+                }
+                return Err(failure);
+            }
+        };
         let found = self.external.find(&pass, &referents).await.at(Phase::Observe)?;
         let standing = self.external.compare(&pass, &referents, &found).at(Phase::Observe)?;
         let step = plan(standing, policies);
@@ -309,7 +319,7 @@ impl<E: External> Reconciler<E> {
     }
 
     /// Publishes what the host shows, and what is said beside it.
-    async fn show(
+    pub(crate) async fn show(
         &self,
         object: &mut E::Managed,
         report: Report<Observation<E>>,

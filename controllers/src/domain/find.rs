@@ -54,7 +54,7 @@ impl Domains {
     }
 
     /// The object's domain by its UUID; where it is only looked at, else the one of that name, whoever made it.
-    async fn entry(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<Arc<DomainEntry>>> {
+    pub(super) async fn entry(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<Arc<DomainEntry>>> {
         let (mirror, name) = (pass.host.mirror(), pass.object.external_name());
         let own = self.adoption.identity(pass.object, pass.host);
         let by_name = || mirror.domain_by_name(name).map(|entry| entry.uuid.clone());
@@ -74,7 +74,7 @@ impl Domains {
 
     /// Which volumes the files of a domain's disks are. The host is asked once for each; again for one that is in no pool, whose pool
     /// may be started any time.
-    async fn volumes_of(&self, pass: &Pass<'_, Self>, found: &Found) -> anyhow::Result<Volumes> {
+    pub(super) async fn volumes_of(&self, pass: &Pass<'_, Self>, found: &Found) -> anyhow::Result<Volumes> {
         let description = found.entry.as_ref().and_then(|entry| entry.live.as_ref().or(entry.inactive.as_ref()));
         let disks = description.map(|description| description.find_all("devices/disk")).unwrap_or_default();
         let paths: Vec<String> = disks.into_iter().filter_map(path).map(str::to_owned).collect();
