@@ -9,13 +9,24 @@ use std::{
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tests::{PATIENCE, Scenario, Stage, condition};
+use tests::{PATIENCE, Scenario, Stage, condition, eventually};
 
 /// How often the provider has begun to change the guest, this among the changes.
 fn tries(scenario: &Scenario<'_>, change: &str) -> usize {
     let guest = format!("/{}\"", scenario.name());
     let log = scenario.stage().log();
     log.lines().filter(|line| line.contains(&guest) && line.contains("\"updating\"") && line.contains(change)).count()
+}
+
+/// Returns a moment after so many tries, by when the last of them has failed.
+fn await_tries(scenario: &Scenario<'_>, change: &str, count: usize) -> Result<()> {
+    eventually(PATIENCE, || {
+        let tried = tries(scenario, change);
+        ensure!(tried >= count, "{tried} tries");
+        Ok(())
+    })?;
+    sleep(Duration::from_secs(3));
+    Ok(())
 }
 
 /// The domain, once it says that its update failed like this.
@@ -42,8 +53,8 @@ fn a_guest_that_cannot_be_saved_runs_on_between_growing_pauses_and_is_forced_off
     let shutdown = json!({"mode": "Save", "timeout": "20s", "forceAfterTimeout": true});
     scenario.change("domain", "unsaved", &json!({"runStrategy": "Halted", "shutdown": shutdown}))?;
     await_failure(&scenario, "update failed: save domain: ")?;
-    sleep(Duration::from_secs(8).saturating_sub(begin.elapsed()));
-    // The fourth try was 7 s after the first, and the fifth is 15 s after it.
+    // The fifth try is 8 s after the fourth has failed.
+    await_tries(&scenario, "power: on, wished off", 4)?;
     let before = await_failure(&scenario, "update failed: save domain: ")?;
     scenario.await_state("running")?;
     sleep(Duration::from_secs(4));
@@ -68,10 +79,9 @@ fn a_guest_that_cannot_be_started_is_tried_at_growing_pauses_and_at_once_when_it
     scenario.apply(&scenario.idle_world(", runStrategy: Halted"))?;
     scenario.await_ready(&["domain/unstarted"])?;
     scenario.change("domain", "unstarted", &json!({"memory": "9000Gi", "runStrategy": "Always"}))?;
-    let begin = Instant::now();
     await_failure(&scenario, "update failed: start domain")?;
-    // The fifth try was 15 s after the first, and the sixth is 31 s after it. What QEMU says bears the time of the try.
-    sleep(Duration::from_secs(18).saturating_sub(begin.elapsed()));
+    // The sixth try is 16 s after the fifth has failed. What QEMU says bears the time of the try.
+    await_tries(&scenario, "power: off, wished on", 5)?;
     let before = await_failure(&scenario, "update failed: start domain")?;
     sleep(Duration::from_secs(8));
     let after = await_failure(&scenario, "update failed: start domain")?;

@@ -25,10 +25,11 @@ impl<E: External> Reconciler<E> {
         };
         let recheck = report.recheck;
         let mut object = pass.object.clone();
-        if let Err(failure) = self.show(&mut object, report, Vec::new()).await {
+        let unknown = Wish::new(Type::UpToDate, Status::Unknown, "Unresolved");
+        if let Err(failure) = self.show(&mut object, report, vec![unknown.clone()]).await {
             return (failure, None);
         }
-        let failure = failure.wish(Wish::new(Type::UpToDate, Status::Unknown, "Unresolved"));
+        let failure = failure.wish(unknown);
         (if recheck.is_some() { failure.retry(Retry::Soon) } else { failure }, Some(object))
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub(crate) unconfigured: bool,
     /// What the object still waits for.
     pub(crate) waits: Option<&'static str>,
+    /// Whether the thing is told of while the object waits.
+    pub(crate) bare: bool,
     pub(crate) blind: bool,
     /// What a deletion says while the thing is there.
     pub(crate) deletion: fn(&mut Thing) -> anyhow::Result<Deletion>,
@@ -102,6 +104,7 @@ impl Fake {
             away: false,
             unconfigured: false,
             waits: None,
+            bare: false,
             blind: false,
             deletion: |thing| {
                 *thing = Thing::Absent;
@@ -191,6 +194,17 @@ impl External for Fake {
             bail!("the host does not say");
         }
         Ok(self.world().thing)
+    }
+
+    async fn unresolved(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Option<Report<PoolObservation>>> {
+        let (thing, bare, blind) = {
+            let world = self.world();
+            (world.thing, world.bare, world.blind)
+        };
+        if blind {
+            bail!("the host does not say");
+        }
+        Ok((bare && thing != Thing::Absent).then(|| self.report(pass, None, &thing)))
     }
 
     fn compare(&self, pass: &Pass<'_, Self>, (): &(), found: &Thing) -> anyhow::Result<Standing<Mend>> {

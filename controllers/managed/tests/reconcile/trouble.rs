@@ -326,3 +326,34 @@ async fn an_object_that_is_gone_meanwhile_is_forgotten() {
     assert_eq!(rig.pass().await, Requeue::Never);
     assert_eq!((rig.log(), rig.fake.world().forgotten), (vec!["status".to_owned()], 1));
 }
+
+#[tokio::test]
+async fn a_thing_that_is_there_is_told_of_while_its_object_waits_and_nothing_is_done_to_it() {
+    let rig = Rig::made().await;
+    {
+        let mut world = rig.fake.world();
+        (world.waits, world.bare, world.thing) = (Some("Secret s"), true, Thing::Drifted);
+    }
+    rig.log();
+    assert_eq!(rig.pass().await, Requeue::Poll);
+    assert_eq!(rig.log(), ["status", "event Warning CannotResolveResourceReferences", "status"]);
+    let waits = "Synced=False ReconcileError: cannot resolve references: waiting for Secret s";
+    assert_eq!(rig.conditions(), [READY, waits, "UpToDate=Unknown Unresolved"]);
+    assert_eq!(rig.object().unwrap()["status"]["atProvider"], json!({"state": "Drifted"}));
+    assert_eq!((rig.pass().await, rig.log()), (Requeue::Poll, Vec::new()), "nothing is new");
+
+    rig.fake.world().blind = true;
+    rig.thing(Thing::Settled);
+    assert_eq!(rig.pass().await, Requeue::Poll);
+    assert_eq!(rig.conditions(), [READY, waits], "a host that does not say tells nothing");
+    assert_eq!(rig.object().unwrap()["status"]["atProvider"], json!({"state": "Drifted"}));
+    rig.fake.world().blind = false;
+    rig.thing(Thing::Absent);
+    rig.log();
+    assert_eq!((rig.pass().await, rig.log()), (Requeue::Poll, Vec::new()), "of what is not there nothing is told");
+
+    rig.thing(Thing::Drifted);
+    rig.fake.world().waits = None;
+    assert_eq!(rig.pass().await, Requeue::Poll);
+    assert_eq!(rig.conditions(), [READY, "Synced=True ReconcileSuccess", "UpToDate=True ObserveMatched"]);
+}
