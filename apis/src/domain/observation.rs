@@ -265,6 +265,9 @@ pub struct DiskObservation {
     /// The file or device that the guest writes to; after a snapshot by others this is the top of the chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// What it stands on, from the top: what the guest reads wherever nothing was written since, such as its own volume after a snapshot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backing_paths: Vec<String>,
 }
 
 /// A volume by its names on the host.

@@ -209,7 +209,8 @@ fn taken_by(cluster: &Cluster, me: &Domain, data: &Data<'_>, by: By) -> Option<T
     if is_held {
         return None;
     }
-    volumes.into_iter().find_map(|volume| overlay_of(cluster, volume)).map(Taken::Overlay)
+    let overlay = volumes.iter().find_map(|volume| overlay_of(cluster, volume)).map(Taken::Overlay);
+    overlay.or_else(|| rivals.reader().map(Taken::Guest))
 }
 
 /// A guest as it is stored.
@@ -340,6 +341,12 @@ impl Rivals<'_> {
         // An object that only looks at a guest may be of the very guest that this one manages.
         let is_mine = |other: &Domain| only_observes(other) && other.external_name() == self.me.external_name();
         self.other(|other| !is_mine(other) && other.observation().is_some_and(|seen| seen.disks.iter().any(is_it)))
+    }
+
+    /// A guest that stands on the data, as it was last looked at: by a snapshot that others made.
+    fn reader(&self) -> Option<Arc<Domain>> {
+        let is_it = |disk: &DiskObservation| disk.backing_paths.iter().any(|path| path == self.data.path);
+        self.other(|other| other.observation().is_some_and(|seen| seen.disks.iter().any(is_it)))
     }
 
     /// A guest that writes to this Volume, and comes first.

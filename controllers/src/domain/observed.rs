@@ -115,7 +115,17 @@ pub(super) fn disk(device: &Element, volumes: &Volumes) -> Option<DiskObservatio
         block: None,
         volume: volume(device, path.as_deref(), volumes),
         path,
+        backing_paths: backing_paths(device),
     })
+}
+
+/// How many layers of a disk are told of.
+const MAX_BACKING: usize = 64;
+
+/// The files or devices below that of a disk, from the top.
+fn backing_paths(disk: &Element) -> Vec<String> {
+    let layers = std::iter::successors(disk.find("backingStore"), |layer| layer.find("backingStore"));
+    layers.filter_map(path).map(str::to_owned).take(MAX_BACKING).collect()
 }
 
 /// The file or device that a disk writes to.
