@@ -21,6 +21,7 @@ mod obstacle;
 mod offered;
 pub mod passwords;
 mod pending;
+pub(crate) mod possible;
 mod power;
 pub(crate) mod reach;
 pub mod render;

@@ -169,23 +169,23 @@ fn a_guest_is_not_made_below_a_snapshot_of_the_one_before() -> Result<()> {
 
 #[test]
 fn a_disk_below_the_snapshot_of_a_guest_is_nobody_elses_while_the_guest_is_to_lose_it() -> Result<()> {
-    let scenario = STAGE.scenario("below")?;
+    let scenario = STAGE.scenario("lower")?;
     let disks = "disks: [{name: root, volumeRef: {name: root}}, {name: data, volumeRef: {name: data}}]";
-    scenario.apply(&(storage(&scenario) + &scenario.volume("data", "capacity: 64Mi") + &guest("below", disks)))?;
-    scenario.await_ready(&["domain/below"])?;
-    scenario.host().virsh(&["snapshot-create-as", "below", "s1", "--disk-only", "--no-metadata", "--atomic"])?;
+    scenario.apply(&(storage(&scenario) + &scenario.volume("data", "capacity: 64Mi") + &guest("lower", disks)))?;
+    scenario.await_ready(&["domain/lower"])?;
+    scenario.host().virsh(&["snapshot-create-as", "lower", "s1", "--disk-only", "--no-metadata", "--atomic"])?;
     let file = |name: &str| format!("{}/{name}", scenario.folder());
-    scenario.await_object("domain", "below", |domain| {
+    scenario.await_object("domain", "lower", |domain| {
         let disks = &domain["status"]["atProvider"]["disks"];
         let seen = (&disks[1]["path"], &disks[1]["backingPaths"]);
         ensure!(seen == (&json!(file("data.s1")), &json!([file("data")])), "{disks}");
         Ok(())
     })?;
     // Nothing answers in this guest: it never gives a disk up.
-    scenario.apply(&guest("below", ROOT))?;
-    await_words(&scenario, "below", "UpToDate", ("UpdateRequested", "data"))?;
+    scenario.apply(&guest("lower", ROOT))?;
+    await_words(&scenario, "lower", "UpToDate", ("UpdateRequested", "data"))?;
     scenario.apply(&guest("thief", "disks: [{name: root, volumeRef: {name: data}}]"))?;
-    let taken = format!("Volume data is a disk of Domain {}/below", scenario.namespace().name());
+    let taken = format!("Volume data is a disk of Domain {}/lower", scenario.namespace().name());
     await_words(&scenario, "thief", "Synced", ("ReconcileError", &taken))?;
     assert!(scenario.host().virsh(&["domstate", "thief"]).is_err());
     Ok(())

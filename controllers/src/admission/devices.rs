@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use apis::{Domain, Managed, Pool, domain::Disk, placement::ConfigId};
+use apis::{Domain, Managed, Pool, domain::Disk, managed::annotation, placement::ConfigId};
 
 use managed::plan::only_observes;
 
 use super::{Admission, Findings};
 use crate::{
-    domain::{exclusive, reach::refused, render::own_medium},
+    domain::{exclusive, possible, reach::refused, render::own_medium},
     pool,
     references::{Referent, disk_path},
 };
@@ -73,6 +73,17 @@ impl Admission<'_> {
         for why in refused(object.effective().parameters(), &policy, ours) {
             findings.deny(why);
         }
+    }
+
+    /// What no host could make. Of a guest that may be there already it is only said: what is left out may be as its host has it.
+    pub(super) fn possible(&self, object: &Domain, ours: Option<&ConfigId>, findings: &mut Findings) {
+        if only_observes(object) {
+            return;
+        }
+        let policy = ours.and_then(|ours| self.cluster.host_spec(ours));
+        let raw_xml = policy.map(|spec| spec.policy.and_then(|policy| policy.raw_xml).unwrap_or_default());
+        let Some(why) = possible::fault(object, raw_xml) else { return };
+        if object.annotation(annotation::EXTERNAL_NAME).is_some() { findings.warn(why) } else { findings.deny(why) }
     }
 
     /// What it does not let a pool reach.
