@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context;
 use apis::Managed;
 use libvirt::{
-    Connection, Listing, VolumeId,
+    Connection, Listing, Pool, VolumeId,
     mirror::{Presence, VolumeEntry},
 };
 
@@ -49,18 +49,19 @@ fn search(host: &Connection, Wanted { pool, name, seed }: &Wanted) -> Result<Vec
     if name.starts_with('/') {
         return Ok(host.volume_at(name)?.filter(is_wanted).into_iter().collect());
     }
+    let is_named = pool.is_some();
     let pools = match pool {
         Some(pool) => host.find_pool_by_name(pool)?.into_iter().collect(),
         None => host.list_pools(Listing::Active)?,
     };
     let mut found = Vec::new();
     for pool in &pools {
-        if pool.find_volume(name)?.is_some() {
+        if told(is_named, pool, pool.find_volume(name))?.flatten().is_some() {
             found.push(VolumeId { pool: pool.name()?, name: name.clone() });
         }
     }
     for pool in pools.iter().filter(|_| *seed && found.is_empty()).collect::<Vec<_>>() {
-        for volume in pool.volumes()? {
+        for volume in told(is_named, pool, pool.volumes())?.unwrap_or_default() {
             let called = volume.name()?;
             if is_seed(&called, name) {
                 found.push(VolumeId { pool: pool.name()?, name: called });
@@ -68,6 +69,11 @@ fn search(host: &Connection, Wanted { pool, name, seed }: &Wanted) -> Result<Vec
         }
     }
     Ok(found)
+}
+
+/// What a pool told; None where it was only one among others and has been stopped since it was listed.
+fn told<T>(is_named: bool, pool: &Pool<'_>, told: Result<T, libvirt::Error>) -> Result<Option<T>, libvirt::Error> {
+    if is_named { told.map(Some) } else { pool.while_active(told) }
 }
 
 /// Whether a volume is called like a seed of this name: `<name>-<16 hexadecimal digits>.iso`.

@@ -128,8 +128,8 @@ impl Connection {
     pub fn backings(&self) -> Result<Vec<Backing>, Error> {
         let mut backings = Vec::new();
         for pool in self.list_pools(Listing::Active)? {
-            for volume in absent(pool.volumes())?.unwrap_or_default() {
-                let Some(text) = absent(volume.describe())? else { continue };
+            for volume in pool.while_active(pool.volumes())?.unwrap_or_default() {
+                let Some(text) = pool.while_active(volume.describe())? else { continue };
                 if let Some(path) = parse(&text)?.text_at("backingStore/path") {
                     let (pool, volume, path) = (pool.name()?, volume.name()?, path.to_owned());
                     backings.push(Backing { pool, volume, path });

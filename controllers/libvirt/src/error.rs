@@ -43,7 +43,7 @@ impl Error {
 
     /// Classifies what libvirt answered.
     pub fn from_codes(code: u32, domain: u32, message: &str) -> Self {
-        let message = message.trim().to_owned();
+        let message = timeless(message.trim());
         Self { kind: classify(code, domain, &message), code, domain, message }
     }
 
@@ -173,6 +173,18 @@ const REJECTED: [u32; 16] = [
     sys::VIR_ERR_NO_NAME,
 ];
 
+/// The message without the times that QEMU puts before its own: one failure is said in the same words each time.
+fn timeless(message: &str) -> String {
+    let line = |line: &str| line.split(' ').filter(|word| !is_time(word)).collect::<Vec<_>>().join(" ");
+    message.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn is_time(word: &str) -> bool {
+    const SHAPE: &str = "0000-00-00T00:00:00.000000Z";
+    let fits = |(shape, seen): (u8, u8)| if shape == b'0' { seen.is_ascii_digit() } else { seen == shape };
+    word.len() == SHAPE.len() && SHAPE.bytes().zip(word.bytes()).all(fits)
+}
+
 /// The pair that means "the connection is gone" rather than "the hypervisor failed" (Nova uses the same).
 fn of_transport(domain: u32) -> bool {
     domain == sys::VIR_FROM_REMOTE || domain == sys::VIR_FROM_RPC
@@ -197,6 +209,16 @@ fn by_words(message: &str) -> Option<Kind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_of_qemu_is_said_in_the_same_words_whenever_it_happens() {
+        let said =
+            |time| format!("process exited: {time} qemu-system-x86_64: no memory\n{time} qemu: 2026-11-23 is a date\n");
+        let error = |time| Error::from_codes(1, 0, &said(time));
+        let first = error("2026-11-23T04:27:45.960035Z");
+        assert_eq!(first, error("2027-01-01T00:00:00.000000Z"));
+        assert_eq!(first.message(), "process exited: qemu-system-x86_64: no memory\nqemu: 2026-11-23 is a date");
+    }
 
     #[test]
     fn each_failure_met_in_the_field_gets_its_class() {

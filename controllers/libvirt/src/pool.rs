@@ -199,6 +199,20 @@ impl<'c> Pool<'c> {
         Ok(volumes.into_iter().map(|handle| Volume::new(handle, self.connection)).collect())
     }
 
+    /// What a call on a pool that was listed as active told; None where it was stopped or has gone since.
+    pub fn while_active<T>(&self, told: Result<T, Error>) -> Result<Option<T>, Error> {
+        match absent(told) {
+            Err(error) if error.is_invalid_state() => {
+                if absent(self.is_active())?.unwrap_or_default() {
+                    Err(error)
+                } else {
+                    Ok(None)
+                }
+            }
+            told => told,
+        }
+    }
+
     /// Names, keys and paths of its volumes: one call, and one more for each path.
     pub fn list_volumes(&self) -> Result<Vec<VolumeName>, Error> {
         let listed = self.volumes()?.into_iter().map(|volume| {

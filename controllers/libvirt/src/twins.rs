@@ -30,14 +30,14 @@ impl Connection {
             if called == pool {
                 continue;
             }
-            let Some(there) = other.find_volume(name)? else { continue };
+            let Some(there) = other.while_active(other.find_volume(name))?.flatten() else { continue };
             // A guest may be writing: what is seen in between was seen of one file only if it lies between.
-            let looks = [Look::at(&volume)?, Look::at(&there)?, Look::at(&volume)?];
+            let looks = [Look::at(&volume)?, other.while_active(Look::at(&there))?.flatten(), Look::at(&volume)?];
             if let [Some(before), Some(seen), Some(after)] = looks
                 && seen.is_between(&before, &after)
+                && let Some(path) = other.while_active(there.path())?
             {
-                let volume = VolumeId { pool: called, name: name.to_owned() };
-                twins.push(Twin { volume, path: there.path()? });
+                twins.push(Twin { volume: VolumeId { pool: called, name: name.to_owned() }, path });
             }
         }
         Ok(twins)

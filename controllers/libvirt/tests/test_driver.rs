@@ -117,8 +117,12 @@ async fn pools_volumes_and_networks_are_made_found_and_removed() {
         let listed = pool.list_volumes()?;
         volume.delete()?;
         assert!(pool.find_volume_refreshed("v")?.is_none());
+        assert_eq!(pool.while_active(pool.volumes())?.map(|volumes| volumes.len()), Some(0));
         pool.destroy()?;
+        assert!(pool.volumes().is_err_and(|error| error.is_invalid_state()));
+        assert!(pool.while_active(pool.volumes())?.is_none(), "it was stopped since it was listed");
         pool.undefine()?;
+        assert!(pool.while_active(pool.volumes())?.is_none(), "it has gone since it was listed");
         let network = connection.define_network("<network><name>sn</name><bridge name='brx'/></network>")?;
         let network = connection.find_network(&network)?.unwrap();
         network.create()?;
