@@ -48,6 +48,7 @@ pub enum Call {
     DomainSetBlockIoTune,
     DomainSetInterfaceParameters,
     DomainState,
+    DomainJob,
     DomainManagedSave,
     DomainHasManagedSave,
     DomainDescribeSaved,
@@ -100,7 +101,7 @@ pub enum Call {
 const COUNT: usize = TABLE.len();
 
 /// Every call with libvirt's name for it, in the order of the enum.
-const TABLE: [(Call, &str); 88] = [
+const TABLE: [(Call, &str); 89] = [
     (Call::Open, "virConnectOpenAuth"),
     (Call::Capabilities, "virConnectGetCapabilities"),
     (Call::Hostname, "virConnectGetHostname"),
@@ -142,6 +143,7 @@ const TABLE: [(Call, &str); 88] = [
     (Call::DomainSetBlockIoTune, "virDomainSetBlockIoTune"),
     (Call::DomainSetInterfaceParameters, "virDomainSetInterfaceParameters"),
     (Call::DomainState, "virDomainGetState"),
+    (Call::DomainJob, "virDomainGetJobInfo"),
     (Call::DomainManagedSave, "virDomainManagedSave"),
     (Call::DomainHasManagedSave, "virDomainHasManagedSaveImage"),
     (Call::DomainDescribeSaved, "virDomainManagedSaveGetXMLDesc"),

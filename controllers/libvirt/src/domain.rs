@@ -335,6 +335,17 @@ impl Domain<'_> {
         Ok(StateReason::from_raw(raw))
     }
 
+    /// Returns when no snapshot is being made of it: libvirt answers nobody who asks for the progress of its work meanwhile. A definition that
+    /// is written during one takes the daemon down (libvirt 9.0: it goes on with the disks of the definition that was there before).
+    pub fn await_snapshot(&self) -> Result<(), Error> {
+        match self.counted(Call::DomainJob, domain::Domain::job_info) {
+            Err(error) if !error.is_invalid_state() && !error.is_unsupported() => {
+                absent(Err(error)).map(|_: Option<()>| ())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Writes its memory to a file of libvirt's and ends it; its next start goes on from there. Takes as long as that takes.
     pub fn managed_save(&self) -> Result<(), Error> {
         self.counted(Call::DomainManagedSave, |domain| domain.managed_save(0))

@@ -297,6 +297,9 @@ impl Order {
                 ))
                 .into());
             }
+            if live.is_some() {
+                domain.await_snapshot()?;
+            }
             define(host, wished, Some((base, self)))?;
             live = running(domain)?;
             if !self.follow(live.as_ref(), wished) {
