@@ -251,13 +251,24 @@ impl Domains {
         let applied = applied.into_iter().chain(moved.iter().map(follow::Moved::difference)).collect();
         let refusal = refused.first().map(|first| Refusal {
             reason: reason(first.route),
-            message: refused.iter().map(|one| told(one, pass.object.parameters())).collect::<Vec<_>>().join("; "),
+            message: refused.iter().map(|one| told(one, pass.object.parameters())).collect::<Vec<_>>().join("; ")
+                + cure(first.route),
         });
         Ok((applied, refusal))
     }
 }
 
-/// What is refused, in the words of the spec, with the cure.
+/// What to do about what is refused.
+fn cure(route: Route) -> &'static str {
+    match route {
+        Route::Refused(libvirt::rule::Refusal::DiskSourceChanged) => {
+            ". A disk keeps its data: take the change back, or add a disk of another name"
+        }
+        Route::Immutable | Route::Live(_) | Route::NextBoot | Route::Definition => "",
+    }
+}
+
+/// What is refused, in the words of the spec.
 fn told(refused: &Difference, parameters: &DomainParameters) -> String {
     let (field, shown) = (fields::field(&refused.path, parameters), refused.to_string());
     let shown = shown.strip_prefix(refused.path.as_str()).unwrap_or(&shown).to_owned();

@@ -124,6 +124,14 @@ fn devices_that_no_host_could_give_are_refused_with_what_does_not_fit() -> Resul
     let domain = |parameters: &str| manifest("Domain", "bad", parameters);
     let cases = [
         (
+            domain("memory: 1Gi, disks: [{name: a, volumeRef: {name: a}, device: Cdrom, bus: Virtio}]"),
+            "spec.forProvider.disks[0]: Invalid value: a CD-ROM has bus Sata, Scsi, Ide or Usb, not Virtio",
+        ),
+        (
+            domain("memory: 1Gi, os: {firmware: Efi, secureBoot: true}, features: {smm: false}"),
+            "spec.forProvider: Invalid value: os.secureBoot does without features.smm: false: the firmware guards its keys with it",
+        ),
+        (
             domain("memory: 1Gi, networkInterfaces: [{name: a, user: {}, filter: clean-traffic}]"),
             "spec.forProvider.networkInterfaces[0]: Invalid value: a user interface has no vlan, bandwidth, filter, isolated, mtu and queues",
         ),

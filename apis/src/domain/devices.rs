@@ -26,6 +26,7 @@ use crate::{
     validation = Rule::new("!has(self.shareable) || !self.shareable || ((!has(self.cache) || self.cache in ['None', 'Directsync']) && (!has(self.device) || self.device != 'Cdrom'))").message("shareable: true is for disks, and goes with cache: None or Directsync only"),
     validation = Rule::new("!has(self.shareable) || !self.shareable || ((!has(self.volume) || self.volume.format == 'Raw') && (!has(self.file) || self.file.format == 'Raw') && (!has(self.block) || !has(self.block.format) || self.block.format == 'Raw') && (!has(self.network) || self.network.format == 'Raw'))").message("shareable: true needs format: Raw"),
     validation = Rule::new("!has(self.target) || !has(self.bus) || self.target.startsWith(self.bus == 'Virtio' ? 'vd' : self.bus == 'Ide' ? 'hd' : 'sd')").message("target begins with vd on bus Virtio, hd on Ide, and sd on Scsi, Sata and Usb"),
+    validation = Rule::new("!has(self.device) || self.device != 'Cdrom' || !has(self.bus) || self.bus != 'Virtio'").message("a CD-ROM has bus Sata, Scsi, Ide or Usb, not Virtio"),
     validation = Rule::new("!has(self.ioThread) || ((!has(self.bus) || self.bus == 'Virtio') && !(has(self.device) && self.device == 'Cdrom'))").message("ioThread needs bus Virtio")
 )]
 pub struct Disk {
