@@ -183,7 +183,7 @@ fn a_disk_below_the_snapshot_of_a_guest_is_nobody_elses_while_the_guest_is_to_lo
     })?;
     // Nothing answers in this guest: it never gives a disk up.
     scenario.apply(&guest("lower", ROOT))?;
-    await_words(&scenario, "lower", "UpToDate", ("UpdateRequested", "data"))?;
+    await_words(&scenario, "lower", "RestartRequired", ("Unplugging", "data"))?;
     scenario.apply(&guest("thief", "disks: [{name: root, volumeRef: {name: data}}]"))?;
     let taken = format!("Volume data is a disk of Domain {}/lower", scenario.namespace().name());
     await_words(&scenario, "thief", "Synced", ("ReconcileError", &taken))?;
