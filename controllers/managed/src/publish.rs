@@ -99,6 +99,14 @@ fn status_patch<K: Managed>(object: &K, present: &K, news: &News<K::Observation>
     // Without Ready, which what cannot be looked for yet does not have, kstatus takes anything for current that says no generation.
     let never = Some(0);
     let generation = object.meta().generation.filter(|_| is_true).or_else(|| old?.observed_generation).or(never);
+    // Most passes find nothing new, and writing two statuses out only to compare them is the dearest part of those.
+    let is_same = conditions == present.conditions()
+        && observation == present.observation()
+        && generation == old.and_then(|status| status.observed_generation)
+        && handled.as_ref() == old.and_then(|status| status.last_handled_reconcile_at.as_ref());
+    if is_same {
+        return None;
+    }
     let wished = json!({
         "conditions": conditions,
         "observedGeneration": generation,
