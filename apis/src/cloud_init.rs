@@ -38,6 +38,18 @@ pub use parts::{ContentType, Data, Part};
         type_ = "string",
         json_path = ".metadata.annotations.crossplane\\.io/external-name"
     ),
+    printcolumn(
+        name = "UP-TO-DATE",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='UpToDate')].status",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "MESSAGE",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Synced')].message",
+        priority = "1"
+    ),
     printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

@@ -69,6 +69,26 @@ pub use tuning::{BlockIoTune, CpuTune, IoThreadPin, MemoryTune, VcpuPin};
         type_ = "string",
         json_path = ".metadata.annotations.crossplane\\.io/external-name"
     ),
+    printcolumn(name = "VCPUS", type_ = "integer", json_path = ".status.atProvider.vcpus", priority = "1"),
+    printcolumn(name = "MEMORY", type_ = "string", json_path = ".status.atProvider.memory", priority = "1"),
+    printcolumn(
+        name = "UP-TO-DATE",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='UpToDate')].status",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "RESTART-REQUIRED",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='RestartRequired')].status",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "MESSAGE",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Synced')].message",
+        priority = "1"
+    ),
     printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

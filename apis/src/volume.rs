@@ -35,6 +35,18 @@ pub use source::{Decompression, HttpSource, SecretReference, Source};
         type_ = "string",
         json_path = ".metadata.annotations.crossplane\\.io/external-name"
     ),
+    printcolumn(
+        name = "UP-TO-DATE",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='UpToDate')].status",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "MESSAGE",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Synced')].message",
+        priority = "1"
+    ),
     printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
