@@ -133,3 +133,40 @@ fn a_restart_is_made_once_when_its_host_counts_runs_anew_meanwhile() -> Result<(
     }
     Ok(())
 }
+
+#[test]
+fn an_interface_that_could_not_be_plugged_in_comes_wherever_there_is_room_by_then() -> Result<()> {
+    let stage = Stage::start("room", &["--poll=1s"])?;
+    let scenario = stage.scenario("room")?;
+    let host = scenario.host();
+    for (name, bridge) in [("there", "virbr-there"), ("late", "virbr-late")] {
+        host.virsh_xml("net-define", &format!("<network><name>{name}</name><bridge name='{bridge}'/></network>"))?;
+    }
+    host.virsh(&["net-start", "there"])?;
+    scenario.apply(&scenario.idle_world(""))?;
+    scenario.await_ready(&["domain/room"])?;
+    let lacks = || {
+        scenario.await_object("domain", "room", |domain| {
+            let (status, reason, message) = condition(domain, "RestartRequired")?;
+            ensure!(status == "True" && message.contains("networkInterfaces[late]"), "{status} {reason} {message}");
+            Ok(())
+        })
+    };
+    scenario.change("domain", "room", &json!({"networkInterfaces": [{"name": "late", "network": "late"}]}))?;
+    lacks()?;
+    // It takes the place that the interface has in the definition.
+    host.virsh(&["attach-interface", "room", "network", "there", "--model", "virtio", "--live"])?;
+    host.virsh(&["net-start", "late"])?;
+    let again = json!({"shutdown": {"timeout": "3s", "forceAfterTimeout": true}});
+    scenario.change("domain", "room", &again)?;
+    eventually(PATIENCE, || {
+        let plugged = host.virsh(&["domiflist", "room"])?;
+        ensure!(plugged.contains("late") && plugged.contains("there"), "{plugged}");
+        Ok(())
+    })?;
+    scenario.await_object("domain", "room", |domain| {
+        ensure!(condition(domain, "RestartRequired").is_err(), "{}", domain["status"]);
+        Ok(())
+    })?;
+    Ok(())
+}

@@ -79,13 +79,10 @@ impl Order {
         [wished, live, present]: [&Element; 3],
     ) -> Result<(), Error> {
         let item = device_of(&difference.path);
-        let text = |element: &Element| {
-            element.write().map_err(|error| Error::other(format!("cannot write a device: {error}")))
-        };
         let whole = difference.path == item;
         let known = |device: Element| if self.renamed { claim::as_running(device, present) } else { device };
         match (wishes.locate(item, wished, &self.rules), wishes.locate(item, live, &self.rules)) {
-            (Some(device), None) => domain.attach_device(&text(device)?, Affect::Live),
+            (Some(device), None) => plug(domain, device),
             (None, Some(device)) if whole => domain.detach_device(&text(&known(device.clone()))?, Affect::Live),
             (Some(device), Some(present)) => {
                 domain.update_device(&text(&known(at_its_address(device, present)))?, Affect::Live)
@@ -106,6 +103,23 @@ impl Order {
         let (Some(disk), Some(running)) = (of(wished), of(live)) else { return Ok(()) };
         let Some(target) = running.attr_at("target@dev") else { return Ok(()) };
         domain.set_block_tune(target, &BlockTune::of(disk), Affect::Live)
+    }
+}
+
+fn text(device: &Element) -> Result<String, Error> {
+    device.write().map_err(|error| Error::other(format!("cannot write a device: {error}")))
+}
+
+/// Plugs a device in: at the place that it has in the definition if it can, else wherever there is room. What could not be plugged in
+/// before got a place in the definition that the running guest may use otherwise.
+fn plug(domain: &libvirt::Domain<'_>, device: &Element) -> Result<(), Error> {
+    let mut anywhere = device.clone();
+    anywhere.retain(|part| part.name != "address");
+    match domain.attach_device(&text(device)?, Affect::Live) {
+        Err(error) if [Kind::Rejected, Kind::Exists, Kind::Other].contains(&error.kind) && anywhere != *device => {
+            domain.attach_device(&text(&anywhere)?, Affect::Live)
+        }
+        done => done,
     }
 }
 
