@@ -4,7 +4,7 @@ use data_encoding::BASE64;
 use reqwest::{Url, header::HeaderValue};
 
 /// The header that lets in. Its `Debug` shows nothing of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials(HeaderValue);
 
 impl Credentials {
