@@ -61,7 +61,7 @@ pub struct Order {
     format: Format,
     capacity: Option<u64>,
     source: HttpSource,
-    credentials: Option<fetch::Credentials>,
+    access: fetch::Access,
     policy: Policy,
     /// Whether a volume of this name may be there already, left by an attempt before.
     resumed: bool,
@@ -83,7 +83,7 @@ impl Order {
             resumed: pass.creation == Creation::Open,
             made: AtomicBool::new(false),
             pool: referents.pool.clone(),
-            credentials: referents.credentials.clone(),
+            access: referents.access.clone(),
             name: object.external_name().to_owned(),
             format: parameters.format.unwrap_or_default(),
             capacity: parameters.capacity.as_ref().and_then(|capacity| render::sectors(capacity).ok()),
@@ -99,7 +99,7 @@ impl Order {
             namespace: self.namespace.clone(),
             source: self.source.clone(),
             format: self.format,
-            credentials: self.credentials.clone(),
+            access: self.access.clone(),
             listed: self.policy.image_hosts.clone().unwrap_or_default(),
         }
     }
@@ -326,7 +326,8 @@ async fn download(
     let (sender, chunks) = mpsc::channel(4);
     let room = room(order).await?;
     let sink = fetch::Sink { chunks: sender, progress, max_bytes: room };
-    let client = client.showing(order.credentials.clone(), &order.source);
+    let fetch::Access { credentials, authorities } = &order.access;
+    let client = client.trusting(authorities.as_ref())?.showing(credentials.clone(), &order.source);
     let fetching = fetch::fetch(&client, &order.source, sink);
     let storing = store::store(order, permit, chunks, room);
     tokio::pin!(fetching, storing);

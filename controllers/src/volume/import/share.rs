@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::{
     hosts::Site,
-    volume::fetch::{Credentials, Progress},
+    volume::fetch::{Access, Progress},
 };
 
 /// An image for the volumes of one host, as far as it is the same for all of them.
@@ -24,18 +24,18 @@ pub(super) struct Image {
     pub(super) namespace: String,
     pub(super) source: HttpSource,
     pub(super) format: Format,
-    pub(super) credentials: Option<Credentials>,
+    pub(super) access: Access,
     /// The image servers that the config lists.
     pub(super) listed: Vec<String>,
 }
 
 impl PartialEq for Image {
     fn eq(&self, other: &Self) -> bool {
-        let Self { host, namespace, source, format, credentials, listed } = self;
+        let Self { host, namespace, source, format, access, listed } = self;
         // One connection, so that one set of locks keeps the volumes while they are copied.
         host.is_connected_as(&other.host)
             && (namespace, source, format) == (&other.namespace, &other.source, &other.format)
-            && (credentials, listed) == (&other.credentials, &other.listed)
+            && (access, listed) == (&other.access, &other.listed)
     }
 }
 
