@@ -1,5 +1,6 @@
 //! Volume: a disk image in a storage pool.
 
+mod access;
 mod source;
 
 use kube::{CustomResource, KubeSchema};
@@ -12,7 +13,8 @@ use crate::{
     reference::{Reference, Selector},
 };
 
-pub use source::{Decompression, HttpSource, SecretReference, Source};
+pub use access::{CaBundle, SecretReference};
+pub use source::{Decompression, HttpSource, Source};
 
 /// A disk image in a storage pool of a libvirt host.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]

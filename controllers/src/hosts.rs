@@ -204,6 +204,11 @@ impl Site {
         identity(&self.facts) == identity(&other.facts)
     }
 
+    /// Whether calls on both go over the same connection, and so by the same locks.
+    pub fn is_connected_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.host, &other.host)
+    }
+
     /// The UUID of the host, empty where it tells none.
     pub fn uuid(&self) -> &str {
         self.facts.uuid.as_deref().unwrap_or_default()

@@ -72,6 +72,13 @@ impl Values {
     }
 }
 
+impl Values {
+    /// Every key with its value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_slice()))
+    }
+}
+
 impl Debug for Values {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
@@ -173,14 +180,20 @@ impl<R: Reader> Sources<R> {
         }
     }
 
-    /// The value of a key that is needed; an error that names what is waited for.
-    pub async fn required(&self, source: &Source, key: &str) -> anyhow::Result<Vec<u8>> {
+    /// What a source holds that has to be there; an error that names it if it is not.
+    pub async fn held(&self, source: &Source) -> anyhow::Result<Arc<Values>> {
         let Source { kind, namespace, name } = source;
-        let values = self.values(source).await?.with_context(|| {
+        self.values(source).await?.with_context(|| {
             format!(
                 "cannot get referenced resource: waiting for {kind:?} {name}: there is none in namespace {namespace}"
             )
-        })?;
+        })
+    }
+
+    /// The value of a key that is needed; an error that names what is waited for.
+    pub async fn required(&self, source: &Source, key: &str) -> anyhow::Result<Vec<u8>> {
+        let Source { kind, namespace: _, name } = source;
+        let values = self.held(source).await?;
         let value =
             values.get(key).with_context(|| format!("{EMPTY}: waiting for {kind:?} {name}: it has no key {key}"))?;
         Ok(value.to_vec())

@@ -67,8 +67,8 @@ pub struct Referents {
     backing: Option<Below>,
     /// What selectors chose.
     choices: Choices,
-    /// What the image's server is to be shown.
-    credentials: Option<fetch::Credentials>,
+    /// How the image's servers are met.
+    access: fetch::Access,
     /// Others made it, and it is only looked at.
     theirs: Option<Wanted>,
 }
@@ -163,7 +163,7 @@ impl External for Volumes {
 
     async fn resolve(&self, object: &Volume, config: &ConfigId) -> anyhow::Result<Referents> {
         initial::check(object)?;
-        let credentials = self.secrets.of(object).await?;
+        let access = self.secrets.of(object).await?;
         let (asker, links) = (Asker::of(object, config), self.cluster.links(object));
         let choices = links.choices();
         let whole = object.effective();
@@ -181,17 +181,17 @@ impl External for Volumes {
             (pool.context(storage::NO_POOL)?, None)
         };
         let Some(below) = links.find(&self.cluster.volumes, &asker, BACKING)? else {
-            return Ok(Referents { pool, backing: None, choices, credentials, theirs });
+            return Ok(Referents { pool, backing: None, choices, access, theirs });
         };
         let capacity = below.observation().and_then(|seen| seen.capacity.as_ref()?.bytes().ok()).unwrap_or_default();
         // The chain as a whole must be there, not just its first link.
         chain(&self.cluster, &asker, object)?;
         let (path, format) = place(&below)?;
-        Ok(Referents { pool, backing: Some(Below { path, format, capacity }), choices, credentials, theirs })
+        Ok(Referents { pool, backing: Some(Below { path, format, capacity }), choices, access, theirs })
     }
 
     async fn find(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
-        let Referents { pool, backing: _, choices: _, credentials: _, theirs } = referents;
+        let Referents { pool, backing: _, choices: _, access: _, theirs } = referents;
         let entry = match theirs {
             Some(wanted) => self.located.look(pass.host, pass.object, wanted.clone()).await?,
             None => storage::look(pass.host, &owner(pass.object), pool, pass.object.external_name()).await?,

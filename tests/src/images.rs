@@ -127,6 +127,11 @@ impl ImageServer {
         format!("http://127.0.0.1:{}/{name}", self.port)
     }
 
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// How often a served name was asked for.
     pub fn requests(&self, name: &str) -> u32 {
         lock(&self.shared.routes).get(name).map_or(0, |route| route.requests)

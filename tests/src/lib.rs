@@ -36,6 +36,7 @@ mod scenario;
 mod skip;
 mod slow_door;
 mod stage;
+mod tls_door;
 mod wait;
 
 pub use console::Console;
@@ -63,4 +64,5 @@ pub use scenario::{PATIENCE, Scenario};
 pub use skip::skip;
 pub use slow_door::SlowDoor;
 pub use stage::{LEASE, SharedStage, Stage};
+pub use tls_door::TlsDoor;
 pub use wait::{eventually, quickest_of, skipped};

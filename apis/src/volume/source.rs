@@ -4,6 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{CaBundle, SecretReference};
+
 /// Where the first content comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -37,17 +39,15 @@ pub struct HttpSource {
     /// The Secret of this namespace that lets in at the server: its key `token` is sent as a bearer token, or its keys `username` and `password` by basic authentication. They go to the scheme, host and port of url and to no other, also not after a redirect; by http anyone on the way can read them. Read until the image is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_ref: Option<SecretReference>,
+    /// The Secret of this namespace whose keys are names of headers, at most 16, and whose values are theirs, such as an API key that the server wants. They are sent with each request to the scheme, host and port of url and to no other, also not after a redirect. Those that a request lives by, as Host and Range, are refused. Read until the image is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers_ref: Option<SecretReference>,
+    /// Certificate authorities that the servers of the image, of its list of checksums and of redirects may be vouched for by, beside those of the system. Read until the image is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle: Option<CaBundle>,
     /// What becomes of a file packed by gzip, xz or zstd, which is told by its content and not by its name. Auto, the default, unpacks it on the way: into a Raw volume no more than its capacity where one is said, and never more than the pool has room for; an image that is larger is refused and removed. Never leaves it packed, for a Raw volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decompression: Option<Decompression>,
-}
-
-/// A Secret of the same namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct SecretReference {
-    /// Its name.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
 }
 
 /// What becomes of a packed file.

@@ -76,6 +76,7 @@ pub enum Call {
     VolumeLookupByPath,
     VolumePool,
     VolumeCreate,
+    VolumeCreateFrom,
     VolumePath,
     VolumeDescribe,
     VolumeResize,
@@ -101,7 +102,7 @@ pub enum Call {
 const COUNT: usize = TABLE.len();
 
 /// Every call with libvirt's name for it, in the order of the enum.
-const TABLE: [(Call, &str); 89] = [
+const TABLE: [(Call, &str); 90] = [
     (Call::Open, "virConnectOpenAuth"),
     (Call::Capabilities, "virConnectGetCapabilities"),
     (Call::Hostname, "virConnectGetHostname"),
@@ -171,6 +172,7 @@ const TABLE: [(Call, &str); 89] = [
     (Call::VolumeLookupByPath, "virStorageVolLookupByPath"),
     (Call::VolumePool, "virStoragePoolLookupByVolume"),
     (Call::VolumeCreate, "virStorageVolCreateXML"),
+    (Call::VolumeCreateFrom, "virStorageVolCreateXMLFrom"),
     (Call::VolumePath, "virStorageVolGetPath"),
     (Call::VolumeDescribe, "virStorageVolGetXMLDesc"),
     (Call::VolumeResize, "virStorageVolResize"),

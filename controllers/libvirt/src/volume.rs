@@ -67,6 +67,12 @@ impl<'c> Pool<'c> {
         let made = self.connection.counted(Call::VolumeCreate, |_| StorageVol::create_xml(&self.handle, xml, 0));
         Ok(Volume::new(made?, self.connection))
     }
+
+    /// Creates a volume with the content of another of the same host, whichever pool that is in. Takes as long as the copy takes.
+    pub fn create_volume_from(&self, xml: &str, content: &Volume<'_>) -> Result<Volume<'c>, Error> {
+        let make = |_: &_| StorageVol::create_xml_from(&self.handle, xml, &content.handle, 0);
+        Ok(Volume::new(self.connection.counted(Call::VolumeCreateFrom, make)?, self.connection))
+    }
 }
 
 impl<'c> Volume<'c> {

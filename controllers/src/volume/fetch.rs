@@ -9,6 +9,7 @@
 //! changes nothing. Proxies of the environment are not used, they would resolve the name themselves.
 
 mod address;
+mod authorities;
 mod checksum;
 mod credentials;
 mod error;
@@ -27,7 +28,7 @@ use bytes::Bytes;
 use reqwest::{
     Response, StatusCode, Url,
     dns::{Addrs, Name, Resolve, Resolving},
-    header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, IF_RANGE, LOCATION, RANGE},
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, IF_RANGE, LOCATION, RANGE},
     redirect::Policy,
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
@@ -45,6 +46,7 @@ use self::{
 };
 pub use self::{
     address::forbidden,
+    authorities::{Access, Authorities},
     checksum::{Algorithm, Checksum},
     credentials::Credentials,
     error::{Failure, FetchError},
@@ -88,6 +90,7 @@ impl Default for Limits {
 pub struct Client {
     allowed: Allowed,
     limits: Limits,
+    roots: Arc<RootCertStore>,
     tls: Arc<ClientConfig>,
     /// What is shown to the origin of this address, and to no other.
     credentials: Option<(Url, Credentials)>,
@@ -116,12 +119,20 @@ impl Client {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn with_roots(limits: Limits, roots: RootCertStore) -> anyhow::Result<Self> {
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .context("set up TLS")?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { allowed: Allowed::new(&[]), limits, tls: Arc::new(tls), credentials: None })
+        let roots = Arc::new(roots);
+        let tls = Arc::new(tls(roots.clone())?);
+        Ok(Self { allowed: Allowed::new(&[]), limits, roots, tls, credentials: None })
+    }
+
+    /// The same client, which also trusts these authorities, if there are any.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up with them.
+    pub fn trusting(&self, authorities: Option<&Authorities>) -> anyhow::Result<Self> {
+        let Some(authorities) = authorities else { return Ok(self.clone()) };
+        let roots = Arc::new(authorities.beside(&self.roots).map_err(anyhow::Error::msg)?);
+        let tls = Arc::new(tls(roots.clone())?);
+        Ok(Self { roots, tls, ..self.clone() })
     }
 
     /// The same client, let in by these credentials at the server of this source, if there are any.
@@ -145,9 +156,9 @@ impl Client {
             .build()
             .map_err(|error| connect_failure(&error))?;
         let mut request = http.get(url.clone()).header(ACCEPT_ENCODING, "identity");
-        let lets_in = self.credentials.as_ref().and_then(|(origin, credentials)| credentials.header(origin, url));
-        if let Some(header) = lets_in {
-            request = request.header(AUTHORIZATION, header);
+        let lets_in = self.credentials.as_ref().and_then(|(origin, credentials)| credentials.shown(origin, url));
+        if let Some(headers) = lets_in {
+            request = request.headers(headers);
         }
         if let Some(rest) = rest {
             request = request.header(RANGE, rest.range()).header(IF_RANGE, rest.version.value());
@@ -174,6 +185,13 @@ impl Client {
         }
         if self.allowed.permits(bare, &addresses) { Ok(addresses) } else { Err(Failure::NotPublic(host.to_owned())) }
     }
+}
+
+fn tls(roots: Arc<RootCertStore>) -> anyhow::Result<ClientConfig> {
+    let versions = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .context("set up TLS")?;
+    Ok(versions.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// Resolves every name to the addresses that were checked.

@@ -5,9 +5,13 @@
 //!   ▲                                      │ progress, end                        └── anything wrong: the volume is removed
 //!   └────────────── wake ◀─────────────────┘
 //! ```
+//! Several volumes of a host that want the same image at once share one fetch: see [`share`].
+//!
 //! Nothing is written once another process may lead: an import asks before each step, and ends before the lease is handed over.
 
+mod copy;
 mod permit;
+mod share;
 mod store;
 
 use std::{
@@ -33,9 +37,13 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
+use libvirt::VolumeId;
 use managed::{creation::Creation, external::Pass, lease::Term};
 
-use self::permit::Permit;
+use self::{
+    permit::Permit,
+    share::{Image, Shares, Turn},
+};
 use super::{Referents, Volumes, fetch, image, render};
 use crate::hosts::{Site, owner};
 
@@ -46,13 +54,14 @@ const FAREWELL: Duration = Duration::from_secs(10);
 pub struct Order {
     uid: String,
     owner: String,
+    namespace: String,
     host: Arc<Site>,
     pool: String,
     name: String,
     format: Format,
     capacity: Option<u64>,
     source: HttpSource,
-    credentials: Option<fetch::Credentials>,
+    access: fetch::Access,
     policy: Policy,
     /// Whether a volume of this name may be there already, left by an attempt before.
     resumed: bool,
@@ -69,17 +78,34 @@ impl Order {
         Self {
             uid: object.uid().to_owned(),
             owner: owner(object),
+            namespace: object.metadata.namespace.clone().unwrap_or_default(),
             host: pass.host.clone(),
             resumed: pass.creation == Creation::Open,
             made: AtomicBool::new(false),
             pool: referents.pool.clone(),
-            credentials: referents.credentials.clone(),
+            access: referents.access.clone(),
             name: object.external_name().to_owned(),
             format: parameters.format.unwrap_or_default(),
             capacity: parameters.capacity.as_ref().and_then(|capacity| render::sectors(capacity).ok()),
             source,
             policy,
         }
+    }
+
+    /// What is the same for all who want this image on this host.
+    fn image(&self) -> Image {
+        Image {
+            host: self.host.clone(),
+            namespace: self.namespace.clone(),
+            source: self.source.clone(),
+            format: self.format,
+            access: self.access.clone(),
+            listed: self.policy.image_hosts.clone().unwrap_or_default(),
+        }
+    }
+
+    fn volume(&self) -> VolumeId {
+        VolumeId { pool: self.pool.clone(), name: self.name.clone() }
     }
 }
 
@@ -130,6 +156,7 @@ pub struct Imports {
     permit: Permit,
     /// Made when the first image is wanted; it holds the system's certificate authorities.
     client: OnceLock<fetch::Client>,
+    shares: Shares,
     wake: Box<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -141,6 +168,7 @@ impl Imports {
             limits,
             permit: Permit::new(term),
             client: OnceLock::new(),
+            shares: Shares::default(),
             wake: Box::new(wake),
         }
     }
@@ -213,9 +241,9 @@ impl Imports {
             let whole = self.limits.whole;
             let late = || anyhow!("the image did not come within {} hours", whole.as_secs() / 3600);
             let end = match self.client(&order.policy) {
-                Ok(client) => timeout(whole, import(&order, &self.permit, &client, progress))
-                    .await
-                    .unwrap_or_else(|_| Err(late())),
+                Ok(client) => {
+                    timeout(whole, self.import(&order, &client, progress)).await.unwrap_or_else(|_| Err(late()))
+                }
                 Err(error) => Err(error),
             };
             match end {
@@ -236,6 +264,35 @@ impl Imports {
             *import = state;
         }
         (self.wake)(&order.owner);
+    }
+
+    /// Fetches the image, or copies the volume of whoever is fetching it. Where there is no copy to be had the image is fetched anyway.
+    async fn import(
+        &self,
+        order: &Order,
+        client: &fetch::Client,
+        progress: watch::Sender<fetch::Progress>,
+    ) -> anyhow::Result<()> {
+        loop {
+            let other = match self.shares.turn(order.image(), progress.subscribe()) {
+                Turn::Other(other) => other,
+                Turn::Own(first) => {
+                    download(order, &self.permit, client, progress).await?;
+                    self.permit.next(self.shares.hand_out(&first, order.volume())).await?;
+                    return settle(order).await;
+                }
+            };
+            match copy::copy(order, &self.permit, other, &progress).await {
+                Ok(true) => return settle(order).await,
+                Ok(false) => {}
+                Err(error) => {
+                    self.permit.check()?;
+                    tracing::debug!(volume = order.name, ?error, "no copy of another's image; it is fetched");
+                    download(order, &self.permit, client, progress).await?;
+                    return settle(order).await;
+                }
+            }
+        }
     }
 
     fn client(&self, policy: &Policy) -> anyhow::Result<fetch::Client> {
@@ -259,8 +316,8 @@ impl Imports {
     }
 }
 
-/// The whole way of one image.
-async fn import(
+/// The way of an image from its server into the volume.
+async fn download(
     order: &Order,
     permit: &Permit,
     client: &fetch::Client,
@@ -269,7 +326,8 @@ async fn import(
     let (sender, chunks) = mpsc::channel(4);
     let room = room(order).await?;
     let sink = fetch::Sink { chunks: sender, progress, max_bytes: room };
-    let client = client.showing(order.credentials.clone(), &order.source);
+    let fetch::Access { credentials, authorities } = &order.access;
+    let client = client.trusting(authorities.as_ref())?.showing(credentials.clone(), &order.source);
     let fetching = fetch::fetch(&client, &order.source, sink);
     let storing = store::store(order, permit, chunks, room);
     tokio::pin!(fetching, storing);
@@ -288,8 +346,7 @@ async fn import(
     permit.check()?;
     tracing::debug!(volume = order.name, bytes = fetched.bytes, checksum = %fetched.checksum, "the image came whole");
     stored.finish().await?;
-    permit.check()?;
-    settle(order).await
+    permit.check()
 }
 
 /// How many bytes the pool has room for.

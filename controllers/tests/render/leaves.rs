@@ -34,6 +34,8 @@ const PACKED: &str =
     "packed_images_come_unpacked_and_whole_and_one_that_is_larger_than_its_volume_leaves_nothing_behind";
 const LET_IN: &str =
     "an_image_that_is_not_for_everybody_comes_with_the_credentials_of_a_secret_which_are_nowhere_to_be_seen";
+const DOORS: &str = "tests/tests/image_doors.rs";
+const KNOWN: &str = "an_image_comes_by_https_from_a_server_that_only_the_object_knows_and_that_wants_a_header_which_is_nowhere_to_be_seen";
 const TRACES: &str = "tests/tests/traces.rs";
 const KEPT: &str = "firmware_variables_and_the_state_of_a_tpm_stay_where_the_object_says_so_and_only_there";
 const AUTOSTART: Shown = Test("tests/tests/drift.rs", "autostart_flipped_by_hand_is_flipped_back", "autostart");
@@ -258,10 +260,16 @@ const VOLUME: &[(&str, Shown)] = &[
     ("capacity", Described("larger", "capacity", "\"4G\"")),
     ("format", Described("blank", "format", "\"Qcow2\"")),
     ("pool", Test(FIELDS, PLAIN, "pool: pool, capacity")),
+    ("source.http.caBundle.configMapKeyRef.key", Test(DOORS, KNOWN, "configMapKeyRef")),
+    ("source.http.caBundle.configMapKeyRef.name", Test(DOORS, KNOWN, "configMapKeyRef")),
+    ("source.http.caBundle.inline", Test(DOORS, KNOWN, "inline")),
+    ("source.http.caBundle.secretKeyRef.key", Test(DOORS, KNOWN, "secretKeyRef")),
+    ("source.http.caBundle.secretKeyRef.name", Test(DOORS, KNOWN, "secretKeyRef")),
     ("source.http.checksum", Test("controllers/tests/fetch.rs", "a_wrong_checksum_is_said_and_the_last_chunk_kept_back", "checksum")),
     ("source.http.checksumUrl", Test(IMPORTS, PACKED, "checksumUrl")),
     ("source.http.credentialsRef.name", Test(IMPORTS, LET_IN, "credentialsRef")),
     ("source.http.decompression", Test(IMPORTS, PACKED, "decompression: Never")),
+    ("source.http.headersRef.name", Test(DOORS, KNOWN, "headersRef")),
     ("source.http.url", Test("controllers/tests/fetch.rs", "an_image_comes_whole_in_chunks_of_one_size", "url")),
 ];
 

@@ -137,8 +137,20 @@ impl Limit {
     }
 }
 
-/// Makes the volume. A part of the image that an earlier attempt left goes first; anything else of that name is somebody's.
+/// Makes the volume.
 fn replace(host: &libvirt::Connection, pool: &str, name: &str, text: &str, resumed: bool) -> anyhow::Result<()> {
+    vacant(host, pool, name, resumed)?.create_volume(text).context("create volume")?;
+    Ok(())
+}
+
+/// The pool, with nothing in it by that name. A part of the image that an earlier attempt left goes; anything else of that name is
+/// somebody's.
+pub(super) fn vacant<'c>(
+    host: &'c libvirt::Connection,
+    pool: &str,
+    name: &str,
+    resumed: bool,
+) -> anyhow::Result<libvirt::Pool<'c>> {
     let Some(found) = host.find_pool_by_name(pool)? else { bail!("there is no pool {pool} on the host") };
     if let Some(volume) = found.find_volume(name)? {
         anyhow::ensure!(resumed, "{}", crate::storage::foreign_volume(name, pool).message);
@@ -148,6 +160,5 @@ fn replace(host: &libvirt::Connection, pool: &str, name: &str, text: &str, resum
         }
         volume.delete().context("remove the part of an image that was left")?;
     }
-    found.create_volume(text).context("create volume")?;
-    Ok(())
+    Ok(found)
 }

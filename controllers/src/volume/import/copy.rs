@@ -1,0 +1,58 @@
+//! A volume made on the host from another's, which holds the same image.
+
+use std::sync::atomic::Ordering;
+
+use anyhow::{Context, ensure};
+use apis::volume::Format;
+use libvirt::Connection;
+use tokio::sync::{OwnedRwLockReadGuard, watch};
+
+use super::{Order, permit::Permit, share::Other, store::vacant};
+use crate::volume::{fetch::Progress, render};
+
+/// Copies another's volume once that is whole; false when it never will be.
+pub(super) async fn copy(
+    order: &Order,
+    permit: &Permit,
+    mut other: Other,
+    progress: &watch::Sender<Progress>,
+) -> anyhow::Result<bool> {
+    let Some(from) = permit.next(other.whole(progress)).await? else { return Ok(false) };
+    // While these are held nothing is deleted from either pool.
+    let _sharing = permit.next(sharing(order, &from.pool)).await?;
+    let (to, format, resumed) = (order.volume(), order.format, order.resumed);
+    let most = order.capacity.filter(|_| format == Format::Raw);
+    let object = format!("{}/{}", to.pool, to.name);
+    let watched = other.clone();
+    let work = move |host: &Connection| {
+        let holder = host.find_pool_by_name(&from.pool)?.context("the image's pool went away meanwhile")?;
+        let content = holder.find_volume(&from.name)?.context("the image went away meanwhile")?;
+        // The answer is of the file as it is now; the copy is made by it.
+        let size = content.info()?.capacity;
+        ensure!(most.is_none_or(|most| size <= most), "the image is larger than the volume is to be");
+        let text = render::blank(&to.name, format, size).write().context("write the description")?;
+        let pool = vacant(host, &to.pool, &to.name, resumed)?;
+        if !watched.still() {
+            return Ok(false);
+        }
+        pool.create_volume_from(&text, &content).context("copy the image on the host")?;
+        Ok(true)
+    };
+    let copied = order.host.long(&object, work).await?;
+    order.made.fetch_or(copied, Ordering::AcqRel);
+    drop(other);
+    permit.check()?;
+    Ok(copied)
+}
+
+/// Keeps both pools from being changed as a whole, always in the same order: two that wait for each other's would wait for ever.
+async fn sharing(order: &Order, other: &str) -> Vec<OwnedRwLockReadGuard<()>> {
+    let mut pools = vec![order.pool.as_str(), other];
+    pools.sort_unstable();
+    pools.dedup();
+    let mut held = Vec::new();
+    for pool in pools {
+        held.push(order.host.sharing(pool).await);
+    }
+    held
+}

@@ -1,0 +1,197 @@
+//! An image that several volumes of a host want at once is fetched once.
+//!
+//! ```text
+//! first  ─▶ fetch ─▶ its volume is whole ───── waits ─────▶ grown to its capacity, then its object's
+//! others ─▶ wait ◀── progress ───┘ └─▶ copied by the host ─▶ grown to theirs, then their objects'
+//! ```
+//! Until all copies are made the first volume is nobody's to use: its object is not Ready. Where the first fails or is deleted, the next
+//! of those that wait fetches. Only Volumes of one namespace share: what a server sends to one tenant is for no other.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use apis::volume::{Format, HttpSource};
+use libvirt::VolumeId;
+use tokio::sync::watch;
+
+use crate::{
+    hosts::Site,
+    volume::fetch::{Access, Progress},
+};
+
+/// An image for the volumes of one host, as far as it is the same for all of them.
+pub(super) struct Image {
+    pub(super) host: Arc<Site>,
+    pub(super) namespace: String,
+    pub(super) source: HttpSource,
+    pub(super) format: Format,
+    pub(super) access: Access,
+    /// The image servers that the config lists.
+    pub(super) listed: Vec<String>,
+}
+
+impl PartialEq for Image {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { host, namespace, source, format, access, listed } = self;
+        // One connection, so that one set of locks keeps the volumes while they are copied.
+        host.is_connected_as(&other.host)
+            && (namespace, source, format) == (&other.namespace, &other.source, &other.format)
+            && (access, listed) == (&other.access, &other.listed)
+    }
+}
+
+/// Whose turn it is to fetch.
+pub(super) enum Turn {
+    /// The one that asks.
+    Own(First),
+    /// Another, which is at it.
+    Other(Other),
+}
+
+/// Who fetches. While it is there its volume stays as it is.
+pub(super) struct First(Arc<watch::Sender<Option<VolumeId>>>);
+
+/// Who waits for another's volume.
+#[derive(Clone)]
+pub(super) struct Other {
+    whole: watch::Receiver<Option<VolumeId>>,
+    progress: watch::Receiver<Progress>,
+}
+
+struct Share<I> {
+    image: I,
+    first: Weak<watch::Sender<Option<VolumeId>>>,
+    progress: watch::Receiver<Progress>,
+}
+
+/// The images that are on their way.
+pub(super) struct Shares<I = Image>(Mutex<Vec<Share<I>>>);
+
+impl<I> Default for Shares<I> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<I: PartialEq> Shares<I> {
+    /// Whose turn it is to fetch an image. `progress` is that of the one who asks.
+    pub(super) fn turn(&self, image: I, progress: watch::Receiver<Progress>) -> Turn {
+        let mut shares = self.lock();
+        shares.retain(|share| share.first.strong_count() > 0);
+        let running = shares.iter().filter(|share| share.image == image);
+        let joined = running.filter_map(|share| Some((share.first.upgrade()?, share.progress.clone()))).next();
+        if let Some((first, progress)) = joined {
+            return Turn::Other(Other { whole: first.subscribe(), progress });
+        }
+        let first = Arc::new(watch::Sender::new(None));
+        shares.push(Share { image, first: Arc::downgrade(&first), progress });
+        Turn::Own(First(first))
+    }
+
+    /// Tells those who wait that the volume is whole, and waits until each has its copy or gave up.
+    pub(super) async fn hand_out(&self, first: &First, volume: VolumeId) {
+        first.0.send_replace(Some(volume));
+        while !self.is_over(first) {
+            first.0.closed().await;
+        }
+    }
+
+    /// Whether nobody waits; nobody can join any more then.
+    fn is_over(&self, First(first): &First) -> bool {
+        let mut shares = self.lock();
+        let is_over = first.receiver_count() == 0;
+        if is_over {
+            shares.retain(|share| !std::ptr::eq(share.first.as_ptr(), Arc::as_ptr(first)));
+        }
+        is_over
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Share<I>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Other {
+    /// The first one's volume as soon as it is whole; None when the first has failed or is gone. Its progress is that of all.
+    pub(super) async fn whole(&mut self, own: &watch::Sender<Progress>) -> Option<VolumeId> {
+        let Self { whole, progress } = self;
+        let mut moves = true;
+        loop {
+            tokio::select! {
+                biased;
+                seen = whole.wait_for(Option::is_some) => return seen.ok()?.clone(),
+                seen = progress.changed(), if moves => {
+                    moves = seen.is_ok();
+                    own.send_replace(*progress.borrow_and_update());
+                }
+            }
+        }
+    }
+
+    /// Whether the first still is there, and its volume as it was.
+    pub(super) fn still(&self) -> bool {
+        self.whole.has_changed().is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volume() -> VolumeId {
+        VolumeId { pool: "pool".to_owned(), name: "first".to_owned() }
+    }
+
+    fn other(turn: Turn) -> Other {
+        match turn {
+            Turn::Other(other) => other,
+            Turn::Own(_) => panic!("it is to wait for another"),
+        }
+    }
+
+    fn first(turn: Turn) -> First {
+        match turn {
+            Turn::Own(first) => first,
+            Turn::Other(_) => panic!("nobody else fetches it"),
+        }
+    }
+
+    #[tokio::test]
+    async fn one_fetches_and_the_others_copy_and_it_waits_for_them() {
+        let (shares, progress) = (Shares::default(), watch::channel(Progress::Asking));
+        let one = first(shares.turn("image", progress.1.clone()));
+        first(shares.turn("another image", progress.1.clone()));
+        let (mut two, own) = (other(shares.turn("image", progress.1.clone())), watch::channel(Progress::Asking));
+        progress.0.send_replace(Progress::Percent(30));
+        let copied = async {
+            let whole = two.whole(&own.0).await;
+            assert!(two.still());
+            // Who comes while copies are made still gets one.
+            let late = other(shares.turn("image", progress.1.clone())).whole(&own.0).await;
+            drop(two);
+            (whole, late)
+        };
+        let ((), copies) = tokio::join!(shares.hand_out(&one, volume()), copied);
+        assert_eq!(copies, (Some(volume()), Some(volume())));
+        first(shares.turn("image", progress.1.clone()));
+    }
+
+    #[tokio::test]
+    async fn the_next_fetches_when_the_first_is_gone() {
+        let (shares, progress) = (Shares::default(), watch::channel(Progress::Percent(20)));
+        let one = first(shares.turn("image", progress.1.clone()));
+        let [mut two, mut three] = [(); 2].map(|()| other(shares.turn("image", progress.1.clone())));
+        drop(one);
+        assert!(!two.still());
+        assert_eq!(two.whole(&progress.0).await, None);
+        let two = first(shares.turn("image", progress.1.clone()));
+        assert_eq!(three.whole(&progress.0).await, None);
+        let mut three = other(shares.turn("image", progress.1.clone()));
+        let (own, _seen) = watch::channel(Progress::Asking);
+        let ((), copied) = tokio::join!(shares.hand_out(&two, volume()), async {
+            let copied = three.whole(&own).await;
+            drop(three);
+            copied
+        });
+        assert_eq!(copied, Some(volume()));
+    }
+}
