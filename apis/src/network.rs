@@ -6,7 +6,7 @@ mod seen;
 pub use dns::{Dns, DnsForwarder, DnsHost, DnsProtocol, DnsSrv, DnsTxt, NetworkRoute};
 pub use seen::{
     DnsForwarderObservation, DnsHostObservation, DnsObservation, DnsSrvObservation, DnsTxtObservation,
-    NetworkRouteObservation,
+    NetworkRouteObservation, ReservationObservation,
 };
 
 use kube::{CustomResource, KubeSchema};
@@ -217,6 +217,9 @@ pub struct NetworkObservation {
     /// The addresses of the host on it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ips: Vec<IpObservation>,
+    /// The addresses that it keeps beside those of ips: for the interfaces of Domains that ask for one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reservations: Vec<ReservationObservation>,
     /// The ways that the host takes to other networks by routers on this one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<NetworkRouteObservation>,

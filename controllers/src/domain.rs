@@ -254,6 +254,9 @@ impl Domains {
             message: refused.iter().map(|one| told(one, pass.object.parameters())).collect::<Vec<_>>().join("; ")
                 + cure(first.route),
         });
+        let addresses = around.refused_addresses.join("; ");
+        let refusal = refusal
+            .or_else(|| (!addresses.is_empty()).then(|| Refusal { reason: "AddressRefused", message: addresses }));
         Ok((applied, refusal))
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use apis::network::{
     DhcpHostObservation, DhcpObservation, DhcpRangeObservation, DnsForwarderObservation, DnsHostObservation,
     DnsObservation, DnsProtocol, DnsSrvObservation, DnsTxtObservation, IpObservation, NetworkMode, NetworkObservation,
-    NetworkRouteObservation,
+    NetworkRouteObservation, ReservationObservation,
 };
 use libvirt::xml::Element;
 
@@ -63,6 +63,7 @@ pub fn observe(definition: Option<&Element>, live: Option<&Element>) -> NetworkO
         isolated_ports: truth(definition, "port@isolated"),
         mtu: definition.attr_at("mtu@size").and_then(|size| size.parse().ok()),
         ips: definition.named("ip").filter_map(ip).collect(),
+        reservations: live.unwrap_or(definition).find_all("ip/dhcp/host").into_iter().filter_map(reservation).collect(),
         routes: definition.named("route").filter_map(route).collect(),
         ..NetworkObservation::default()
     }
@@ -113,6 +114,15 @@ fn range(range: &Element) -> Option<DhcpRangeObservation> {
 fn host(host: &Element) -> Option<DhcpHostObservation> {
     let get = |name| host.get(name).map(str::to_owned);
     Some(DhcpHostObservation { name: get("name")?, mac: get("mac")?, ip: get("ip")? })
+}
+
+/// What is kept for a MAC address without a name: what the spec says has one.
+fn reservation(host: &Element) -> Option<ReservationObservation> {
+    let get = |name| host.get(name).map(str::to_owned);
+    if host.get("name").is_some() {
+        return None;
+    }
+    Some(ReservationObservation { mac: get("mac")?, ip: get("ip")? })
 }
 
 fn truth(element: &Element, path: &str) -> Option<bool> {

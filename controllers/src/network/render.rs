@@ -11,10 +11,20 @@ use apis::{
 };
 use libvirt::wish::{Part, Wishes};
 
-use crate::network::{checks, subnet::Subnet};
+use crate::network::{checks, reserved::Reservation, subnet::Subnet};
 
-/// Everything wished of a network. `previous` are the paths of the last apply; `create` says that it does not exist yet.
+/// Everything that its own object wishes of a network. `previous` are the paths of the last apply; `create` says that it does not exist yet.
 pub fn render(object: &Network, create: bool, previous: &[String]) -> anyhow::Result<Wishes> {
+    whole(object, &[], create, previous)
+}
+
+/// The same with the addresses that are kept for the interfaces of Domains.
+pub fn whole(
+    object: &Network,
+    reserved: &[Reservation],
+    create: bool,
+    previous: &[String],
+) -> anyhow::Result<Wishes> {
     let parameters = object.parameters();
     checks::addresses(parameters)?;
     let mut wishes = Wishes::new("network");
@@ -46,6 +56,10 @@ pub fn render(object: &Network, create: bool, previous: &[String]) -> anyhow::Re
             wishes.item("ip", &key, part);
             dhcp(&mut wishes, &key, ip.dhcp.as_ref())?;
         }
+    }
+    for Reservation { within, mac, ip } in reserved {
+        let part = Part::new().with("@mac", mac.as_str()).with("@ip", ip.to_string());
+        wishes.item(&format!("ip[{within}]/dhcp/host"), mac, part);
     }
     if !create {
         keep_initial(&mut wishes, object)?;

@@ -163,6 +163,7 @@ const DOMAIN: &[(&str, Shown)] = &[
     ("memoryTune.hardLimit", Described("tuning", "memoryTune/hardLimit", "\"2Gi\"")),
     ("memoryTune.softLimit", Described("tuning", "memoryTune/softLimit", "\"2Gi\"")),
     ("memoryTune.swapHardLimit", Described("tuning", "memoryTune/swapHardLimit", "\"3Gi\"")),
+    ("networkInterfaces[].address", Test("tests/tests/networks.rs", "a_guest_gets_the_address_that_its_network_keeps_for_it_and_nobody_else_does", "address: ")),
     ("networkInterfaces[].bridge", Described("full", "networkInterfaces/2/bridge", "\"br9\"")),
     ("networkInterfaces[].linkState", Described("platform", "networkInterfaces/0/linkState", "\"Up\"")),
     ("networkInterfaces[].mac", Described("full", "networkInterfaces/2/mac", "\"52:54:00:00:00:01\"")),

@@ -41,6 +41,8 @@ fn interface(nic: &NetworkInterface, around: &Surroundings) -> anyhow::Result<Pa
         direct: _,
         user: _,
         mac,
+        // It is the Network that keeps it.
+        address: _,
         model,
         mtu,
         queues,
