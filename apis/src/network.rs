@@ -1,8 +1,10 @@
 //! Network: a virtual network of a host.
 
+mod dhcp;
 mod dns;
 mod seen;
 
+pub use dhcp::{Bootp, BootpObservation, DhcpOption, DhcpOptionObservation};
 pub use dns::{Dns, DnsForwarder, DnsHost, DnsProtocol, DnsSrv, DnsTxt, NetworkRoute};
 pub use seen::{
     DnsForwarderObservation, DnsHostObservation, DnsObservation, DnsSrvObservation, DnsTxtObservation,
@@ -15,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     managed::{Managed, ResourceSpec, ResourceStatus},
-    quantity::ItemName,
+    quantity::{ItemName, Span},
 };
 
 /// A virtual network of a libvirt host.
@@ -63,7 +65,7 @@ pub struct NetworkSpec {
 #[x_kube(
     validation = Rule::new("!(has(self.mode) && self.mode == 'Bridge') || has(self.bridge)").message("mode: Bridge needs bridge: the name of a bridge that the host has"),
     validation = Rule::new("!(has(self.mode) && self.mode == 'Bridge') || !(has(self.ips) || has(self.domain))").message("mode: Bridge takes no ips and no domain: the bridge belongs to the host"),
-    validation = Rule::new("!(has(self.mode) && self.mode == 'Bridge') || !(has(self.dns) || has(self.mtu) || has(self.routes))").message("mode: Bridge takes no dns, mtu and routes: the bridge belongs to the host"),
+    validation = Rule::new("!(has(self.mode) && self.mode == 'Bridge') || !(has(self.dns) || has(self.mtu) || has(self.routes) || has(self.dhcpOptions))").message("mode: Bridge takes no dns, mtu, routes and dhcpOptions: the bridge belongs to the host"),
     validation = Rule::new("!has(self.domainLocalOnly) || has(self.domain)").message("domainLocalOnly needs domain")
 )]
 pub struct NetworkParameters {
@@ -93,6 +95,11 @@ pub struct NetworkParameters {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["cidr".into()]))]
     #[schemars(length(max = 8))]
     pub ips: Option<Vec<Ip>>,
+    /// What its DHCP server tells guests beside their addresses, by IPv4: whatever was told in the server's own words before is replaced. Another list counts from the network's next start on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["code".into()]))]
+    #[schemars(length(max = 32))]
+    pub dhcp_options: Option<Vec<DhcpOption>>,
     /// The ways that the host takes to other networks by routers on this one. Another list counts from the network's next start on.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["cidr".into()]))]
@@ -149,6 +156,9 @@ pub struct Dhcp {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[schemars(length(max = 128))]
     pub hosts: Option<Vec<DhcpHost>>,
+    /// What guests boot over the network, by IPv4. Another value counts from the network's next start on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootp: Option<Bootp>,
 }
 
 /// A range of addresses.
@@ -161,6 +171,9 @@ pub struct DhcpRange {
     /// The last address.
     #[schemars(length(max = 45), regex(pattern = r"^[0-9a-fA-F.:]+$"))]
     pub end: String,
+    /// How long an address of it is lent, 2m or more. Default 1h, which is the server's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_time: Option<Span>,
 }
 
 /// An address for a known guest.
@@ -175,6 +188,9 @@ pub struct DhcpHost {
     /// Its address.
     #[schemars(length(max = 45), regex(pattern = r"^[0-9a-fA-F.:]+$"))]
     pub ip: String,
+    /// How long it is lent, 2m or more. Default: as those of the ranges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_time: Option<Span>,
 }
 
 /// What the provider saw and said.
@@ -217,6 +233,9 @@ pub struct NetworkObservation {
     /// The addresses of the host on it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ips: Vec<IpObservation>,
+    /// What its DHCP server tells guests beside their addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dhcp_options: Vec<DhcpOptionObservation>,
     /// The addresses that it keeps beside those of ips: for the interfaces of Domains that ask for one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reservations: Vec<ReservationObservation>,
@@ -258,6 +277,9 @@ pub struct DhcpObservation {
     /// Addresses for known guests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<DhcpHostObservation>,
+    /// What guests boot over the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootp: Option<BootpObservation>,
 }
 
 /// A range of addresses.
@@ -268,6 +290,9 @@ pub struct DhcpRangeObservation {
     pub start: String,
     /// The last address.
     pub end: String,
+    /// How long an address of it is lent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_time: Option<Span>,
 }
 
 /// An address for a known guest.
@@ -280,6 +305,9 @@ pub struct DhcpHostObservation {
     pub mac: String,
     /// Its address.
     pub ip: String,
+    /// How long it is lent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_time: Option<Span>,
 }
 
 impl Managed for Network {

@@ -321,8 +321,7 @@ impl External for Networks {
             Some(base) => diff(&wishes()?, &observed::prefixed(base), &self.rules),
             None => Vec::new(),
         };
-        let differences =
-            live::and_running(differences, entry.live.as_deref(), wishes, &self.rules)?;
+        let differences = live::and_running(differences, entry.live.as_deref(), wishes, &self.rules)?;
         let active = entry.active || found.settling.is_some();
         let present = Present { active, autostart: entry.autostart, persistent: entry.persistent };
         Ok(standing(differences, present, pass.object.parameters().autostart))

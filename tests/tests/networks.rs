@@ -201,7 +201,8 @@ fn a_guest_gets_the_address_that_its_network_keeps_for_it_and_nobody_else_does()
     let scenario = STAGE.scenario("kept")?;
     let (net, name) = (format!("192.168.{}", scenario.subnet()), scenario.name());
     let (first, second) = (format!("{net}.77"), format!("{net}.78"));
-    let nics = |address: &str| format!("networkInterfaces: [{{name: lan, networkRef: {{name: {name}}}, address: {address}}}]");
+    let nics =
+        |address: &str| format!("networkInterfaces: [{{name: lan, networkRef: {{name: {name}}}, address: {address}}}]");
     let guest = scenario.guest(&format!("memory: 128Mi, vcpus: 1, {}", nics(&first)));
     scenario.apply(&(guest + &scenario.network() + &scenario.storage()?))?;
     assert_eq!(scenario.console().wait_for_line("dhcp eth0 ", PATIENCE)?, format!("dhcp eth0 {first}"));
@@ -219,10 +220,14 @@ fn a_guest_gets_the_address_that_its_network_keeps_for_it_and_nobody_else_does()
     // Who asks for it later is not made, nor is one whose address is elsewhere.
     let rival = format!("type: Qemu, memory: 32Mi, runStrategy: Halted, {}", nics(&first));
     scenario.apply(&manifest("Domain", "rival", &rival))?;
-    let taken = format!("the address {first} is that of interface lan of Domain {}/{name} on Network {name}", scenario.namespace().name());
+    let taken = format!(
+        "the address {first} is that of interface lan of Domain {}/{name} on Network {name}",
+        scenario.namespace().name()
+    );
     await_refusal(&scenario, "rival", &format!("networkInterfaces lan: {taken}"))?;
     scenario.change("domain", "rival", &json!({"networkInterfaces": on_lan(&scenario, "10.9.9.9")}))?;
-    let outside = format!("networkInterfaces lan: the address 10.9.9.9 is not within Network {name}, which has {net}.1/24");
+    let outside =
+        format!("networkInterfaces lan: the address 10.9.9.9 is not within Network {name}, which has {net}.1/24");
     await_refusal(&scenario, "rival", &outside)?;
     assert!(!scenario.host().virsh(&["list", "--all", "--name"])?.contains("rival"));
 
@@ -232,7 +237,8 @@ fn a_guest_gets_the_address_that_its_network_keeps_for_it_and_nobody_else_does()
     scenario.change("domain", "rival", &json!({"networkInterfaces": on_lan(&scenario, &first)}))?;
     scenario.change("domain", name, &json!({"networkInterfaces": on_lan(&scenario, &second)}))?;
     scenario.await_ready(&["domain/rival", &format!("domain/{name}"), &format!("network/{name}")])?;
-    let its_mac = scenario.observed("domain", "rival")?["networkInterfaces"][0]["mac"].as_str().unwrap_or_default().to_owned();
+    let its_mac =
+        scenario.observed("domain", "rival")?["networkInterfaces"][0]["mac"].as_str().unwrap_or_default().to_owned();
     await_kept(&scenario, &[(&mac, &second), (&its_mac, &first)])?;
     assert_eq!(links(&scenario, &bridge)?, linked);
     assert_eq!(told(&scenario, "hostsfile")?.len(), 2);
@@ -241,7 +247,11 @@ fn a_guest_gets_the_address_that_its_network_keeps_for_it_and_nobody_else_does()
     scenario.delete(&[&format!("domain/{name}")])?;
     scenario.await_gone(&[&format!("domain/{name}")])?;
     await_kept(&scenario, &[(&its_mac, &first)])?;
-    scenario.change("domain", "rival", &json!({"networkInterfaces": [{"name": "lan", "networkRef": {"name": name}, "address": null}]}))?;
+    scenario.change(
+        "domain",
+        "rival",
+        &json!({"networkInterfaces": [{"name": "lan", "networkRef": {"name": name}, "address": null}]}),
+    )?;
     await_kept(&scenario, &[])?;
     assert_eq!(parts(&scenario, &["--inactive"], &["host"])?, [""; 0]);
     Ok(())

@@ -237,7 +237,10 @@ pub struct NetworkInterface {
     pub mac: Option<String>,
     /// The IPv4 address that its Network keeps for it, and gives it by DHCP. Needs networkRef or networkSelector, and dhcp where the Network has ips; the Domain is made once the address is kept. Changed while the guest runs, which asks for another one when its lease is renewed. Default: any that is free.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 7, max = 15), regex(pattern = r"^((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(\.|$)){4}$"))]
+    #[schemars(
+        length(min = 7, max = 15),
+        regex(pattern = r"^((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(\.|$)){4}$")
+    )]
     pub address: Option<String>,
     /// The card that the guest sees. Default Virtio.
     #[serde(default, skip_serializing_if = "Option::is_none")]

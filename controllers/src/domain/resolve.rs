@@ -114,7 +114,9 @@ impl Surroundings {
         let standing = reserved::standing(cluster, object, nic, network);
         if standing == reserved::Standing::Coming {
             let meta = &network.metadata;
-            cluster.networks.wake(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+            cluster
+                .networks
+                .wake(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
         }
         let guest = object.observation().filter(|seen| seen.id.is_some());
         let mut nics = guest.into_iter().flat_map(|guest| &guest.network_interfaces);

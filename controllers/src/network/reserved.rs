@@ -184,7 +184,8 @@ impl Plan {
             return Err(format!("Network {name} is only observed, so it keeps no address {ip}"));
         }
         let Some((subnet, hands_out)) = subnets.iter().find(|(subnet, _)| subnet.holds(ip)) else {
-            let own: Vec<String> = subnets.iter().map(|(own, _)| format!("{}/{}", own.address(), own.prefix())).collect();
+            let own: Vec<String> =
+                subnets.iter().map(|(own, _)| format!("{}/{}", own.address(), own.prefix())).collect();
             let own = if own.is_empty() { "has no addresses".to_owned() } else { format!("has {}", own.join(", ")) };
             return Err(format!("the address {ip} is not within Network {name}, which {own}"));
         };
@@ -196,7 +197,10 @@ impl Plan {
             return Err(format!("the address {ip} is the first or last of Network {name}, which no guest can have"));
         }
         if !hands_out {
-            return Err(format!("Network {name} hands out no addresses beside {}: it has no dhcp there", subnet.address()));
+            return Err(format!(
+                "Network {name} hands out no addresses beside {}: it has no dhcp there",
+                subnet.address()
+            ));
         }
         Ok(subnet)
     }
@@ -231,7 +235,9 @@ fn verdict<'a>(
             (true, true) => return Ok(None),
             (false, true) => return Err(format!("the address {ip} is that of the host {host} of Network {network}")),
             (true, false) => {
-                return Err(format!("Network {network} gives its MAC address {mac} the address {its_ip}, as the host {host}"));
+                return Err(format!(
+                    "Network {network} gives its MAC address {mac} the address {its_ip}, as the host {host}"
+                ));
             }
             (false, false) => {}
         }
@@ -306,7 +312,11 @@ mod tests {
             ("a", "10.0.1.9", "Network lan hands out no addresses beside 10.0.1.1: it has no dhcp there"),
             ("a", "10.0.0.5", "the address 10.0.0.5 is that of the host web of Network lan"),
             ("z", "10.0.0.5", "there already"),
-            ("z", "10.0.0.6", "Network lan gives its MAC address 52:54:00:00:00:7a the address 10.0.0.5, as the host web"),
+            (
+                "z",
+                "10.0.0.6",
+                "Network lan gives its MAC address 52:54:00:00:00:7a the address 10.0.0.5, as the host web",
+            ),
         ];
         for (domain, ip, wanted) in table {
             assert_eq!(said(&plan, &[asks("n", domain, ip)]), [wanted], "{domain} {ip}");
@@ -315,13 +325,12 @@ mod tests {
 
     #[test]
     fn of_two_who_ask_for_one_address_the_one_has_it_that_had_it_before_or_is_older() {
-        let (fresh, settled) = (
-            plan(&lan(), &json!([])),
-            plan(&lan(), &json!([{"mac": "52:54:00:00:00:62", "ip": "10.0.0.9"}])),
-        );
+        let (fresh, settled) =
+            (plan(&lan(), &json!([])), plan(&lan(), &json!([{"mac": "52:54:00:00:00:62", "ip": "10.0.0.9"}])));
         let (a, b, foreign) = (asks("n", "a", "10.0.0.9"), asks("n", "b", "10.0.0.9"), asks("m", "c", "10.0.0.9"));
         let kept = |age: &str| format!("10.0.0.1,ipv4: 10.0.0.9 for 52:54:00:00:00:{age}");
-        let of = |domain: &str| format!("the address 10.0.0.9 is that of interface i of Domain n/{domain} on Network lan");
+        let of =
+            |domain: &str| format!("the address 10.0.0.9 is that of interface i of Domain n/{domain} on Network lan");
         let hidden = "the address 10.0.0.9 is that of a Domain of another namespace on Network lan".to_owned();
         assert_eq!(said(&fresh, &[b.clone(), a.clone(), foreign]), [kept("61"), of("a"), hidden]);
         assert_eq!(said(&settled, &[a, b]), [of("b"), kept("62")]);

@@ -33,10 +33,17 @@ const TABLE: &[Rule] = &[
     Rule::list("ip", &[Key::Fields(&[("@address", ""), ("@family", "ipv4")])], Route::NextBoot),
     Rule::value("ip@prefix", Unit::Number, Route::NextBoot),
     Rule::list("ip/dhcp/range", &[Key::Fields(&[("@start", ""), ("@end", "")])], Route::Live(Live::Network)),
+    Rule::value("ip/dhcp/range/lease@expiry", Unit::Number, Route::Live(Live::Network)),
+    Rule::value("ip/dhcp/range/lease@unit", Unit::Text, Route::Live(Live::Network)),
     Rule::list("ip/dhcp/host", &[Key::Fields(&[("@mac", "")])], Route::Live(Live::Network)),
     Rule::value("ip/dhcp/host@mac", Unit::Mac, Route::Live(Live::Network)),
     Rule::value("ip/dhcp/host@ip", Unit::Ip, Route::Live(Live::Network)),
     Rule::value("ip/dhcp/host@name", Unit::Text, Route::Live(Live::Network)),
+    Rule::value("ip/dhcp/host/lease@expiry", Unit::Number, Route::Live(Live::Network)),
+    Rule::value("ip/dhcp/host/lease@unit", Unit::Text, Route::Live(Live::Network)),
+    Rule::value("ip/dhcp/bootp@file", Unit::Text, Route::NextBoot),
+    Rule::value("ip/dhcp/bootp@server", Unit::Ip, Route::NextBoot),
+    Rule::value("dnsmasq:options/dnsmasq:option", Unit::Element, Route::NextBoot),
 ];
 
 /// The table, ready for use.
