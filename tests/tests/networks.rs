@@ -171,12 +171,14 @@ fn what_is_in_the_way_of_another_network_is_refused_and_leaves_nothing_behind() 
     scenario.await_ready(&["network/first"])
 }
 
-/// What a Network shows that it keeps: MAC address and address, in the order of the addresses.
+/// What a Network shows that it keeps for guests that get no name by it, in the order of the addresses.
 fn await_kept(scenario: &Scenario<'_>, wanted: &[(&str, &str)]) -> Result<()> {
-    let mut wanted: Vec<Value> = wanted.iter().map(|(mac, ip)| json!({"mac": mac, "ip": ip})).collect();
+    let named = |(mac, ip): &(&str, &str)| json!({"name": mac.replace(':', "-"), "mac": mac, "ip": ip});
+    let mut wanted: Vec<Value> = wanted.iter().map(named).collect();
     wanted.sort_by_key(|one| one["ip"].to_string());
     scenario.await_object("network", scenario.name(), |network| {
-        let mut kept = network["status"]["atProvider"]["reservations"].as_array().cloned().unwrap_or_default();
+        let mut kept =
+            network["status"]["atProvider"]["ips"][0]["dhcp"]["hosts"].as_array().cloned().unwrap_or_default();
         kept.sort_by_key(|one| one["ip"].to_string());
         ensure!(kept == wanted, "the network keeps {kept:?}, wanted {wanted:?}");
         Ok(())
@@ -205,6 +207,7 @@ fn a_guest_gets_the_address_that_its_network_keeps_for_it_and_nobody_else_does()
         |address: &str| format!("networkInterfaces: [{{name: lan, networkRef: {{name: {name}}}, address: {address}}}]");
     let guest = scenario.guest(&format!("memory: 128Mi, vcpus: 1, {}", nics(&first)));
     scenario.apply(&(guest + &scenario.network() + &scenario.storage()?))?;
+    scenario.await_ready(&["volume/kernel", "volume/initrd", &format!("network/{name}"), &format!("domain/{name}")])?;
     assert_eq!(scenario.console().wait_for_line("dhcp eth0 ", PATIENCE)?, format!("dhcp eth0 {first}"));
     let mac = scenario.live("//interface/mac")?.replace("<mac address=\"", "").replace("\"/>", "");
     let wanted = json!([{"ip": first, "mac": mac, "interface": "lan", "source": "Lease"}]);
@@ -254,5 +257,48 @@ fn a_guest_gets_the_address_that_its_network_keeps_for_it_and_nobody_else_does()
     )?;
     await_kept(&scenario, &[])?;
     assert_eq!(parts(&scenario, &["--inactive"], &["host"])?, [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn guests_of_a_macvtap_network_are_on_the_host_s_interface_and_nothing_of_them_waits() -> Result<()> {
+    let scenario = STAGE.scenario("beside")?;
+    let name = scenario.name();
+    scenario.host().run("ip", &["link", "add", "card", "type", "veth", "peer", "name", "card-peer"])?;
+    scenario.host().run("ip", &["link", "set", "card", "up"])?;
+    let network = manifest(
+        "Network",
+        name,
+        "mode: Macvtap, direct: {devices: [card], mode: Private}, portGroups: [{name: web}, {name: rest, default: true}]",
+    );
+    let guest = scenario
+        .idle_world(&format!(", networkInterfaces: [{{name: lan, networkRef: {{name: {name}}}, portGroup: web}}]"));
+    scenario.apply(&(network + &guest))?;
+    let objects = [format!("network/{name}"), format!("domain/{name}")];
+    scenario.await_ready(&[&objects[0], &objects[1]])?;
+    let taps = scenario.host().run("ip", &["-d", "-o", "link", "show", "type", "macvtap"])?;
+    assert!(taps.contains("@card") && taps.contains("mode private"), "{taps}");
+    let source = scenario.live("//interface/source")?;
+    assert!(source.contains("dev=\"card\"") && source.contains("portgroup=\"web\""), "{source}");
+    let seen = scenario.observed("network", name)?;
+    assert_eq!((&seen["mode"], &seen["direct"]), (&json!("Macvtap"), &json!({"devices": ["card"], "mode": "Private"})));
+    assert_eq!(seen["portGroups"], json!([{"name": "web"}, {"name": "rest", "default": true}]));
+    let nic = &scenario.observed("domain", name)?["networkInterfaces"][0];
+    assert_eq!((&nic["network"], &nic["portGroup"], &nic["direct"]), (&json!(name), &json!("web"), &Value::Null));
+
+    // Port groups come and go while a guest is on the network.
+    scenario.change("network", name, &json!({"portGroups": [{"name": "web", "default": true}, {"name": "new"}]}))?;
+    let wanted = ["<portgroup name='new'>", "<portgroup name='web' default='yes'>"];
+    eventually(PATIENCE, || {
+        let (live, defined) =
+            (parts(&scenario, &[], &["portgroup"])?, parts(&scenario, &["--inactive"], &["portgroup"])?);
+        ensure!(live == wanted && defined == wanted, "live {live:?}, defined {defined:?}, wanted {wanted:?}");
+        Ok(())
+    })?;
+    scenario.await_ready(&[&objects[0], &objects[1]])?;
+    for (kind, name) in [("network", name), ("domain", name)] {
+        let seen = scenario.object(kind, name)?;
+        assert!(!condition(&seen, "RestartRequired").is_ok_and(|(status, ..)| status == "True"), "{seen}");
+    }
     Ok(())
 }

@@ -203,6 +203,7 @@ pub enum DiskBus {
 #[x_kube(
     validation = Rule::new("!has(self.queues) || !has(self.model) || self.model == 'Virtio'").message("queues needs model Virtio"),
     validation = Rule::new("[has(self.networkRef) || has(self.networkSelector), has(self.network), has(self.bridge), has(self.direct), has(self.user)].filter(x, x).size() == 1").message("set exactly one of networkRef, networkSelector, network, bridge, direct and user"),
+    validation = Rule::new("!has(self.portGroup) || has(self.networkRef) || has(self.networkSelector) || has(self.network)").message("portGroup needs networkRef, networkSelector or network"),
     validation = Rule::new("!has(self.address) || has(self.networkRef) || has(self.networkSelector)").message("address needs networkRef or networkSelector: it is the Network that keeps it"),
     validation = Rule::new("!has(self.user) || !(has(self.vlan) || has(self.bandwidth) || has(self.filter) || has(self.isolated) || has(self.mtu) || has(self.queues))").message("a user interface has no vlan, bandwidth, filter, isolated, mtu and queues"),
     validation = Rule::new("!has(self.direct) || !(has(self.filter) || has(self.isolated) || has(self.mtu))").message("a direct interface has no filter, isolated and mtu"),
@@ -221,6 +222,9 @@ pub struct NetworkInterface {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^\s\x00-\x1f]([^\x00-\x1f]*[^\s\x00-\x1f])?$"))]
     pub network: Option<String>,
+    /// The port group of the network that it is in. Default: the one that the network says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_group: Option<ItemName>,
     /// A bridge of the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 15), regex(pattern = r"^[A-Za-z0-9._-]+$"))]

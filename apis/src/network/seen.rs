@@ -97,13 +97,3 @@ pub struct NetworkRouteObservation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<i32>,
 }
-
-/// An address that is kept for an interface of a Domain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ReservationObservation {
-    /// The MAC address of the interface.
-    pub mac: String,
-    /// The address.
-    pub ip: String,
-}

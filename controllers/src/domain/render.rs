@@ -6,7 +6,7 @@
 mod cards;
 mod devices;
 mod disks;
-mod interfaces;
+pub(crate) mod interfaces;
 mod numa;
 mod passed;
 mod platform;

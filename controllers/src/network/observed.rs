@@ -1,5 +1,7 @@
 //! What a description says of a network, in the words of the spec: pure.
 
+mod links;
+
 use std::{
     borrow::Cow,
     net::{IpAddr, Ipv4Addr},
@@ -8,10 +10,12 @@ use std::{
 use apis::network::{
     BootpObservation, DhcpHostObservation, DhcpObservation, DhcpOptionObservation, DhcpRangeObservation,
     DnsForwarderObservation, DnsHostObservation, DnsObservation, DnsProtocol, DnsSrvObservation, DnsTxtObservation,
-    IpObservation, NetworkMode, NetworkObservation, NetworkRouteObservation, ReservationObservation,
+    IpObservation, NetworkObservation, NetworkRouteObservation,
 };
 use apis::quantity::Span;
 use libvirt::xml::Element;
+
+use crate::domain;
 
 /// The description with prefixes for netmasks, which others may have written: libvirt takes no address with both.
 pub fn prefixed(description: &Element) -> Cow<'_, Element> {
@@ -56,7 +60,12 @@ pub fn observe(definition: Option<&Element>, live: Option<&Element>) -> NetworkO
     let bridge = live.or(definition).and_then(|shown| shown.attr_at("bridge@name")).map(str::to_owned);
     let Some(definition) = definition.or(live) else { return NetworkObservation::default() };
     NetworkObservation {
-        mode: mode(definition),
+        mode: links::mode(definition),
+        direct: links::direct(definition),
+        open_v_switch: (definition.attr_at("virtualport@type") == Some("openvswitch")).then_some(true),
+        vlan: domain::vlan(definition),
+        bandwidth: domain::bandwidth(definition),
+        port_groups: definition.named("portgroup").filter_map(links::port_group).collect(),
         bridge,
         domain: definition.attr_at("domain@name").map(str::to_owned),
         domain_local_only: truth(definition, "domain@localOnly"),
@@ -65,21 +74,8 @@ pub fn observe(definition: Option<&Element>, live: Option<&Element>) -> NetworkO
         mtu: definition.attr_at("mtu@size").and_then(|size| size.parse().ok()),
         ips: definition.named("ip").filter_map(ip).collect(),
         dhcp_options: definition.find_all("dnsmasq:options/dnsmasq:option").into_iter().filter_map(option).collect(),
-        reservations: live.unwrap_or(definition).find_all("ip/dhcp/host").into_iter().filter_map(reservation).collect(),
         routes: definition.named("route").filter_map(route).collect(),
         ..NetworkObservation::default()
-    }
-}
-
-fn mode(definition: &Element) -> Option<NetworkMode> {
-    let Some(forward) = definition.find("forward") else { return Some(NetworkMode::Isolated) };
-    match forward.get("mode") {
-        None | Some("nat") => Some(NetworkMode::Nat),
-        Some("route") => Some(NetworkMode::Route),
-        Some("open") => Some(NetworkMode::Open),
-        // The same word with interfaces of the host is another thing: macvtap.
-        Some("bridge") if definition.find("bridge").is_some() => Some(NetworkMode::Bridge),
-        Some(_) => None,
     }
 }
 
@@ -140,15 +136,6 @@ fn bootp(bootp: &Element) -> Option<BootpObservation> {
 fn option(option: &Element) -> Option<DhcpOptionObservation> {
     let (code, value) = option.get("value")?.strip_prefix("dhcp-option=")?.split_once(',')?;
     Some(DhcpOptionObservation { code: code.parse().ok()?, value: value.to_owned() })
-}
-
-/// What is kept for a MAC address without a name: what the spec says has one.
-fn reservation(host: &Element) -> Option<ReservationObservation> {
-    let get = |name| host.get(name).map(str::to_owned);
-    if host.get("name").is_some() {
-        return None;
-    }
-    Some(ReservationObservation { mac: get("mac")?, ip: get("ip")? })
 }
 
 fn truth(element: &Element, path: &str) -> Option<bool> {

@@ -2,13 +2,14 @@
 
 mod dhcp;
 mod dns;
+mod links;
 
 use std::net::IpAddr;
 
 use anyhow::Context;
 use apis::{
     Managed, Network,
-    network::{DhcpHost, DhcpRange, Ip, NetworkMode},
+    network::{DhcpHost, DhcpRange, Ip},
 };
 use libvirt::wish::{Part, Wishes};
 
@@ -27,7 +28,7 @@ pub fn whole(object: &Network, reserved: &[Reservation], create: bool, previous:
     if create {
         wishes.set("name", object.external_name());
         wishes.set("uuid", object.uid());
-        if let Some(mode) = forward(parameters.mode.unwrap_or_default()) {
+        if let Some(mode) = links::forward(parameters) {
             wishes.set("forward@mode", mode);
         }
     }
@@ -45,6 +46,7 @@ pub fn whole(object: &Network, reserved: &[Reservation], create: bool, previous:
     }
     dns::dns(&mut wishes, parameters.dns.as_ref())?;
     dns::routes(&mut wishes, parameters.routes.as_deref())?;
+    links::links(&mut wishes, parameters);
     dhcp::options(&mut wishes, parameters.dhcp_options.as_deref());
     if let Some(ips) = &parameters.ips {
         wishes.own_all("ip");
@@ -69,17 +71,6 @@ pub fn whole(object: &Network, reserved: &[Reservation], create: bool, previous:
     Ok(wishes)
 }
 
-/// libvirt's word for how a network reaches the outside; none where it does not.
-fn forward(mode: NetworkMode) -> Option<&'static str> {
-    match mode {
-        NetworkMode::Nat => Some("nat"),
-        NetworkMode::Route => Some("route"),
-        NetworkMode::Open => Some("open"),
-        NetworkMode::Bridge => Some("bridge"),
-        NetworkMode::Isolated => None,
-    }
-}
-
 /// What only `initProvider` said when the network was made stays as it is, also in lists that are owned whole.
 fn keep_initial(wishes: &mut Wishes, object: &Network) -> anyhow::Result<()> {
     let Some(initial) = object.initially() else { return Ok(()) };
@@ -88,6 +79,9 @@ fn keep_initial(wishes: &mut Wishes, object: &Network) -> anyhow::Result<()> {
     }
     if object.parameters().routes.is_some() {
         dns::keep_routes(wishes, initial.routes.as_deref().unwrap_or_default())?;
+    }
+    if object.parameters().port_groups.is_some() {
+        links::keep(wishes, initial.port_groups.as_deref().unwrap_or_default());
     }
     let own = object.parameters().ips.as_deref().unwrap_or_default();
     for ip in initial.ips.iter().flatten() {

@@ -88,7 +88,9 @@ pub(super) fn reservations(cluster: &Cluster, network: &Network) -> Vec<Reservat
 pub(crate) fn standing(cluster: &Cluster, domain: &Domain, nic: &NetworkInterface, network: &Network) -> Standing {
     let (plan, mac) = (Plan::of(network), mac(domain, nic));
     let Some(mine) = ask(domain, nic) else {
-        let is_left = nic.address.is_none() && plan.kept.iter().any(|(kept, _)| *kept == mac);
+        // Such as the network's own spec names are not ours.
+        let is_own = plan.hosts.iter().any(|(_, of, _)| *of == mac);
+        let is_left = nic.address.is_none() && !is_own && plan.kept.iter().any(|(of, _)| *of == mac);
         return if is_left { Standing::Coming } else { Standing::Kept };
     };
     // Who has it keeps it, so that a look at all others is for the few moments before.
@@ -155,7 +157,7 @@ impl Plan {
         // What was initial is in the network ever after.
         let whole = network.held();
         let seen = network.observation().cloned().unwrap_or_default();
-        let NetworkObservation { ips: seen_ips, reservations, .. } = &seen;
+        let NetworkObservation { ips: seen_ips, .. } = &seen;
         let (mut subnets, mut hosts) = (Vec::new(), Vec::new());
         for Ip { cidr, dhcp } in whole.parameters().ips.iter().flatten() {
             subnets.extend(Subnet::parse(cidr).ok().map(|subnet| (subnet, dhcp.is_some())));
@@ -167,7 +169,8 @@ impl Plan {
         if whole.parameters().ips.is_none() {
             subnets.extend(seen_ips.iter().filter_map(|ip| Some((Subnet::parse(&ip.cidr).ok()?, ip.dhcp.is_some()))));
         }
-        let kept = reservations.iter().filter_map(|one| Some((one.mac.to_ascii_lowercase(), one.ip.parse().ok()?)));
+        let kept = seen_ips.iter().filter_map(|ip| ip.dhcp.as_ref()).flat_map(|dhcp| &dhcp.hosts);
+        let kept = kept.filter_map(|host| Some((host.mac.to_ascii_lowercase(), host.ip.parse().ok()?)));
         Self {
             name: network.metadata.name.clone().unwrap_or_default(),
             only_observed: only_observes(network),
@@ -265,7 +268,7 @@ mod tests {
         Plan::of(
             &serde_json::from_value(json!({
                 "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Network", "metadata": {"namespace": "n", "name": "lan"},
-                "spec": {"forProvider": parameters}, "status": {"atProvider": {"reservations": kept}},
+                "spec": {"forProvider": parameters}, "status": {"atProvider": {"ips": [{"cidr": "10.0.0.1/24", "dhcp": {"hosts": kept}}]}},
             }))
             .unwrap(),
         )
@@ -325,8 +328,10 @@ mod tests {
 
     #[test]
     fn of_two_who_ask_for_one_address_the_one_has_it_that_had_it_before_or_is_older() {
-        let (fresh, settled) =
-            (plan(&lan(), &json!([])), plan(&lan(), &json!([{"mac": "52:54:00:00:00:62", "ip": "10.0.0.9"}])));
+        let (fresh, settled) = (
+            plan(&lan(), &json!([])),
+            plan(&lan(), &json!([{"name": "x", "mac": "52:54:00:00:00:62", "ip": "10.0.0.9"}])),
+        );
         let (a, b, foreign) = (asks("n", "a", "10.0.0.9"), asks("n", "b", "10.0.0.9"), asks("m", "c", "10.0.0.9"));
         let kept = |age: &str| format!("10.0.0.1,ipv4: 10.0.0.9 for 52:54:00:00:00:{age}");
         let of =
