@@ -44,7 +44,7 @@ pub(crate) fn over<K: Managed>(object: &K, fields: Map<String, Value>) -> Cow<'_
 }
 
 /// The fields that the items of lists are told apart by.
-const KEYS: [&str; 9] = ["name", "type", "cidr", "start", "vcpu", "ioThread", "id", "cell", "ip"];
+const KEYS: [&str; 10] = ["name", "type", "cidr", "start", "vcpu", "ioThread", "id", "cell", "ip", "code"];
 
 /// Where content comes from: what is said later is instead of the others.
 const CONTENT: [&str; 3] = ["inline", "secretKeyRef", "configMapKeyRef"];

@@ -1,9 +1,13 @@
 //! Network: a virtual network of a host.
 
+mod dhcp;
 mod dns;
+mod links;
 mod seen;
 
+pub use dhcp::{Bootp, BootpObservation, DhcpOption, DhcpOptionObservation};
 pub use dns::{Dns, DnsForwarder, DnsHost, DnsProtocol, DnsSrv, DnsTxt, NetworkRoute};
+pub use links::{NetworkDirect, NetworkDirectObservation, PortGroup, PortGroupObservation};
 pub use seen::{
     DnsForwarderObservation, DnsHostObservation, DnsObservation, DnsSrvObservation, DnsTxtObservation,
     NetworkRouteObservation,
@@ -14,8 +18,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    domain::{Bandwidth, Vlan},
     managed::{Managed, ResourceSpec, ResourceStatus},
-    quantity::ItemName,
+    quantity::{ItemName, Span},
 };
 
 /// A virtual network of a libvirt host.
@@ -54,7 +59,7 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || (has(self.forProvider.mode) && self.forProvider.mode in ['Isolated', 'Bridge']) || (has(self.forProvider.ips) && self.forProvider.ips.size() > 0) || (has(self.initProvider) && (has(self.initProvider.mode) && !has(self.forProvider.mode) && self.initProvider.mode in ['Isolated', 'Bridge'] || has(self.initProvider.ips) && self.initProvider.ips.size() > 0))").message("spec.forProvider.ips is required for mode Nat, which is the default, Route and Open: the host needs an address on the network"),
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || (has(self.forProvider.mode) && self.forProvider.mode in ['Isolated', 'Bridge', 'Macvtap']) || (has(self.forProvider.ips) && self.forProvider.ips.size() > 0) || (has(self.initProvider) && (has(self.initProvider.mode) && !has(self.forProvider.mode) && self.initProvider.mode in ['Isolated', 'Bridge', 'Macvtap'] || has(self.initProvider.ips) && self.initProvider.ips.size() > 0))").message("spec.forProvider.ips is required for mode Nat, which is the default, Route and Open: the host needs an address on the network"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.mode) || has(oldSelf.forProvider.mode)").message("mode cannot be changed: every guest on it would be cut off; create a new Network instead").field_path(".forProvider")
 )]
 pub struct NetworkSpec {
@@ -75,11 +80,18 @@ pub struct NetworkSpec {
 #[x_kube(
     validation = Rule::new("!(has(self.mode) && self.mode == 'Bridge') || has(self.bridge)").message("mode: Bridge needs bridge: the name of a bridge that the host has"),
     validation = Rule::new("!(has(self.mode) && self.mode == 'Bridge') || !(has(self.ips) || has(self.domain))").message("mode: Bridge takes no ips and no domain: the bridge belongs to the host"),
-    validation = Rule::new("!(has(self.mode) && self.mode == 'Bridge') || !(has(self.dns) || has(self.mtu) || has(self.routes))").message("mode: Bridge takes no dns, mtu and routes: the bridge belongs to the host"),
+    validation = Rule::new("!(has(self.mode) && self.mode == 'Bridge') || !(has(self.dns) || has(self.mtu) || has(self.routes) || has(self.dhcpOptions))").message("mode: Bridge takes no dns, mtu, routes and dhcpOptions: the bridge belongs to the host"),
+    validation = Rule::new("has(self.direct) == (has(self.mode) && self.mode == 'Macvtap')").message("mode: Macvtap and direct, the host's interfaces that guests are on, need each other"),
+    validation = Rule::new("!has(self.direct) || !(has(self.bridge) || has(self.ips) || has(self.domain) || has(self.dns) || has(self.mtu) || has(self.routes) || has(self.dhcpOptions) || has(self.isolatedPorts))").message("mode: Macvtap takes no bridge, ips, domain, dns, mtu, routes, dhcpOptions and isolatedPorts: guests are on the host's interfaces"),
+    validation = Rule::new("!has(self.openVSwitch) || (has(self.mode) && self.mode == 'Bridge')").message("openVSwitch needs mode: Bridge, with a bridge of Open vSwitch"),
+    validation = Rule::new("!(has(self.vlan) || (has(self.portGroups) && self.portGroups.exists(g, has(g.vlan)))) || (has(self.openVSwitch) && self.openVSwitch) || (has(self.direct) && has(self.direct.mode) && self.direct.mode == 'Passthrough')").message("vlan needs openVSwitch: true, or direct.mode: Passthrough on virtual functions of an SR-IOV card: a plain bridge has no VLANs"),
+    validation = Rule::new("!has(self.direct) || !has(self.portGroups) || !self.portGroups.exists(g, has(g.bandwidth))").message("mode: Macvtap has no bandwidth of port groups: say it at interfaces"),
+    validation = Rule::new("!has(self.bandwidth) || !(has(self.mode) && self.mode in ['Bridge', 'Macvtap'])").message("bandwidth is for networks whose bridge libvirt makes; say it at port groups or interfaces"),
+    validation = Rule::new("!has(self.portGroups) || self.portGroups.filter(g, has(g.default) && g.default).size() <= 1").message("one port group at most is the default"),
     validation = Rule::new("!has(self.domainLocalOnly) || has(self.domain)").message("domainLocalOnly needs domain")
 )]
 pub struct NetworkParameters {
-    /// Nat, Route, Open, Isolated or Bridge. Open routes as Route does, and libvirt makes no rules in the host's firewall: they are the administrator's. Default Nat.
+    /// Nat, Route, Open, Isolated, Bridge or Macvtap. Open routes as Route does, and libvirt makes no rules in the host's firewall: they are the administrator's. Default Nat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<NetworkMode>,
     /// The name of the bridge: the host's own for mode Bridge, else the one that libvirt makes. Default: libvirt chooses.
@@ -105,11 +117,33 @@ pub struct NetworkParameters {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["cidr".into()]))]
     #[schemars(length(max = 8))]
     pub ips: Option<Vec<Ip>>,
+    /// What its DHCP server tells guests beside their addresses, by IPv4: whatever was told in the server's own words before is replaced. Another list counts from the network's next start on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["code".into()]))]
+    #[schemars(length(max = 32))]
+    pub dhcp_options: Option<Vec<DhcpOption>>,
     /// The ways that the host takes to other networks by routers on this one. Another list counts from the network's next start on.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["cidr".into()]))]
     #[schemars(length(max = 16))]
     pub routes: Option<Vec<NetworkRoute>>,
+    /// The interfaces of the host that guests are on, for mode Macvtap.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direct: Option<NetworkDirect>,
+    /// Whether the bridge is one of Open vSwitch, for mode Bridge. Default false. Another value counts from the network's next start on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_v_switch: Option<bool>,
+    /// VLANs of its guests. Needs openVSwitch: true, or direct.mode: Passthrough. Another value counts from the network's next start on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<Vlan>,
+    /// How much passes between its guests together and the outside. The host's kernel must be able to shape traffic, or the network does not start. Another value counts from the network's next start on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<Bandwidth>,
+    /// Settings that interfaces of guests choose by name. Changed while the network runs; a running guest has what it was started with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 32))]
+    pub port_groups: Option<Vec<PortGroup>>,
     /// Whether its guests reach the host and what is beyond, and not each other. Default false. Another value counts from the network's next start on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isolated_ports: Option<bool>,
@@ -133,6 +167,8 @@ pub enum NetworkMode {
     Isolated,
     /// Guests are on a bridge of the host.
     Bridge,
+    /// Guests are on interfaces of the host, beside it.
+    Macvtap,
 }
 
 /// An address of the host on the network, and what it hands out.
@@ -161,6 +197,9 @@ pub struct Dhcp {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[schemars(length(max = 128))]
     pub hosts: Option<Vec<DhcpHost>>,
+    /// What guests boot over the network, by IPv4. Another value counts from the network's next start on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootp: Option<Bootp>,
 }
 
 /// A range of addresses.
@@ -173,6 +212,9 @@ pub struct DhcpRange {
     /// The last address.
     #[schemars(length(max = 45), regex(pattern = r"^[0-9a-fA-F.:]+$"))]
     pub end: String,
+    /// How long an address of it is lent, 2m or more. Default 1h, which is the server's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_time: Option<Span>,
 }
 
 /// An address for a known guest.
@@ -187,6 +229,9 @@ pub struct DhcpHost {
     /// Its address.
     #[schemars(length(max = 45), regex(pattern = r"^[0-9a-fA-F.:]+$"))]
     pub ip: String,
+    /// How long it is lent, 2m or more. Default: as those of the ranges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_time: Option<Span>,
 }
 
 /// What the provider saw and said.
@@ -229,9 +274,27 @@ pub struct NetworkObservation {
     /// The addresses of the host on it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ips: Vec<IpObservation>,
+    /// What its DHCP server tells guests beside their addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dhcp_options: Vec<DhcpOptionObservation>,
     /// The ways that the host takes to other networks by routers on this one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<NetworkRouteObservation>,
+    /// The interfaces of the host that guests are on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direct: Option<NetworkDirectObservation>,
+    /// Whether the bridge is one of Open vSwitch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_v_switch: Option<bool>,
+    /// VLANs of its guests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<Vlan>,
+    /// How much passes between its guests together and the outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<Bandwidth>,
+    /// Settings that interfaces of guests choose by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub port_groups: Vec<PortGroupObservation>,
     /// Whether its guests do not reach each other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolated_ports: Option<bool>,
@@ -264,9 +327,12 @@ pub struct DhcpObservation {
     /// Ranges of addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ranges: Vec<DhcpRangeObservation>,
-    /// Addresses for known guests.
+    /// Addresses for known guests, and those that are kept for interfaces of Domains.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<DhcpHostObservation>,
+    /// What guests boot over the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootp: Option<BootpObservation>,
 }
 
 /// A range of addresses.
@@ -277,6 +343,9 @@ pub struct DhcpRangeObservation {
     pub start: String,
     /// The last address.
     pub end: String,
+    /// How long an address of it is lent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_time: Option<Span>,
 }
 
 /// An address for a known guest.
@@ -289,6 +358,9 @@ pub struct DhcpHostObservation {
     pub mac: String,
     /// Its address.
     pub ip: String,
+    /// How long it is lent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_time: Option<Span>,
 }
 
 impl Managed for Network {

@@ -74,6 +74,7 @@ impl Reviewable for Domain {
         admission.disks(self, config, findings);
         admission.reach(self, config, findings);
         admission.addresses(self, config, findings);
+        admission.kept_addresses(self, findings);
         admission.possible(self, config, findings);
     }
 }

@@ -43,7 +43,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use apis::{Domain, Managed, condition::Type, domain::DomainParameters, placement::ConfigId};
+use apis::{
+    Domain, Managed,
+    condition::Type,
+    domain::{DirectMode, DomainParameters},
+    placement::ConfigId,
+};
 use kube::Client;
 use libvirt::{
     Lease,
@@ -63,9 +68,22 @@ use crate::{
 };
 use attempts::{Attempts, Lacking};
 use guests::{Guests, Told};
+pub(crate) use observed::interfaces::{bandwidth, vlan};
 pub use power::Power;
 pub use render::Surroundings;
+pub(crate) use render::interfaces::{rates, vlan_element};
 use settled::Settled;
+use words::Word as _;
+
+/// libvirt's word for how guests on one device of the host reach each other.
+pub(crate) fn direct_word(mode: DirectMode) -> &'static str {
+    mode.word()
+}
+
+/// What libvirt's word for it means.
+pub(crate) fn direct_mode(word: &str) -> Option<DirectMode> {
+    DirectMode::read(word)
+}
 
 /// The kind.
 pub struct Domains {
@@ -254,6 +272,9 @@ impl Domains {
             message: refused.iter().map(|one| told(one, pass.object.parameters())).collect::<Vec<_>>().join("; ")
                 + cure(first.route),
         });
+        let addresses = around.refused_addresses.join("; ");
+        let refusal = refusal
+            .or_else(|| (!addresses.is_empty()).then(|| Refusal { reason: "AddressRefused", message: addresses }));
         Ok((applied, refusal))
     }
 }

@@ -4,6 +4,7 @@ mod checks;
 mod live;
 pub mod observed;
 pub mod render;
+pub(crate) mod reserved;
 pub mod rules;
 pub mod subnet;
 
@@ -30,6 +31,8 @@ use libvirt::{
     xml::Element,
 };
 use managed::external::{Deletion, External, Pass, Record, Refusal, Report, Standing};
+
+use reserved::Reservation;
 
 use crate::{
     adopt::{Adoption, Asking, Obstacle},
@@ -82,11 +85,12 @@ impl Networks {
     }
 
     /// Makes the network as wished; a new one, where it is to be created, with what is initial.
-    async fn apply(&self, pass: &Pass<'_, Self>, create: bool) -> anyhow::Result<Found> {
-        let (object, rules) = (pass.object.clone(), self.rules.clone());
-        let uuid = self.adoption.identity(&object, pass.host);
+    async fn apply(&self, pass: &Pass<'_, Self>, reserved: &[Reservation], create: bool) -> anyhow::Result<Found> {
+        let wished = Wished { object: pass.object.clone(), reserved: reserved.to_vec() };
+        let rules = self.rules.clone();
+        let uuid = self.adoption.identity(pass.object, pass.host);
         let of = uuid.clone();
-        pass.host.in_turn(&uuid, move |host| make_true(host, &object, &of, &rules, create)).await?;
+        pass.host.in_turn(&uuid, move |host| make_true(host, &wished, &of, &rules, create)).await?;
         let entry = read(pass, &uuid).await?.map(Arc::new);
         pass.host.mirror().claim(Claim::Network(uuid), &owner(pass.object));
         Ok(Found { entry, obstacle: None, theirs: false, settling: None })
@@ -128,18 +132,30 @@ async fn read(pass: &Pass<'_, Networks>, uuid: &str) -> anyhow::Result<Option<Ne
     Ok(entry)
 }
 
-fn wishes(object: &Network, create: bool) -> anyhow::Result<Wishes> {
-    render::render(object, create, &applied::paths(object))
+fn wishes(object: &Network, reserved: &[Reservation], create: bool) -> anyhow::Result<Wishes> {
+    render::whole(object, reserved, create, &applied::paths(object))
+}
+
+/// A Network, and what it keeps for the interfaces of Domains.
+struct Wished {
+    object: Network,
+    reserved: Vec<Reservation>,
+}
+
+impl Wished {
+    fn wishes(&self) -> anyhow::Result<Wishes> {
+        wishes(&self.object, &self.reserved, false)
+    }
 }
 
 /// Looks at the network anew and does what is needed: define, change live, set autostart, start.
-fn make_true(host: &Connection, object: &Network, uuid: &str, rules: &Rules, create: bool) -> anyhow::Result<()> {
+fn make_true(host: &Connection, wished: &Wished, uuid: &str, rules: &Rules, create: bool) -> anyhow::Result<()> {
     let is_new = host.find_network(uuid)?.is_none();
     if is_new {
-        define_new(host, object, uuid, rules)?;
+        define_new(host, wished, uuid, rules)?;
     }
     let network = host.find_network(uuid)?.ok_or_else(|| anyhow!("the network went away meanwhile"))?;
-    let done = bring_about(host, &network, object, rules, create);
+    let done = bring_about(host, &network, wished, rules, create);
     if done.is_err() && is_new && !network.is_active()? {
         // What cannot start leaves nothing behind.
         network.undefine().context("undefine a network that does not start")?;
@@ -147,13 +163,18 @@ fn make_true(host: &Connection, object: &Network, uuid: &str, rules: &Rules, cre
     done
 }
 
-fn define_new(host: &Connection, object: &Network, uuid: &str, rules: &Rules) -> anyhow::Result<()> {
+fn define_new(
+    host: &Connection,
+    Wished { object, reserved }: &Wished,
+    uuid: &str,
+    rules: &Rules,
+) -> anyhow::Result<()> {
     let name = object.external_name();
     anyhow::ensure!(
         host.find_network_by_name(name)?.is_none(),
         "network {name:?} is on the host already and is not ours"
     );
-    let mut wishes = wishes(&object.merged(), true)?;
+    let mut wishes = wishes(&object.merged(), reserved, true)?;
     wishes.set("uuid", uuid);
     let description = wishes.create(rules);
     is_apart(host, uuid, &description)?;
@@ -179,12 +200,13 @@ fn is_apart(host: &Connection, uuid: &str, description: &Element) -> anyhow::Res
 fn bring_about(
     host: &Connection,
     network: &libvirt::Network<'_>,
-    object: &Network,
+    wished: &Wished,
     rules: &Rules,
     create: bool,
 ) -> anyhow::Result<()> {
+    let object = &wished.object;
     let base = Element::parse(&network.describe(true)?).context("read the network's description")?;
-    let (base, wishes) = (observed::prefixed(&base), wishes(object, false)?);
+    let (base, wishes) = (observed::prefixed(&base), wished.wishes()?);
     // What runs without a definition would be gone with its next stop.
     let differences = diff(&wishes, &base, rules);
     if !network.is_persistent()? || differences.iter().any(Difference::is_applied) {
@@ -255,7 +277,7 @@ pub fn count(number: usize, noun: &str) -> String {
 impl External for Networks {
     type Managed = Network;
     type Connector = Connector;
-    type Referents = ();
+    type Referents = Vec<Reservation>;
     type Found = Found;
     type Change = Change;
 
@@ -265,11 +287,11 @@ impl External for Networks {
         Vec::new()
     }
 
-    async fn resolve(&self, _: &Network, _: &ConfigId) -> anyhow::Result<()> {
-        Ok(())
+    async fn resolve(&self, object: &Network, _: &ConfigId) -> anyhow::Result<Vec<Reservation>> {
+        Ok(reserved::reservations(&self.cluster, object))
     }
 
-    async fn find(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Found> {
+    async fn find(&self, pass: &Pass<'_, Self>, _: &Vec<Reservation>) -> anyhow::Result<Found> {
         let entry = self.entry(pass).await?;
         let only_observes = pass.policies.only_observes();
         let own = |entry: &Arc<NetworkEntry>| entry.uuid == self.adoption.identity(pass.object, pass.host);
@@ -281,7 +303,12 @@ impl External for Networks {
         Ok(Found { entry, obstacle, theirs, settling })
     }
 
-    fn compare(&self, pass: &Pass<'_, Self>, (): &(), found: &Found) -> anyhow::Result<Standing<Change>> {
+    fn compare(
+        &self,
+        pass: &Pass<'_, Self>,
+        reserved: &Vec<Reservation>,
+        found: &Found,
+    ) -> anyhow::Result<Standing<Change>> {
         if let Some(obstacle) = &found.obstacle {
             return Ok(obstacle.standing());
         }
@@ -289,29 +316,29 @@ impl External for Networks {
         if found.theirs {
             return import(pass.object, entry, &self.rules);
         }
+        let wishes = || wishes(pass.object, reserved, false);
         let differences = match &entry.inactive {
-            Some(base) => diff(&wishes(pass.object, false)?, &observed::prefixed(base), &self.rules),
+            Some(base) => diff(&wishes()?, &observed::prefixed(base), &self.rules),
             None => Vec::new(),
         };
-        let differences =
-            live::and_running(differences, entry.live.as_deref(), || wishes(pass.object, false), &self.rules)?;
+        let differences = live::and_running(differences, entry.live.as_deref(), wishes, &self.rules)?;
         let active = entry.active || found.settling.is_some();
         let present = Present { active, autostart: entry.autostart, persistent: entry.persistent };
         Ok(standing(differences, present, pass.object.parameters().autostart))
     }
 
-    async fn record(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Record> {
+    async fn record(&self, pass: &Pass<'_, Self>, reserved: &Vec<Reservation>) -> anyhow::Result<Record> {
         // What cannot be described is said before anything is written down.
-        wishes(&pass.object.merged(), true)?;
+        wishes(&pass.object.merged(), reserved, true)?;
         Ok(Record::default())
     }
 
-    async fn create(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Found> {
-        self.apply(pass, true).await
+    async fn create(&self, pass: &Pass<'_, Self>, reserved: &Vec<Reservation>) -> anyhow::Result<Found> {
+        self.apply(pass, reserved, true).await
     }
 
-    async fn update(&self, pass: &Pass<'_, Self>, (): &(), _: &Change) -> anyhow::Result<Found> {
-        self.apply(pass, false).await
+    async fn update(&self, pass: &Pass<'_, Self>, reserved: &Vec<Reservation>, _: &Change) -> anyhow::Result<Found> {
+        self.apply(pass, reserved, false).await
     }
 
     async fn delete(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
@@ -328,12 +355,18 @@ impl External for Networks {
         Ok(deleted)
     }
 
-    fn report(&self, pass: &Pass<'_, Self>, _: Option<&()>, found: &Found) -> Report<NetworkObservation> {
+    fn report(
+        &self,
+        pass: &Pass<'_, Self>,
+        reserved: Option<&Vec<Reservation>>,
+        found: &Found,
+    ) -> Report<NetworkObservation> {
         let Some(entry) = found.entry.as_deref() else {
             return Report::of(NetworkObservation::default(), Wish::creating());
         };
         // Of what others made nothing waits on our behalf, and nothing is written down as ours.
-        let wishes = wishes(pass.object, false).ok().filter(|_| !found.theirs);
+        let reserved = reserved.map(Vec::as_slice).unwrap_or_default();
+        let wishes = wishes(pass.object, reserved, false).ok().filter(|_| !found.theirs);
         let pending_changes = match (&wishes, &entry.live) {
             (Some(wishes), Some(live)) => live::waiting(wishes, live, &self.rules),
             (_, None) | (None, _) => Vec::new(),

@@ -170,3 +170,135 @@ fn what_is_in_the_way_of_another_network_is_refused_and_leaves_nothing_behind() 
     }
     scenario.await_ready(&["network/first"])
 }
+
+/// What a Network shows that it keeps for guests that get no name by it, in the order of the addresses.
+fn await_kept(scenario: &Scenario<'_>, wanted: &[(&str, &str)]) -> Result<()> {
+    let named = |(mac, ip): &(&str, &str)| json!({"name": mac.replace(':', "-"), "mac": mac, "ip": ip});
+    let mut wanted: Vec<Value> = wanted.iter().map(named).collect();
+    wanted.sort_by_key(|one| one["ip"].to_string());
+    scenario.await_object("network", scenario.name(), |network| {
+        let mut kept =
+            network["status"]["atProvider"]["ips"][0]["dhcp"]["hosts"].as_array().cloned().unwrap_or_default();
+        kept.sort_by_key(|one| one["ip"].to_string());
+        ensure!(kept == wanted, "the network keeps {kept:?}, wanted {wanted:?}");
+        Ok(())
+    })
+}
+
+fn await_refusal(scenario: &Scenario<'_>, domain: &str, wanted: &str) -> Result<()> {
+    scenario.await_object("domain", domain, |object| {
+        let (status, _, message) = condition(object, "Synced")?;
+        ensure!(status == "False" && message.contains(wanted), "Synced is {status}: {message}; wanted {wanted}");
+        Ok(())
+    })
+}
+
+/// One interface on the scenario's network.
+fn on_lan(scenario: &Scenario<'_>, address: &str) -> Value {
+    json!([{"name": "lan", "networkRef": {"name": scenario.name()}, "address": address}])
+}
+
+#[test]
+fn a_guest_gets_the_address_that_its_network_keeps_for_it_and_nobody_else_does() -> Result<()> {
+    let scenario = STAGE.scenario("kept")?;
+    let (net, name) = (format!("192.168.{}", scenario.subnet()), scenario.name());
+    let (first, second) = (format!("{net}.77"), format!("{net}.78"));
+    let nics =
+        |address: &str| format!("networkInterfaces: [{{name: lan, networkRef: {{name: {name}}}, address: {address}}}]");
+    let guest = scenario.guest(&format!("memory: 128Mi, vcpus: 1, {}", nics(&first)));
+    scenario.apply(&(guest + &scenario.network() + &scenario.storage()?))?;
+    scenario.await_ready(&["volume/kernel", "volume/initrd", &format!("network/{name}"), &format!("domain/{name}")])?;
+    assert_eq!(scenario.console().wait_for_line("dhcp eth0 ", PATIENCE)?, format!("dhcp eth0 {first}"));
+    let mac = scenario.live("//interface/mac")?.replace("<mac address=\"", "").replace("\"/>", "");
+    let wanted = json!([{"ip": first, "mac": mac, "interface": "lan", "source": "Lease"}]);
+    scenario.await_object("domain", name, |domain| {
+        let seen = &domain["status"]["atProvider"]["addresses"];
+        ensure!(*seen == wanted, "addresses are {seen}, wanted {wanted}");
+        Ok(())
+    })?;
+    await_kept(&scenario, &[(&mac, &first)])?;
+    let host = |ip: &str| format!("<host mac='{mac}' ip='{ip}'/>");
+    assert_eq!(parts(&scenario, &["--inactive"], &["host"])?, [host(&first)]);
+
+    // Who asks for it later is not made, nor is one whose address is elsewhere.
+    let rival = format!("type: Qemu, memory: 32Mi, runStrategy: Halted, {}", nics(&first));
+    scenario.apply(&manifest("Domain", "rival", &rival))?;
+    let taken = format!(
+        "the address {first} is that of interface lan of Domain {}/{name} on Network {name}",
+        scenario.namespace().name()
+    );
+    await_refusal(&scenario, "rival", &format!("networkInterfaces lan: {taken}"))?;
+    scenario.change("domain", "rival", &json!({"networkInterfaces": on_lan(&scenario, "10.9.9.9")}))?;
+    let outside =
+        format!("networkInterfaces lan: the address 10.9.9.9 is not within Network {name}, which has {net}.1/24");
+    await_refusal(&scenario, "rival", &outside)?;
+    assert!(!scenario.host().virsh(&["list", "--all", "--name"])?.contains("rival"));
+
+    // The guest gives it up for another one, and runs on.
+    let bridge = scenario.observed("network", name)?["bridge"].as_str().unwrap_or_default().to_owned();
+    let linked = links(&scenario, &bridge)?;
+    scenario.change("domain", "rival", &json!({"networkInterfaces": on_lan(&scenario, &first)}))?;
+    scenario.change("domain", name, &json!({"networkInterfaces": on_lan(&scenario, &second)}))?;
+    scenario.await_ready(&["domain/rival", &format!("domain/{name}"), &format!("network/{name}")])?;
+    let its_mac =
+        scenario.observed("domain", "rival")?["networkInterfaces"][0]["mac"].as_str().unwrap_or_default().to_owned();
+    await_kept(&scenario, &[(&mac, &second), (&its_mac, &first)])?;
+    assert_eq!(links(&scenario, &bridge)?, linked);
+    assert_eq!(told(&scenario, "hostsfile")?.len(), 2);
+
+    // An address goes with the guest that it was kept for.
+    scenario.delete(&[&format!("domain/{name}")])?;
+    scenario.await_gone(&[&format!("domain/{name}")])?;
+    await_kept(&scenario, &[(&its_mac, &first)])?;
+    scenario.change(
+        "domain",
+        "rival",
+        &json!({"networkInterfaces": [{"name": "lan", "networkRef": {"name": name}, "address": null}]}),
+    )?;
+    await_kept(&scenario, &[])?;
+    assert_eq!(parts(&scenario, &["--inactive"], &["host"])?, [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn guests_of_a_macvtap_network_are_on_the_host_s_interface_and_nothing_of_them_waits() -> Result<()> {
+    let scenario = STAGE.scenario("beside")?;
+    let name = scenario.name();
+    scenario.host().run("ip", &["link", "add", "card", "type", "veth", "peer", "name", "card-peer"])?;
+    scenario.host().run("ip", &["link", "set", "card", "up"])?;
+    let network = manifest(
+        "Network",
+        name,
+        "mode: Macvtap, direct: {devices: [card], mode: Private}, portGroups: [{name: web}, {name: rest, default: true}]",
+    );
+    let guest = scenario
+        .idle_world(&format!(", networkInterfaces: [{{name: lan, networkRef: {{name: {name}}}, portGroup: web}}]"));
+    scenario.apply(&(network + &guest))?;
+    let objects = [format!("network/{name}"), format!("domain/{name}")];
+    scenario.await_ready(&[&objects[0], &objects[1]])?;
+    let taps = scenario.host().run("ip", &["-d", "-o", "link", "show", "type", "macvtap"])?;
+    assert!(taps.contains("@card") && taps.contains("mode private"), "{taps}");
+    let source = scenario.live("//interface/source")?;
+    assert!(source.contains("dev=\"card\"") && source.contains("portgroup=\"web\""), "{source}");
+    let seen = scenario.observed("network", name)?;
+    assert_eq!((&seen["mode"], &seen["direct"]), (&json!("Macvtap"), &json!({"devices": ["card"], "mode": "Private"})));
+    assert_eq!(seen["portGroups"], json!([{"name": "web"}, {"name": "rest", "default": true}]));
+    let nic = &scenario.observed("domain", name)?["networkInterfaces"][0];
+    assert_eq!((&nic["network"], &nic["portGroup"], &nic["direct"]), (&json!(name), &json!("web"), &Value::Null));
+
+    // Port groups come and go while a guest is on the network.
+    scenario.change("network", name, &json!({"portGroups": [{"name": "web", "default": true}, {"name": "new"}]}))?;
+    let wanted = ["<portgroup name='new'>", "<portgroup name='web' default='yes'>"];
+    eventually(PATIENCE, || {
+        let (live, defined) =
+            (parts(&scenario, &[], &["portgroup"])?, parts(&scenario, &["--inactive"], &["portgroup"])?);
+        ensure!(live == wanted && defined == wanted, "live {live:?}, defined {defined:?}, wanted {wanted:?}");
+        Ok(())
+    })?;
+    scenario.await_ready(&[&objects[0], &objects[1]])?;
+    for (kind, name) in [("network", name), ("domain", name)] {
+        let seen = scenario.object(kind, name)?;
+        assert!(!condition(&seen, "RestartRequired").is_ok_and(|(status, ..)| status == "True"), "{seen}");
+    }
+    Ok(())
+}

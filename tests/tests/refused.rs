@@ -136,6 +136,10 @@ fn devices_that_no_host_could_give_are_refused_with_what_does_not_fit() -> Resul
             "spec.forProvider.networkInterfaces[0]: Invalid value: a user interface has no vlan, bandwidth, filter, isolated, mtu and queues",
         ),
         (
+            domain("memory: 1Gi, networkInterfaces: [{name: a, network: lan, address: 10.0.0.9}]"),
+            "spec.forProvider.networkInterfaces[0]: Invalid value: address needs networkRef or networkSelector: it is the Network that keeps it",
+        ),
+        (
             domain("memory: 1Gi, networkInterfaces: [{name: a, direct: {device: eno1}, isolated: true}]"),
             "spec.forProvider.networkInterfaces[0]: Invalid value: a direct interface has no filter, isolated and mtu",
         ),

@@ -294,6 +294,9 @@ pub struct InterfaceObservation {
     /// The libvirt network that it is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
+    /// The port group of that network that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_group: Option<String>,
     /// The bridge that it is on, where it is on no libvirt network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridge: Option<String>,

@@ -9,8 +9,9 @@ use managed::plan::only_observes;
 use super::{Admission, Findings};
 use crate::{
     domain::{exclusive, possible, reach::refused, render::own_medium},
+    network::reserved,
     pool,
-    references::{Referent, disk_path},
+    references::{Referent, disk_path, interface_path},
 };
 
 impl Admission<'_> {
@@ -127,6 +128,23 @@ impl Admission<'_> {
             findings.deny(format!(
                 "interface {name} has the MAC address {mac} of {whose} on the same libvirt instance: give it another one, or leave mac out"
             ));
+        }
+    }
+
+    /// An address that a Network cannot keep for it. One that somebody else asks for as well is only said where that one is of another
+    /// namespace: else any tenant could keep addresses from all others by words alone.
+    pub(super) fn kept_addresses(&self, object: &Domain, findings: &mut Findings) {
+        if only_observes(object) {
+            return;
+        }
+        let whole = object.effective();
+        let links = self.cluster.links_of(object, &whole);
+        for nic in whole.parameters().network_interfaces.iter().flatten().filter(|nic| nic.address.is_some()) {
+            let Some(referent) = links.referent(&interface_path(&nic.name.0)) else { continue };
+            let Some(network) = self.cluster.networks.get(&referent.namespace, &referent.name) else { continue };
+            if let reserved::Standing::Refused(why) = reserved::standing(self.cluster, object, nic, &network) {
+                if why.contains(reserved::FOREIGN) { findings.warn(why) } else { findings.deny(why) }
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a description says of a domain, in the words of the spec: pure.
 
 mod consoles;
-mod interfaces;
+pub(crate) mod interfaces;
 mod numa;
 mod passed;
 mod platform;

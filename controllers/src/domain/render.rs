@@ -6,7 +6,7 @@
 mod cards;
 mod devices;
 mod disks;
-mod interfaces;
+pub(crate) mod interfaces;
 mod numa;
 mod passed;
 mod platform;
@@ -73,6 +73,8 @@ pub struct Surroundings {
     pub raw_xml: Vec<String>,
     /// Names of disks that others plugged into the running guest alone: no disk of ours takes them.
     pub taken: BTreeSet<String>,
+    /// Why Networks do not keep addresses that interfaces of a guest ask for that is there already.
+    pub refused_addresses: Vec<String>,
 }
 
 impl Surroundings {

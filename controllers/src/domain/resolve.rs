@@ -2,8 +2,13 @@
 
 use std::borrow::Cow;
 
-use anyhow::{Context, bail, ensure};
-use apis::{Domain, Managed, Volume, domain::Disk, placement::ConfigId, volume::Format};
+use anyhow::{Context, anyhow, bail, ensure};
+use apis::{
+    Domain, Managed, Network, Volume,
+    domain::{Disk, NetworkInterface},
+    placement::ConfigId,
+    volume::Format,
+};
 use managed::{creation::was_created, external::Refusal, plan::only_observes};
 
 use super::{
@@ -15,6 +20,7 @@ use crate::{
     cluster::Cluster,
     initial,
     links::{Asker, Links, ready},
+    network::reserved,
     references::{self, BACKING, Referent},
     storage,
 };
@@ -69,7 +75,10 @@ fn gather(
     for nic in parameters.network_interfaces.iter().flatten() {
         let path = references::interface_path(&nic.name.0);
         match links.find(&cluster.networks, &asker, &path)? {
-            Some(network) => drop(around.networks.insert(nic.name.0.clone(), network.external_name().to_owned())),
+            Some(network) if around.has_address(cluster, object, (nic, &network))? => {
+                around.networks.insert(nic.name.0.clone(), network.external_name().to_owned());
+            }
+            Some(_) => drop(around.left_out.insert(path)),
             None => around.leave_out(links, path),
         }
     }
@@ -91,6 +100,44 @@ fn gather(
 }
 
 impl Surroundings {
+    /// Whether an interface can be made: it has the address that it asks of its Network. No guest is made without; one that is there already
+    /// goes on, and its interfaces stay.
+    fn has_address(
+        &mut self,
+        cluster: &Cluster,
+        object: &Domain,
+        (nic, network): (&NetworkInterface, &Network),
+    ) -> anyhow::Result<bool> {
+        if only_observes(object) {
+            return Ok(true);
+        }
+        let standing = reserved::standing(cluster, object, nic, network);
+        if standing == reserved::Standing::Coming {
+            let meta = &network.metadata;
+            cluster
+                .networks
+                .wake(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+        }
+        let guest = object.observation().filter(|seen| seen.id.is_some());
+        let mut nics = guest.into_iter().flat_map(|guest| &guest.network_interfaces);
+        let is_there = nics.any(|seen| seen.name.as_ref() == Some(&nic.name.0));
+        let is_refused = matches!(standing, reserved::Standing::Refused(_));
+        let why = match (standing, &nic.address) {
+            (reserved::Standing::Kept, _) | (reserved::Standing::Coming, None) => return Ok(true),
+            (reserved::Standing::Coming, Some(_)) if is_there => return Ok(true),
+            (reserved::Standing::Refused(why), _) => why,
+            (reserved::Standing::Coming, Some(address)) => {
+                format!("waiting for Network {} to keep the address {address}", network.full_name())
+            }
+        };
+        if guest.is_none() {
+            let reason = "AddressRefused";
+            return Err(if is_refused { Refusal { reason, message: why }.into() } else { anyhow!(why) });
+        }
+        self.refused_addresses.push(why);
+        Ok(is_there)
+    }
+
     /// Nothing is made of a field whose object is not there and need not be.
     fn leave_out(&mut self, links: &Links, path: String) {
         if links.is_set(&path) {

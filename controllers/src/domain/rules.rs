@@ -135,6 +135,7 @@ const TABLE: &[Rule] = &[
     Rule::value("devices/interface@type", Unit::Text, NextBoot).group("link"),
     Rule::element("devices/interface/source", Route::Live(Update)).group("link"),
     Rule::value("devices/interface/source@network", Unit::Text, Route::Live(Update)),
+    Rule::value("devices/interface/source@portgroup", Unit::Text, Route::Live(Update)),
     Rule::value("devices/interface/source@bridge", Unit::Text, Route::Live(Update)),
     Rule::value("devices/interface/source@dev", Unit::Text, NextBoot),
     Rule::value("devices/interface/source@mode", Unit::Text, NextBoot),

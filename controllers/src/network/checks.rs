@@ -40,7 +40,8 @@ fn address(text: &str) -> anyhow::Result<IpAddr> {
 }
 
 fn dhcp(ip: &Ip, own: &Subnet) -> anyhow::Result<()> {
-    let Some(Dhcp { ranges, hosts }) = &ip.dhcp else { return Ok(()) };
+    let Some(Dhcp { ranges, hosts, bootp }) = &ip.dhcp else { return Ok(()) };
+    ensure!(bootp.is_none() || own.address().is_ipv4(), "bootp is for IPv4");
     let mut taken: Vec<(IpAddr, IpAddr)> = Vec::new();
     for range in ranges.iter().flatten() {
         let (start, end) = (address(&range.start)?, address(&range.end)?);

@@ -1,16 +1,21 @@
 //! What a description says of a network, in the words of the spec: pure.
 
+mod links;
+
 use std::{
     borrow::Cow,
     net::{IpAddr, Ipv4Addr},
 };
 
 use apis::network::{
-    DhcpHostObservation, DhcpObservation, DhcpRangeObservation, DnsForwarderObservation, DnsHostObservation,
-    DnsObservation, DnsProtocol, DnsSrvObservation, DnsTxtObservation, IpObservation, NetworkMode, NetworkObservation,
-    NetworkRouteObservation,
+    BootpObservation, DhcpHostObservation, DhcpObservation, DhcpOptionObservation, DhcpRangeObservation,
+    DnsForwarderObservation, DnsHostObservation, DnsObservation, DnsProtocol, DnsSrvObservation, DnsTxtObservation,
+    IpObservation, NetworkObservation, NetworkRouteObservation,
 };
+use apis::quantity::Span;
 use libvirt::xml::Element;
+
+use crate::domain;
 
 /// The description with prefixes for netmasks, which others may have written: libvirt takes no address with both.
 pub fn prefixed(description: &Element) -> Cow<'_, Element> {
@@ -55,7 +60,12 @@ pub fn observe(definition: Option<&Element>, live: Option<&Element>) -> NetworkO
     let bridge = live.or(definition).and_then(|shown| shown.attr_at("bridge@name")).map(str::to_owned);
     let Some(definition) = definition.or(live) else { return NetworkObservation::default() };
     NetworkObservation {
-        mode: mode(definition),
+        mode: links::mode(definition),
+        direct: links::direct(definition),
+        open_v_switch: (definition.attr_at("virtualport@type") == Some("openvswitch")).then_some(true),
+        vlan: domain::vlan(definition),
+        bandwidth: domain::bandwidth(definition),
+        port_groups: definition.named("portgroup").filter_map(links::port_group).collect(),
         bridge,
         domain: definition.attr_at("domain@name").map(str::to_owned),
         domain_local_only: truth(definition, "domain@localOnly"),
@@ -63,20 +73,9 @@ pub fn observe(definition: Option<&Element>, live: Option<&Element>) -> NetworkO
         isolated_ports: truth(definition, "port@isolated"),
         mtu: definition.attr_at("mtu@size").and_then(|size| size.parse().ok()),
         ips: definition.named("ip").filter_map(ip).collect(),
+        dhcp_options: definition.find_all("dnsmasq:options/dnsmasq:option").into_iter().filter_map(option).collect(),
         routes: definition.named("route").filter_map(route).collect(),
         ..NetworkObservation::default()
-    }
-}
-
-fn mode(definition: &Element) -> Option<NetworkMode> {
-    let Some(forward) = definition.find("forward") else { return Some(NetworkMode::Isolated) };
-    match forward.get("mode") {
-        None | Some("nat") => Some(NetworkMode::Nat),
-        Some("route") => Some(NetworkMode::Route),
-        Some("open") => Some(NetworkMode::Open),
-        // The same word with interfaces of the host is another thing: macvtap.
-        Some("bridge") if definition.find("bridge").is_some() => Some(NetworkMode::Bridge),
-        Some(_) => None,
     }
 }
 
@@ -84,7 +83,8 @@ fn ip(element: &Element) -> Option<IpObservation> {
     let address = element.get("address")?;
     let ranges = element.find_all("dhcp/range").into_iter().filter_map(range).collect();
     let hosts = element.find_all("dhcp/host").into_iter().filter_map(host).collect();
-    let dhcp = element.find("dhcp").map(|_| DhcpObservation { ranges, hosts });
+    let bootp = element.find("dhcp/bootp").and_then(bootp);
+    let dhcp = element.find("dhcp").map(|_| DhcpObservation { ranges, hosts, bootp });
     Some(IpObservation { cidr: format!("{address}/{}", prefix(element, address)?), dhcp })
 }
 
@@ -107,12 +107,35 @@ pub(super) fn prefix(element: &Element, address: &str) -> Option<u32> {
 }
 
 fn range(range: &Element) -> Option<DhcpRangeObservation> {
-    Some(DhcpRangeObservation { start: range.get("start")?.to_owned(), end: range.get("end")?.to_owned() })
+    let get = |name| range.get(name).map(str::to_owned);
+    Some(DhcpRangeObservation { start: get("start")?, end: get("end")?, lease_time: lease(range) })
 }
 
 fn host(host: &Element) -> Option<DhcpHostObservation> {
     let get = |name| host.get(name).map(str::to_owned);
-    Some(DhcpHostObservation { name: get("name")?, mac: get("mac")?, ip: get("ip")? })
+    Some(DhcpHostObservation { name: get("name")?, mac: get("mac")?, ip: get("ip")?, lease_time: lease(host) })
+}
+
+/// How long an address is lent; nothing where that is for ever.
+fn lease(of: &Element) -> Option<Span> {
+    let lease = of.find("lease")?;
+    let number = lease.get("expiry").filter(|number| *number != "0")?;
+    let unit = match lease.get("unit") {
+        Some("hours") => "h",
+        Some("seconds") => "s",
+        Some(_) | None => "m",
+    };
+    Some(Span(format!("{number}{unit}")))
+}
+
+fn bootp(bootp: &Element) -> Option<BootpObservation> {
+    Some(BootpObservation { file: bootp.get("file")?.to_owned(), server: bootp.get("server").map(str::to_owned) })
+}
+
+/// An option as the spec would say it; the server's other words it cannot say.
+fn option(option: &Element) -> Option<DhcpOptionObservation> {
+    let (code, value) = option.get("value")?.strip_prefix("dhcp-option=")?.split_once(',')?;
+    Some(DhcpOptionObservation { code: code.parse().ok()?, value: value.to_owned() })
 }
 
 fn truth(element: &Element, path: &str) -> Option<bool> {

@@ -1,27 +1,34 @@
 //! Parameters of a Network → wishes about its description: pure.
 
+mod dhcp;
 mod dns;
+mod links;
 
 use std::net::IpAddr;
 
 use anyhow::Context;
 use apis::{
     Managed, Network,
-    network::{Dhcp, DhcpHost, DhcpRange, Ip, NetworkMode},
+    network::{DhcpHost, DhcpRange, Ip},
 };
 use libvirt::wish::{Part, Wishes};
 
-use crate::network::{checks, subnet::Subnet};
+use crate::network::{checks, reserved::Reservation, subnet::Subnet};
 
-/// Everything wished of a network. `previous` are the paths of the last apply; `create` says that it does not exist yet.
+/// Everything that its own object wishes of a network. `previous` are the paths of the last apply; `create` says that it does not exist yet.
 pub fn render(object: &Network, create: bool, previous: &[String]) -> anyhow::Result<Wishes> {
+    whole(object, &[], create, previous)
+}
+
+/// The same with the addresses that are kept for the interfaces of Domains.
+pub fn whole(object: &Network, reserved: &[Reservation], create: bool, previous: &[String]) -> anyhow::Result<Wishes> {
     let parameters = object.parameters();
     checks::addresses(parameters)?;
     let mut wishes = Wishes::new("network");
     if create {
         wishes.set("name", object.external_name());
         wishes.set("uuid", object.uid());
-        if let Some(mode) = forward(parameters.mode.unwrap_or_default()) {
+        if let Some(mode) = links::forward(parameters) {
             wishes.set("forward@mode", mode);
         }
     }
@@ -39,32 +46,29 @@ pub fn render(object: &Network, create: bool, previous: &[String]) -> anyhow::Re
     }
     dns::dns(&mut wishes, parameters.dns.as_ref())?;
     dns::routes(&mut wishes, parameters.routes.as_deref())?;
+    links::links(&mut wishes, parameters);
+    dhcp::options(&mut wishes, parameters.dhcp_options.as_deref());
     if let Some(ips) = &parameters.ips {
         wishes.own_all("ip");
         for ip in ips {
             let (key, part) = address(ip)?;
             wishes.item("ip", &key, part);
-            dhcp(&mut wishes, &key, ip.dhcp.as_ref())?;
+            dhcp::dhcp(&mut wishes, &key, ip.dhcp.as_ref())?;
         }
+    }
+    for Reservation { within, mac, ip } in reserved {
+        let part = Part::new().with("@mac", mac.as_str()).with("@ip", ip.to_string());
+        wishes.item(&format!("ip[{within}]/dhcp/host"), mac, part);
     }
     if !create {
         keep_initial(&mut wishes, object)?;
     }
-    // Without a wished name the bridge keeps the one it has: another would cut every guest off at the next start.
-    let given_back: Vec<String> = previous.iter().filter(|path| *path != "bridge@name").cloned().collect();
+    // Without a wished name the bridge keeps the one it has: another would cut every guest off at the next start. A prefix that is declared
+    // says nothing.
+    let is_given_back = |path: &&String| *path != "bridge@name" && !path.starts_with("@xmlns:");
+    let given_back: Vec<String> = previous.iter().filter(is_given_back).cloned().collect();
     wishes.forget(&given_back);
     Ok(wishes)
-}
-
-/// libvirt's word for how a network reaches the outside; none where it does not.
-fn forward(mode: NetworkMode) -> Option<&'static str> {
-    match mode {
-        NetworkMode::Nat => Some("nat"),
-        NetworkMode::Route => Some("route"),
-        NetworkMode::Open => Some("open"),
-        NetworkMode::Bridge => Some("bridge"),
-        NetworkMode::Isolated => None,
-    }
 }
 
 /// What only `initProvider` said when the network was made stays as it is, also in lists that are owned whole.
@@ -76,6 +80,9 @@ fn keep_initial(wishes: &mut Wishes, object: &Network) -> anyhow::Result<()> {
     if object.parameters().routes.is_some() {
         dns::keep_routes(wishes, initial.routes.as_deref().unwrap_or_default())?;
     }
+    if object.parameters().port_groups.is_some() {
+        links::keep(wishes, initial.port_groups.as_deref().unwrap_or_default());
+    }
     let own = object.parameters().ips.as_deref().unwrap_or_default();
     for ip in initial.ips.iter().flatten() {
         let (key, _) = address(ip)?;
@@ -85,7 +92,7 @@ fn keep_initial(wishes: &mut Wishes, object: &Network) -> anyhow::Result<()> {
         };
         let (said, own) = (ip.dhcp.clone().unwrap_or_default(), own.dhcp.clone().unwrap_or_default());
         let is_own = |start: &str| own.ranges.iter().flatten().any(|range| range.start == start);
-        for DhcpRange { start, end } in said.ranges.iter().flatten().filter(|range| !is_own(&range.start)) {
+        for DhcpRange { start, end, .. } in said.ranges.iter().flatten().filter(|range| !is_own(&range.start)) {
             wishes.keep(&format!("ip[{key}]/dhcp/range"), &format!("{},{}", plain("ips", start)?, plain("ips", end)?));
         }
         let is_own = |host: &DhcpHost| own.hosts.iter().flatten().any(|own| own.name == host.name);
@@ -116,32 +123,4 @@ fn plain(field: &str, address: &str) -> anyhow::Result<String> {
 fn yes_no(value: bool) -> String {
     let word = if value { "yes" } else { "no" };
     word.to_owned()
-}
-
-fn dhcp(wishes: &mut Wishes, key: &str, dhcp: Option<&Dhcp>) -> anyhow::Result<()> {
-    let (ranges, hosts) = (format!("ip[{key}]/dhcp/range"), format!("ip[{key}]/dhcp/host"));
-    let Some(dhcp) = dhcp else { return Ok(()) };
-    if let Some(list) = &dhcp.ranges {
-        wishes.own_all(&ranges);
-        for DhcpRange { start, end } in list {
-            let (start, end) = (plain("ips", start)?, plain("ips", end)?);
-            wishes.item(
-                &ranges,
-                &format!("{start},{end}"),
-                Part::new().with("@start", start.as_str()).with("@end", end.as_str()),
-            );
-        }
-    }
-    if let Some(list) = &dhcp.hosts {
-        wishes.own_all(&hosts);
-        for DhcpHost { name, mac, ip } in list {
-            let (mac, ip) = (mac.to_ascii_lowercase(), plain("ips", ip)?);
-            wishes.item(
-                &hosts,
-                &mac,
-                Part::new().with("@mac", mac.as_str()).with("@name", name.0.as_str()).with("@ip", ip.as_str()),
-            );
-        }
-    }
-    Ok(())
 }

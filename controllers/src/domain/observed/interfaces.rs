@@ -17,6 +17,7 @@ pub(super) fn interface(device: &Element) -> Option<InterfaceObservation> {
         name: own_name(device, render::NIC),
         mac: device.attr_at("mac@address")?.to_owned(),
         network,
+        port_group: device.attr_at("source@portgroup").map(str::to_owned),
         bridge: device.attr_at("source@bridge").filter(|_| is_plain).map(str::to_owned),
         direct: direct(device).filter(|_| is_plain),
         user: (device.get("type") == Some("user")).then(UserNetwork::default),
@@ -38,13 +39,15 @@ fn direct(device: &Element) -> Option<Direct> {
     Some(Direct { device: name, mode: device.attr_at("source@mode").and_then(DirectMode::read) })
 }
 
-fn vlan(device: &Element) -> Option<Vlan> {
+/// A `<vlan>` in an element.
+pub(crate) fn vlan(device: &Element) -> Option<Vlan> {
     let tags = device.find_all("vlan/tag").into_iter().filter_map(|tag| number(tag.get("id")?)).collect();
     let trunk = (device.find("vlan")?.get("trunk") == Some("yes")).then_some(true);
     Some(Vlan { tags, trunk })
 }
 
-fn bandwidth(device: &Element) -> Option<Bandwidth> {
+/// A `<bandwidth>` in an element.
+pub(crate) fn bandwidth(device: &Element) -> Option<Bandwidth> {
     let rate = |direction: &str| {
         let figure = |name: &str| device.attr_at(&format!("bandwidth/{direction}@{name}")).and_then(number);
         Some(Rate { average: figure("average")?, peak: figure("peak"), burst: figure("burst") })

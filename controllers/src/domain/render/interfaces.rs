@@ -37,10 +37,13 @@ fn interface(nic: &NetworkInterface, around: &Surroundings) -> anyhow::Result<Pa
         network_ref: _,
         network_selector: _,
         network: _,
+        port_group: _,
         bridge: _,
         direct: _,
         user: _,
         mac,
+        // It is the Network that keeps it.
+        address: _,
         model,
         mtu,
         queues,
@@ -70,7 +73,9 @@ fn interface(nic: &NetworkInterface, around: &Surroundings) -> anyhow::Result<Pa
         Some(state) => part.set("link@state", state.word()),
         None => {}
     }
-    traffic(&mut part, bandwidth.as_ref());
+    for (path, figure) in bandwidth.as_ref().map(rates).unwrap_or_default() {
+        part.set(&path, figure);
+    }
     if let Some(filter) = filter {
         part = part.with_whole("filterref", Element::new("filterref").attr("filter", filter.as_str()));
     }
@@ -88,7 +93,10 @@ fn interface(nic: &NetworkInterface, around: &Surroundings) -> anyhow::Result<Pa
 /// What it is on.
 fn link(nic: &NetworkInterface, around: &Surroundings) -> anyhow::Result<Part> {
     let NetworkInterface { name, network, bridge, direct, user, .. } = nic;
-    let part = Part::new();
+    let mut part = Part::new();
+    if let Some(group) = &nic.port_group {
+        part.set("source@portgroup", group.0.as_str());
+    }
     Ok(match (around.networks.get(&name.0).or(network.as_ref()), bridge, direct, user) {
         (Some(network), ..) => part.with("@type", "network").with("source@network", network.as_str()),
         (_, Some(bridge), ..) => part.with("@type", "bridge").with("source@bridge", bridge.as_str()),
@@ -103,19 +111,22 @@ fn link(nic: &NetworkInterface, around: &Surroundings) -> anyhow::Result<Part> {
     })
 }
 
-fn traffic(part: &mut Part, bandwidth: Option<&Bandwidth>) {
-    let Some(Bandwidth { inbound, outbound }) = bandwidth else { return };
+/// The attributes of a `<bandwidth>`, by their paths.
+pub(crate) fn rates(Bandwidth { inbound, outbound }: &Bandwidth) -> Vec<(String, String)> {
+    let mut rates = Vec::new();
     for (direction, rate) in [("inbound", inbound), ("outbound", outbound)] {
         let Some(Rate { average, peak, burst }) = rate else { continue };
         for (name, figure) in [("average", Some(average)), ("peak", peak.as_ref()), ("burst", burst.as_ref())] {
             if let Some(figure) = figure {
-                part.set(&format!("bandwidth/{direction}@{name}"), figure.to_string());
+                rates.push((format!("bandwidth/{direction}@{name}"), figure.to_string()));
             }
         }
     }
+    rates
 }
 
-fn vlan_element(Vlan { tags, trunk }: &Vlan) -> Element {
+/// A `<vlan>`.
+pub(crate) fn vlan_element(Vlan { tags, trunk }: &Vlan) -> Element {
     let element = Element::new("vlan").children(tags.iter().map(|tag| Element::new("tag").attr("id", tag.to_string())));
     // libvirt makes a trunk of several by itself.
     if trunk.unwrap_or_default() || tags.len() > 1 { element.attr("trunk", "yes") } else { element }

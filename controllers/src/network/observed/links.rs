@@ -1,0 +1,40 @@
+//! What a description says of what a network is on, and of its port groups: pure.
+
+use apis::{
+    domain::DirectMode,
+    network::{NetworkDirectObservation, NetworkMode, PortGroupObservation},
+};
+use libvirt::xml::Element;
+
+use crate::domain;
+
+/// How a network reaches the outside; nothing where the spec has no word for it.
+pub(super) fn mode(definition: &Element) -> Option<NetworkMode> {
+    let Some(forward) = definition.find("forward") else { return Some(NetworkMode::Isolated) };
+    match forward.get("mode") {
+        None | Some("nat") => Some(NetworkMode::Nat),
+        Some("route") => Some(NetworkMode::Route),
+        Some("open") => Some(NetworkMode::Open),
+        // The same word with interfaces of the host is another thing.
+        Some("bridge") if definition.find("bridge").is_some() => Some(NetworkMode::Bridge),
+        Some(_) => direct(definition).map(|_| NetworkMode::Macvtap),
+    }
+}
+
+pub(super) fn direct(definition: &Element) -> Option<NetworkDirectObservation> {
+    let forward = definition.find("forward").filter(|_| definition.find("bridge").is_none())?;
+    let mode = domain::direct_mode(forward.get("mode")?)?;
+    let devices: Vec<String> =
+        forward.named("interface").filter_map(|interface| interface.get("dev").map(str::to_owned)).collect();
+    (!devices.is_empty())
+        .then(|| NetworkDirectObservation { devices, mode: Some(mode).filter(|mode| *mode != DirectMode::Bridge) })
+}
+
+pub(super) fn port_group(group: &Element) -> Option<PortGroupObservation> {
+    Some(PortGroupObservation {
+        name: group.get("name")?.to_owned(),
+        default: (group.get("default") == Some("yes")).then_some(true),
+        vlan: domain::vlan(group),
+        bandwidth: domain::bandwidth(group),
+    })
+}
