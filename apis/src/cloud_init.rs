@@ -96,7 +96,7 @@ pub struct CloudInitParameters {
     /// What most guests are told, in fields: host name, users, packages, files, commands. Beside userData it is the first part of what cloud-init gets, so that userData counts over it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cloud_config: Option<CloudConfig>,
-    /// How the guest sets up its interfaces, in fields, each found by its MAC address. It becomes the file network-config, of version 2. Default: what networkConfig says; without both, the guest's own way, which is mostly DHCP.
+    /// How the guest sets up its interfaces, in fields, each found by its MAC address, which the Domain tells where it is not said. It becomes the file network-config, of version 2. Default: what networkConfig says; without both, the guest's own way, which is mostly DHCP.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[schemars(length(max = 16))]

@@ -2,6 +2,7 @@
 
 pub mod cloud_config;
 mod contents;
+pub(crate) mod macs;
 pub mod mime;
 mod obstacle;
 pub mod seed;

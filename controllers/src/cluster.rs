@@ -24,6 +24,7 @@ use managed::{
 };
 
 use crate::{
+    cloud_init::macs::follows,
     index::{Index, Referrer, ReferrerKind},
     instance::word,
     links::selects,
@@ -118,6 +119,21 @@ impl Cluster {
         for referrer in self.index.open() {
             if self.selects(&referrer, object, relabelled) {
                 self.wake_referrer(&referrer);
+            }
+        }
+    }
+
+    /// Wakes the seeds of a Domain that are made of what it says of its interfaces.
+    pub fn wake_seeds<K: Refers>(&self, object: &K) {
+        let is_seed = |kind| kind == ReferentKind::CloudInit;
+        let wants = K::AS_REFERRER == Some(ReferrerKind::Domain)
+            && K::wants(object.held().parameters()).iter().any(|want| is_seed(want.kind));
+        if !wants {
+            return;
+        }
+        for Referent { kind, namespace, name } in self.links(object).referents() {
+            if is_seed(kind) && self.cloud_inits.get(&namespace, &name).is_some_and(|seed| follows(&seed)) {
+                self.cloud_inits.wake(&namespace, &name);
             }
         }
     }

@@ -1,6 +1,7 @@
-//! Figures: Crossplane's and controller-runtime's names, and per host what libvirt costs.
+//! Figures: Crossplane's and controller-runtime's names, and per host what libvirt costs and how full its pools are.
 
 mod lives;
+mod pools;
 mod requests;
 mod reviews;
 
@@ -166,6 +167,7 @@ impl Metrics {
         let mut text = self.objects(cluster);
         queues(&mut text, cluster, self.workers);
         hosts(&mut text, cluster, connector);
+        pools::pools(&mut text, cluster, connector);
         text + &counted
     }
 

@@ -32,6 +32,7 @@ impl<K: Refers> Observer<K> for Watcher<K> {
             self.cluster.released(&referent);
         }
         self.cluster.wake_referrers(object);
+        self.cluster.wake_seeds(object);
     }
 
     fn gone(&self, object: &K) {

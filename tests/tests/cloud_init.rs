@@ -129,6 +129,73 @@ fn an_instance_id_is_kept_or_changes_with_the_content_as_the_object_says() -> Re
     Ok(())
 }
 
+/// The network-config of a seed once it has these addresses.
+fn await_addresses(scenario: &Scenario<'_>, wanted: &[(&str, &str)]) -> Result<()> {
+    scenario.await_object("cloudinit", "follow", |_| {
+        let config: Value = serde_saphyr::from_str(&text(scenario, "follow", "network-config")?)?;
+        let told = wanted.iter().map(|(name, mac)| {
+            let card = json!({"match": {"macaddress": mac}, "set-name": name, "dhcp4": true});
+            ((*name).to_owned(), card)
+        });
+        let told = json!({"version": 2, "ethernets": told.collect::<serde_json::Map<_, _>>()});
+        ensure!(config == told, "{config}");
+        Ok(())
+    })
+}
+
+#[test]
+fn an_interface_of_a_seed_has_the_address_that_its_guest_has_under_that_name() -> Result<()> {
+    let scenario = STAGE.scenario("follow")?;
+    let guest = |name: &str, macs: [&str; 2]| {
+        let [lan, san] = macs;
+        manifest(
+            "Domain",
+            name,
+            &format!(
+                "type: Qemu, memory: 64Mi, shutdown: {{timeout: 1s, forceAfterTimeout: true}}, cloudInitRef: {{name: follow}}, \
+                 networkInterfaces: [{{name: lan, user: {{}}{lan}}}, {{name: san, user: {{}}{san}}}]"
+            ),
+        )
+    };
+    let interfaces = "networkInterfaces: [{name: lan}, {name: san}, {name: out, mac: '52:54:00:00:00:0A'}]";
+    let seed = format!("poolRef: {{name: follow}}, userData: {{inline: x}}, {interfaces}");
+    scenario.apply(&(scenario.pool() + &manifest("CloudInit", "follow", &seed)))?;
+    let refused = |why: &str| {
+        let why = format!("cannot resolve references: networkInterfaces: lan, san: {why}");
+        scenario.await_condition("cloudinit/follow", "Synced", ("False", "ReconcileError", &why)).map(drop)
+    };
+    refused("waiting for the Domain of this namespace that refers to this CloudInit; or set their mac")?;
+    // Nothing but the Domain's making wakes the seed, and the seed's the Domain.
+    scenario.apply(&guest("follow", ["", ", mac: '52:54:00:00:00:0B'"]))?;
+    scenario.await_ready(&["cloudinit/follow", "domain/follow"])?;
+    let of_host = |at: u8| -> Result<String> {
+        let shown =
+            scenario.host().virsh(&["dumpxml", "follow", "--xpath", &format!("//interface[{at}]/mac/@address")])?;
+        Ok(shown.split('"').nth(1).context("read the address")?.to_owned())
+    };
+    let lan = of_host(1)?;
+    assert_eq!(of_host(2)?, "52:54:00:00:00:0b");
+    await_addresses(&scenario, &[("lan", &lan), ("out", "52:54:00:00:00:0a"), ("san", "52:54:00:00:00:0b")])?;
+    // Another address is another seed, in the guest's drive.
+    let before = scenario.observed("cloudinit", "follow")?["path"].clone();
+    scenario.apply(&guest("follow", ["", ", mac: '52:54:00:00:00:0C'"]))?;
+    await_addresses(&scenario, &[("lan", &lan), ("out", "52:54:00:00:00:0a"), ("san", "52:54:00:00:00:0c")])?;
+    let now = scenario.observed("cloudinit", "follow")?["path"].clone();
+    assert_ne!(before, now);
+    scenario.await_host(&format!("file={now}"), |scenario| scenario.live("//disk[@device='cdrom']/source/@file"))?;
+    // Whose addresses those of two guests are, nobody can tell.
+    scenario.apply(&guest("other", ["", ""]))?;
+    refused(&format!(
+        "Domains {0}/follow and {0}/other both refer to this CloudInit, and their addresses differ: give each guest a CloudInit of its own, or set their mac",
+        scenario.namespace().name()
+    ))?;
+    scenario.delete(&["domain/other"])?;
+    scenario.await_condition("cloudinit/follow", "Synced", ("True", "ReconcileSuccess", ""))?;
+    assert_eq!(scenario.observed("cloudinit", "follow")?["path"], now);
+    scenario.delete_all()?;
+    scenario.await_all_gone(tests::PATIENCE)
+}
+
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDKxmEVTdTsRxSpmbqRjf0CsIcZWoJZqMxOHjM0SuVHc ada@laptop";
 const HASH: &str = "$6$saltsalt$qFmFH.bQmmtXzyBY0s9v7Oicd2z4XSIecDzlB5KiA2/jctKu9YterLp8wwnSq.qc.eoxqOmSuNp2xS0ktL3nh/";
 const QUOTED: &str = "it's \"quoted\" $(x) `y` \\n\n  EOF\nEOF\n";

@@ -86,6 +86,60 @@ fn the_life_of_an_object_is_counted_under_the_names_that_dashboards_know() -> Re
     check_forgotten(&scenario)
 }
 
+#[test]
+fn how_full_each_pool_is_can_be_watched_until_it_is_gone() -> Result<()> {
+    let stage = Stage::start("full", &["--poll=1s"])?;
+    let scenario = stage.scenario("full")?;
+    scenario.apply(&scenario.pool())?;
+    scenario.await_ready(&["pool/full"])?;
+    let labels = format!(
+        "{{host=\"ClusterProviderConfig default\",namespace=\"{}\",name=\"full\"}}",
+        scenario.namespace().name()
+    );
+    let name = |size: &str| format!("provider_libvirt_pool_{size}_bytes{labels}");
+    let shown = || -> Result<Vec<Option<f64>>> {
+        let samples = stage.metrics()?;
+        Ok(["capacity", "allocation", "available"].iter().map(|size| samples.get(&name(size)).copied()).collect())
+    };
+    let of_host = || -> Result<Vec<Option<f64>>> {
+        let info = scenario.host().virsh(&["pool-info", "--bytes", "full"])?;
+        let size = |word: &str| info.lines().find_map(|line| line.strip_prefix(word)?.trim().parse().ok());
+        Ok(["Capacity:", "Allocation:", "Available:"].map(size).to_vec())
+    };
+    let agree = || {
+        eventually(PATIENCE, || {
+            let (shown, wanted) = (shown()?, of_host()?);
+            ensure!(shown == wanted && wanted.iter().all(Option::is_some), "{shown:?} are shown, {wanted:?} are there");
+            Ok(wanted)
+        })
+    };
+    let empty = agree()?;
+    // What is made through libvirt counts at once, and the object is not written for it.
+    let version = |scenario: &Scenario<'_>| -> Result<serde_json::Value> {
+        Ok(scenario.object("pool", "full")?["metadata"]["resourceVersion"].clone())
+    };
+    let before = version(&scenario)?;
+    scenario.host().virsh(&["vol-create-as", "full", "x", "64M", "--allocation", "64M"])?;
+    let fuller = agree()?;
+    assert!(fuller[1] > empty[1], "{fuller:?} after {empty:?}");
+    assert_eq!(version(&scenario)?, before);
+    // Also of a pool whose definition for its next start, which tells no size, differs from the one in force.
+    scenario.change("pool", "full", &serde_json::json!({"target": {"permissions": {"mode": "0750"}}}))?;
+    scenario.await_host("<mode>0750</mode>", |scenario| {
+        let shown = ["pool-dumpxml", "--inactive", "full", "--xpath", "/pool/target/permissions/mode"];
+        scenario.host().virsh(&shown)
+    })?;
+    scenario.host().virsh(&["vol-delete", "x", "--pool", "full"])?;
+    assert_eq!(agree()?[1], empty[1]);
+    scenario.delete_all()?;
+    scenario.await_all_gone(PATIENCE)?;
+    eventually(PATIENCE, || {
+        let samples = stage.metrics()?;
+        ensure!(!samples.keys().any(|name| name.starts_with("provider_libvirt_pool_")), "its figures are there still");
+        Ok(())
+    })
+}
+
 /// What its user changes is no drift; what the host changed is one when it is mended.
 fn check_drift(scenario: &Scenario<'_>) -> Result<()> {
     let drifts = || Ok::<_, anyhow::Error>(figure(&scenario.stage().metrics()?, &managed("drift_seconds_count")));

@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GuestInterface {
-    /// What the guest calls it.
+    /// What the guest calls it; without mac also what the Domain calls it.
     #[schemars(length(max = 15), regex(pattern = r"^[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?$"))]
     pub name: String,
-    /// The address of the card, as the Domain's networkInterfaces say it in mac.
+    /// The address of the card by which the guest finds it. Default: that of the interface of this name in the networkInterfaces of the Domain of this namespace that refers to this CloudInit, which must be the only one; the seed is made anew when it changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 17), regex(pattern = r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"))]
-    pub mac: String,
+    pub mac: Option<String>,
     /// Whether it asks for an IPv4 address. Default: true where there are no addresses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dhcp4: Option<bool>,

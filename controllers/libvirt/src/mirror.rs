@@ -15,6 +15,7 @@ mod described;
 mod entry;
 mod index;
 mod read;
+mod sizes;
 mod sweep;
 mod tables;
 
@@ -22,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use crate::Lease;
+use crate::PoolInfo;
 use crate::keeper::Note;
 use crate::lock::lock;
 use crate::wakes::{WakeHub, Wakes};
@@ -144,6 +146,12 @@ impl Mirror {
     /// A pool by name.
     pub fn pool_by_name(&self, name: &str) -> Option<Arc<PoolEntry>> {
         lock(&self.tables).pools.by_name(name)
+    }
+
+    /// How full a claimed pool is that is active, by UUID: as libvirt had it at the last poll or event. It looks for itself when the pool is
+    /// refreshed or a volume is made or deleted through it. Nobody is woken when it changes.
+    pub fn pool_sizes(&self, uuid: &str) -> Option<PoolInfo> {
+        lock(&self.tables).sizes.get(uuid).copied()
     }
 
     /// A claimed volume, by the pool's name or UUID as claimed and its own name. `None`: not claimed or not read yet.

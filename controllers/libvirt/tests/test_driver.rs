@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use libvirt::{
     Affect, Call, Claim, Connection, Description, Endpoint, Error, Host, HostState, Hosts, Key, Kind, LaneKind,
-    Settings, State,
+    PoolInfo, Settings, State,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -386,6 +386,32 @@ async fn a_poll_costs_the_lists_and_one_description_for_each_claim() {
     // The test driver refuses the flag for the next start's description of networks and pools, so these are asked twice.
     assert_eq!(host.counters().total() - calls, 3 * (2 + 4 + 3 + 2 + 1 + 3 + 2 + 1 + 2));
     assert_eq!(wakes.try_next(), None);
+}
+
+#[tokio::test]
+async fn how_full_a_pool_is_is_known_from_polls_and_wakes_nobody() {
+    const POOL: &str = "00000000-0000-4000-a000-000000000001";
+    let hosts = Hosts::new();
+    let host = own_host(&hosts, "full", 0, &Settings { poll: SECOND / 5, ..Settings::default() });
+    let mirror = host.mirror();
+    assert_eq!(mirror.pool_sizes(POOL), None);
+    mirror.claim(Claim::Pool("p".into()), "owner");
+    synced(&host).await;
+    until(|| mirror.pool_sizes(POOL).is_some()).await;
+    let before = mirror.pool_sizes(POOL).unwrap();
+    let wakes = mirror.wakes();
+    short(&host, "p", |connection| {
+        let pool = connection.find_pool_by_name("p")?.unwrap();
+        pool.create_volume("<volume><name>x</name><capacity>4096</capacity><allocation>4096</allocation></volume>")
+            .map(drop)
+    })
+    .await
+    .unwrap();
+    let after = PoolInfo { allocation: before.allocation + 4096, available: before.available - 4096, ..before };
+    until(|| mirror.pool_sizes(POOL) == Some(after)).await;
+    assert_eq!(wakes.try_next(), None);
+    short(&host, "p", |connection| connection.find_pool_by_name("p")?.unwrap().destroy()).await.unwrap();
+    until(|| mirror.pool_sizes(POOL).is_none()).await;
 }
 
 #[tokio::test]

@@ -179,7 +179,7 @@ fn at(said: &Said, field: &str) -> anyhow::Result<Vec<u8>> {
 /// The network-config for these interfaces.
 ///
 /// # Errors
-/// When it cannot be written.
+/// When it cannot be written, or an interface has no address.
 pub fn network_config(interfaces: &[GuestInterface]) -> anyhow::Result<Vec<u8>> {
     let mut all = Map::new();
     for one in interfaces {
@@ -192,6 +192,7 @@ fn interface(interface: &GuestInterface) -> anyhow::Result<Value> {
     let GuestInterface { name, mac, dhcp4, dhcp6, addresses, routes, nameservers, mtu } = interface;
     let has_addresses = addresses.as_ref().is_some_and(|addresses| !addresses.is_empty());
     let mut fields = Fields::default();
+    let mac = mac.as_ref().with_context(|| format!("{name}: its mac is not known"))?;
     fields.set("match", Some(json!({"macaddress": mac.to_ascii_lowercase()})))?;
     // Some guests can set up an interface only by a name that they know it by.
     fields.set("set-name", Some(name))?;

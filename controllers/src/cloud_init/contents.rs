@@ -5,13 +5,15 @@ use std::{collections::BTreeSet, sync::Arc};
 use anyhow::Context;
 use apis::{
     CloudInit, Managed,
-    cloud_init::{CloudConfig, CloudInitParameters, Content, Data, InstanceIdPolicy, Part, Place},
+    cloud_init::{CloudConfig, CloudInitParameters, Content, Data, GuestInterface, InstanceIdPolicy, Part, Place},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 
 use super::{
-    cloud_config, mime,
+    cloud_config,
+    macs::with_macs,
+    mime,
     seed::{self, Seed},
 };
 use crate::{
@@ -26,6 +28,8 @@ pub(super) struct Contents {
     sources: Sources<(String, String)>,
     /// What makes an instance-id that tells nothing of the content.
     key: Key,
+    /// Who tells the addresses of interfaces.
+    cluster: Arc<Cluster>,
 }
 
 impl Contents {
@@ -35,7 +39,7 @@ impl Contents {
         let sources = Sources::new(client, First::Awaited, move |(namespace, name): &(String, String)| {
             readers.cloud_inits.wake(namespace, name);
         });
-        Self { sources, key }
+        Self { sources, key, cluster: cluster.clone() }
     }
 
     /// The object is gone and reads nothing any more.
@@ -96,6 +100,10 @@ impl Contents {
         Ok(Some(mime::Part { name: "cloud-config".to_owned(), content_type: None, content }))
     }
 
+    fn network_config(&self, object: &CloudInit, interfaces: &[GuestInterface]) -> anyhow::Result<Vec<u8>> {
+        cloud_config::network_config(&with_macs(&self.cluster, object, interfaces)?)
+    }
+
     /// The seed that the parameters of an object say. What it may be read from is watched from now on, and nothing else.
     pub(super) async fn seed(&self, object: &CloudInit) -> anyhow::Result<Seed> {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
@@ -106,7 +114,7 @@ impl Contents {
         let vendor_data = self.data(namespace, ("vendor-data", said.vendor_data.as_ref()), None).await;
         let meta_data = self.file(namespace, said.meta_data.as_ref()).await.context("metaData");
         let network_config = match &said.network_interfaces {
-            Some(interfaces) => cloud_config::network_config(interfaces).map(Some).context("networkInterfaces"),
+            Some(interfaces) => self.network_config(object, interfaces).map(Some).context("networkInterfaces"),
             None => self.file(namespace, said.network_config.as_ref()).await.context("networkConfig"),
         };
         let seed = Seed {

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::sizes::sizes;
 use super::{Claim, Described, DomainEntry, Mirror, NetworkEntry, PoolEntry, Presence, Stamp, VolumeEntry};
 use crate::domain::{Description, Domain};
 use crate::error::{Kind, absent};
 use crate::lock::lock;
 use crate::network::Network;
-use crate::pool::Pool;
+use crate::pool::{Pool, PoolInfo};
 use crate::volume::Volume;
 use crate::{Connection, Error};
 
@@ -164,11 +165,17 @@ impl Network<'_> {
 
 impl Pool<'_> {
     pub(super) fn read(&self, known: Option<&PoolEntry>) -> Result<PoolEntry, Error> {
+        Ok(self.read_sized(known)?.0)
+    }
+
+    fn read_sized(&self, known: Option<&PoolEntry>) -> Result<(PoolEntry, Option<PoolInfo>), Error> {
         let active = self.is_active()?;
         let inactive = described(self.describe(true), known.map(|known| &known.inactive))?;
-        let live = active.then(|| described(self.describe(false), known.map(|known| &known.live))).transpose()?;
+        let text = active.then(|| self.describe(false)).transpose()?;
+        let space = text.as_ref().map(|text| sizes(self, text)).transpose()?.flatten();
+        let live = text.map(|text| described(Ok(text), known.map(|known| &known.live))).transpose()?;
         let (uuid, name, autostart) = (self.uuid()?, self.name()?, self.is_persistent()? && self.autostart()?);
-        Ok(PoolEntry { uuid, name, active, autostart, inactive: Some(inactive), live })
+        Ok((PoolEntry { uuid, name, active, autostart, inactive: Some(inactive), live }, space))
     }
 }
 
@@ -246,25 +253,27 @@ fn refresh_pool(connection: &Connection, mirror: &Mirror, id: &str) -> Result<()
     let stamp = mirror.begin();
     let known = lock(&mirror.tables).pools.by_either(id);
     let pool = connection.pool_by_id(id)?;
-    let entry = match &pool {
+    let read = match &pool {
         None => None,
         Some(pool) => {
             let (uuid, name) = (pool.uuid()?, pool.name()?);
             if lock(&mirror.tables).claims_pool(&uuid, &name) {
-                absent(pool.read(known.as_deref()))?
+                absent(pool.read_sized(known.as_deref()))?
             } else {
                 let autostart = known.as_ref().is_some_and(|known| known.autostart);
                 let active = absent(pool.is_active())?;
-                active.map(|active| PoolEntry { uuid, name, active, autostart, inactive: None, live: None })
+                active.map(|active| (PoolEntry { uuid, name, active, autostart, inactive: None, live: None }, None))
             }
         }
     };
+    let (entry, space) = read.unzip();
     let keys = [entry.as_ref(), known.as_deref()];
     let keys: Vec<String> =
         keys.into_iter().flatten().flat_map(|entry| [entry.uuid.clone(), entry.name.clone()]).collect();
     let active = entry.as_ref().is_some_and(|entry| entry.active);
     if let Some(uuid) = keys.first() {
-        mirror.store(stamp, |tables, written| tables.put_pool(uuid, entry.map(Arc::new), written));
+        let found = (entry.map(Arc::new), space.flatten());
+        mirror.store(stamp, |tables, written| tables.put_sized_pool(uuid, found, written));
     }
     refresh_volumes(mirror, stamp, pool.as_ref().map(|pool| (pool, active)), &keys)
 }

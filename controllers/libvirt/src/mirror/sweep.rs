@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::read::{described, refresh_volumes};
+use super::sizes::sizes;
 use super::{DomainEntry, Mirror, NetworkEntry, PoolEntry, Stamp};
 use crate::domain::{Description, Listed};
 use crate::error::{Kind, absent};
@@ -195,8 +196,10 @@ fn pools(connection: &Connection, mirror: &Mirror, stamp: Stamp, whole: bool) ->
         let (active, autostart) = (active.contains(&uuid), autostart.contains(&uuid));
         let mut entry =
             PoolEntry { uuid: uuid.clone(), name: name.clone(), active, autostart, inactive: None, live: None };
+        let mut space = None;
         if lock(&mirror.tables).claims_pool(&uuid, &name) {
             let Some(text) = absent(pool.describe(true))? else { continue };
+            space = if active { sizes(pool, &text)? } else { None };
             entry.inactive = Some(described(Ok(text), known.as_ref().map(|known| &known.inactive))?);
             let held = known.as_ref().filter(|_| !whole).and_then(|known| known.live.clone());
             entry.live = match (active, held) {
@@ -208,12 +211,12 @@ fn pools(connection: &Connection, mirror: &Mirror, stamp: Stamp, whole: bool) ->
                 }
             };
         }
-        mirror.store(stamp, |tables, written| tables.put_pool(&uuid, Some(Arc::new(entry)), written));
+        mirror.store(stamp, |tables, written| tables.put_sized_pool(&uuid, (Some(Arc::new(entry)), space), written));
         refresh_volumes(mirror, stamp, Some((pool, active)), &[uuid.clone(), name])?;
     }
     let missing = lock(&mirror.tables).pools.missing(&pool_uuids(&all)?);
     for uuid in missing {
-        mirror.store(stamp, |tables, written| tables.put_pool(&uuid, None, written));
+        mirror.store(stamp, |tables, written| tables.put_sized_pool(&uuid, (None, None), written));
     }
     orphans(mirror, stamp, &seen)
 }

@@ -7,6 +7,7 @@ use super::claims::{Claim, Claims};
 use super::entry::{DomainEntry, NetworkEntry, PoolEntry, VolumeEntry};
 use super::index::{Change, Index, Row};
 use crate::Lease;
+use crate::PoolInfo;
 use crate::mirror::entry::Entry;
 
 /// All the mirror holds.
@@ -17,6 +18,8 @@ pub(super) struct Tables {
     pub(super) pools: Index<PoolEntry>,
     volumes: HashMap<String, HashMap<String, Row<VolumeEntry>>>,
     leases: HashMap<String, Arc<Vec<Lease>>>,
+    /// Of active pools that are claimed, by UUID.
+    pub(super) sizes: HashMap<String, PoolInfo>,
     pub(super) claims: Claims,
     /// How many rows were written by [`super::Mirror::replace_domain`] and its like.
     pub(super) writes: u64,
@@ -42,6 +45,20 @@ impl Tables {
     pub(super) fn put_pool(&mut self, uuid: &str, entry: Option<Arc<PoolEntry>>, stamp: u64) -> Vec<Arc<str>> {
         let change = self.pools.put(uuid, entry, stamp);
         self.owners(change, Claim::Pool)
+    }
+
+    /// Puts what a read of a pool found, with its sizes.
+    pub(super) fn put_sized_pool(
+        &mut self,
+        uuid: &str,
+        (entry, sizes): (Option<Arc<PoolEntry>>, Option<PoolInfo>),
+        stamp: u64,
+    ) -> Vec<Arc<str>> {
+        match sizes {
+            Some(sizes) => drop(self.sizes.insert(uuid.to_owned(), sizes)),
+            None => drop(self.sizes.remove(uuid)),
+        }
+        self.put_pool(uuid, entry, stamp)
     }
 
     /// Who claims what changed, by UUID or by a name it had or has.
@@ -125,10 +142,11 @@ impl Tables {
 
     /// Drops what only a claim keeps and nobody claims.
     pub(super) fn forget_unclaimed(&mut self) {
-        let Self { domains, networks, pools, volumes, leases, claims, writes: _, synced: _ } = self;
+        let Self { domains, networks, pools, volumes, leases, sizes, claims, writes: _, synced: _ } = self;
         domains.strip(|entry| claimed(claims, Claim::Domain, &entry.uuid, &entry.name));
         networks.strip(|entry| claimed(claims, Claim::Network, &entry.uuid, &entry.name));
         pools.strip(|entry| claimed(claims, Claim::Pool, &entry.uuid, &entry.name));
+        sizes.retain(|uuid, _| pools.by_uuid(uuid).is_some_and(|entry| entry.is_described()));
         for (pool, rows) in volumes.iter_mut() {
             rows.retain(|name, _| claims.has(&Claim::Volume { pool: pool.clone(), name: name.clone() }));
         }
