@@ -290,9 +290,11 @@ impl External for Volumes {
         }
         let element = render::render(&whole, referents.backing.as_ref())?;
         let (pool, name) = (referents.pool.clone(), pass.object.external_name().to_owned());
-        let resumed = pass.creation == Creation::Open;
+        let (tables, resumed) = (render::makes_tables(&whole), pass.creation == Creation::Open);
         let volume = name.clone();
-        pass.host.job(&referents.pool, &volume, move |host| make(host, &pool, &name, &element, resumed)).await?;
+        pass.host
+            .job(&referents.pool, &volume, move |host| make(host, (&pool, &name), &element, tables, resumed))
+            .await?;
         self.read(pass, &referents.pool).await
     }
 

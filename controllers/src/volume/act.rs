@@ -5,13 +5,21 @@ use apis::volume::Format;
 use libvirt::{Connection, Running, xml::Element};
 
 /// Makes a blank or overlay volume, unless a creation that was cut short made it already.
-pub(super) fn make(host: &Connection, pool: &str, name: &str, wished: &Element, resumed: bool) -> anyhow::Result<()> {
+pub(super) fn make(
+    host: &Connection,
+    (pool, name): (&str, &str),
+    wished: &Element,
+    tables: bool,
+    resumed: bool,
+) -> anyhow::Result<()> {
     let pool = host.find_pool_by_name(pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
     if pool.find_volume(name)?.is_some() {
         anyhow::ensure!(resumed, "volume {name:?} is on the host already and is not ours");
         return Ok(());
     }
-    pool.create_volume(&wished.write().context("write the description")?).context("create volume")?;
+    let text = wished.write().context("write the description")?;
+    let made = if tables { pool.create_preallocated_volume(&text) } else { pool.create_volume(&text) };
+    made.context("create volume")?;
     Ok(())
 }
 
