@@ -43,7 +43,7 @@ use crate::{
     references::{self, BACKING, Choices},
     storage,
 };
-use act::{another_format, as_specified, grow, make};
+use act::{another_format, as_specified, grow, make, shrink};
 pub use import::Imports;
 use render::Below;
 pub use secrets::ImageSecrets;
@@ -399,14 +399,4 @@ fn looked_at(object: &Volume, description: &Element) -> anyhow::Result<Standing<
     let format = wished.format.filter(|wished| Some(*wished) != have).map(|wished| (have, wished));
     let settled = from == to && format.is_none();
     Ok(if settled { Standing::Settled } else { Standing::Drifted(Change { from, to, format }, None) })
-}
-
-fn shrink(wished: &Quantity, from: u64) -> Refusal {
-    Refusal {
-        reason: "ShrinkRefused",
-        message: format!(
-            "capacity {wished} is smaller than the volume's {}; a volume never shrinks, because data would be cut off. Set capacity to at least that",
-            Quantity::of_bytes(from)
-        ),
-    }
 }

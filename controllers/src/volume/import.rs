@@ -279,10 +279,9 @@ impl Imports {
                 Turn::Other(other) => other,
                 Turn::Own(first) => {
                     let fetched = download(order, &self.permit, client, progress).await;
-                    if let Some(why) = fetched.as_ref().err().and_then(|error| error.downcast_ref::<FetchError>()) {
-                        if why.is_the_servers() {
-                            first.fail(why);
-                        }
+                    let why = fetched.as_ref().err().and_then(|error| error.downcast_ref::<FetchError>());
+                    if let Some(why) = why.filter(|why| why.is_the_servers()) {
+                        first.fail(why);
                     }
                     fetched?;
                     self.permit.next(self.shares.hand_out(&first, order.volume())).await?;

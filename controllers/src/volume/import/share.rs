@@ -86,8 +86,8 @@ impl<I: PartialEq> Shares<I> {
     pub(super) fn turn(&self, image: I, progress: watch::Receiver<Progress>) -> Turn {
         let mut shares = self.lock();
         shares.retain(|share| share.first.strong_count() > 0);
-        let running = shares.iter().filter(|share| share.image == image);
-        let joined = running.filter_map(|share| Some((share.first.upgrade()?, share.progress.clone()))).next();
+        let mut running = shares.iter().filter(|share| share.image == image);
+        let joined = running.find_map(|share| Some((share.first.upgrade()?, share.progress.clone())));
         if let Some((first, progress)) = joined {
             return Turn::Other(Other { end: first.subscribe(), progress });
         }
@@ -157,8 +157,8 @@ mod tests {
         VolumeId { pool: "pool".to_owned(), name: "first".to_owned() }
     }
 
-    fn whole() -> Option<End> {
-        Some(End::Whole(volume()))
+    fn whole() -> End {
+        End::Whole(volume())
     }
 
     fn other(turn: Turn) -> Other {
@@ -191,7 +191,7 @@ mod tests {
             (early, late)
         };
         let ((), copies) = tokio::join!(shares.hand_out(&one, volume()), copied);
-        assert_eq!(copies, (whole(), whole()));
+        assert_eq!(copies, (Some(whole()), Some(whole())));
         first(shares.turn("image", progress.1.clone()));
     }
 
@@ -212,7 +212,7 @@ mod tests {
             drop(three);
             copied
         });
-        assert_eq!(copied, whole());
+        assert_eq!(copied, Some(whole()));
     }
 
     #[tokio::test]
