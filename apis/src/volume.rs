@@ -1,6 +1,7 @@
 //! Volume: a disk image in a storage pool.
 
 mod access;
+mod preallocation;
 mod source;
 
 use kube::{CustomResource, KubeSchema};
@@ -14,6 +15,7 @@ use crate::{
 };
 
 pub use access::{CaBundle, SecretReference};
+pub use preallocation::Preallocation;
 pub use source::{Decompression, HttpSource, Source};
 
 /// A disk image in a storage pool of a libvirt host.
@@ -58,6 +60,7 @@ pub use source::{Decompression, HttpSource, Source};
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.pool) || has(oldSelf.forProvider.pool)").message("pool cannot be changed: data would have to move; create a new Volume instead").field_path(".forProvider"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.poolRef) || has(oldSelf.forProvider.poolRef)").message("poolRef cannot be changed: data would have to move; create a new Volume instead").field_path(".forProvider"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.format) || has(oldSelf.forProvider.format)").message("format cannot be changed: data would have to be converted; create a new Volume instead").field_path(".forProvider"),
+    validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.preallocation) || has(oldSelf.forProvider.preallocation)").message("preallocation cannot be changed: it counts when the volume is made; create a new Volume instead").field_path(".forProvider"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.source) || has(oldSelf.forProvider.source)").message("source cannot be changed, because the volume may hold its image already: create a new Volume instead, or delete this one first if its import failed").field_path(".forProvider"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.backingStore) || has(oldSelf.forProvider.backingStore)").message("backingStore cannot be changed: the volume's data is a difference to it; create a new Volume instead").field_path(".forProvider")
 )]
@@ -66,6 +69,7 @@ pub struct VolumeSpec {
     #[x_kube(validation = Rule::new("!has(oldSelf.pool) || (has(self.pool) && self.pool == oldSelf.pool)").message("pool cannot be changed: data would have to move; create a new Volume instead"))]
     #[x_kube(validation = Rule::new("!has(oldSelf.poolRef) || (has(self.poolRef) && self.poolRef.name == oldSelf.poolRef.name && (has(self.poolRef.__namespace__) ? has(oldSelf.poolRef.__namespace__) && self.poolRef.__namespace__ == oldSelf.poolRef.__namespace__ : !has(oldSelf.poolRef.__namespace__)))").message("poolRef cannot be changed: data would have to move; create a new Volume instead"))]
     #[x_kube(validation = Rule::new("!has(oldSelf.format) || (has(self.format) && self.format == oldSelf.format)").message("format cannot be changed: data would have to be converted; create a new Volume instead"))]
+    #[x_kube(validation = Rule::new("!has(oldSelf.preallocation) || (has(self.preallocation) && self.preallocation == oldSelf.preallocation)").message("preallocation cannot be changed: it counts when the volume is made; create a new Volume instead"))]
     #[x_kube(validation = Rule::new("!has(oldSelf.source) || (has(self.source) && self.source == oldSelf.source)").message("source cannot be changed, because the volume may hold its image already: create a new Volume instead, or delete this one first if its import failed"))]
     #[x_kube(validation = Rule::new("!has(oldSelf.backingStore) || (has(self.backingStore) && (has(self.backingStore.volumeRef) ? has(oldSelf.backingStore.volumeRef) && (self.backingStore.volumeRef.name == oldSelf.backingStore.volumeRef.name && (has(self.backingStore.volumeRef.__namespace__) ? has(oldSelf.backingStore.volumeRef.__namespace__) && self.backingStore.volumeRef.__namespace__ == oldSelf.backingStore.volumeRef.__namespace__ : !has(oldSelf.backingStore.volumeRef.__namespace__))) : !has(oldSelf.backingStore.volumeRef)))").message("backingStore cannot be changed: the volume's data is a difference to it; create a new Volume instead"))]
     pub for_provider: VolumeParameters,
@@ -85,6 +89,8 @@ pub struct VolumeSpec {
     validation = Rule::new("!(has(self.poolRef) && has(self.poolRef.policy) && has(self.poolRef.policy.resolution) && self.poolRef.policy.resolution == 'Optional') && !(has(self.poolSelector) && has(self.poolSelector.policy) && has(self.poolSelector.policy.resolution) && self.poolSelector.policy.resolution == 'Optional')").message("a pool cannot be Optional: without one there is no place for the volume"),
     validation = Rule::new("!(has(self.pool) && has(self.poolSelector))").message("set pool or poolSelector, not both"),
     validation = Rule::new("!(has(self.source) && has(self.backingStore))").message("set source or backingStore, not both: an image brings its own content"),
+    validation = Rule::new("!has(self.preallocation) || self.preallocation == 'Off' || (!has(self.source) && !has(self.backingStore))").message("preallocation is for blank volumes: a source or backingStore decides itself what is written"),
+    validation = Rule::new("!has(self.preallocation) || self.preallocation != 'Metadata' || !has(self.format) || self.format == 'Qcow2'").message("preallocation: Metadata needs format: Qcow2, because a raw file has no tables"),
     validation = Rule::new("!has(self.backingStore) || !has(self.format) || self.format == 'Qcow2'").message("a volume on a backingStore must have format: Qcow2")
 )]
 pub struct VolumeParameters {
@@ -104,6 +110,9 @@ pub struct VolumeParameters {
     /// Raw or Qcow2. Default Qcow2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
+    /// What is set aside for a blank volume when it is made. Off: nothing, it takes room as it is written to. Metadata: the tables of a Qcow2 file, so that they are not made while a guest writes. Falloc: all of its capacity, so that no guest's write fails for want of room; where the pool's file system cannot do that at once, zeros are written. What it grows by later is not set aside. Default Off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preallocation: Option<Preallocation>,
     /// The volume that this one is a difference to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backing_store: Option<BackingStore>,

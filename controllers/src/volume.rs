@@ -43,7 +43,7 @@ use crate::{
     references::{self, BACKING, Choices},
     storage,
 };
-use act::{another_format, as_specified, grow, make};
+use act::{another_format, as_specified, grow, make, shrink};
 pub use import::Imports;
 use render::Below;
 pub use secrets::ImageSecrets;
@@ -290,9 +290,11 @@ impl External for Volumes {
         }
         let element = render::render(&whole, referents.backing.as_ref())?;
         let (pool, name) = (referents.pool.clone(), pass.object.external_name().to_owned());
-        let resumed = pass.creation == Creation::Open;
+        let (tables, resumed) = (render::makes_tables(&whole), pass.creation == Creation::Open);
         let volume = name.clone();
-        pass.host.job(&referents.pool, &volume, move |host| make(host, &pool, &name, &element, resumed)).await?;
+        pass.host
+            .job(&referents.pool, &volume, move |host| make(host, (&pool, &name), &element, tables, resumed))
+            .await?;
         self.read(pass, &referents.pool).await
     }
 
@@ -397,14 +399,4 @@ fn looked_at(object: &Volume, description: &Element) -> anyhow::Result<Standing<
     let format = wished.format.filter(|wished| Some(*wished) != have).map(|wished| (have, wished));
     let settled = from == to && format.is_none();
     Ok(if settled { Standing::Settled } else { Standing::Drifted(Change { from, to, format }, None) })
-}
-
-fn shrink(wished: &Quantity, from: u64) -> Refusal {
-    Refusal {
-        reason: "ShrinkRefused",
-        message: format!(
-            "capacity {wished} is smaller than the volume's {}; a volume never shrinks, because data would be cut off. Set capacity to at least that",
-            Quantity::of_bytes(from)
-        ),
-    }
 }

@@ -263,6 +263,18 @@ fn what_cannot_change_is_refused_with_what_to_do_instead() -> Result<()> {
             "spec.forProvider: Invalid value: format cannot be changed: data would have to be converted; create a new Volume instead",
         ),
         (
+            scenario.volume("v", "capacity: 1Mi, format: Raw, preallocation: Falloc"),
+            "spec.forProvider: Invalid value: preallocation cannot be changed: it counts when the volume is made; create a new Volume instead",
+        ),
+        (
+            scenario.volume("w", "capacity: 1Mi, format: Raw, preallocation: Metadata"),
+            "spec.forProvider: Invalid value: preallocation: Metadata needs format: Qcow2, because a raw file has no tables",
+        ),
+        (
+            scenario.volume("w", "capacity: 1Mi, preallocation: Falloc, backingStore: {volumeRef: {name: v}}"),
+            "spec.forProvider: Invalid value: preallocation is for blank volumes: a source or backingStore decides itself what is written",
+        ),
+        (
             manifest("Volume", "v", "poolRef: {name: elsewhere}, capacity: 1Mi, format: Raw"),
             "spec.forProvider: Invalid value: poolRef cannot be changed: data would have to move; create a new Volume instead",
         ),

@@ -78,6 +78,29 @@ fn when_the_volume_that_is_fetched_is_deleted_the_next_one_fetches_and_the_other
     clear(&scenario)
 }
 
+#[test]
+fn what_a_server_refuses_one_volume_is_said_of_all_that_wait_without_asking_it_again_for_each() -> Result<()> {
+    let stage = Stage::start("stalled", &["--poll=30s", "--image-stall-timeout=2s"])?;
+    let scenario = stage.scenario("stalled")?;
+    let (images, [raw, _]) = (stage.images(), image_files(&scenario)?);
+    let (url, sum) = (images.serve("raw", &raw, Manners::StallAfter(1_000_000)), sha256(&raw)?);
+    let source = format!("format: Raw, source: {{http: {{url: '{url}', checksum: 'sha256:{sum}'}}}}");
+    let volumes = (0..8).map(|number| scenario.volume(&format!("v-{number}"), &source));
+    scenario.apply(&(scenario.pool() + &volumes.collect::<String>()))?;
+    let said = format!("create failed: GET {url}: no data for 2s");
+    for number in 0..8 {
+        scenario.await_condition(&format!("volume/v-{number}"), "Synced", ("False", "ReconcileError", &said))?;
+    }
+    let requests = images.requests("raw");
+    assert!(requests < 8, "{requests} requests");
+    images.serve("raw", &raw, Manners::Good);
+    scenario.await_all_ready(2 * PATIENCE)?;
+    for number in 0..8 {
+        assert_eq!(sha256(&path(&scenario, &format!("v-{number}"))?)?, sum, "v-{number}");
+    }
+    clear(&scenario)
+}
+
 fn await_requests(stage: &Stage, name: &str, wished: u32) -> Result<()> {
     eventually(PATIENCE, || {
         let seen = stage.images().requests(name);

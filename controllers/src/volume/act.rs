@@ -1,17 +1,26 @@
 //! What is done to a volume on its host: made, and grown; and the first bytes that both have to fit.
 
 use anyhow::Context;
-use apis::volume::Format;
+use apis::{quantity::Quantity, volume::Format};
 use libvirt::{Connection, Running, xml::Element};
+use managed::external::Refusal;
 
 /// Makes a blank or overlay volume, unless a creation that was cut short made it already.
-pub(super) fn make(host: &Connection, pool: &str, name: &str, wished: &Element, resumed: bool) -> anyhow::Result<()> {
+pub(super) fn make(
+    host: &Connection,
+    (pool, name): (&str, &str),
+    wished: &Element,
+    tables: bool,
+    resumed: bool,
+) -> anyhow::Result<()> {
     let pool = host.find_pool_by_name(pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
     if pool.find_volume(name)?.is_some() {
         anyhow::ensure!(resumed, "volume {name:?} is on the host already and is not ours");
         return Ok(());
     }
-    pool.create_volume(&wished.write().context("write the description")?).context("create volume")?;
+    let text = wished.write().context("write the description")?;
+    let made = if tables { pool.create_preallocated_volume(&text) } else { pool.create_volume(&text) };
+    made.context("create volume")?;
     Ok(())
 }
 
@@ -38,6 +47,17 @@ pub(super) fn grow(
     let description = Element::parse(&volume.describe()?).context("read the volume's description")?;
     as_specified(&description, format).map_err(anyhow::Error::msg)?;
     volume.resize(to).context("grow volume")
+}
+
+/// That a volume does not become smaller.
+pub(super) fn shrink(wished: &Quantity, from: u64) -> Refusal {
+    Refusal {
+        reason: "ShrinkRefused",
+        message: format!(
+            "capacity {wished} is smaller than the volume's {}; a volume never shrinks, because data would be cut off. Set capacity to at least that",
+            Quantity::of_bytes(from)
+        ),
+    }
 }
 
 /// Whether the volume still is what its object says, as far as the host can tell by its first bytes. A guest can write any header into

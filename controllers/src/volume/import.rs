@@ -41,10 +41,11 @@ use libvirt::VolumeId;
 use managed::{creation::Creation, external::Pass, lease::Term};
 
 use self::{
+    copy::Copied,
     permit::Permit,
     share::{Image, Shares, Turn},
 };
-use super::{Referents, Volumes, fetch, image, render};
+use super::{Referents, Volumes, fetch, fetch::FetchError, image, render};
 use crate::hosts::{Site, owner};
 
 /// How long imports may take to end when this process is asked to.
@@ -277,14 +278,20 @@ impl Imports {
             let other = match self.shares.turn(order.image(), progress.subscribe()) {
                 Turn::Other(other) => other,
                 Turn::Own(first) => {
-                    download(order, &self.permit, client, progress).await?;
+                    let fetched = download(order, &self.permit, client, progress).await;
+                    let why = fetched.as_ref().err().and_then(|error| error.downcast_ref::<FetchError>());
+                    if let Some(why) = why.filter(|why| why.is_the_servers()) {
+                        first.fail(why);
+                    }
+                    fetched?;
                     self.permit.next(self.shares.hand_out(&first, order.volume())).await?;
                     return settle(order).await;
                 }
             };
             match copy::copy(order, &self.permit, other, &progress).await {
-                Ok(true) => return settle(order).await,
-                Ok(false) => {}
+                Ok(Copied::Whole) => return settle(order).await,
+                Ok(Copied::Nothing) => {}
+                Ok(Copied::Failed(why)) => return Err(anyhow!(why)),
                 Err(error) => {
                     self.permit.check()?;
                     tracing::debug!(volume = order.name, ?error, "no copy of another's image; it is fetched");

@@ -1,7 +1,11 @@
 //! Parameters of a Volume → the description of a new one: pure.
 
-use anyhow::{Context, ensure};
-use apis::{Managed, Volume, quantity::Quantity, volume::Format};
+use anyhow::{Context, bail, ensure};
+use apis::{
+    Managed, Volume,
+    quantity::Quantity,
+    volume::{Format, Preallocation},
+};
 use libvirt::xml::Element;
 
 /// The volume that a new one is a difference to.
@@ -18,22 +22,45 @@ pub struct Below {
 /// The description of a blank or overlay volume.
 pub fn render(object: &Volume, below: Option<&Below>) -> anyhow::Result<Element> {
     let format = object.parameters().format.unwrap_or_default();
-    let volume = blank(object.external_name(), format, capacity(object, below)?);
+    let capacity = capacity(object, below)?;
     Ok(match below {
-        None => volume,
-        Some(Below { path, format, capacity: _ }) => volume.child(
-            Element::new("backingStore").child(Element::new("path").text(path.as_str())).child(element(*format)),
-        ),
+        None => described(object.external_name(), format, capacity, allocation(object, capacity)?),
+        Some(Below { path, format: below, capacity: _ }) => blank(object.external_name(), format, capacity)
+            .child(Element::new("backingStore").child(Element::new("path").text(path.as_str())).child(element(*below))),
     })
 }
 
-/// The description of a volume without content, `capacity` in bytes.
+/// Whether the host is to make the tables of a new volume at once. Those of a qcow2 file are needed before its room can be set aside.
+pub fn makes_tables(object: &Volume) -> bool {
+    let parameters = object.parameters();
+    match (parameters.preallocation.unwrap_or_default(), parameters.format.unwrap_or_default()) {
+        (Preallocation::Off, Format::Raw | Format::Qcow2)
+        | (Preallocation::Metadata | Preallocation::Falloc, Format::Raw) => false,
+        (Preallocation::Metadata | Preallocation::Falloc, Format::Qcow2) => true,
+    }
+}
+
+/// How many bytes of a blank volume are set aside.
+fn allocation(object: &Volume, capacity: u64) -> anyhow::Result<u64> {
+    let parameters = object.parameters();
+    match (parameters.preallocation.unwrap_or_default(), parameters.format.unwrap_or_default()) {
+        (Preallocation::Off, Format::Raw | Format::Qcow2) | (Preallocation::Metadata, Format::Qcow2) => Ok(0),
+        (Preallocation::Metadata, Format::Raw) => bail!("preallocation: Metadata needs format: Qcow2"),
+        (Preallocation::Falloc, Format::Raw | Format::Qcow2) => Ok(capacity),
+    }
+}
+
+/// The description of a volume without content, `capacity` in bytes, of which none are set aside.
 pub fn blank(name: &str, format: Format, capacity: u64) -> Element {
+    described(name, format, capacity, 0)
+}
+
+fn described(name: &str, format: Format, capacity: u64, allocation: u64) -> Element {
     let size = |name: &str, bytes: u64| Element::new(name).attr("unit", "bytes").text(bytes.to_string());
     Element::new("volume")
         .child(Element::new("name").text(name))
         .child(size("capacity", capacity))
-        .child(size("allocation", 0))
+        .child(size("allocation", allocation))
         .child(target(format))
 }
 

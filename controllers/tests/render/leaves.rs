@@ -262,6 +262,7 @@ const VOLUME: &[(&str, Shown)] = &[
     ("capacity", Described("larger", "capacity", "\"4G\"")),
     ("format", Described("blank", "format", "\"Qcow2\"")),
     ("pool", Test(FIELDS, PLAIN, "pool: pool, capacity")),
+    ("preallocation", Described("reserved", "preallocation", "\"Off\"")),
     ("source.http.caBundle.configMapKeyRef.key", Test(DOORS, KNOWN, "configMapKeyRef")),
     ("source.http.caBundle.configMapKeyRef.name", Test(DOORS, KNOWN, "configMapKeyRef")),
     ("source.http.caBundle.inline", Test(DOORS, KNOWN, "inline")),

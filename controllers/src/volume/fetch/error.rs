@@ -49,6 +49,18 @@ impl fmt::Display for FetchError {
 
 impl Error for FetchError {}
 
+impl FetchError {
+    /// Whether anybody else who wants the image now would fail in the same way: how much room there is, and who still wants it, is each
+    /// one's own.
+    pub fn is_the_servers(&self) -> bool {
+        match self {
+            Self::Source(_) | Self::Checksum { .. } => true,
+            Self::Get { url: _, failure } => !matches!(failure, Failure::Large { .. } | Failure::Unwanted),
+            Self::Unwanted => false,
+        }
+    }
+}
+
 /// How a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {

@@ -1,23 +1,42 @@
 //! A volume made on the host from another's, which holds the same image.
 
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::Ordering};
 
 use anyhow::{Context, ensure};
 use apis::volume::Format;
 use libvirt::Connection;
 use tokio::sync::{OwnedRwLockReadGuard, watch};
 
-use super::{Order, permit::Permit, share::Other, store::vacant};
+use super::{
+    Order,
+    permit::Permit,
+    share::{End, Other},
+    store::vacant,
+};
 use crate::volume::{fetch::Progress, render};
 
-/// Copies another's volume once that is whole; false when it never will be.
+/// What came of waiting for another's volume.
+pub(super) enum Copied {
+    /// A whole volume.
+    Whole,
+    /// Nothing: the other is gone.
+    Nothing,
+    /// The server gave the other no image.
+    Failed(Arc<str>),
+}
+
+/// Copies another's volume once that is whole.
 pub(super) async fn copy(
     order: &Order,
     permit: &Permit,
     mut other: Other,
     progress: &watch::Sender<Progress>,
-) -> anyhow::Result<bool> {
-    let Some(from) = permit.next(other.whole(progress)).await? else { return Ok(false) };
+) -> anyhow::Result<Copied> {
+    let from = match permit.next(other.end(progress)).await? {
+        Some(End::Whole(from)) => from,
+        Some(End::Failed(why)) => return Ok(Copied::Failed(why)),
+        None => return Ok(Copied::Nothing),
+    };
     // While these are held nothing is deleted from either pool.
     let _sharing = permit.next(sharing(order, &from.pool)).await?;
     let (to, format, resumed) = (order.volume(), order.format, order.resumed);
@@ -42,7 +61,7 @@ pub(super) async fn copy(
     order.made.fetch_or(copied, Ordering::AcqRel);
     drop(other);
     permit.check()?;
-    Ok(copied)
+    Ok(if copied { Copied::Whole } else { Copied::Nothing })
 }
 
 /// Keeps both pools from being changed as a whole, always in the same order: two that wait for each other's would wait for ever.

@@ -4,8 +4,8 @@
 //! first  ─▶ fetch ─▶ its volume is whole ───── waits ─────▶ grown to its capacity, then its object's
 //! others ─▶ wait ◀── progress ───┘ └─▶ copied by the host ─▶ grown to theirs, then their objects'
 //! ```
-//! Until all copies are made the first volume is nobody's to use: its object is not Ready. Where the first fails or is deleted, the next
-//! of those that wait fetches. Only Volumes of one namespace share: what a server sends to one tenant is for no other.
+//! Until all copies are made the first volume is nobody's to use: its object is not Ready. Where the first is deleted or its own volume
+//! cannot be made, the next of those that wait fetches; what the server refused the first it has refused all of them. Only Volumes of one namespace share: what a server sends to one tenant is for no other.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::{
     hosts::Site,
-    volume::fetch::{Access, Progress},
+    volume::fetch::{Access, FetchError, Progress},
 };
 
 /// An image for the volumes of one host, as far as it is the same for all of them.
@@ -47,19 +47,28 @@ pub(super) enum Turn {
     Other(Other),
 }
 
+/// What became of the first one's fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It has the image in this volume.
+    Whole(VolumeId),
+    /// The server gave none, for this reason: it would give the others none either.
+    Failed(Arc<str>),
+}
+
 /// Who fetches. While it is there its volume stays as it is.
-pub(super) struct First(Arc<watch::Sender<Option<VolumeId>>>);
+pub(super) struct First(Arc<watch::Sender<Option<End>>>);
 
 /// Who waits for another's volume.
 #[derive(Clone)]
 pub(super) struct Other {
-    whole: watch::Receiver<Option<VolumeId>>,
+    end: watch::Receiver<Option<End>>,
     progress: watch::Receiver<Progress>,
 }
 
 struct Share<I> {
     image: I,
-    first: Weak<watch::Sender<Option<VolumeId>>>,
+    first: Weak<watch::Sender<Option<End>>>,
     progress: watch::Receiver<Progress>,
 }
 
@@ -77,10 +86,10 @@ impl<I: PartialEq> Shares<I> {
     pub(super) fn turn(&self, image: I, progress: watch::Receiver<Progress>) -> Turn {
         let mut shares = self.lock();
         shares.retain(|share| share.first.strong_count() > 0);
-        let running = shares.iter().filter(|share| share.image == image);
-        let joined = running.filter_map(|share| Some((share.first.upgrade()?, share.progress.clone()))).next();
+        let mut running = shares.iter().filter(|share| share.image == image);
+        let joined = running.find_map(|share| Some((share.first.upgrade()?, share.progress.clone())));
         if let Some((first, progress)) = joined {
-            return Turn::Other(Other { whole: first.subscribe(), progress });
+            return Turn::Other(Other { end: first.subscribe(), progress });
         }
         let first = Arc::new(watch::Sender::new(None));
         shares.push(Share { image, first: Arc::downgrade(&first), progress });
@@ -89,7 +98,7 @@ impl<I: PartialEq> Shares<I> {
 
     /// Tells those who wait that the volume is whole, and waits until each has its copy or gave up.
     pub(super) async fn hand_out(&self, first: &First, volume: VolumeId) {
-        first.0.send_replace(Some(volume));
+        first.0.send_replace(Some(End::Whole(volume)));
         while !self.is_over(first) {
             first.0.closed().await;
         }
@@ -110,15 +119,22 @@ impl<I: PartialEq> Shares<I> {
     }
 }
 
+impl First {
+    /// Tells those who wait why there is no image, so that a server that fails is not asked by each of them.
+    pub(super) fn fail(&self, why: &FetchError) {
+        self.0.send_replace(Some(End::Failed(why.to_string().into())));
+    }
+}
+
 impl Other {
-    /// The first one's volume as soon as it is whole; None when the first has failed or is gone. Its progress is that of all.
-    pub(super) async fn whole(&mut self, own: &watch::Sender<Progress>) -> Option<VolumeId> {
-        let Self { whole, progress } = self;
+    /// What became of the fetch; None when the first is gone. Its progress is that of all.
+    pub(super) async fn end(&mut self, own: &watch::Sender<Progress>) -> Option<End> {
+        let Self { end, progress } = self;
         let mut moves = true;
         loop {
             tokio::select! {
                 biased;
-                seen = whole.wait_for(Option::is_some) => return seen.ok()?.clone(),
+                seen = end.wait_for(Option::is_some) => return seen.ok()?.clone(),
                 seen = progress.changed(), if moves => {
                     moves = seen.is_ok();
                     own.send_replace(*progress.borrow_and_update());
@@ -129,7 +145,7 @@ impl Other {
 
     /// Whether the first still is there, and its volume as it was.
     pub(super) fn still(&self) -> bool {
-        self.whole.has_changed().is_ok()
+        self.end.has_changed().is_ok()
     }
 }
 
@@ -139,6 +155,10 @@ mod tests {
 
     fn volume() -> VolumeId {
         VolumeId { pool: "pool".to_owned(), name: "first".to_owned() }
+    }
+
+    fn whole() -> End {
+        End::Whole(volume())
     }
 
     fn other(turn: Turn) -> Other {
@@ -163,15 +183,15 @@ mod tests {
         let (mut two, own) = (other(shares.turn("image", progress.1.clone())), watch::channel(Progress::Asking));
         progress.0.send_replace(Progress::Percent(30));
         let copied = async {
-            let whole = two.whole(&own.0).await;
+            let early = two.end(&own.0).await;
             assert!(two.still());
             // Who comes while copies are made still gets one.
-            let late = other(shares.turn("image", progress.1.clone())).whole(&own.0).await;
+            let late = other(shares.turn("image", progress.1.clone())).end(&own.0).await;
             drop(two);
-            (whole, late)
+            (early, late)
         };
         let ((), copies) = tokio::join!(shares.hand_out(&one, volume()), copied);
-        assert_eq!(copies, (Some(volume()), Some(volume())));
+        assert_eq!(copies, (Some(whole()), Some(whole())));
         first(shares.turn("image", progress.1.clone()));
     }
 
@@ -182,16 +202,27 @@ mod tests {
         let [mut two, mut three] = [(); 2].map(|()| other(shares.turn("image", progress.1.clone())));
         drop(one);
         assert!(!two.still());
-        assert_eq!(two.whole(&progress.0).await, None);
+        assert_eq!(two.end(&progress.0).await, None);
         let two = first(shares.turn("image", progress.1.clone()));
-        assert_eq!(three.whole(&progress.0).await, None);
+        assert_eq!(three.end(&progress.0).await, None);
         let mut three = other(shares.turn("image", progress.1.clone()));
         let (own, _seen) = watch::channel(Progress::Asking);
         let ((), copied) = tokio::join!(shares.hand_out(&two, volume()), async {
-            let copied = three.whole(&own).await;
+            let copied = three.end(&own).await;
             drop(three);
             copied
         });
-        assert_eq!(copied, Some(volume()));
+        assert_eq!(copied, Some(whole()));
+    }
+
+    #[tokio::test]
+    async fn what_the_server_refuses_one_it_refuses_all_who_wait() {
+        let (shares, progress) = (Shares::default(), watch::channel(Progress::Asking));
+        let one = first(shares.turn("image", progress.1.clone()));
+        let mut two = other(shares.turn("image", progress.1.clone()));
+        one.fail(&FetchError::Source("it is gone".to_owned()));
+        drop(one);
+        assert_eq!(two.end(&progress.0).await, Some(End::Failed("it is gone".into())));
+        first(shares.turn("image", progress.1.clone()));
     }
 }
