@@ -1,6 +1,7 @@
 //! CloudInit: what a guest is told at its first boot.
 
 mod config;
+mod format;
 mod interfaces;
 mod parts;
 
@@ -15,10 +16,11 @@ use crate::{
 };
 
 pub use config::{AuthorizedKeys, CloudConfig, User, WriteFile};
+pub use format::SeedFormat;
 pub use interfaces::{GuestInterface, GuestRoute, Nameservers};
 pub use parts::{ContentType, Data, Part};
 
-/// A NoCloud seed: what a guest is told at its first boot.
+/// What a guest is told at its first boot: a NoCloud seed, or a config of Ignition.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "libvirt.m.nourspeed.io",
@@ -30,7 +32,7 @@ pub use parts::{ContentType, Data, Part};
     category = "crossplane",
     category = "managed",
     category = "libvirt",
-    doc = "A NoCloud seed: what a guest is told at its first boot.",
+    doc = "What a guest is told at its first boot: a NoCloud seed, or a config of Ignition.",
     printcolumn(name = "READY", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "SYNCED", type_ = "string", json_path = ".status.conditions[?(@.type=='Synced')].status"),
     printcolumn(
@@ -63,8 +65,9 @@ pub struct CloudInitSpec {
     /// What it should be.
     #[x_kube(validation = Rule::new("!has(oldSelf.pool) || (has(self.pool) && self.pool == oldSelf.pool)").message("pool cannot be changed: create a new CloudInit instead"))]
     #[x_kube(validation = Rule::new("!has(oldSelf.poolRef) || (has(self.poolRef) && self.poolRef.name == oldSelf.poolRef.name && (has(self.poolRef.__namespace__) ? has(oldSelf.poolRef.__namespace__) && self.poolRef.__namespace__ == oldSelf.poolRef.__namespace__ : !has(oldSelf.poolRef.__namespace__)))").message("poolRef cannot be changed: create a new CloudInit instead"))]
+    #[x_kube(validation = Rule::new("(has(self.format) ? self.format : 'NoCloud') == (has(oldSelf.format) ? oldSelf.format : 'NoCloud')").message("format cannot be changed: create a new CloudInit instead"))]
     pub for_provider: CloudInitParameters,
-    /// What counts only when the seed is made, beneath forProvider: lists whose items have a name, type, cidr or start are put together by it, a selector in forProvider replaces the reference here, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and a change has no effect on what is there. Its pool stays as it was made, and another seed is made with what stands here then.
+    /// What counts only when the seed is made, beneath forProvider: lists whose items have a name, type, cidr or start are put together by it, a selector in forProvider replaces the reference here, and elsewhere forProvider wins. Afterwards nothing here is compared or brought back, and a change has no effect on what is there. Its pool and format stay as it was made, and another seed is made with what stands here then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_provider: Option<CloudInitParameters>,
     #[serde(flatten)]
@@ -80,6 +83,7 @@ pub struct CloudInitSpec {
     validation = Rule::new("!(has(self.poolRef) && has(self.poolRef.policy) && has(self.poolRef.policy.resolution) && self.poolRef.policy.resolution == 'Optional') && !(has(self.poolSelector) && has(self.poolSelector.policy) && has(self.poolSelector.policy.resolution) && self.poolSelector.policy.resolution == 'Optional')").message("a pool cannot be Optional: without one there is no place for the seed"),
     validation = Rule::new("!(has(self.pool) && has(self.poolSelector))").message("set pool or poolSelector, not both"),
     validation = Rule::new("!(has(self.networkConfig) && has(self.networkInterfaces))").message("set networkConfig or networkInterfaces, not both"),
+    validation = Rule::new("!(has(self.format) && self.format == 'Ignition') || !(has(self.cloudConfig) || has(self.networkInterfaces) || has(self.metaData) || has(self.networkConfig) || has(self.vendorData) || has(self.instanceIdPolicy) || (has(self.userData) && has(self.userData.parts)))").message("format: Ignition takes userData alone, without parts"),
     validation = Rule::new("!(has(self.metaData) && has(self.instanceIdPolicy) && self.instanceIdPolicy == 'Content')").message("instanceIdPolicy: Content needs the provider's own meta-data: set it or metaData, which says its own instance-id, not both")
 )]
 pub struct CloudInitParameters {
@@ -93,6 +97,9 @@ pub struct CloudInitParameters {
     /// The Pool, by labels or owner. poolRef goes before it. What it chose counts for good once the seed is made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool_selector: Option<Selector>,
+    /// Who reads it. NoCloud: cloud-init, from a CD-ROM of the guest. Ignition: guests such as Fedora CoreOS and Flatcar, at their first boot: userData is their config, in JSON, and QEMU tells it to the guest by fw_cfg as opt/com.coreos/config and opt/org.flatcar-linux/config, which x86 and ARM guests have; it takes nothing else, and its pool must be a folder. A change of it is told from the guest's next start on. It cannot be changed. Default NoCloud.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<SeedFormat>,
     /// What most guests are told, in fields: host name, users, packages, files, commands. Beside userData it is the first part of what cloud-init gets, so that userData counts over it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cloud_config: Option<CloudConfig>,
@@ -101,7 +108,7 @@ pub struct CloudInitParameters {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[schemars(length(max = 16))]
     pub network_interfaces: Option<Vec<GuestInterface>>,
-    /// The file user-data: cloud-config, a script, or anything else cloud-init reads.
+    /// The file user-data: cloud-config, a script, or anything else cloud-init reads. For Ignition its config, such as butane makes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_data: Option<Data>,
     /// The file meta-data. Default: the instance-id that instanceIdPolicy says and the local-hostname from the object's name.
@@ -220,7 +227,7 @@ impl Managed for CloudInit {
     type Parameters = CloudInitParameters;
     type Observation = CloudInitObservation;
 
-    const LASTING: &'static [&'static str] = &["pool", "poolRef", "poolSelector"];
+    const LASTING: &'static [&'static str] = &["pool", "poolRef", "poolSelector", "format"];
     const FORGOTTEN: &'static [&'static str] = &[
         "cloudConfig",
         "networkInterfaces",

@@ -207,7 +207,7 @@ pub struct DomainParameters {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[schemars(length(max = 16))]
     pub network_interfaces: Option<Vec<NetworkInterface>>,
-    /// The CloudInit whose seed the guest gets as a CD-ROM. A changed seed is swapped in.
+    /// The CloudInit whose seed the guest gets as a CD-ROM; a changed seed is swapped in. One of format Ignition the firmware tells, a changed one from the guest's next start on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cloud_init_ref: Option<Reference>,
     /// The CloudInit, by labels or owner. cloudInitRef goes before it.

@@ -6,13 +6,14 @@ pub(crate) mod macs;
 pub mod mime;
 mod obstacle;
 pub mod seed;
+pub mod told;
 
 use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use apis::{
     CloudInit, Managed,
-    cloud_init::CloudInitObservation,
+    cloud_init::{CloudInitObservation, SeedFormat},
     condition::{Type, Wish},
     managed::annotation,
     placement::ConfigId,
@@ -43,7 +44,7 @@ use crate::{
     storage,
 };
 use contents::Contents;
-use seed::Seed;
+use told::Told;
 
 /// How long the host may take for one piece of a seed.
 const PIECE: Duration = Duration::from_mins(1);
@@ -65,7 +66,7 @@ pub struct Referents {
     /// The name of the pool, empty where an object that only looks says none.
     pool: String,
     /// The content, and the volume whose name tells it; none where others made it.
-    seed: Option<Seed>,
+    seed: Option<Told>,
     volume: String,
     /// What selectors chose.
     choices: Choices,
@@ -144,18 +145,23 @@ impl CloudInits {
 
 /// The name of the volume with this content.
 fn named(object: &CloudInit, content: &str) -> String {
-    format!("{}-{content}.iso", object.external_name())
+    format!("{}-{content}.{}", object.external_name(), format(object).suffix())
+}
+
+/// Who reads the seed of an object.
+pub(crate) fn format(object: &CloudInit) -> SeedFormat {
+    object.effective().parameters().format.unwrap_or_default()
 }
 
 /// The instance-id of the guest, unless it stands in a Secret.
-fn instance_id(object: &CloudInit, seed: &Seed) -> Option<String> {
+fn instance_id(object: &CloudInit, seed: &Told) -> Option<String> {
     let from_secret =
         object.merged().parameters().meta_data.as_ref().is_some_and(|content| content.secret_key_ref.is_some());
-    if from_secret { None } else { seed::instance_id(&seed.meta_data) }
+    if from_secret { None } else { seed::instance_id(seed.meta_data()?) }
 }
 
-/// Makes the volume for a seed of this size. What an attempt before left goes first.
-fn make(host: &Connection, pool: &str, name: &str, size: usize) -> anyhow::Result<()> {
+/// Makes the volume for a seed of this size, which may have to be exactly that. What an attempt before left goes first.
+fn make(host: &Connection, pool: &str, name: &str, (size, is_exact): (usize, bool)) -> anyhow::Result<()> {
     let found = host.find_pool_by_name(pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
     if let Some(volume) = found.find_volume(name)? {
         let path = volume.path()?;
@@ -170,7 +176,16 @@ fn make(host: &Connection, pool: &str, name: &str, size: usize) -> anyhow::Resul
         .child(bytes("capacity"))
         .child(bytes("allocation"))
         .child(Element::new("target").child(Element::new("format").attr("type", "raw")));
-    found.create_volume(&element.write().context("write the description")?).context("create volume")?;
+    let volume = found.create_volume(&element.write().context("write the description")?).context("create volume")?;
+    if is_exact {
+        let made = Element::parse(&volume.describe()?).context("read the description of the volume")?;
+        if storage::bytes(&made, "capacity") != size as u64 {
+            volume.delete().context("remove the volume")?;
+            anyhow::bail!(
+                "pool {pool} makes no volumes of {size} bytes; format: Ignition needs a pool that is a folder"
+            );
+        }
+    }
     Ok(())
 }
 
@@ -264,16 +279,18 @@ impl External for CloudInits {
 
     async fn create(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
         // A seed that was kept, of which the spec no more says all, is made of what is initial today.
-        let image = if referents.kept && pass.object.initial().is_some() {
-            self.contents.seed(&pass.object.merged()).await?.image()?
+        let anew = if referents.kept && pass.object.initial().is_some() {
+            Some(self.contents.seed(&pass.object.merged()).await?)
         } else {
-            referents.seed.as_ref().context("the seed is not known")?.image()?
+            None
         };
+        let told = anew.as_ref().or(referents.seed.as_ref()).context("the seed is not known")?;
+        let (image, is_exact) = (told.bytes()?, told.is_exact());
         storage::forget_ghost(pass.host, &referents.pool, &referents.volume).await?;
         let (pool, name, size) = (referents.pool.clone(), referents.volume.clone(), image.len());
         // The name tells the content and the record was there before, so a volume of that name that is left is ours.
         let _sharing = pass.host.sharing(&referents.pool).await;
-        pass.host.long(&format!("{pool}/{name}"), move |host| make(host, &pool, &name, size)).await?;
+        pass.host.long(&format!("{pool}/{name}"), move |host| make(host, &pool, &name, (size, is_exact))).await?;
         let request = UploadRequest {
             pool: referents.pool.clone(),
             volume: referents.volume.clone(),

@@ -272,6 +272,8 @@ fn digest(content: &[u8]) -> String {
 /// What a guest with that seed is asked for, and what it must say; `subnet` is the third number of its addresses.
 fn questions(subnet: u8) -> Vec<(&'static str, String)> {
     vec![
+        // Of what it is told cloud-init finds nothing to warn of.
+        ("grep -c 'cloud-init schema' /var/log/cloud-init.log", "0".to_owned()),
         ("hostname", "typed".to_owned()),
         ("hostname -f", "typed.example.org".to_owned()),
         ("cat /etc/timezone", "Europe/Berlin".to_owned()),

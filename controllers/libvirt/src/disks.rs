@@ -66,7 +66,7 @@ impl Connection {
     }
 
     /// What every domain of the host uses, running and at its next boot: disks with the backing chains that libvirt knows,
-    /// copies in progress, firmware, kernels; and what one was saved with. Sorted, each once. Two calls for each domain, one more for each
+    /// copies in progress, firmware, kernels, files that the firmware tells; and what one was saved with. Sorted, each once. Two calls for each domain, one more for each
     /// that is off, and three for each disk that names a volume.
     ///
     /// The chain of a guest that is not running is known from its volumes only: see [`Connection::backings`].
@@ -155,6 +155,8 @@ fn sources(domain: &Element) -> Vec<DiskSource> {
     const FILES: [&str; 5] = ["os/kernel", "os/initrd", "os/loader", "os/nvram", "os/dtb"];
     let files = FILES.iter().filter_map(|path| domain.text_at(path)).filter(|path| !path.is_empty());
     let mut found: Vec<DiskSource> = files.map(|path| DiskSource::Path(path.to_owned())).collect();
+    let told = domain.find_all("sysinfo/entry").into_iter().filter_map(|entry| entry.get("file"));
+    found.extend(told.map(|path| DiskSource::Path(path.to_owned())));
     for disk in domain.find_all("devices/disk") {
         collect(disk, &mut found);
     }
@@ -193,13 +195,14 @@ mod tests {
 
     #[test]
     fn every_file_of_a_domain_is_found_down_its_backing_chain() {
-        let text = "<domain><os><kernel>/k</kernel><nvram>/n</nvram></os><devices>\
+        let text = "<domain><sysinfo type='fwcfg'><entry name='a' file='/f'/><entry name='b'>/text</entry></sysinfo><os><kernel>/k</kernel><nvram>/n</nvram></os><devices>\
             <disk><source file='/top'/><backingStore><source file='/mid'/><backingStore><source dev='/base'/></backingStore>\
             </backingStore><mirror><source file='/copy'/></mirror></disk>\
             <disk><source pool='p' volume='v'/></disk><disk device='cdrom'/></devices></domain>";
         let path = |path: &str| DiskSource::Path(path.to_owned());
         let volume = DiskSource::Volume { pool: "p".into(), name: "v".into() };
-        let expected = [path("/k"), path("/n"), path("/top"), path("/mid"), path("/base"), path("/copy"), volume];
+        let expected =
+            [path("/k"), path("/n"), path("/f"), path("/top"), path("/mid"), path("/base"), path("/copy"), volume];
         assert_eq!(sources(&parse(text).unwrap()), expected);
     }
 }

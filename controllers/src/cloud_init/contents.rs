@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, sync::Arc};
 use anyhow::Context;
 use apis::{
     CloudInit, Managed,
-    cloud_init::{CloudConfig, CloudInitParameters, Content, Data, GuestInterface, InstanceIdPolicy, Part, Place},
+    cloud_init::{
+        CloudConfig, CloudInitParameters, Content, Data, GuestInterface, InstanceIdPolicy, Part, Place, SeedFormat,
+    },
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
@@ -15,6 +17,7 @@ use super::{
     macs::with_macs,
     mime,
     seed::{self, Seed},
+    told::Told,
 };
 use crate::{
     cluster::Cluster,
@@ -105,9 +108,40 @@ impl Contents {
     }
 
     /// The seed that the parameters of an object say. What it may be read from is watched from now on, and nothing else.
-    pub(super) async fn seed(&self, object: &CloudInit) -> anyhow::Result<Seed> {
-        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    pub(super) async fn seed(&self, object: &CloudInit) -> anyhow::Result<Told> {
         self.sources.hold(&reader(object), sources(object));
+        match super::format(object) {
+            SeedFormat::NoCloud => self.files(object).await.map(Told::Files),
+            SeedFormat::Ignition => self.ignition(object).await,
+        }
+    }
+
+    async fn ignition(&self, object: &CloudInit) -> anyhow::Result<Told> {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        let CloudInitParameters {
+            pool: _,
+            pool_ref: _,
+            pool_selector: _,
+            format: _,
+            cloud_config: None,
+            network_interfaces: None,
+            user_data,
+            meta_data: None,
+            network_config: None,
+            vendor_data: None,
+            instance_id_policy: None,
+        } = object.parameters()
+        else {
+            anyhow::bail!("format: Ignition takes userData alone, without parts");
+        };
+        let place = user_data.as_ref().and_then(Data::place);
+        let place = place.context("userData: format: Ignition needs one content, without parts")?;
+        let config = self.content(namespace, place).await.context("userData")?;
+        Told::ignition(config).context("userData")
+    }
+
+    async fn files(&self, object: &CloudInit) -> anyhow::Result<Seed> {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
         let said = object.parameters();
         let fields = self.cloud_config(namespace, said.cloud_config.as_ref()).await.context("cloudConfig")?;
         let user_data = self.data(namespace, ("user-data", said.user_data.as_ref()), fields).await;
@@ -159,6 +193,7 @@ fn places(parameters: &CloudInitParameters) -> Vec<Place<'_>> {
         pool: _,
         pool_ref: _,
         pool_selector: _,
+        format: _,
         cloud_config,
         network_interfaces: _,
         user_data,

@@ -46,6 +46,7 @@ pub fn lasting(object: &Domain, around: &Surroundings) -> Surroundings {
     let said = serde_json::to_value(object.parameters()).unwrap_or_default();
     let mut around = around.clone();
     around.seed = around.seed.filter(|_| refers(&said, "cloudInit"));
+    around.ignition = around.ignition.filter(|_| refers(&said, "cloudInit"));
     around.kernel = around.kernel.filter(|_| refers(&said["os"], "kernel"));
     passwords::lasting(object, &mut around.passwords);
     around.initrd = around.initrd.filter(|_| refers(&said["os"], "initrd"));

@@ -59,6 +59,8 @@ pub struct Surroundings {
     pub networks: BTreeMap<String, String>,
     /// The seed.
     pub seed: Option<String>,
+    /// What Ignition reads in its place.
+    pub ignition: Option<String>,
     /// The passwords of graphical consoles.
     pub passwords: Passwords,
     /// The kernel and its initial ramdisk.
@@ -188,6 +190,9 @@ pub fn render(object: &Domain, around: &Surroundings, facts: &Facts, base: Optio
     numa::numa(&mut wishes, parameters, base)?;
     if let Some(said) = &parameters.sysinfo {
         sysinfo::sysinfo(&mut wishes, said);
+    }
+    if let Some(path) = &around.ignition {
+        sysinfo::ignition(&mut wishes, path);
     }
     disks::disks(&mut wishes, parameters, around, base)?;
     interfaces::interfaces(&mut wishes, object, around)?;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use anyhow::{Context, anyhow, bail, ensure};
 use apis::{
     Domain, Managed, Network, Volume,
+    cloud_init::SeedFormat,
     domain::{Disk, NetworkInterface},
     placement::ConfigId,
     volume::Format,
@@ -17,6 +18,7 @@ use super::{
     render::{Medium, own_medium},
 };
 use crate::{
+    cloud_init,
     cluster::Cluster,
     initial,
     links::{Asker, Links, ready},
@@ -87,7 +89,10 @@ fn gather(
     if let Some(seed) = seed {
         let path = seed.observation().and_then(|seen| seen.path.clone());
         let path = path.with_context(|| format!("waiting for CloudInit {}: it has no path yet", seed.full_name()))?;
-        around.seed = Some(path);
+        match cloud_init::format(&seed) {
+            SeedFormat::NoCloud => around.seed = Some(path),
+            SeedFormat::Ignition => around.ignition = Some(path),
+        }
     }
     if parameters.os.is_some() {
         around.kernel = boot_file(cluster, &asker, links, references::KERNEL)?;

@@ -71,6 +71,8 @@ const TABLE: &[Rule] = &[
     Rule::list("sysinfo/system/entry", &[Key::Fields(&[("@name", "")])], NextBoot),
     Rule::list("sysinfo/baseBoard/entry", &[Key::Fields(&[("@name", "")])], NextBoot),
     Rule::list("sysinfo/chassis/entry", &[Key::Fields(&[("@name", "")])], NextBoot),
+    Rule::list("sysinfo/entry", &[Key::Fields(&[("@name", "")])], NextBoot),
+    Rule::value("sysinfo/entry@file", Unit::Path, NextBoot),
     // what boots
     Rule::value("os/type@arch", Unit::Text, Immutable),
     Rule::value("os/type@machine", Unit::MachineAlias, NextBoot),

@@ -33,6 +33,7 @@ pub(crate) struct Around {
     media: BTreeMap<String, Data>,
     networks: BTreeMap<String, String>,
     seed: Option<String>,
+    ignition: Option<String>,
     kernel: Option<String>,
     initrd: Option<String>,
     raw_xml: Vec<String>,
@@ -157,7 +158,8 @@ impl Case {
 
     /// What other objects have to tell about what the object refers to, and about nothing else.
     pub(crate) fn surroundings(&self) -> Surroundings {
-        let Around { media, networks, seed, kernel, initrd, raw_xml, passwords, below: _ } = self.around.clone();
+        let Around { media, networks, seed, ignition, kernel, initrd, raw_xml, passwords, below: _ } =
+            self.around.clone();
         let spec = &self.object["spec"]["forProvider"];
         let refers =
             |of: &Value, field: &str| ["Ref", "Selector"].iter().any(|by| !of[format!("{field}{by}")].is_null());
@@ -175,6 +177,7 @@ impl Case {
             media: media.into_iter().filter(|(name, _)| disks.contains(name)).map(medium).collect(),
             networks: networks.into_iter().filter(|(name, _)| nics.contains(name)).collect(),
             seed: seed.filter(|_| refers(spec, "cloudInit")),
+            ignition: ignition.filter(|_| refers(spec, "cloudInit")),
             kernel: kernel.filter(|_| refers(&spec["os"], "kernel")),
             initrd: initrd.filter(|_| refers(&spec["os"], "initrd")),
             raw_xml,

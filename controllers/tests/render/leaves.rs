@@ -419,6 +419,7 @@ const CLOUD_INIT: &str = "tests/tests/cloud_init.rs";
 const PARTS: &str = "several_parts_are_one_message_in_the_seed_and_lose_no_byte";
 const TYPED: &str = "a_real_cloud_init_does_what_the_fields_and_parts_of_a_seed_say";
 const INTERFACES: &str = "interfaces_are_a_network_config_of_version_2";
+const IGNITED: &str = "a_config_of_ignition_is_told_by_the_firmware_and_seen_nowhere_else";
 const INSTANCE: &str = "an_instance_id_is_kept_or_changes_with_the_content_as_the_object_says";
 
 /// What a `CloudInit` says in fields; one guest shows them all.
@@ -518,6 +519,7 @@ fn cloud_init() -> Vec<(String, Shown)> {
     // The networkd of cloud-init 22.4 drops it.
     let metric = Test("controllers/tests/cloud_config.rs", INTERFACES, "metric");
     table.push(("networkInterfaces[].routes[].metric".to_owned(), metric));
+    table.push(("format".to_owned(), Test("tests/tests/ignition.rs", IGNITED, "format: Ignition")));
     table.push(("instanceIdPolicy".to_owned(), Test(CLOUD_INIT, INSTANCE, "instanceIdPolicy: Content")));
     table
 }

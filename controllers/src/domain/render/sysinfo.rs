@@ -41,6 +41,19 @@ pub(super) fn sysinfo(wishes: &mut Wishes, said: &Sysinfo) {
     }
 }
 
+/// The names by which Ignition asks QEMU's firmware for its config: its own, and that of Flatcar.
+/// Source: Ignition's documentation, supported platforms, QEMU; `flatcar-linux/coreos-overlay` b1e089d.
+const IGNITION: [&str; 2] = ["opt/com.coreos/config", "opt/org.flatcar-linux/config"];
+
+/// The file that QEMU reads at each start and tells the guest.
+pub(super) fn ignition(wishes: &mut Wishes, path: &str) {
+    let mut part = Part::new();
+    for name in IGNITION {
+        part.item("entry", name, Part::new().with("@file", path));
+    }
+    wishes.item("sysinfo", "fwcfg", part);
+}
+
 fn text(said: Option<&SmbiosText>) -> Option<&str> {
     said.map(|SmbiosText(said)| said.as_str())
 }
