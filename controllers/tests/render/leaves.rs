@@ -354,6 +354,7 @@ const NETWORK: &[(&str, Shown)] = &[
     ("portGroups[].name", Described("macvtap", "portGroups/1/name", "\"other\"")),
     ("portGroups[].vlan.tags[]", Described("macvtap", "portGroups/0/vlan/tags/0", "9")),
     ("portGroups[].vlan.trunk", Described("macvtap", "portGroups/1/vlan/trunk", "true")),
+    ("restartPolicy", Test("tests/tests/networks.rs", "names_and_addresses_change_under_a_running_guest_that_stays_on_the_network", "restartPolicy")),
     ("routes[].cidr", Described("open", "routes/0/cidr", "\"10.60.0.0/16\"")),
     ("routes[].gateway", Described("open", "routes/0/gateway", "\"10.40.0.3\"")),
     ("routes[].metric", Described("open", "routes/0/metric", "7")),
