@@ -3,11 +3,13 @@
 mod dhcp;
 mod dns;
 mod links;
+mod restart;
 mod seen;
 
 pub use dhcp::{Bootp, BootpObservation, DhcpOption, DhcpOptionObservation};
 pub use dns::{Dns, DnsForwarder, DnsHost, DnsProtocol, DnsSrv, DnsTxt, NetworkRoute};
 pub use links::{NetworkDirect, NetworkDirectObservation, PortGroup, PortGroupObservation};
+pub use restart::NetworkRestartPolicy;
 pub use seen::{
     DnsForwarderObservation, DnsHostObservation, DnsObservation, DnsSrvObservation, DnsTxtObservation,
     NetworkRouteObservation,
@@ -147,6 +149,9 @@ pub struct NetworkParameters {
     /// Whether its guests reach the host and what is beyond, and not each other. Default false. Another value counts from the network's next start on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isolated_ports: Option<bool>,
+    /// What is done when changes wait for the network's next start. Never: nothing, RestartRequired lists them. WhenUnused: it is started anew as soon as no running guest of the host is on it; no guest is ever cut off. Default Never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart_policy: Option<NetworkRestartPolicy>,
     /// Whether the host starts the network when it boots.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub autostart: Option<bool>,

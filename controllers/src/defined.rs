@@ -17,15 +17,20 @@ pub struct Change {
     persist: bool,
     autostart: Option<bool>,
     start: bool,
+    /// What it is started anew for.
+    restart: Vec<String>,
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { differences, persist, autostart, start } = self;
+        let Self { differences, persist, autostart, start, restart } = self;
         let mut parts: Vec<String> = differences.iter().map(ToString::to_string).collect();
         parts.extend(persist.then(|| "definition: absent, wished present".to_owned()));
         parts.extend(autostart.map(|wished| format!("autostart: {}, wished {wished}", !wished)));
         parts.extend(start.then(|| "state: inactive, wished active".to_owned()));
+        let restart =
+            (!restart.is_empty()).then(|| format!("state: started before {} changed, wished anew", restart.join(", ")));
+        parts.extend(restart);
         f.write_str(&parts.join("; "))
     }
 }
@@ -46,7 +51,8 @@ pub fn standing(differences: Vec<Difference>, present: Present, autostart: Optio
     let (differences, refused): (Vec<_>, Vec<_>) = differences.into_iter().partition(Difference::is_applied);
     let autostart = autostart.filter(|wished| *wished != present.autostart);
     let settled = differences.is_empty() && present.persistent && autostart.is_none() && present.active;
-    let change = Change { differences, persist: !present.persistent, autostart, start: !present.active };
+    let change =
+        Change { differences, persist: !present.persistent, autostart, start: !present.active, restart: Vec::new() };
     let refusal = refused.first().map(|first| Refusal { reason: "UpdateRestricted", message: first.to_string() });
     match (settled, refusal) {
         (true, None) => Standing::Settled,
@@ -61,7 +67,19 @@ pub fn imported(differences: Vec<Difference>, present: bool, autostart: Option<b
     if differences.is_empty() && autostart.is_none() {
         return Standing::Settled;
     }
-    Standing::Drifted(Change { differences, persist: false, autostart, start: false }, None)
+    Standing::Drifted(Change { differences, persist: false, autostart, start: false, restart: Vec::new() }, None)
+}
+
+/// The same with a start for what nothing else makes true.
+pub fn restarted(standing: Standing<Change>, paths: &[String]) -> Standing<Change> {
+    let restart = paths.to_vec();
+    let only = |restart| Change { differences: Vec::new(), persist: false, autostart: None, start: false, restart };
+    match standing {
+        Standing::Settled => Standing::Drifted(only(restart), None),
+        Standing::Refused(refusal) => Standing::Drifted(only(restart), Some(refusal)),
+        Standing::Drifted(change, refusal) => Standing::Drifted(Change { restart, ..change }, refusal),
+        Standing::Absent | Standing::Underway | Standing::Barred(_) | Standing::Adoptable(_) => standing,
+    }
 }
 
 /// How long something that was stopped by others stays so before it is started again.

@@ -1,10 +1,12 @@
 //! Networks: find, compare, create, update and delete virtual networks.
 
+mod act;
 mod checks;
 mod live;
 pub mod observed;
 pub mod render;
 pub(crate) mod reserved;
+mod restart;
 pub mod rules;
 pub mod subnet;
 
@@ -13,7 +15,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, anyhow};
 use apis::{
     Managed, Network,
     condition::{Status, Type, Wish},
@@ -21,24 +22,17 @@ use apis::{
     network::NetworkObservation,
     placement::ConfigId,
 };
-use libvirt::{
-    Claim, Connection, Error, Listing,
-    diff::{Difference, diff},
-    mirror::NetworkEntry,
-    overlay::overlay,
-    rule::Rules,
-    wish::Wishes,
-    xml::Element,
-};
-use managed::external::{Deletion, External, Pass, Record, Refusal, Report, Standing};
+use libvirt::{Claim, diff::diff, mirror::NetworkEntry, rule::Rules};
+use managed::external::{Deletion, External, Pass, Record, Report, Standing};
 
+use act::{Wished, make_true, remove, wishes};
 use reserved::Reservation;
 
 use crate::{
     adopt::{Adoption, Asking, Obstacle},
     applied,
     cluster::Cluster,
-    defined::{Change, Present, Stops, imported, standing},
+    defined::{Change, Present, Stops, imported, restarted, standing},
     details,
     hosts::{Connector, owner},
 };
@@ -50,6 +44,7 @@ pub struct Networks {
     adoption: Arc<Adoption>,
     rules: Arc<Rules>,
     stops: Stops,
+    vain: restart::Vain,
 }
 
 /// What the host has of a Network.
@@ -60,12 +55,21 @@ pub struct Found {
     theirs: bool,
     /// It was stopped a moment ago, and is started after this time.
     settling: Option<Duration>,
+    /// What waits for a start that its policy lets be.
+    restart: restart::Restart,
 }
 
 impl Networks {
     /// The kind, with its rules ready.
     pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>, adoption: Arc<Adoption>) -> Self {
-        Self { cluster, connector, adoption, rules: Arc::new(rules::rules()), stops: Stops::default() }
+        Self {
+            cluster,
+            connector,
+            adoption,
+            rules: Arc::new(rules::rules()),
+            stops: Stops::default(),
+            vain: restart::Vain::default(),
+        }
     }
 
     /// The object's network by its UUID; where it is only looked at, else the one of that name, whoever made it.
@@ -90,10 +94,37 @@ impl Networks {
         let rules = self.rules.clone();
         let uuid = self.adoption.identity(pass.object, pass.host);
         let of = uuid.clone();
-        pass.host.in_turn(&uuid, move |host| make_true(host, &wished, &of, &rules, create)).await?;
+        let started_anew = pass.host.in_turn(&uuid, move |host| make_true(host, &wished, &of, &rules, create)).await?;
         let entry = read(pass, &uuid).await?.map(Arc::new);
+        if started_anew {
+            self.vain.note(pass.object.uid(), self.waiting(pass.object, reserved, entry.as_deref()));
+        }
         pass.host.mirror().claim(Claim::Network(uuid), &owner(pass.object));
-        Ok(Found { entry, obstacle: None, theirs: false, settling: None })
+        Ok(Found { entry, obstacle: None, theirs: false, settling: None, restart: restart::Restart::default() })
+    }
+
+    /// What waits for the network's next start.
+    fn waiting(&self, object: &Network, reserved: &[Reservation], entry: Option<&NetworkEntry>) -> Vec<String> {
+        let live = entry.and_then(|entry| entry.live.as_deref());
+        let waiting = wishes(object, reserved, false).ok().zip(live);
+        waiting.map(|(wishes, live)| live::waiting(&wishes, live, &self.rules)).unwrap_or_default()
+    }
+
+    /// What waits for a start that its policy lets be, and the guests that are in its way.
+    async fn restart(
+        &self,
+        pass: &Pass<'_, Self>,
+        reserved: &[Reservation],
+        entry: Option<&NetworkEntry>,
+    ) -> anyhow::Result<restart::Restart> {
+        let paths =
+            if restart::is_allowed(pass.object) { self.waiting(pass.object, reserved, entry) } else { Vec::new() };
+        let Some(entry) = entry.filter(|_| !paths.is_empty() && !self.vain.is(pass.object.uid(), &paths)) else {
+            return Ok(restart::Restart::default());
+        };
+        let name = pass.object.external_name().to_owned();
+        let guests = pass.host.short(&entry.uuid, move |host| restart::guests_on(host, &name)).await?;
+        Ok(restart::Restart { paths, guests })
     }
 
     /// What stands in the way of making a network that is not there.
@@ -132,143 +163,6 @@ async fn read(pass: &Pass<'_, Networks>, uuid: &str) -> anyhow::Result<Option<Ne
     Ok(entry)
 }
 
-fn wishes(object: &Network, reserved: &[Reservation], create: bool) -> anyhow::Result<Wishes> {
-    render::whole(object, reserved, create, &applied::paths(object))
-}
-
-/// A Network, and what it keeps for the interfaces of Domains.
-struct Wished {
-    object: Network,
-    reserved: Vec<Reservation>,
-}
-
-impl Wished {
-    fn wishes(&self) -> anyhow::Result<Wishes> {
-        wishes(&self.object, &self.reserved, false)
-    }
-}
-
-/// Looks at the network anew and does what is needed: define, change live, set autostart, start.
-fn make_true(host: &Connection, wished: &Wished, uuid: &str, rules: &Rules, create: bool) -> anyhow::Result<()> {
-    let is_new = host.find_network(uuid)?.is_none();
-    if is_new {
-        define_new(host, wished, uuid, rules)?;
-    }
-    let network = host.find_network(uuid)?.ok_or_else(|| anyhow!("the network went away meanwhile"))?;
-    let done = bring_about(host, &network, wished, rules, create);
-    if done.is_err() && is_new && !network.is_active()? {
-        // What cannot start leaves nothing behind.
-        network.undefine().context("undefine a network that does not start")?;
-    }
-    done
-}
-
-fn define_new(
-    host: &Connection,
-    Wished { object, reserved }: &Wished,
-    uuid: &str,
-    rules: &Rules,
-) -> anyhow::Result<()> {
-    let name = object.external_name();
-    anyhow::ensure!(
-        host.find_network_by_name(name)?.is_none(),
-        "network {name:?} is on the host already and is not ours"
-    );
-    let mut wishes = wishes(&object.merged(), reserved, true)?;
-    wishes.set("uuid", uuid);
-    let description = wishes.create(rules);
-    is_apart(host, uuid, &description)?;
-    define(host, &description)
-}
-
-fn define(host: &Connection, description: &Element) -> anyhow::Result<()> {
-    host.define_network(&description.write().context("write the description")?).context("define network").map(drop)
-}
-
-/// Fails where another network of the host has the bridge or addresses of this description.
-fn is_apart(host: &Connection, uuid: &str, description: &Element) -> anyhow::Result<()> {
-    for other in host.list_networks(Listing::All)? {
-        // One that neither runs nor will by itself is in nobody's way.
-        if other.uuid()? != uuid && (other.is_active()? || other.autostart().unwrap_or(false)) {
-            let other = other.describe(false).context("read the description of another network")?;
-            checks::apart(description, &Element::parse(&other).context("read the description of another network")?)?;
-        }
-    }
-    Ok(())
-}
-
-fn bring_about(
-    host: &Connection,
-    network: &libvirt::Network<'_>,
-    wished: &Wished,
-    rules: &Rules,
-    create: bool,
-) -> anyhow::Result<()> {
-    let object = &wished.object;
-    let base = Element::parse(&network.describe(true)?).context("read the network's description")?;
-    let (base, wishes) = (observed::prefixed(&base), wished.wishes()?);
-    // What runs without a definition would be gone with its next stop.
-    let differences = diff(&wishes, &base, rules);
-    if !network.is_persistent()? || differences.iter().any(Difference::is_applied) {
-        let wished = overlay(&wishes, &base, rules);
-        // What others have made of it meanwhile must not keep a network from changes of other fields.
-        if differences.iter().any(|difference| checks::is_place(&difference.path)) {
-            is_apart(host, &network.uuid()?, &wished)?;
-        }
-        define(host, &wished)?;
-    }
-    let autostart = if create { object.merged().parameters().autostart } else { object.parameters().autostart };
-    if let Some(autostart) =
-        autostart.filter(|autostart| network.autostart().is_ok_and(|present| present != *autostart))
-    {
-        network.set_autostart(autostart).context("set autostart of network")?;
-    }
-    if network.is_active()? { live::change(network, &wishes, rules) } else { start(network) }
-}
-
-fn start(network: &libvirt::Network<'_>) -> anyhow::Result<()> {
-    network.create().map_err(|error| {
-        // libvirt's words name an interface only, which may be of another network, of the host, or left by a network that is gone.
-        let said = error.to_string();
-        let cure = if said.contains("is already in use by interface") {
-            "the host has its addresses already: set others in spec.forProvider.ips, or remove that interface if nothing uses it"
-        } else if said.contains("error creating bridge interface") && said.contains("File exists") {
-            "the host has an interface of that name already: set another one in spec.forProvider.bridge, or remove that interface if nothing uses it"
-        } else {
-            return anyhow::Error::from(error).context("start network");
-        };
-        anyhow::Error::from(error).context(cure).context("start network")
-    })
-}
-
-/// The running guests that are on a network.
-fn guests_on(host: &Connection, network: &str) -> Result<Vec<String>, Error> {
-    let uses = |live: &Element| {
-        live.find_all("devices/interface").iter().any(|nic| nic.attr_at("source@network") == Some(network))
-    };
-    let running = host.running()?;
-    running.iter().filter(|running| uses(&running.live)).map(|running| running.domain.name()).collect()
-}
-
-fn remove(host: &Connection, uuid: &str) -> anyhow::Result<Deletion> {
-    let Some(network) = host.find_network(uuid)? else { return Ok(Deletion::Absent) };
-    let guests = guests_on(host, &network.name()?)?;
-    if let Some(guest) = guests.first() {
-        let message = format!(
-            "the network is used by {} running on the host, {guest} first; it is not deleted before they are off it",
-            count(guests.len(), "domain")
-        );
-        return Ok(Deletion::Refused(Refusal { reason: "InUse", message }));
-    }
-    if network.is_active()? {
-        network.destroy().context("stop network")?;
-    }
-    if network.is_persistent()? {
-        network.undefine().context("undefine network")?;
-    }
-    Ok(Deletion::Requested)
-}
-
 /// `1 domain`, `2 domains`.
 pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
@@ -291,7 +185,7 @@ impl External for Networks {
         Ok(reserved::reservations(&self.cluster, object))
     }
 
-    async fn find(&self, pass: &Pass<'_, Self>, _: &Vec<Reservation>) -> anyhow::Result<Found> {
+    async fn find(&self, pass: &Pass<'_, Self>, reserved: &Vec<Reservation>) -> anyhow::Result<Found> {
         let entry = self.entry(pass).await?;
         let only_observes = pass.policies.only_observes();
         let own = |entry: &Arc<NetworkEntry>| entry.uuid == self.adoption.identity(pass.object, pass.host);
@@ -300,7 +194,12 @@ impl External for Networks {
         let active = entry.as_ref().is_some_and(|entry| entry.active);
         let settling =
             self.stops.wait(pass.object.uid(), active, Instant::now()).filter(|_| !theirs && entry.is_some());
-        Ok(Found { entry, obstacle, theirs, settling })
+        let restart = if theirs || only_observes {
+            restart::Restart::default()
+        } else {
+            self.restart(pass, reserved, entry.as_deref()).await?
+        };
+        Ok(Found { entry, obstacle, theirs, settling, restart })
     }
 
     fn compare(
@@ -324,7 +223,9 @@ impl External for Networks {
         let differences = live::and_running(differences, entry.live.as_deref(), wishes, &self.rules)?;
         let active = entry.active || found.settling.is_some();
         let present = Present { active, autostart: entry.autostart, persistent: entry.persistent };
-        Ok(standing(differences, present, pass.object.parameters().autostart))
+        let standing = standing(differences, present, pass.object.parameters().autostart);
+        let restart::Restart { paths, guests } = &found.restart;
+        Ok(if paths.is_empty() || !guests.is_empty() { standing } else { restarted(standing, paths) })
     }
 
     async fn record(&self, pass: &Pass<'_, Self>, reserved: &Vec<Reservation>) -> anyhow::Result<Record> {
@@ -373,9 +274,11 @@ impl External for Networks {
         };
         let mut conditions = Vec::new();
         if !pending_changes.is_empty() {
+            let obstacle = found.restart.obstacle().map(|obstacle| format!("It is started anew {obstacle}"));
             let message = format!(
-                "waiting for the network's next start: {}. A restart cuts its guests off; do it when it suits them",
-                pending_changes.join(", ")
+                "waiting for the network's next start: {}. {}",
+                pending_changes.join(", "),
+                obstacle.as_deref().unwrap_or("A restart cuts its guests off; do it when it suits them")
             );
             conditions.push(Wish::new(Type::RestartRequired, Status::True, "ChangesPending").because(message));
         }
@@ -405,6 +308,7 @@ impl External for Networks {
 
     fn forget(&self, object: &Network) {
         self.stops.forget(object.uid());
+        self.vain.forget(object.uid());
         self.adoption.forget(object.uid());
         self.connector.unclaim(object);
     }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tests::{Console, Manners, PATIENCE, Stage, condition, eventually, guest_files, workspace};
 
 /// Folders whose examples are not of single objects on a host, or are for a host without the others.
-const ELSEWHERE: [&str; 6] = ["compositions", "gitops", "install", "quickstart", "storage", "webhook"];
+const ELSEWHERE: [&str; 7] = ["compositions", "gitops", "install", "quickstart", "shaping", "storage", "webhook"];
 
 /// What the examples take for granted in the cluster.
 const GIVEN: &str = r##"

@@ -126,6 +126,22 @@ fn names_and_addresses_change_under_a_running_guest_that_stays_on_the_network() 
     let message = "waiting for the network's next start: dns@forwardPlainNames, mtu@size. A restart cuts its guests off; do it when it suits them";
     scenario.await_condition(&format!("network/{name}"), "RestartRequired", ("True", "ChangesPending", message))?;
     assert_eq!(links(&scenario, &bridge)?, linked);
+
+    // It may be started anew, but not under the guest.
+    scenario.change("network", name, &json!({"restartPolicy": "WhenUnused"}))?;
+    let message = format!(
+        "waiting for the network's next start: dns@forwardPlainNames, mtu@size. It is started anew once it is used by no running guest; now by 1 domain, {name} first"
+    );
+    scenario.await_condition(&format!("network/{name}"), "RestartRequired", ("True", "ChangesPending", &message))?;
+    assert_eq!(links(&scenario, &bridge)?, linked);
+    scenario.change("domain", name, &json!({"runStrategy": "Halted"}))?;
+    scenario.await_object("network", name, |network| {
+        let pending = &network["status"]["atProvider"]["pendingChanges"];
+        ensure!(pending.is_null(), "{pending} wait");
+        ensure!(!condition(network, "RestartRequired").is_ok_and(|(status, ..)| status == "True"), "{network}");
+        Ok(())
+    })?;
+    assert_eq!(parts(&scenario, &[], &["mtu"])?, ["<mtu size='1400'/>"]);
     Ok(())
 }
 

@@ -63,9 +63,10 @@ pub fn whole(object: &Network, reserved: &[Reservation], create: bool, previous:
     if !create {
         keep_initial(&mut wishes, object)?;
     }
-    // Without a wished name the bridge keeps the one it has: another would cut every guest off at the next start. A prefix that is declared
-    // says nothing.
-    let is_given_back = |path: &&String| *path != "bridge@name" && !path.starts_with("@xmlns:");
+    // Without a wished name the bridge keeps the one it has: another would cut every guest off at the next start. What it is
+    // on never changes, and a prefix that is declared says nothing.
+    let is_given_back =
+        |path: &&String| !["bridge@name", "forward@mode"].contains(&path.as_str()) && !path.starts_with("@xmlns:");
     let given_back: Vec<String> = previous.iter().filter(is_given_back).cloned().collect();
     wishes.forget(&given_back);
     Ok(wishes)

@@ -214,7 +214,7 @@ pub(crate) fn facts() -> Facts {
 }
 
 /// What cannot be taken out of an example, because the API server refuses it with this sentence.
-pub(crate) const REFUSED: [(&str, &str, &str, &str); 48] = [
+pub(crate) const REFUSED: [(&str, &str, &str, &str); 51] = [
     ("domain", "full", "disks/2/device", "a disk needs volumeRef, volumeSelector, volume, file, block or network"),
     ("domain", "devices", "consoles/2/type", "tcp and type Tcp need each other"),
     ("domain", "devices", "consoles/2/tcp", "tcp and type Tcp need each other"),
@@ -256,6 +256,9 @@ pub(crate) const REFUSED: [(&str, &str, &str, &str); 48] = [
     ),
     ("domain", "numa", "numaTune/nodeset", "numaTune.mode needs numaTune.nodeset"),
     ("domain", "tuning", "memoryTune/hardLimit", "memoryTune.swapHardLimit needs memoryTune.hardLimit"),
+    ("network", "dhcp", "ips", "spec.forProvider.ips is required for mode Nat"),
+    ("network", "shaped", "ips", "spec.forProvider.ips is required for mode Nat"),
+    ("network", "switch", "openVSwitch", "vlan needs openVSwitch: true, or direct.mode: Passthrough"),
     ("network", "nat", "ips", "spec.forProvider.ips is required for mode Nat"),
     ("network", "open", "dns/forwarders/0/address", "a forwarder needs address, domain or both"),
     ("network", "open", "dns/forwarders/2/domain", "a forwarder needs address, domain or both"),

@@ -55,7 +55,7 @@ const OF_OTHERS: &str = "\
 | at once, by the provider | by the provider, which acts by it: nothing of it stands in the definition |
 | immutable | never; the API server refuses it, or the status says so |
 
-Kept as it is when the field is taken out: `autostart`, and the `bridge` of a network, whose guests another one would cut off.
+Kept as it is when the field is taken out: `autostart`, and the `bridge` and `direct.mode` of a network, whose guests others would cut off.
 
 ";
 
