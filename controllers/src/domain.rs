@@ -274,7 +274,7 @@ impl Domains {
         });
         let addresses = around.refused_addresses.join("; ");
         let refusal = refusal
-            .or_else(|| (!addresses.is_empty()).then(|| Refusal { reason: "AddressRefused", message: addresses }));
+            .or_else(|| (!addresses.is_empty()).then_some(Refusal { reason: "AddressRefused", message: addresses }));
         Ok((applied, refusal))
     }
 }

@@ -55,13 +55,19 @@ fn an_image_comes_by_https_from_a_server_that_only_the_object_knows_and_that_wan
         assert_eq!(sha256(Path::new(&path))?, sum, "{name}");
     }
     said("stranger", "the server's certificate is of an unknown authority")?;
-    let told = scenario.namespace().kubectl(&["get", "volumes,events", "-o", "yaml"])? + &stage.log();
-    for hidden in ["sesame", "b3Blbi1zZXNhbWU"] {
-        assert!(!told.contains(hidden), "{hidden} is to be seen");
-    }
+    check_hidden(&scenario)?;
     scenario.delete_all()?;
     scenario.await_all_gone(PATIENCE)?;
     assert_eq!(scenario.host().everything()?, Vec::<String>::new());
+    Ok(())
+}
+
+/// What lets in is in no status, event or log.
+fn check_hidden(scenario: &Scenario<'_>) -> Result<()> {
+    let told = scenario.namespace().kubectl(&["get", "volumes,events", "-o", "yaml"])? + &scenario.stage().log();
+    for hidden in ["sesame", "b3Blbi1zZXNhbWU"] {
+        assert!(!told.contains(hidden), "{hidden} is to be seen");
+    }
     Ok(())
 }
 

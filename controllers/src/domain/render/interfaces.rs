@@ -67,12 +67,7 @@ fn interface(nic: &NetworkInterface, around: &Surroundings) -> anyhow::Result<Pa
             part.set(path, value);
         }
     }
-    match link_state {
-        // libvirt writes no state for a cable that is in, on some ways to say so.
-        Some(LinkState::Up) => part.flag("link", false),
-        Some(state) => part.set("link@state", state.word()),
-        None => {}
-    }
+    cable(&mut part, *link_state);
     for (path, figure) in bandwidth.as_ref().map(rates).unwrap_or_default() {
         part.set(&path, figure);
     }
@@ -88,6 +83,15 @@ fn interface(nic: &NetworkInterface, around: &Surroundings) -> anyhow::Result<Pa
         Some(vlan) => part.with_whole("vlan", vlan_element(vlan)),
         None => part,
     })
+}
+
+fn cable(part: &mut Part, state: Option<LinkState>) {
+    match state {
+        // libvirt writes no state for a cable that is in, on some ways to say so.
+        Some(LinkState::Up) => part.flag("link", false),
+        Some(state) => part.set("link@state", state.word()),
+        None => {}
+    }
 }
 
 /// What it is on.
