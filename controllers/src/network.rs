@@ -122,8 +122,11 @@ impl Networks {
         let Some(entry) = entry.filter(|_| !paths.is_empty() && !self.vain.is(pass.object.uid(), &paths)) else {
             return Ok(restart::Restart::default());
         };
-        let name = pass.object.external_name().to_owned();
-        let guests = pass.host.short(&entry.uuid, move |host| restart::guests_on(host, &name)).await?;
+        let uuid = entry.uuid.clone();
+        let look = move |host: &libvirt::Connection| {
+            host.find_network(&uuid)?.map_or(Ok(Vec::new()), |network| restart::guests_on(host, &network))
+        };
+        let guests = pass.host.short(&entry.uuid, look).await?;
         Ok(restart::Restart { paths, guests })
     }
 

@@ -4,7 +4,7 @@
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tests::{PATIENCE, Scenario, SharedStage, condition, eventually, manifest};
+use tests::{PATIENCE, Scenario, SharedStage, condition, eventually, manifest, skipped};
 
 static STAGE: SharedStage = SharedStage::new("networks", &["--poll=2s"]);
 
@@ -127,21 +127,36 @@ fn names_and_addresses_change_under_a_running_guest_that_stays_on_the_network() 
     scenario.await_condition(&format!("network/{name}"), "RestartRequired", ("True", "ChangesPending", message))?;
     assert_eq!(links(&scenario, &bridge)?, linked);
 
-    // It may be started anew, but not under the guest.
+    check_started_anew(&scenario, &bridge, &linked)
+}
+
+/// It may be started anew, but not under a guest, nor under one that is on it by its bridge.
+fn check_started_anew(scenario: &Scenario<'_>, bridge: &str, linked: &[String]) -> Result<()> {
+    let (name, host) = (scenario.name(), scenario.host());
+    let held_by = |guest: &str| {
+        let message = format!(
+            "waiting for the network's next start: dns@forwardPlainNames, mtu@size. It is started anew once it is used by no running guest; now by 1 domain, {guest} first"
+        );
+        scenario.await_condition(&format!("network/{name}"), "RestartRequired", ("True", "ChangesPending", &message))
+    };
     scenario.change("network", name, &json!({"restartPolicy": "WhenUnused"}))?;
-    let message = format!(
-        "waiting for the network's next start: dns@forwardPlainNames, mtu@size. It is started anew once it is used by no running guest; now by 1 domain, {name} first"
+    held_by(name)?;
+    assert_eq!(links(scenario, bridge)?, linked);
+    let nic = format!("<interface type='bridge'><source bridge='{bridge}'/></interface>");
+    let other = format!(
+        "<domain type='qemu'><name>other</name><memory unit='MiB'>16</memory><os><type>hvm</type></os><devices>{nic}</devices></domain>"
     );
-    scenario.await_condition(&format!("network/{name}"), "RestartRequired", ("True", "ChangesPending", &message))?;
-    assert_eq!(links(&scenario, &bridge)?, linked);
+    host.virsh_xml("create", &other)?;
     scenario.change("domain", name, &json!({"runStrategy": "Halted"}))?;
+    held_by("other")?;
+    host.virsh(&["destroy", "other"])?;
     scenario.await_object("network", name, |network| {
         let pending = &network["status"]["atProvider"]["pendingChanges"];
         ensure!(pending.is_null(), "{pending} wait");
         ensure!(!condition(network, "RestartRequired").is_ok_and(|(status, ..)| status == "True"), "{network}");
         Ok(())
     })?;
-    assert_eq!(parts(&scenario, &[], &["mtu"])?, ["<mtu size='1400'/>"]);
+    assert_eq!(parts(scenario, &[], &["mtu"])?, ["<mtu size='1400'/>"]);
     Ok(())
 }
 
@@ -321,5 +336,31 @@ fn guests_of_a_macvtap_network_are_on_the_host_s_interface_and_nothing_of_them_w
         let seen = scenario.object(kind, name)?;
         assert!(!condition(&seen, "RestartRequired").is_ok_and(|(status, ..)| status == "True"), "{seen}");
     }
+    Ok(())
+}
+
+#[test]
+fn how_much_passes_through_a_network_is_limited_from_its_start_on() -> Result<()> {
+    let scenario = STAGE.scenario("metered")?;
+    for kind in ["htb", "ingress"] {
+        let parent: &[&str] = if kind == "htb" { &["root"] } else { &[] };
+        let asked = [&["qdisc", "add", "dev", "lo"], parent, &[kind]].concat();
+        if let Err(error) = scenario.host().run("tc", &asked) {
+            return skipped(
+                "how_much_passes_through_a_network_is_limited_from_its_start_on",
+                &format!("the kernel does not shape traffic: {error:#}"),
+            );
+        }
+    }
+    let ips = format!("ips: [{{cidr: 192.168.{}.1/24}}]", scenario.subnet());
+    let bandwidth = "bandwidth: {inbound: {average: 1000, peak: 2000, burst: 512}, outbound: {average: 100}}";
+    scenario.apply(&manifest("Network", scenario.name(), &format!("{ips}, {bandwidth}")))?;
+    scenario.await_ready(&["network/metered"])?;
+    assert_eq!(
+        parts(&scenario, &[], &["inbound", "outbound"])?,
+        ["<inbound average='1000' peak='2000' burst='512'/>", "<outbound average='100'/>"]
+    );
+    let bridge = scenario.observed("network", "metered")?["bridge"].as_str().unwrap_or_default().to_owned();
+    assert!(scenario.host().run("tc", &["qdisc", "show", "dev", &bridge])?.contains("htb"));
     Ok(())
 }

@@ -29,6 +29,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("blkiotune", "blockIoTune.weight"),
     ("numatune", "numaTune"),
     ("sysinfo[fwcfg]", "cloudInitRef"),
+    ("sysinfo[smbios]", "sysinfo"),
     ("sysinfo", "sysinfo"),
     ("os/smbios", "sysinfo"),
     ("os/type@arch", "os.arch"),

@@ -137,7 +137,7 @@ pub(super) fn start(network: &libvirt::Network<'_>) -> anyhow::Result<()> {
 
 pub(super) fn remove(host: &Connection, uuid: &str) -> anyhow::Result<Deletion> {
     let Some(network) = host.find_network(uuid)? else { return Ok(Deletion::Absent) };
-    let guests = restart::guests_on(host, &network.name()?)?;
+    let guests = restart::guests_on(host, &network)?;
     if let Some(guest) = guests.first() {
         let message = format!(
             "the network is used by {} running on the host, {guest} first; it is not deleted before they are off it",

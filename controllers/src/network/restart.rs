@@ -59,12 +59,19 @@ pub(super) fn is_allowed(object: &Network) -> bool {
     object.parameters().restart_policy == Some(NetworkRestartPolicy::WhenUnused)
 }
 
-/// The running guests that are on a network.
-pub(super) fn guests_on(host: &Connection, network: &str) -> Result<Vec<String>, Error> {
-    let uses = |live: &Element| {
-        live.find_all("devices/interface").iter().any(|nic| nic.attr_at("source@network") == Some(network))
+/// The running guests that are on a network: by its name, or by the bridge that libvirt makes for it and takes away with it.
+pub(super) fn guests_on(host: &Connection, network: &libvirt::Network<'_>) -> Result<Vec<String>, Error> {
+    let name = network.name()?;
+    let live = Element::parse(&network.describe(false)?)
+        .map_err(|error| Error::other(format!("cannot read a network's description from the host: {error}")))?;
+    let is_own = [None, Some("nat"), Some("route"), Some("open")].contains(&live.attr_at("forward@mode"));
+    let bridge = live.attr_at("bridge@name").filter(|_| is_own);
+    let is_on = |nic: &&Element| {
+        nic.attr_at("source@network") == Some(name.as_str())
+            || bridge.is_some_and(|bridge| nic.attr_at("source@bridge") == Some(bridge))
     };
     let running = host.running()?;
+    let uses = |live: &Element| live.find_all("devices/interface").iter().any(is_on);
     running.iter().filter(|running| uses(&running.live)).map(|running| running.domain.name()).collect()
 }
 
@@ -76,7 +83,7 @@ pub(super) fn anew(
     rules: &Rules,
 ) -> anyhow::Result<bool> {
     let live = Element::parse(&network.describe(false)?).context("read the network's description")?;
-    if live::waiting(wishes, &live, rules).is_empty() || !guests_on(host, &network.name()?)?.is_empty() {
+    if live::waiting(wishes, &live, rules).is_empty() || !guests_on(host, network)?.is_empty() {
         return Ok(false);
     }
     network.destroy().context("stop network, to start it anew")?;
