@@ -28,6 +28,15 @@ instead stands below the first table.
 
 ";
 
+/// Of kinds whose things are made and then not described anew.
+const OF_WHAT_IS_MADE: &str = "\
+<!-- Written by `make bless` from the types in `apis/src`; a test fails when it is not current. -->
+
+Every field of `spec.forProvider`, and what a change of it does to what is there already. `initProvider` has the same fields and counts only when it
+is made. What is immutable is refused by the API server.
+
+";
+
 const OF_A_DOMAIN: &str = "\
 | a change is made | |
 |---|---|
@@ -65,14 +74,51 @@ fn the_tables_of_all_fields_are_those_of_types_examples_and_rules() {
         [("Domain", "domain", OF_A_DOMAIN), ("Network", "network", OF_OTHERS), ("Pool", "pool", OF_OTHERS)]
     {
         let text = format!("# {kind}\n\n{INTRODUCTION}{legend}{}", lines(kind, plain));
-        let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs").join(format!("{plain}.md"));
-        if std::env::var_os("BLESS").is_some() {
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(&file, &text).unwrap();
-        }
-        let found = fs::read_to_string(&file).unwrap_or_default();
-        assert_eq!(text, found, "docs/{plain}.md: run `make bless` and review the difference");
+        assert_current(plain, &text);
     }
+}
+
+#[test]
+fn the_tables_of_volumes_and_seeds_are_those_of_their_types() {
+    for (kind, plain) in [("Volume", "volume"), ("CloudInit", "cloudinit")] {
+        let schema = parameters(kind, "forProvider");
+        let fixed = immutable(&schema);
+        let mut text =
+            format!("# {kind}\n\n{OF_WHAT_IS_MADE}| field | type | what it is | a change |\n|---|---|---|---|\n");
+        for leaf in leaves(&schema) {
+            let field = Field::of(&schema, &leaf);
+            let change = if is_fixed(&fixed, &leaf) { "immutable" } else { change(kind, &leaf) };
+            writeln!(text, "| `{leaf}` | {} | {} | {change} |", cell(&field.type_()), cell(field.said)).unwrap();
+        }
+        assert_current(plain, &text);
+    }
+}
+
+/// What a change of a field does to a volume or seed that is there.
+fn change(kind: &str, leaf: &str) -> &'static str {
+    match kind {
+        _ if leaf.contains(".policy.") => OWN,
+        _ if leaf.starts_with("poolSelector.") => "none: it stays in the pool that was chosen",
+        "Volume" if leaf == "capacity" => "it grows, also under a running guest, which sees it; it never shrinks",
+        "CloudInit" => {
+            "another seed is made and exchanged in the drive of its guest, also while that runs; of format Ignition it counts from its next start"
+        }
+        _ => panic!("{kind} {leaf}: what does a change of it do?"),
+    }
+}
+
+fn is_fixed(fixed: &BTreeSet<String>, leaf: &str) -> bool {
+    fixed.iter().any(|field| leaf == *field || leaf.starts_with(&format!("{field}.")))
+}
+
+fn assert_current(plain: &str, text: &str) {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs").join(format!("{plain}.md"));
+    if std::env::var_os("BLESS").is_some() {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, text).unwrap();
+    }
+    let found = fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(text, found, "docs/{plain}.md: run `make bless` and review the difference");
 }
 
 /// A line for each leaf.
@@ -82,8 +128,7 @@ fn lines(kind: &str, plain: &'static str) -> String {
     let fixed = immutable(&schema);
     let mut text = "| field | type | what it is | a change is made |\n|---|---|---|---|\n".to_owned();
     for leaf in leaves(&schema) {
-        let is_fixed = fixed.iter().any(|field| leaf == *field || leaf.starts_with(&format!("{field}.")));
-        let class = if is_fixed { "immutable".to_owned() } else { class(plain, &leaf, &shown[&leaf]) };
+        let class = if is_fixed(&fixed, &leaf) { "immutable".to_owned() } else { class(plain, &leaf, &shown[&leaf]) };
         let field = Field::of(&schema, &leaf);
         writeln!(text, "| `{leaf}` | {} | {} | {class} |", cell(&field.type_()), cell(field.said)).unwrap();
     }
