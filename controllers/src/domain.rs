@@ -24,6 +24,7 @@ mod pending;
 pub(crate) mod possible;
 mod power;
 pub(crate) mod reach;
+mod refused;
 pub mod render;
 mod report;
 pub(crate) mod resolve;
@@ -43,18 +44,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use apis::{
-    Domain, Managed,
-    condition::Type,
-    domain::{DirectMode, DomainParameters},
-    placement::ConfigId,
-};
+use apis::{Domain, Managed, condition::Type, domain::DirectMode, placement::ConfigId};
 use kube::Client;
 use libvirt::{
     Lease,
     diff::{Difference, diff},
     mirror::DomainEntry,
-    rule::{Route, Rules},
+    rule::Rules,
 };
 use managed::external::{Deletion, External, Pass, Record, Refusal, Report, Standing};
 
@@ -267,40 +263,8 @@ impl Domains {
         let live = entry.live.as_deref();
         let moved = live.map(|live| follow::moved(pass.object, &around, base, live)).unwrap_or_default();
         let applied = applied.into_iter().chain(moved.iter().map(follow::Moved::difference)).collect();
-        let refusal = refused.first().map(|first| Refusal {
-            reason: reason(first.route),
-            message: refused.iter().map(|one| told(one, pass.object.parameters())).collect::<Vec<_>>().join("; ")
-                + cure(first.route),
-        });
-        let addresses = around.refused_addresses.join("; ");
-        let refusal = refusal
-            .or_else(|| (!addresses.is_empty()).then_some(Refusal { reason: "AddressRefused", message: addresses }));
+        let refusal = refused::refusal(&refused, pass.object.parameters(), &around.refused_addresses);
         Ok((applied, refusal))
-    }
-}
-
-/// What to do about what is refused.
-fn cure(route: Route) -> &'static str {
-    match route {
-        Route::Refused(libvirt::rule::Refusal::DiskSourceChanged) => {
-            ". A disk keeps its data: take the change back, or add a disk of another name"
-        }
-        Route::Immutable | Route::Live(_) | Route::NextBoot | Route::Definition => "",
-    }
-}
-
-/// What is refused, in the words of the spec.
-fn told(refused: &Difference, parameters: &DomainParameters) -> String {
-    let (field, shown) = (fields::field(&refused.path, parameters), refused.to_string());
-    let shown = shown.strip_prefix(refused.path.as_str()).unwrap_or(&shown).to_owned();
-    let by_path = if field == refused.path { String::new() } else { format!(" ({})", refused.path) };
-    format!("{field}{by_path}{shown}")
-}
-
-fn reason(route: Route) -> &'static str {
-    match route {
-        Route::Refused(libvirt::rule::Refusal::DiskSourceChanged) => "DiskSourceChanged",
-        Route::Immutable | Route::Live(_) | Route::NextBoot | Route::Definition => "UpdateRestricted",
     }
 }
 

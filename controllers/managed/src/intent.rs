@@ -85,6 +85,12 @@ pub(crate) fn own_poll<K: Managed>(object: &K) -> Option<Duration> {
     own.map(|span| span.max(Duration::from_secs(1)))
 }
 
+/// Whether somebody asked for a pass and none has handled that yet.
+pub(crate) fn is_requested<K: Managed>(object: &K) -> bool {
+    let handled = object.resource_status().and_then(|status| status.last_handled_reconcile_at.as_deref());
+    object.annotation(annotation::RECONCILE_REQUESTED).is_some_and(|asked| Some(asked) != handled)
+}
+
 #[cfg(test)]
 mod tests {
     use apis::Pool;

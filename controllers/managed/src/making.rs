@@ -15,9 +15,10 @@ use crate::{
     events::Severity,
     external::{Annotations, Connect, Effect, External, Pass, Record, Report},
     failure::{At, Attempt, Failure, Phase},
+    intent::is_requested,
     outlook::Outlook,
     publish::{self, Metadata, News},
-    reconcile::{Observation, Reconciler, Requeue, Site, is_requested, what},
+    reconcile::{Observation, Reconciler, Requeue, Site, what},
 };
 
 /// What is tried, when it is not a change.

@@ -6,7 +6,6 @@ use anyhow::anyhow;
 use apis::{
     Managed,
     condition::{self, Status, Type, Wish},
-    managed::annotation,
     placement::{ConfigId, Placement},
 };
 use jiff::Timestamp;
@@ -18,7 +17,7 @@ use crate::{
     events::{Recorder, Severity},
     external::{Connect, External, Pass, Refusal, Report, Retry, Standing},
     failure::{At, Attempt, Failure, Phase},
-    intent::{Feature, Intent, own_poll},
+    intent::{Feature, Intent, is_requested, own_poll},
     making::identity,
     outlook::Outlook,
     plan::{Policies, Step, Verdict, plan},
@@ -403,12 +402,6 @@ impl<E: External> Site<'_, E> {
 /// What is not tried again before its time: the same change, as long as the object wishes the same.
 pub(crate) fn what<K: Managed>(object: &K, change: &str) -> String {
     format!("{}: {change}", object.meta().generation.unwrap_or_default())
-}
-
-/// Whether somebody asked for a pass and none has handled that yet.
-pub(crate) fn is_requested<K: Managed>(object: &K) -> bool {
-    let handled = object.resource_status().and_then(|status| status.last_handled_reconcile_at.as_deref());
-    object.annotation(annotation::RECONCILE_REQUESTED).is_some_and(|asked| Some(asked) != handled)
 }
 
 /// Whether the status says that the last attempt to make the object failed.
