@@ -257,6 +257,21 @@ impl Site {
         self.long(network, make).await
     }
 
+    /// The turn to copy a volume: guests start and stop over the same few threads.
+    pub async fn copying(&self) -> tokio::sync::OwnedRwLockWriteGuard<()> {
+        self.host.pool_lock("/copies").write_owned().await
+    }
+
+    /// Held while a guest may be plugged into a network: none is started anew meanwhile.
+    pub async fn plugging(&self) -> tokio::sync::OwnedRwLockReadGuard<()> {
+        self.host.pool_lock("/plugging").read_owned().await
+    }
+
+    /// Held while a network is started anew: no guest is plugged in meanwhile. None while one may be.
+    pub fn unplugged(&self) -> Option<tokio::sync::OwnedRwLockWriteGuard<()>> {
+        self.host.pool_lock("/plugging").try_write_owned().ok()
+    }
+
     /// A change of a pool as a whole (build, refresh, stop). libvirt refuses it beside a volume's job.
     pub async fn alone<T: Send + 'static>(
         &self,

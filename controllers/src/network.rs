@@ -90,9 +90,14 @@ impl Networks {
 
     /// Makes the network as wished; a new one, where it is to be created, with what is initial.
     async fn apply(&self, pass: &Pass<'_, Self>, reserved: &[Reservation], create: bool) -> anyhow::Result<Found> {
-        let wished = Wished { object: pass.object.clone(), reserved: reserved.to_vec() };
         let rules = self.rules.clone();
         let uuid = self.adoption.identity(pass.object, pass.host);
+        let entry = pass.host.mirror().network(&uuid);
+        let waiting = self.waiting(pass.object, reserved, entry.as_deref());
+        let helps = !waiting.is_empty() && !self.vain.is(pass.object.uid(), &waiting);
+        let unplugged = if helps && restart::is_allowed(pass.object) { pass.host.unplugged() } else { None };
+        let wished =
+            Wished { object: pass.object.clone(), reserved: reserved.to_vec(), may_restart: unplugged.is_some() };
         let of = uuid.clone();
         let started_anew = pass.host.in_turn(&uuid, move |host| make_true(host, &wished, &of, &rules, create)).await?;
         let entry = read(pass, &uuid).await?.map(Arc::new);
@@ -302,7 +307,9 @@ impl External for Networks {
             .zip(entry.inactive.as_ref())
             .filter(|(wishes, base)| diff(wishes, &observed::prefixed(base), &self.rules).is_empty());
         let annotations = as_wished
-            .map(|(wishes, _)| (annotation::APPLIED, Some(applied::text(&wishes.owned_paths()))))
+            .map(|(wishes, _)| {
+                (annotation::APPLIED, Some(applied::text(&reserved::without_parts(wishes.owned_paths(), reserved))))
+            })
             .into_iter()
             .collect();
         let recheck = found.settling;

@@ -8,6 +8,7 @@ use managed::plan::only_observes;
 
 use super::{Admission, Findings};
 use crate::{
+    cluster::{declared, may_use},
     domain::{exclusive, possible, reach::refused, render::own_medium},
     network::reserved,
     pool,
@@ -142,6 +143,11 @@ impl Admission<'_> {
         for nic in whole.parameters().network_interfaces.iter().flatten().filter(|nic| nic.address.is_some()) {
             let Some(referent) = links.referent(&interface_path(&nic.name.0)) else { continue };
             let Some(network) = self.cluster.networks.get(&referent.namespace, &referent.name) else { continue };
+            // Of a network that it may not use nothing is told.
+            let is_near = network.metadata.namespace == object.metadata.namespace;
+            if !is_near && declared(&*network).is_none_or(|theirs| !may_use(object, &theirs)) {
+                continue;
+            }
             if let reserved::Standing::Refused(why) = reserved::standing(self.cluster, object, nic, &network) {
                 if why.contains(reserved::FOREIGN) { findings.warn(why) } else { findings.deny(why) }
             }

@@ -135,7 +135,12 @@ impl Contents {
             anyhow::bail!("format: Ignition takes userData alone, without parts");
         };
         let place = user_data.as_ref().and_then(Data::place);
-        let place = place.context("userData: format: Ignition needs one content, without parts")?;
+        let Some(place) = place else {
+            // All of it may stand in initProvider: then forProvider alone says nothing.
+            let is_initial = user_data.is_none() && object.initial().is_some();
+            anyhow::ensure!(is_initial, "userData: format: Ignition needs one content, without parts");
+            return Ok(Told::Ignition(Vec::new()));
+        };
         let config = self.content(namespace, place).await.context("userData")?;
         Told::ignition(config).context("userData")
     }

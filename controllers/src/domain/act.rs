@@ -90,7 +90,9 @@ impl Domains {
         self.check_above(pass, &whole, &around).await?;
         let order = self.order(pass, around);
         let (uuid, start) = (order.uuid.clone(), !super::find::is_halted(pass.object));
+        let plugging = pass.host.plugging().await;
         let entry = pass.host.long(&uuid, move |host| order.create(host, start)).await?;
+        drop(plugging);
         pass.host.mirror().claim(libvirt::Claim::Domain(uuid.clone()), &owner(pass.object));
         pass.host.mirror().replace_domain(&uuid, entry.clone());
         Ok(self.found(pass, entry.map(Arc::new), None, found.media))
@@ -112,7 +114,9 @@ impl Domains {
         let uuid = order.uuid.clone();
         let autostarts = found.entry.as_ref().is_some_and(|entry| entry.autostart);
         let todo = Todo { autostart: change.autostart, autostarts, power: change.power, note: change.note.clone() };
+        let plugging = pass.host.plugging().await;
         let (entry, failures) = pass.host.long(&uuid, move |host| order.update(host, &todo)).await?;
+        drop(plugging);
         pass.host.mirror().replace_domain(&uuid, entry.clone());
         let mut found = self.found(pass, entry.map(Arc::new), None, found.media);
         self.note_attempts(pass, around, &found, failures);

@@ -23,6 +23,8 @@ pub(super) fn wishes(object: &Network, reserved: &[Reservation], create: bool) -
 pub(super) struct Wished {
     pub(super) object: Network,
     pub(super) reserved: Vec<Reservation>,
+    /// Whether it may be started anew: nobody is plugged into it meanwhile.
+    pub(super) may_restart: bool,
 }
 
 impl Wished {
@@ -55,7 +57,7 @@ pub(super) fn make_true(
 
 fn define_new(
     host: &Connection,
-    Wished { object, reserved }: &Wished,
+    Wished { object, reserved, may_restart: _ }: &Wished,
     uuid: &str,
     rules: &Rules,
 ) -> anyhow::Result<()> {
@@ -117,7 +119,7 @@ fn bring_about(
         return start(network).map(|()| false);
     }
     live::change(network, &wishes, rules)?;
-    if restart::is_allowed(object) { restart::anew(host, network, &wishes, rules) } else { Ok(false) }
+    if wished.may_restart { restart::anew(host, network, &wishes, rules) } else { Ok(false) }
 }
 
 pub(super) fn start(network: &libvirt::Network<'_>) -> anyhow::Result<()> {

@@ -88,7 +88,10 @@ fn keep_initial(wishes: &mut Wishes, object: &Network) -> anyhow::Result<()> {
     for ip in initial.ips.iter().flatten() {
         let (key, _) = address(ip)?;
         let Some(own) = own.iter().find(|own| own.cidr == ip.cidr) else {
-            wishes.keep("ip", &key);
+            // One in which addresses are kept is wished as far as that goes, and the rest of it is nobody's to take away.
+            if object.parameters().ips.is_some() && !wishes.has_item("ip", &key) {
+                wishes.keep("ip", &key);
+            }
             continue;
         };
         let (said, own) = (ip.dhcp.clone().unwrap_or_default(), own.dhcp.clone().unwrap_or_default());

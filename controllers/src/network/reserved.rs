@@ -18,7 +18,7 @@ use managed::plan::only_observes;
 
 use super::subnet::Subnet;
 use crate::{
-    cluster::{Cluster, declared},
+    cluster::{Cluster, declared, may_use},
     index::ReferrerKind,
     mark,
     references::{Refers, interface_path},
@@ -75,6 +75,13 @@ struct Plan {
     kept: Vec<(String, IpAddr)>,
 }
 
+/// Owned paths without what is within a reservation: it is given back as a whole, and an annotation has no room for all of that.
+pub(super) fn without_parts(mut paths: Vec<String>, reserved: &[Reservation]) -> Vec<String> {
+    let whole: Vec<String> = reserved.iter().map(|one| format!("ip[{}]/dhcp/host[{}]@", one.within, one.mac)).collect();
+    paths.retain(|path| !path.contains("/dhcp/host[") || !whole.iter().any(|whole| path.starts_with(whole)));
+    paths
+}
+
 /// What a Network keeps for the interfaces of the Domains that refer to it.
 pub(super) fn reservations(cluster: &Cluster, network: &Network) -> Vec<Reservation> {
     if only_observes(network) {
@@ -90,7 +97,8 @@ pub(crate) fn standing(cluster: &Cluster, domain: &Domain, nic: &NetworkInterfac
     let Some(mine) = ask(domain, nic) else {
         // Such as the network's own spec names are not ours.
         let is_own = plan.hosts.iter().any(|(_, of, _)| *of == mac);
-        let is_left = nic.address.is_none() && !is_own && plan.kept.iter().any(|(of, _)| *of == mac);
+        let is_left =
+            nic.address.is_none() && !plan.only_observed && !is_own && plan.kept.iter().any(|(of, _)| *of == mac);
         return if is_left { Standing::Coming } else { Standing::Kept };
     };
     // Who has it keeps it, so that a look at all others is for the few moments before.
@@ -98,6 +106,13 @@ pub(crate) fn standing(cluster: &Cluster, domain: &Domain, nic: &NetworkInterfac
         return Standing::Kept;
     }
     let mut all = asked(cluster, network, Some(&mine.uid));
+    let (whole, referent) = (domain.held(), network.as_referent());
+    let links = cluster.links_of(domain, &whole);
+    let others = whole.parameters().network_interfaces.iter().flatten().filter(|other| other.name != nic.name);
+    let leads = |other: &&NetworkInterface| {
+        referent.as_ref().is_some_and(|to| links.leads_to(&interface_path(&other.name.0), to))
+    };
+    all.extend(others.filter(leads).filter_map(|other| ask(domain, other)));
     all.push(mine.clone());
     let judged = judge(&plan, all).into_iter().find(|(asked, _)| *asked == mine);
     match judged.map(|(_, judged)| judged) {
@@ -114,9 +129,11 @@ fn asked(cluster: &Cluster, network: &Network, but: Option<&str>) -> Vec<Asked> 
     let domains = users.filter_map(|user| cluster.domains.get(&user.namespace, &user.name));
     let mut all = Vec::new();
     for domain in domains.filter(|domain| but != Some(domain.uid()) && !only_observes(&**domain)) {
-        let is_apart = declared(&*domain)
-            .zip(declared(network))
-            .is_some_and(|(theirs, ours)| !cluster.is_one_host(&theirs, &ours));
+        // What its pass refuses has no say here either.
+        let is_apart = match (declared(&*domain), declared(network)) {
+            (theirs, Some(ours)) => !may_use(&*domain, &ours) || theirs.is_some_and(|theirs| theirs != ours),
+            (_, None) => domain.metadata.namespace != network.metadata.namespace,
+        };
         // What was initial is on the guest ever after.
         let whole = domain.held();
         let nics = whole.parameters().network_interfaces.iter().flatten().filter(|nic| nic.address.is_some());
@@ -148,7 +165,8 @@ fn ask(domain: &Domain, nic: &NetworkInterface) -> Option<Asked> {
 fn mac(domain: &Domain, nic: &NetworkInterface) -> String {
     let seen = domain.observation().into_iter().flat_map(|seen| &seen.network_interfaces);
     let seen = seen.filter(|seen| seen.name.as_ref() == Some(&nic.name.0)).map(|seen| seen.mac.as_str()).next();
-    let mac = nic.mac.as_deref().or(seen).map(str::to_ascii_lowercase);
+    // A running guest has the one that it was started with, whatever waits for its next boot.
+    let mac = seen.or(nic.mac.as_deref()).map(str::to_ascii_lowercase);
     mac.unwrap_or_else(|| mark::mac(domain.uid(), &nic.name.0))
 }
 
@@ -160,7 +178,9 @@ impl Plan {
         let NetworkObservation { ips: seen_ips, .. } = &seen;
         let (mut subnets, mut hosts) = (Vec::new(), Vec::new());
         for Ip { cidr, dhcp } in whole.parameters().ips.iter().flatten() {
-            subnets.extend(Subnet::parse(cidr).ok().map(|subnet| (subnet, dhcp.is_some())));
+            // What the spec leaves out may be as the host has it.
+            let hands_out = dhcp.is_some() || seen_ips.iter().any(|seen| seen.cidr == *cidr && seen.dhcp.is_some());
+            subnets.extend(Subnet::parse(cidr).ok().map(|subnet| (subnet, hands_out)));
             for host in dhcp.iter().flat_map(|dhcp| &dhcp.hosts).flatten() {
                 let ip = host.ip.parse().ok();
                 hosts.extend(ip.map(|ip| (host.name.0.clone(), host.mac.to_ascii_lowercase(), ip)));

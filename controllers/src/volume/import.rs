@@ -100,6 +100,7 @@ impl Order {
             namespace: self.namespace.clone(),
             source: self.source.clone(),
             format: self.format,
+            capacity: self.capacity.filter(|_| self.format == Format::Raw),
             access: self.access.clone(),
             listed: self.policy.image_hosts.clone().unwrap_or_default(),
         }
@@ -294,7 +295,7 @@ impl Imports {
                 Ok(Copied::Failed(why)) => return Err(anyhow!(why)),
                 Err(error) => {
                     self.permit.check()?;
-                    tracing::debug!(volume = order.name, ?error, "no copy of another's image; it is fetched");
+                    tracing::info!(volume = order.name, ?error, "no copy of another's image; it is fetched");
                     download(order, &self.permit, client, progress).await?;
                     return settle(order).await;
                 }

@@ -24,6 +24,8 @@ pub(super) struct Image {
     pub(super) namespace: String,
     pub(super) source: HttpSource,
     pub(super) format: Format,
+    /// Of a raw volume, which has its size from the start.
+    pub(super) capacity: Option<u64>,
     pub(super) access: Access,
     /// The image servers that the config lists.
     pub(super) listed: Vec<String>,
@@ -31,11 +33,11 @@ pub(super) struct Image {
 
 impl PartialEq for Image {
     fn eq(&self, other: &Self) -> bool {
-        let Self { host, namespace, source, format, access, listed } = self;
+        let Self { host, namespace, source, format, capacity, access, listed } = self;
         // One connection, so that one set of locks keeps the volumes while they are copied.
         host.is_connected_as(&other.host)
             && (namespace, source, format) == (&other.namespace, &other.source, &other.format)
-            && (access, listed) == (&other.access, &other.listed)
+            && (capacity, access, listed) == (&other.capacity, &other.access, &other.listed)
     }
 }
 
@@ -96,22 +98,12 @@ impl<I: PartialEq> Shares<I> {
         Turn::Own(First(first))
     }
 
-    /// Tells those who wait that the volume is whole, and waits until each has its copy or gave up.
+    /// Tells those who wait that the volume is whole, and waits until each has its copy or gave up. Who comes from now on fetches: else the
+    /// first would wait for as long as others come.
     pub(super) async fn hand_out(&self, first: &First, volume: VolumeId) {
+        self.lock().retain(|share| !std::ptr::eq(share.first.as_ptr(), Arc::as_ptr(&first.0)));
         first.0.send_replace(Some(End::Whole(volume)));
-        while !self.is_over(first) {
-            first.0.closed().await;
-        }
-    }
-
-    /// Whether nobody waits; nobody can join any more then.
-    fn is_over(&self, First(first): &First) -> bool {
-        let mut shares = self.lock();
-        let is_over = first.receiver_count() == 0;
-        if is_over {
-            shares.retain(|share| !std::ptr::eq(share.first.as_ptr(), Arc::as_ptr(first)));
-        }
-        is_over
+        first.0.closed().await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Share<I>>> {
@@ -185,14 +177,14 @@ mod tests {
         let copied = async {
             let early = two.end(&own.0).await;
             assert!(two.still());
-            // Who comes while copies are made still gets one.
-            let late = other(shares.turn("image", progress.1.clone())).end(&own.0).await;
+            // Who comes while copies are made fetches, and keeps nobody waiting.
+            let late = first(shares.turn("image", progress.1.clone()));
             drop(two);
             (early, late)
         };
-        let ((), copies) = tokio::join!(shares.hand_out(&one, volume()), copied);
-        assert_eq!(copies, (Some(whole()), Some(whole())));
-        first(shares.turn("image", progress.1.clone()));
+        let ((), (early, _late)) = tokio::join!(shares.hand_out(&one, volume()), copied);
+        assert_eq!(early, Some(whole()));
+        other(shares.turn("image", progress.1.clone()));
     }
 
     #[tokio::test]
