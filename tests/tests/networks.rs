@@ -342,10 +342,8 @@ fn guests_of_a_macvtap_network_are_on_the_host_s_interface_and_nothing_of_them_w
 #[test]
 fn how_much_passes_through_a_network_is_limited_from_its_start_on() -> Result<()> {
     let scenario = STAGE.scenario("metered")?;
-    for kind in ["htb", "ingress"] {
-        let parent: &[&str] = if kind == "htb" { &["root"] } else { &[] };
-        let asked = [&["qdisc", "add", "dev", "lo"], parent, &[kind]].concat();
-        if let Err(error) = scenario.host().run("tc", &asked) {
+    for kind in ["htb", "sfq"] {
+        if let Err(error) = scenario.host().run("tc", &["qdisc", "replace", "dev", "lo", "root", kind]) {
             return skipped(
                 "how_much_passes_through_a_network_is_limited_from_its_start_on",
                 &format!("the kernel does not shape traffic: {error:#}"),
@@ -363,4 +361,38 @@ fn how_much_passes_through_a_network_is_limited_from_its_start_on() -> Result<()
     let bridge = scenario.observed("network", "metered")?["bridge"].as_str().unwrap_or_default().to_owned();
     assert!(scenario.host().run("tc", &["qdisc", "show", "dev", &bridge])?.contains("htb"));
     Ok(())
+}
+
+#[test]
+fn an_address_is_kept_in_what_was_initial_too_and_for_one_interface_alone() -> Result<()> {
+    let scenario = STAGE.scenario("begun")?;
+    let (net, name) = (format!("192.168.{}", scenario.subnet()), scenario.name());
+    let ips = format!("ips: [{{cidr: {net}.1/24, dhcp: {{ranges: [{{start: {net}.100, end: {net}.199}}]}}}}]");
+    let network =
+        manifest("Network", name, "").replace("forProvider", &format!("initProvider: {{{ips}}}, forProvider"));
+    let nic = |nic: &str| format!("{{name: {nic}, networkRef: {{name: {name}}}, address: {net}.77}}");
+    let guest = |nics: &str| {
+        manifest(
+            "Domain",
+            "two",
+            &format!("type: Qemu, memory: 32Mi, runStrategy: Halted, networkInterfaces: [{nics}]"),
+        )
+    };
+    scenario.apply(&(network + &guest(&format!("{}, {}", nic("a"), nic("b")))))?;
+    let twice = format!("the address {net}.77 is that of interface a of Domain {}/two", scenario.namespace().name());
+    await_refusal(&scenario, "two", &format!("networkInterfaces b: {twice}"))?;
+    scenario.apply(&guest(&nic("a")))?;
+    scenario.await_ready(&["domain/two", &format!("network/{name}")])?;
+    let kept = |of: &[&str]| parts(&scenario, of, &["host", "range"]);
+    let seen = kept(&[])?;
+    assert!(seen.len() == 2 && seen[0].contains(&format!("ip='{net}.77'")), "{seen:?}");
+    assert_eq!(kept(&["--inactive"])?, seen);
+    scenario.delete(&["domain/two"])?;
+    scenario.await_gone(&["domain/two"])?;
+    let range = format!("<range start='{net}.100' end='{net}.199'/>");
+    eventually(PATIENCE, || {
+        let seen = kept(&[])?;
+        ensure!(seen == [range.clone()], "{seen:?}");
+        Ok(())
+    })
 }

@@ -67,7 +67,11 @@ pub fn whole(object: &Network, reserved: &[Reservation], create: bool, previous:
     // on never changes, and a prefix that is declared says nothing.
     let is_given_back =
         |path: &&String| !["bridge@name", "forward@mode"].contains(&path.as_str()) && !path.starts_with("@xmlns:");
-    let given_back: Vec<String> = previous.iter().filter(is_given_back).cloned().collect();
+    // An address that the network has from its beginning holds what is kept in it, and is nobody's to take away with that.
+    let initial = object.initially().and_then(|initial| initial.ips.clone()).unwrap_or_default();
+    let initial: Vec<String> = initial.iter().filter_map(|ip| Some(format!("ip[{}]", address(ip).ok()?.0))).collect();
+    let holds = |path: &str| initial.iter().any(|ip| path == ip || path.strip_prefix(ip.as_str()) == Some("/dhcp"));
+    let given_back: Vec<String> = previous.iter().filter(is_given_back).filter(|path| !holds(path)).cloned().collect();
     wishes.forget(&given_back);
     Ok(wishes)
 }
