@@ -149,7 +149,7 @@ pub struct NetworkParameters {
     /// Whether its guests reach the host and what is beyond, and not each other. Default false. Another value counts from the network's next start on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isolated_ports: Option<bool>,
-    /// What is done when changes wait for the network's next start. Never: nothing, RestartRequired lists them. WhenUnused: it is started anew as soon as no running guest of the host is on it; no guest is ever cut off. Default Never.
+    /// What is done when changes wait for the network's next start. Never: nothing, RestartRequired lists them. WhenUnused: it is started anew once a poll finds no running guest of the host on it, and while none is plugged in. If it then does not start, it stays off until that is mended. Default Never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart_policy: Option<NetworkRestartPolicy>,
     /// Whether the host starts the network when it boots.
