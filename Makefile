@@ -64,4 +64,4 @@ bench: setup ## figures beside a plain loop over libvirt's C API; reports, never
 
 clean-cache: ## remove programs, guests and tools that were built or fetched
 	@[ ! -d "$(CACHE)/demo" ] || { echo "the demo is up; run make demo-down first"; exit 1; }
-	rm -rf "$(CACHE)/bin" "$(CACHE)/guest" "$(CACHE)/go" "$(CACHE)/cargo-deny" "$(CACHE)/image"
+	rm -rf "$(CACHE)/bin" "$(CACHE)/guest" "$(CACHE)/go" "$(CACHE)/cargo-deny" "$(CACHE)/image" "$(CACHE)/debian" "$(CACHE)/storagehost"

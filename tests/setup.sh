@@ -16,8 +16,8 @@ packages=(
 	libvirt-daemon-system libvirt-clients libvirt-dev qemu-system-x86 qemu-utils ovmf swtpm swtpm-tools dnsmasq-base iproute2 iptables pkg-config gcc libc6-dev
 	# for the test guest and its seeds
 	busybox-static kmod cpio dosfstools mtools syslinux genisoimage openssl python3 xz-utils zstd
-	# for the Debian guest with a real cloud-init
-	mmdebstrap e2fsprogs
+	# for the Debian guests, and disks of hosts
+	mmdebstrap e2fsprogs parted
 	# for the tests and the demo
 	util-linux curl lua5.1
 )
@@ -113,5 +113,7 @@ install_deny
 "$here/controlplane/crossplane.sh"
 "$here/guest/build.sh"
 "$here/debian/build.sh"
+"$here/storagehost/build.sh"
 "$here/registry/build.sh"
+"$here/servers/build.sh"
 say "everything is there"

@@ -43,6 +43,8 @@ pub enum Type {
     GuestAgentConnected,
     /// A config cannot go away yet.
     Terminating,
+    /// The host of a config is not like the others.
+    HostsDiffer,
 }
 
 impl Type {
@@ -56,6 +58,7 @@ impl Type {
             Self::Importing => "Importing",
             Self::GuestAgentConnected => "GuestAgentConnected",
             Self::Terminating => "Terminating",
+            Self::HostsDiffer => "HostsDiffer",
         }
     }
 }

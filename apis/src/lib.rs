@@ -22,6 +22,7 @@ pub mod domain;
 pub mod initial;
 pub mod managed;
 pub mod network;
+pub mod permissions;
 pub mod placement;
 pub mod pool;
 pub mod provider_config;

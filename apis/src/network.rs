@@ -2,13 +2,17 @@
 
 mod dhcp;
 mod dns;
+mod hosts;
 mod links;
+mod passed;
 mod restart;
 mod seen;
 
 pub use dhcp::{Bootp, BootpObservation, DhcpOption, DhcpOptionObservation};
 pub use dns::{Dns, DnsForwarder, DnsHost, DnsProtocol, DnsSrv, DnsTxt, NetworkRoute};
+pub use hosts::{DhcpHost, DhcpHostObservation};
 pub use links::{NetworkDirect, NetworkDirectObservation, PortGroup, PortGroupObservation};
+pub use passed::{NetworkHostDevices, NetworkHostDevicesObservation};
 pub use restart::NetworkRestartPolicy;
 pub use seen::{
     DnsForwarderObservation, DnsHostObservation, DnsObservation, DnsSrvObservation, DnsTxtObservation,
@@ -22,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     domain::{Bandwidth, Vlan},
     managed::{Managed, ResourceSpec, ResourceStatus},
-    quantity::{ItemName, Span},
+    quantity::Span,
 };
 
 /// A virtual network of a libvirt host.
@@ -61,7 +65,7 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || (has(self.forProvider.mode) && self.forProvider.mode in ['Isolated', 'Bridge', 'Macvtap']) || (has(self.forProvider.ips) && self.forProvider.ips.size() > 0) || (has(self.initProvider) && (has(self.initProvider.mode) && !has(self.forProvider.mode) && self.initProvider.mode in ['Isolated', 'Bridge', 'Macvtap'] || has(self.initProvider.ips) && self.initProvider.ips.size() > 0))").message("spec.forProvider.ips is required for mode Nat, which is the default, Route and Open: the host needs an address on the network"),
+    validation = Rule::new("!self.managementPolicies.exists(p, p in ['*', 'Create', 'Update']) || (has(self.forProvider.mode) && self.forProvider.mode in ['Isolated', 'Bridge', 'Macvtap', 'HostDevices']) || (has(self.forProvider.ips) && self.forProvider.ips.size() > 0) || (has(self.initProvider) && (has(self.initProvider.mode) && !has(self.forProvider.mode) && self.initProvider.mode in ['Isolated', 'Bridge', 'Macvtap', 'HostDevices'] || has(self.initProvider.ips) && self.initProvider.ips.size() > 0))").message("spec.forProvider.ips is required for mode Nat, which is the default, Route and Open: the host needs an address on the network"),
     validation = Rule::new("oldSelf.managementPolicies.exists(p, p == 'Observe') && !oldSelf.managementPolicies.exists(p, p in ['Create', 'Update', 'Delete']) || !has(self.forProvider.mode) || has(oldSelf.forProvider.mode)").message("mode cannot be changed: every guest on it would be cut off; create a new Network instead").field_path(".forProvider")
 )]
 pub struct NetworkSpec {
@@ -85,15 +89,17 @@ pub struct NetworkSpec {
     validation = Rule::new("!(has(self.mode) && self.mode == 'Bridge') || !(has(self.dns) || has(self.mtu) || has(self.routes) || has(self.dhcpOptions))").message("mode: Bridge takes no dns, mtu, routes and dhcpOptions: the bridge belongs to the host"),
     validation = Rule::new("has(self.direct) == (has(self.mode) && self.mode == 'Macvtap')").message("mode: Macvtap and direct, the host's interfaces that guests are on, need each other"),
     validation = Rule::new("!has(self.direct) || !(has(self.bridge) || has(self.ips) || has(self.domain) || has(self.dns) || has(self.mtu) || has(self.routes) || has(self.dhcpOptions) || has(self.isolatedPorts))").message("mode: Macvtap takes no bridge, ips, domain, dns, mtu, routes, dhcpOptions and isolatedPorts: guests are on the host's interfaces"),
+    validation = Rule::new("has(self.hostDevices) == (has(self.mode) && self.mode == 'HostDevices')").message("mode: HostDevices and hostDevices, the functions that guests get, need each other"),
+    validation = Rule::new("!has(self.hostDevices) || !(has(self.bridge) || has(self.ips) || has(self.domain) || has(self.dns) || has(self.mtu) || has(self.routes) || has(self.dhcpOptions) || has(self.isolatedPorts))").message("mode: HostDevices takes no bridge, ips, domain, dns, mtu, routes, dhcpOptions and isolatedPorts: guests are on cards of their own"),
     validation = Rule::new("!has(self.openVSwitch) || (has(self.mode) && self.mode == 'Bridge')").message("openVSwitch needs mode: Bridge, with a bridge of Open vSwitch"),
-    validation = Rule::new("!(has(self.vlan) || (has(self.portGroups) && self.portGroups.exists(g, has(g.vlan)))) || (has(self.openVSwitch) && self.openVSwitch) || (has(self.direct) && has(self.direct.mode) && self.direct.mode == 'Passthrough')").message("vlan needs openVSwitch: true, or direct.mode: Passthrough on virtual functions of an SR-IOV card: a plain bridge has no VLANs"),
-    validation = Rule::new("!has(self.direct) || !has(self.portGroups) || !self.portGroups.exists(g, has(g.bandwidth))").message("mode: Macvtap has no bandwidth of port groups: say it at interfaces"),
-    validation = Rule::new("!has(self.bandwidth) || !(has(self.mode) && self.mode in ['Bridge', 'Macvtap'])").message("bandwidth is for networks whose bridge libvirt makes; say it at port groups or interfaces"),
+    validation = Rule::new("!(has(self.vlan) || (has(self.portGroups) && self.portGroups.exists(g, has(g.vlan)))) || (has(self.openVSwitch) && self.openVSwitch) || has(self.hostDevices) || (has(self.direct) && has(self.direct.mode) && self.direct.mode == 'Passthrough')").message("vlan needs openVSwitch: true, or virtual functions of an SR-IOV card, by hostDevices or direct.mode: Passthrough: a plain bridge has no VLANs"),
+    validation = Rule::new("!(has(self.direct) || has(self.hostDevices)) || !has(self.portGroups) || !self.portGroups.exists(g, has(g.bandwidth))").message("modes Macvtap and HostDevices have no bandwidth of port groups: say it at interfaces"),
+    validation = Rule::new("!has(self.bandwidth) || !(has(self.mode) && self.mode in ['Bridge', 'Macvtap', 'HostDevices'])").message("bandwidth is for networks whose bridge libvirt makes; say it at port groups or interfaces"),
     validation = Rule::new("!has(self.portGroups) || self.portGroups.filter(g, has(g.default) && g.default).size() <= 1").message("one port group at most is the default"),
     validation = Rule::new("!has(self.domainLocalOnly) || has(self.domain)").message("domainLocalOnly needs domain")
 )]
 pub struct NetworkParameters {
-    /// Nat, Route, Open, Isolated, Bridge or Macvtap. Open routes as Route does, and libvirt makes no rules in the host's firewall: they are the administrator's. Default Nat.
+    /// Nat, Route, Open, Isolated, Bridge, Macvtap or HostDevices. Open routes as Route does, and libvirt makes no rules in the host's firewall: they are the administrator's. Default Nat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<NetworkMode>,
     /// The name of the bridge: the host's own for mode Bridge, else the one that libvirt makes. Default: libvirt chooses.
@@ -132,10 +138,13 @@ pub struct NetworkParameters {
     /// The interfaces of the host that guests are on, for mode Macvtap.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub direct: Option<NetworkDirect>,
+    /// The functions of cards of the host that guests get, for mode HostDevices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_devices: Option<NetworkHostDevices>,
     /// Whether the bridge is one of Open vSwitch, for mode Bridge. Default false. Another value counts from the network's next start on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_v_switch: Option<bool>,
-    /// VLANs of its guests. Needs openVSwitch: true, or direct.mode: Passthrough. Another value counts from the network's next start on.
+    /// VLANs of its guests. Needs openVSwitch: true, hostDevices, or direct.mode: Passthrough. Another value counts from the network's next start on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vlan: Option<Vlan>,
     /// How much passes between its guests together and the outside. The host's kernel must be able to shape traffic, or the network does not start. Another value counts from the network's next start on.
@@ -146,10 +155,14 @@ pub struct NetworkParameters {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[schemars(length(max = 32))]
     pub port_groups: Option<Vec<PortGroup>>,
+    /// How many addresses Domains of one other namespace may have it keep for their interfaces, all together: who may write Domains there could take all of them. Those of its own namespace are not limited, and one that is kept already stays. Default 8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1024))]
+    pub addresses_per_namespace: Option<i32>,
     /// Whether its guests reach the host and what is beyond, and not each other. Default false. Another value counts from the network's next start on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isolated_ports: Option<bool>,
-    /// What is done when changes wait for the network's next start. Never: nothing, RestartRequired lists them. WhenUnused: it is started anew once a poll finds no running guest of the host on it, and while none is plugged in. If it then does not start, it stays off until that is mended. Default Never.
+    /// What is done when changes wait for the network's next start. Never: nothing, RestartRequired lists them. WhenUnused: it is started anew once a poll finds no running guest of the host on it, and while none is plugged in. If it then does not start, it gets back what it had, and RestartRequired says why, until its spec says something else. Default Never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart_policy: Option<NetworkRestartPolicy>,
     /// Whether the host starts the network when it boots.
@@ -174,6 +187,8 @@ pub enum NetworkMode {
     Bridge,
     /// Guests are on interfaces of the host, beside it.
     Macvtap,
+    /// Guests have functions of cards of the host as their own.
+    HostDevices,
 }
 
 /// An address of the host on the network, and what it hands out.
@@ -218,23 +233,6 @@ pub struct DhcpRange {
     #[schemars(length(max = 45), regex(pattern = r"^[0-9a-fA-F.:]+$"))]
     pub end: String,
     /// How long an address of it is lent, 2m or more. Default 1h, which is the server's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lease_time: Option<Span>,
-}
-
-/// An address for a known guest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct DhcpHost {
-    /// The name that the guest gets.
-    pub name: ItemName,
-    /// The guest's MAC address.
-    #[schemars(length(max = 17), regex(pattern = r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"))]
-    pub mac: String,
-    /// Its address.
-    #[schemars(length(max = 45), regex(pattern = r"^[0-9a-fA-F.:]+$"))]
-    pub ip: String,
-    /// How long it is lent, 2m or more. Default: as those of the ranges.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_time: Option<Span>,
 }
@@ -288,6 +286,9 @@ pub struct NetworkObservation {
     /// The interfaces of the host that guests are on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direct: Option<NetworkDirectObservation>,
+    /// The functions of cards of the host that guests get.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_devices: Option<NetworkHostDevicesObservation>,
     /// Whether the bridge is one of Open vSwitch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_v_switch: Option<bool>,
@@ -349,21 +350,6 @@ pub struct DhcpRangeObservation {
     /// The last address.
     pub end: String,
     /// How long an address of it is lent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lease_time: Option<Span>,
-}
-
-/// An address for a known guest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct DhcpHostObservation {
-    /// The name that the guest gets; where it gets none, one made of its MAC address.
-    pub name: String,
-    /// The guest's MAC address.
-    pub mac: String,
-    /// Its address.
-    pub ip: String,
-    /// How long it is lent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_time: Option<Span>,
 }

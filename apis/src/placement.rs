@@ -60,13 +60,34 @@ pub fn parse_record(text: &str) -> Result<ProviderConfigReference, String> {
     Ok(ProviderConfigReference { kind, name: name.to_owned() })
 }
 
+/// An object that another one refers to, and where it is. Of several the order is that of their configs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Neighbour {
+    /// The config that it is on.
+    pub config: ConfigId,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Neighbour {
+    /// What an object of `namespace` calls it.
+    fn called(&self, namespace: &str) -> String {
+        let Self { config: _, kind, namespace: own, name } = self;
+        if own == namespace { format!("{kind} {name}") } else { format!("{kind} {own}/{name}") }
+    }
+}
+
 /// What is known when an object is placed.
 #[derive(Debug, Default)]
 pub struct Known {
     /// Every config that the object may use: all cluster configs and those of its namespace.
     pub configs: Vec<ConfigId>,
-    /// The hosts of the referents that are placed already.
-    pub referents: Vec<ConfigId>,
+    /// The referents that are placed already.
+    pub referents: Vec<Neighbour>,
     /// The config named by `--default-provider-config`.
     pub default: Option<ProviderConfigReference>,
 }
@@ -80,6 +101,36 @@ pub struct Placement {
     pub recorded: bool,
     /// A differing `spec.providerConfigRef`, which is not followed.
     pub ignored: Option<ConfigId>,
+    /// Who chose it.
+    pub choice: Choice,
+}
+
+/// Who chose the config of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The object says it, or said it once.
+    Own,
+    /// What it refers to is there.
+    Referents,
+    /// It is the config of objects that name none.
+    Default,
+    /// There is no other.
+    Only,
+    /// What the object stands for is on its host already.
+    Found,
+}
+
+impl Choice {
+    /// Why the config was taken; None where the object says so itself.
+    pub fn why(self) -> Option<&'static str> {
+        match self {
+            Self::Own => None,
+            Self::Referents => Some("what the object refers to is there"),
+            Self::Default => Some("it is the default"),
+            Self::Only => Some("there is no other"),
+            Self::Found => Some("the object's own is on its host already"),
+        }
+    }
 }
 
 /// The config that an object says itself, and whether its annotation says so: its record, its reference, its annotation.
@@ -116,12 +167,20 @@ pub fn was_placed<K: Managed>(object: &K) -> bool {
 /// Places an object: where it says itself, with its referents, on the default, on the only config there is.
 pub fn place<K: Managed>(object: &K, known: &Known) -> Result<Placement, String> {
     let namespace = object.meta().namespace.as_deref().unwrap_or_default();
-    let (config, recorded) = match named(object)? {
-        Some(named) => named,
-        None => (unnamed(known, namespace)?, false),
+    let (config, recorded, choice) = if let Some((config, recorded)) = named(object)? {
+        (config, recorded, Choice::Own)
+    } else {
+        let (config, choice) = unnamed(known, namespace)?;
+        (config, false, choice)
     };
     let ignored = referred(object).filter(|wished| *wished != config);
-    Ok(Placement { config, recorded, ignored })
+    Ok(Placement { config, recorded, ignored, choice })
+}
+
+/// Whether nothing says where an object is to go, though there is more than one host: then the one that has it already counts.
+pub fn is_open<K: Managed>(object: &K, known: &Known) -> bool {
+    let is_unnamed = named(object).is_ok_and(|named| named.is_none());
+    is_unnamed && known.referents.is_empty() && known.configs.len() > 1 && place(object, known).is_err()
 }
 
 /// Whether the object has the provider's finalizer: without it nothing of it is waited for when it is deleted.
@@ -130,27 +189,26 @@ pub fn has_finalizer<K: Managed>(object: &K) -> bool {
 }
 
 /// The host of an object that names none.
-fn unnamed(known: &Known, namespace: &str) -> Result<ConfigId, String> {
-    let mut hosts = known.referents.clone();
-    hosts.sort();
-    hosts.dedup();
-    match hosts.as_slice() {
-        [] => {}
-        [host] => return Ok(host.clone()),
-        [first, second, ..] => {
-            return Err(format!(
-                "cannot determine placement: its referents are on {first} and on {second}; resources must use the same libvirt instance"
-            ));
-        }
+fn unnamed(known: &Known, namespace: &str) -> Result<(ConfigId, Choice), String> {
+    if let Some(first) = known.referents.iter().min() {
+        let apart = known.referents.iter().filter(|other| other.config != first.config);
+        let Some(other) = apart.min() else { return Ok((first.config.clone(), Choice::Referents)) };
+        return Err(format!(
+            "cannot determine placement: {} is on {}, {} on {}; resources must use the same libvirt instance",
+            first.called(namespace),
+            first.config,
+            other.called(namespace),
+            other.config
+        ));
     }
     let named_default = known.default.as_ref().map(|reference| ConfigId::resolve(reference, namespace));
     let defaults = [ConfigKind::ProviderConfig, ConfigKind::ClusterProviderConfig]
         .map(|kind| ConfigId::resolve(&ProviderConfigReference { kind, name: "default".to_owned() }, namespace));
     if let Some(config) = named_default.into_iter().chain(defaults).find(|config| known.configs.contains(config)) {
-        return Ok(config);
+        return Ok((config, Choice::Default));
     }
     match known.configs.as_slice() {
-        [only] => Ok(only.clone()),
+        [only] => Ok((only.clone(), Choice::Only)),
         configs => Err(format!(
             "cannot determine placement: {} ProviderConfigs are available; set spec.providerConfigRef or the annotation {}",
             configs.len(),

@@ -1,5 +1,6 @@
 //! Pool: a place for volumes.
 
+mod auth;
 mod needs;
 mod source;
 
@@ -7,12 +8,14 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use auth::{AuthObservation, PoolAuth};
 pub use source::{
     AdapterObservation, HostObservation, PoolAdapter, PoolFormat, PoolHost, PoolSource, PoolType, SourceObservation,
 };
 
 use crate::{
     managed::{Managed, ResourceSpec, ResourceStatus},
+    permissions::PermissionsObservation,
     quantity::Quantity,
 };
 
@@ -65,6 +68,7 @@ use crate::{
     validation = Rule::new(needs::rule("name")).message(needs::sentence("name")),
     validation = Rule::new(needs::rule("format")).message(needs::sentence("format")),
     validation = Rule::new(needs::rule("protocolVersion")).message(needs::sentence("protocolVersion")),
+    validation = Rule::new(needs::rule("auth")).message(needs::sentence("auth")),
     validation = Rule::new(needs::several_hosts()).message("source.hosts: only type Rbd has several"),
     validation = Rule::new(needs::several_devices()).message("source.devices: only type Logical has several"),
     validation = Rule::new(needs::formats()).message("source.format: this type does not know it"),
@@ -193,21 +197,6 @@ pub struct TargetObservation {
     /// Owner and mode of the directory, as far as the definition says them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permissions: Option<PermissionsObservation>,
-}
-
-/// Owner and mode of a directory.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PermissionsObservation {
-    /// Octal digits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<String>,
-    /// The numeric user.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<i64>,
-    /// The numeric group.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<i64>,
 }
 
 impl Managed for Pool {

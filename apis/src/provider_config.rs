@@ -1,8 +1,14 @@
 //! The configs of libvirt hosts, and who uses them.
 
+mod image_proxy;
+mod transport;
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use image_proxy::{ImageProxy, ProxySecret};
+pub use transport::{SshSpec, TlsSpec, Verification};
 
 use crate::{condition::Condition, managed::ProviderConfigReference, quantity::Span};
 
@@ -13,8 +19,10 @@ use crate::{condition::Condition, managed::ProviderConfigReference, quantity::Sp
     version = "v1alpha1",
     kind = "ProviderConfig",
     validation = Rule::new("self.metadata.name.size() <= 63").message("the name must not be longer than 63 characters: objects carry it as a label"),
-    validation = Rule::new("has(self.spec.uri) != (has(self.spec.credentials) && self.spec.credentials.source == 'Secret')").message("set one of spec.uri and spec.credentials with a Secret"),
+    validation = Rule::new("has(self.spec.uri) || (has(self.spec.credentials) && self.spec.credentials.source == 'Secret')").message("set spec.uri, or spec.credentials with a Secret that holds it"),
+    validation = Rule::new("!has(self.spec.uri) || !has(self.spec.credentials) || !has(self.spec.credentials.secretRef) || !has(self.spec.credentials.secretRef.key)").message("set one of spec.uri and spec.credentials.secretRef.key: the key holds the whole connection, its URI too"),
     validation = Rule::new("!has(self.spec.credentials) || !has(self.spec.credentials.secretRef) || !has(self.spec.credentials.secretRef.namespace)").message("a ProviderConfig reads Secrets of its own namespace only: leave spec.credentials.secretRef.namespace out"),
+    validation = Rule::new("!has(self.spec.policy) || !has(self.spec.policy.imageProxy) || !has(self.spec.policy.imageProxy.credentialsRef) || !has(self.spec.policy.imageProxy.credentialsRef.namespace)").message("a ProviderConfig reads Secrets of its own namespace only: leave spec.policy.imageProxy.credentialsRef.namespace out"),
     namespaced,
     status = "ProviderConfigStatus",
     derive = "PartialEq",
@@ -43,8 +51,10 @@ pub struct ProviderConfigSpec {
     version = "v1alpha1",
     kind = "ClusterProviderConfig",
     validation = Rule::new("self.metadata.name.size() <= 63").message("the name must not be longer than 63 characters: objects carry it as a label"),
-    validation = Rule::new("has(self.spec.uri) != (has(self.spec.credentials) && self.spec.credentials.source == 'Secret')").message("set one of spec.uri and spec.credentials with a Secret"),
+    validation = Rule::new("has(self.spec.uri) || (has(self.spec.credentials) && self.spec.credentials.source == 'Secret')").message("set spec.uri, or spec.credentials with a Secret that holds it"),
+    validation = Rule::new("!has(self.spec.uri) || !has(self.spec.credentials) || !has(self.spec.credentials.secretRef) || !has(self.spec.credentials.secretRef.key)").message("set one of spec.uri and spec.credentials.secretRef.key: the key holds the whole connection, its URI too"),
     validation = Rule::new("!has(self.spec.credentials) || !has(self.spec.credentials.secretRef) || has(self.spec.credentials.secretRef.namespace)").message("a ClusterProviderConfig has no namespace: spec.credentials.secretRef.namespace is needed"),
+    validation = Rule::new("!has(self.spec.policy) || !has(self.spec.policy.imageProxy) || !has(self.spec.policy.imageProxy.credentialsRef) || has(self.spec.policy.imageProxy.credentialsRef.namespace)").message("a ClusterProviderConfig has no namespace: spec.policy.imageProxy.credentialsRef.namespace is needed"),
     status = "ProviderConfigStatus",
     derive = "PartialEq",
     category = "crossplane",
@@ -69,17 +79,29 @@ pub struct ClusterProviderConfigSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HostSpec {
-    /// The libvirt connection: qemu:///system, qemu+unix:///system?socket=/path, or test:///path. No credentials in it. Left out where a Secret holds it.
+    /// The libvirt connection: qemu:///system, qemu+unix:///system?socket=/path, qemu+tls://host/system, qemu+tcp://host/system, qemu+ssh://user@host/system, with a port or without, or test:///default. No credentials in it. Left out where a Secret holds it. qemu+libssh is the same as qemu+ssh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 8, max = 1024), regex(pattern = r"^[a-z]+(\+[a-z0-9]+)?://[^@\s]*$"))]
+    #[schemars(length(min = 8, max = 1024), regex(pattern = r"^[a-z]+(\+[a-z0-9]+)?://([A-Za-z0-9_.-]+@)?[^@\s]*$"))]
     pub uri: Option<String>,
-    /// A Secret that holds the libvirt connection, instead of uri: under one key the JSON object {"uri": "qemu:///system"}. A change of it takes effect at once.
+    /// A Secret with what lets in at the host: ca.crt, tls.crt and tls.key for TLS; username and password for SASL; ssh-privatekey or password, known_hosts and, where the URI has no user, username for SSH; and uri, where it is not said here. A change of it takes effect at once, and what is under way over the connection before goes on to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
     /// The UUID of the host that uri leads to, where that is another one than before: confirms that it is meant. Until then nothing is made, changed or deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[0-9A-Za-z-]+$"))]
     pub accept_host: Option<String>,
+    /// Leaves the host alone for a while: its objects are looked at and their status goes on telling what is, and nothing is made, changed or deleted on the host. What is under way goes on to its end, and what waits is done once it is false or left out. A ClusterProviderConfig says so for all configs that lead to the same host. Default false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<bool>,
+    /// Reads only, over libvirt's read-only connection, which the host itself holds to that: every object of the host is only looked at, and nothing is made, changed or deleted there. Without socket in uri the daemon's libvirt-sock-ro is enough. What a guest agent says is not told over it. Default false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<bool>,
+    /// How a host is checked that is reached by TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
+    /// How a host is checked that is reached by SSH.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<SshSpec>,
     /// Time limits of the connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<Connection>,
@@ -95,7 +117,7 @@ pub struct HostSpec {
 pub struct Credentials {
     /// What holds it.
     pub source: CredentialsSource,
-    /// The key of a Secret that holds a JSON object with the key uri, as in {"uri": "qemu:///system"}.
+    /// The Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretKey>,
 }
@@ -110,7 +132,7 @@ pub enum CredentialsSource {
     Secret,
 }
 
-/// A key of a Secret.
+/// A Secret, or a key of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretKey {
@@ -121,9 +143,10 @@ pub struct SecretKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
-    /// The key in it.
+    /// The key that holds the connection as a JSON object with the key uri and no other, as in {"uri": "qemu:///system"}. Left out where the Secret's own keys say what lets in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
-    pub key: String,
+    pub key: Option<String>,
 }
 
 /// What the objects on a host may reach. What these lists speak of is refused unless it is listed. Nothing here limits bridges, direct and user interfaces,
@@ -135,6 +158,9 @@ pub struct Policy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 255)))]
     pub image_hosts: Option<Vec<String>>,
+    /// A proxy that images are fetched by: http servers by the whole URL, https servers through a tunnel (CONNECT) in which their certificates are checked as ever. The name of each server, also after a redirect, is looked up by the provider first and refused as without a proxy; one that cannot be looked up is refused unless imageHosts lists it. The proxy then looks the name up again by itself, so it should refuse what is not public, too. Without it servers are asked directly; HTTP_PROXY and the like are not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_proxy: Option<ImageProxy>,
     /// What objects may take over that others made on the host, by kind and name there: domain/web-* or volume/*, where * stands for any characters. An object asks for it with the annotation libvirt.nourspeed.io/adopt: "true".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
@@ -154,7 +180,7 @@ pub struct Policy {
         )
     )]
     pub raw_xml: Option<Vec<String>>,
-    /// Files and block devices of the host that guests may have as disks, pools may be made of or, but for those of type Dir, be mounted on: absolute paths, each with all that is below it, where * stands for any characters of one name: /srv/images or /dev/vg0/web-*. What a link leads to is reached by it too.
+    /// Files and block devices of the host that guests may have as disks, pools may be made of or, but for those of type Dir, be mounted on: absolute paths, each with all that is below it, where * stands for any characters of one name: /srv/images or /dev/vg0/web-*. What a link leads to is reached by it too. Pools of type Dir need it only for folders whose files the host itself believes, as /etc, /home, /root and /usr, and for what holds these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 64),
@@ -179,11 +205,14 @@ pub struct Policy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 262), regex(pattern = r"^[\]\[A-Za-z0-9.:_-]+$")))]
     pub disk_hosts: Option<Vec<String>>,
-    /// Devices of the host that guests may get: pci/0000:01:00.0, usb/1d6b:0002 by vendor and product, usb/1.2 by bus and device, mdev/c2177883-f1bb-47f0-914d-32a22e3a8804, where * stands for any characters; and adapters of pools, scsi/scsi_host5, scsi/ and a world wide port name, or mpath for all multipath devices.
+    /// Devices of the host that guests, and networks for them, may get: pci/0000:01:00.0, net/eno1 for all virtual functions of a network card, usb/1d6b:0002 by vendor and product, usb/1.2 by bus and device, mdev/c2177883-f1bb-47f0-914d-32a22e3a8804, where * stands for any characters; and adapters of pools, scsi/scsi_host5, scsi/ and a world wide port name, or mpath for all multipath devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 64),
-        inner(length(min = 5, max = 64), regex(pattern = r"^((pci|usb|mdev)/[0-9a-f:.*-]+|scsi/[a-z0-9_*]+|mpath)$"))
+        inner(
+            length(min = 5, max = 64),
+            regex(pattern = r"^((pci|usb|mdev)/[0-9a-f:.*-]+|net/[A-Za-z0-9._*-]+|scsi/[a-z0-9_*]+|mpath)$")
+        )
     )]
     pub host_devices: Option<Vec<String>>,
 }
@@ -235,12 +264,15 @@ pub struct HostObservation {
     /// The version of its libvirt.
     pub libvirt_version: String,
     /// The version of its hypervisor.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    // Written also when there is none: a merge patch keeps what it does not name.
     pub hypervisor_version: Option<String>,
     /// Its architecture.
     pub arch: String,
     /// The types of domains it can run.
     pub domain_types: Vec<String>,
+    /// What it lacks of what hosts usually have: Qemu (its driver is another one), Emulator (none is installed), Kvm (hardware virtualization), and libvirt's drivers Networks, Storage, Secrets and NodeDevices. What needs it fails there.
+    #[serde(default)]
+    pub lacks: Vec<String>,
 }
 
 /// One managed resource's use of a config. It goes with the resource.

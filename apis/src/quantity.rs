@@ -11,6 +11,17 @@ use serde::{Deserialize, Serialize};
 pub struct Quantity(pub String);
 
 impl Quantity {
+    /// How sizes are written, for `kubectl explain`: the description of a field stands in place of that of its type.
+    pub const WRITTEN: &str =
+        "Written as bytes, or with Ki, Mi, Gi, Ti, Pi (powers of 1024) or k, M, G, T, P (powers of 1000).";
+
+    const PATTERN: &str = "^[0-9]+(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$";
+
+    /// Whether a schema of this pattern is that of a size.
+    pub(crate) fn is_pattern(pattern: &str) -> bool {
+        pattern == Self::PATTERN
+    }
+
     /// The size in bytes; an error names the value when it is not a size or does not fit 63 bits (sizes are signed in libvirt's XML tools).
     pub fn bytes(&self) -> Result<u64, String> {
         let text = self.0.as_str();
@@ -79,8 +90,8 @@ impl JsonSchema for Quantity {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "description": "A size: a whole number of bytes, or with one of the suffixes Ki Mi Gi Ti Pi k M G T P.",
-            "pattern": "^[0-9]+(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$",
+            "description": "A size.",
+            "pattern": Self::PATTERN,
             "maxLength": 20,
         })
     }

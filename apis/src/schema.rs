@@ -6,7 +6,10 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::json;
 
-use crate::{CloudInit, ClusterProviderConfig, Domain, Network, Pool, ProviderConfig, ProviderConfigUsage, Volume};
+use crate::{
+    CloudInit, ClusterProviderConfig, Domain, Network, Pool, ProviderConfig, ProviderConfigUsage, Volume,
+    quantity::Quantity,
+};
 
 /// All CRDs of the package, in the order of their names.
 pub fn crds() -> Vec<CustomResourceDefinition> {
@@ -35,6 +38,9 @@ fn clean(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
         if let Some(schema) = version.schema.as_mut().and_then(|validation| validation.open_api_v3_schema.as_mut()) {
             strip(schema);
             begin(schema);
+            if let Some(spec) = schema.properties.as_mut().and_then(|properties| properties.get_mut("spec")) {
+                explain_sizes(spec);
+            }
         }
     }
     crd
@@ -49,6 +55,15 @@ fn begin(schema: &mut JSONSchemaProps) {
     }
 }
 
+/// Says with each size how it is written.
+fn explain_sizes(schema: &mut JSONSchemaProps) {
+    if schema.pattern.as_deref().is_some_and(Quantity::is_pattern) {
+        let said = schema.description.take().unwrap_or_default();
+        schema.description = Some(format!("{said} {}", Quantity::WRITTEN).trim_start().to_owned());
+    }
+    each_below(schema, explain_sizes);
+}
+
 /// Removes `nullable`, which would let a null reach an optional enum that then refuses it, and the formats Kubernetes does not know.
 fn strip(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
@@ -56,12 +71,15 @@ fn strip(schema: &mut JSONSchemaProps) {
     {
         schema.format = None;
     }
-    for property in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
-        strip(property);
-    }
+    each_below(schema, strip);
+}
+
+/// Does the same to what is within an object or a list.
+fn each_below(schema: &mut JSONSchemaProps, change: fn(&mut JSONSchemaProps)) {
+    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(change);
     match &mut schema.items {
-        Some(JSONSchemaPropsOrArray::Schema(items)) => strip(items),
-        Some(JSONSchemaPropsOrArray::Schemas(all)) => all.iter_mut().for_each(strip),
+        Some(JSONSchemaPropsOrArray::Schema(items)) => change(items),
+        Some(JSONSchemaPropsOrArray::Schemas(all)) => all.iter_mut().for_each(change),
         None => {}
     }
 }

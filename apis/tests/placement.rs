@@ -5,7 +5,7 @@
 use apis::{
     Pool,
     managed::{ConfigKind, FINALIZER, ProviderConfigReference},
-    placement::{ConfigId, Known, Placement, parse_record, place},
+    placement::{Choice, ConfigId, Known, Neighbour, Placement, is_open, parse_record, place},
 };
 use serde_json::{Value, json};
 
@@ -15,6 +15,10 @@ fn own(name: &str) -> ConfigId {
 
 fn cluster(name: &str) -> ConfigId {
     ConfigId { kind: ConfigKind::ClusterProviderConfig, namespace: String::new(), name: name.to_owned() }
+}
+
+fn volume(namespace: &str, name: &str, config: ConfigId) -> Neighbour {
+    Neighbour { config, kind: "Volume", namespace: namespace.to_owned(), name: name.to_owned() }
 }
 
 /// An object with this reference, this annotation, and these further metadata.
@@ -41,13 +45,17 @@ fn new(reference: Option<&str>, annotation: Option<&str>) -> Pool {
 fn everything() -> Known {
     Known {
         configs: vec![own("flag"), own("default"), cluster("default"), own("other")],
-        referents: vec![own("neighbour"), own("neighbour")],
+        referents: vec![volume("n", "v", own("neighbour")), volume("n", "w", own("neighbour"))],
         default: Some(ProviderConfigReference { kind: ConfigKind::ProviderConfig, name: "flag".to_owned() }),
     }
 }
 
 fn at(config: ConfigId, recorded: bool) -> Placement {
-    Placement { config, recorded, ignored: None }
+    by(Choice::Own, config, recorded)
+}
+
+fn by(choice: Choice, config: ConfigId, recorded: bool) -> Placement {
+    Placement { config, recorded, ignored: None, choice }
 }
 
 #[test]
@@ -58,7 +66,7 @@ fn the_record_of_an_earlier_placement_comes_first_and_a_differing_reference_is_t
     ];
     for metadata in placed {
         let object = object(Some("ref"), Some("ClusterProviderConfig/record"), &metadata);
-        let expected = Placement { config: cluster("record"), recorded: true, ignored: Some(own("ref")) };
+        let expected = Placement { ignored: Some(own("ref")), ..at(cluster("record"), true) };
         assert_eq!(place(&object, &everything()), Ok(expected), "{metadata}");
     }
 }
@@ -85,11 +93,12 @@ fn without_a_reference_the_annotation_counts() {
 
 #[test]
 fn then_the_host_of_the_referents_if_it_is_one() {
-    assert_eq!(place(&new(None, None), &everything()), Ok(at(own("neighbour"), false)));
-    let apart = Known { referents: vec![own("b"), cluster("a"), own("b")], ..everything() };
+    assert_eq!(place(&new(None, None), &everything()), Ok(by(Choice::Referents, own("neighbour"), false)));
+    let referents = vec![volume("n", "y", own("b")), volume("m", "v", cluster("a")), volume("n", "x", own("b"))];
+    let apart = Known { referents, ..everything() };
     assert_eq!(
         place(&new(None, None), &apart),
-        Err("cannot determine placement: its referents are on ProviderConfig n/b and on ClusterProviderConfig a; \
+        Err("cannot determine placement: Volume x is on ProviderConfig n/b, Volume m/v on ClusterProviderConfig a; \
              resources must use the same libvirt instance"
             .to_owned())
     );
@@ -99,10 +108,10 @@ fn then_the_host_of_the_referents_if_it_is_one() {
 fn then_the_named_default_then_the_namespaces_then_the_clusters() {
     let mut known = Known { referents: Vec::new(), ..everything() };
     for expected in [own("flag"), own("default"), cluster("default")] {
-        assert_eq!(place(&new(None, None), &known), Ok(at(expected.clone(), false)));
+        assert_eq!(place(&new(None, None), &known), Ok(by(Choice::Default, expected.clone(), false)));
         known.configs.retain(|config| *config != expected);
     }
-    assert_eq!(place(&new(None, None), &known), Ok(at(own("other"), false)));
+    assert_eq!(place(&new(None, None), &known), Ok(by(Choice::Only, own("other"), false)));
 }
 
 #[test]
@@ -118,7 +127,31 @@ fn then_the_only_config_there_is_and_else_nothing() {
         );
     }
     let known = Known { configs: vec![cluster("only")], ..Known::default() };
-    assert_eq!(place(&new(None, None), &known), Ok(at(cluster("only"), false)));
+    assert_eq!(place(&new(None, None), &known), Ok(by(Choice::Only, cluster("only"), false)));
+}
+
+#[test]
+fn it_is_searched_for_only_where_nothing_says_where_it_goes_and_there_is_a_choice() {
+    let several = || Known { configs: vec![own("a"), cluster("b")], ..Known::default() };
+    let with_default = Known { configs: vec![own("a"), own("default")], ..Known::default() };
+    let with_one = Known { configs: vec![own("a")], ..Known::default() };
+    let with_referent = Known { referents: vec![volume("n", "v", own("c"))], ..several() };
+    let torn = Known { referents: vec![volume("n", "v", own("c")), volume("n", "w", own("d"))], ..several() };
+    let unnamed = new(None, None);
+    let table = [
+        (&unnamed, several(), true),
+        (&unnamed, Known::default(), false),
+        (&unnamed, with_one, false),
+        (&unnamed, with_default, false),
+        (&unnamed, with_referent, false),
+        (&unnamed, torn, false),
+        (&new(Some("ref"), None), several(), false),
+        (&new(None, Some("ProviderConfig/annotated")), several(), false),
+        (&new(None, Some("no record")), several(), false),
+    ];
+    for (object, known, expected) in table {
+        assert_eq!(is_open(object, &known), expected, "{known:?}");
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! so it is a warning; a pass waits for it and then enforces the same rule.
 
 mod devices;
+mod encrypted;
 mod moved;
 mod names;
 mod whereabouts;
@@ -79,7 +80,11 @@ impl Reviewable for Domain {
     }
 }
 
-impl Reviewable for Volume {}
+impl Reviewable for Volume {
+    fn further(&self, admission: &Admission<'_>, _: Option<&ConfigId>, findings: &mut Findings) {
+        admission.readable(self, findings);
+    }
+}
 
 impl Reviewable for Pool {
     fn further(&self, admission: &Admission<'_>, config: Option<&ConfigId>, findings: &mut Findings) {
@@ -89,7 +94,11 @@ impl Reviewable for Pool {
 
 impl Reviewable for CloudInit {}
 
-impl Reviewable for Network {}
+impl Reviewable for Network {
+    fn further(&self, admission: &Admission<'_>, config: Option<&ConfigId>, findings: &mut Findings) {
+        admission.network_reach(self, config, findings);
+    }
+}
 
 /// How many warnings are given about those that refer to an object.
 const TOLD: usize = 8;

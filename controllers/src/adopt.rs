@@ -80,12 +80,14 @@ pub struct Adoption {
     key: Key,
     /// What was given to whom, by UID: the store may not show its record yet.
     given: Mutex<HashMap<Place, String>>,
+    /// Which volume each object that makes one was to record last, by host and pool.
+    claims: Mutex<HashMap<String, Place>>,
 }
 
 impl Adoption {
     /// Nothing has been given yet. `key` signs who owns what.
     pub fn new(cluster: Arc<Cluster>, key: Key) -> Self {
-        Self { cluster, key, given: Mutex::default() }
+        Self { cluster, key, given: Mutex::default(), claims: Mutex::default() }
     }
 
     /// What signs who owns what.
@@ -183,6 +185,35 @@ impl Adoption {
     /// Another object whose record names this volume, as messages name it. Both would be its owner, and one would delete the other's data.
     pub fn claimant(&self, me: &str, host: &Site, pool_uuid: &str, name: &str) -> Option<String> {
         self.another(me, name, |record| record.is_of(&record.uid, host.uuid(), pool_uuid, name))
+    }
+
+    /// Another object with a record of the same.
+    pub fn claimant_of(&self, record: &Record) -> Option<String> {
+        self.another(&record.uid, &record.volume, |other| other.is_of_the_same(record))
+    }
+
+    /// Claims a volume for an object that is about to record it, to its end or until it claims another one. Answers whose it is, where another
+    /// object has recorded it, or is about to: two that both have a record of it would each delete the other's data.
+    pub fn claim(&self, me: &str, host: &Site, pool_uuid: &str, name: &str) -> Option<String> {
+        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = [host.uuid(), pool_uuid, name].map(str::to_owned);
+        claims.remove(me);
+        let about_to = || claims.iter().filter(|(_, claimed)| **claimed == place).find_map(|(uid, _)| self.of_uid(uid));
+        let other = self.claimant(me, host, pool_uuid, name).or_else(about_to);
+        if other.is_none() {
+            claims.insert(me.to_owned(), place);
+        }
+        other
+    }
+
+    /// A Volume or `CloudInit` as messages name it; None where it is gone.
+    fn of_uid(&self, uid: &str) -> Option<String> {
+        fn named<K: Managed>(shelf: &Shelf<K>, uid: &str) -> Option<String> {
+            let objects = shelf.store.state();
+            let object = objects.iter().find(|object| object.uid() == uid)?;
+            Some(format!("{} {}", K::kind(&()), object.full_name()))
+        }
+        named(&self.cluster.volumes, uid).or_else(|| named(&self.cluster.cloud_inits, uid))
     }
 
     /// Another Volume or `CloudInit` with such a record of a volume of this name.
@@ -296,6 +327,7 @@ impl Adoption {
     /// The object is gone.
     pub fn forget(&self, uid: &str) {
         self.given().retain(|_, owner| owner != uid);
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }
 

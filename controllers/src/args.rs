@@ -14,6 +14,8 @@ use apis::{managed::ProviderConfigReference, placement::parse_record, quantity::
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, builder::Resettable, error::ErrorKind};
 use managed::lease::Timing;
 
+use crate::checks::Strictness;
+
 /// Makes libvirt hosts declarable: Domain, Volume, Pool, CloudInit and Network objects become true on the hosts that `ProviderConfigs` name.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "provider-libvirt", version, max_term_width = 100, args_override_self = true)]
@@ -57,6 +59,9 @@ pub struct Args {
     /// The config of objects that name none: ProviderConfig/NAME or ClusterProviderConfig/NAME
     #[arg(long, env = "DEFAULT_PROVIDER_CONFIG", value_parser = parse_record)]
     pub default_provider_config: Option<ProviderConfigReference>,
+    /// What is done where a CRD is older than this provider or the host of a ClusterProviderConfig does not answer: warn tells of it; strict is also not ready until everything has been in order once. A provider that waits for another's lease calls no host and counts none
+    #[arg(long, env = "STARTUP_CHECKS", default_value = "warn", value_parser = strictness)]
+    pub startup_checks: Strictness,
     /// How long an image server may send nothing before the import is given up and tried again
     #[arg(long, env = "IMAGE_STALL_TIMEOUT", default_value = "30s", value_parser = span)]
     pub image_stall_timeout: Duration,
@@ -230,6 +235,14 @@ fn switch(text: &str) -> Result<Switch, String> {
             Ok(false) => Ok(Switch::Off),
             Err(_) => Err(format!("{text:?} is neither auto nor true nor false")),
         },
+    }
+}
+
+fn strictness(text: &str) -> Result<Strictness, String> {
+    match text {
+        "warn" => Ok(Strictness::Warn),
+        "strict" => Ok(Strictness::Strict),
+        _ => Err(format!("{text:?} is neither warn nor strict")),
     }
 }
 

@@ -16,7 +16,7 @@ use apis::{
     cloud_init::{CloudInitObservation, SeedFormat},
     condition::{Type, Wish},
     managed::annotation,
-    placement::ConfigId,
+    placement::{ConfigId, Neighbour},
     quantity::Quantity,
 };
 use kube::Client;
@@ -200,8 +200,8 @@ impl External for CloudInits {
     /// New content is a new volume, which nobody made before.
     const SAME_FOR_LIFE: bool = false;
 
-    fn neighbours(&self, object: &CloudInit) -> Vec<ConfigId> {
-        self.cluster.hosts_of_referents(object)
+    fn neighbours(&self, object: &CloudInit) -> Vec<Neighbour> {
+        self.cluster.neighbours(object)
     }
 
     async fn resolve(&self, object: &CloudInit, config: &ConfigId) -> anyhow::Result<Referents> {
@@ -247,6 +247,7 @@ impl External for CloudInits {
         }
         match &found.entry.presence {
             Presence::Present(_) if !may_change => Ok(Standing::Settled),
+            Presence::Present(_) if found.pool_uuid.is_none() => Err(storage::not_read(pool)),
             Presence::Present(_) if !self.ours(pass, found.pool_uuid.as_deref()).contains(&referents.volume) => {
                 Ok(Standing::Barred(storage::foreign_volume(&referents.volume, pool)))
             }
@@ -261,12 +262,15 @@ impl External for CloudInits {
 
     async fn record(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<managed::external::Record> {
         let Referents { pool, volume, choices, seed: _, content, kept: _, theirs: _ } = referents;
-        let uuid = pass.host.pool_uuid(pool).with_context(|| format!("there is no pool {pool} on the host"))?;
+        let uuid = pass.host.pool_uuid(pool).ok_or_else(|| storage::not_read(pool))?;
         let mut volumes = self.ours(pass, Some(&uuid));
         let leftover = storage::read(pass.host, pool, volume).await?.description().is_some();
         if !volumes.contains(volume) {
             anyhow::ensure!(!leftover, "{}", storage::foreign_volume(volume, pool).message);
             volumes.push(volume.clone());
+        }
+        if let Some(other) = self.adoption.claim(pass.object.uid(), pass.host, &uuid, volume) {
+            anyhow::bail!("{}", storage::claimed(volume, pool, &other));
         }
         let mut annotations = storage::record(pass.object, pass.host, &uuid, &volumes, &self.key);
         annotations.push(references::record(choices));
@@ -294,6 +298,7 @@ impl External for CloudInits {
         let request = UploadRequest {
             pool: referents.pool.clone(),
             volume: referents.volume.clone(),
+            offset: 0,
             length: size as u64,
             progress: PIECE,
         };

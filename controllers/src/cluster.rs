@@ -1,15 +1,20 @@
 //! What the provider knows of Kubernetes without asking: the stores of all kinds, and the queues that wake their workers.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
+mod stores;
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use apis::{
     CloudInit, ClusterProviderConfig, Domain, Managed, Network, Pool, ProviderConfig, Volume,
     condition::{self, Type},
     managed::{ConfigKind, annotation},
-    placement::{ConfigId, named, parse_record},
+    placement::{ConfigId, Neighbour, named, parse_record},
     provider_config::{HostObservation, HostSpec},
 };
 use kube::{
@@ -28,9 +33,11 @@ use crate::{
     index::{Index, Referrer, ReferrerKind},
     instance::word,
     links::selects,
-    references::{Referent, ReferentKind, Refers, is_made},
+    references::{BACKING, Referent, ReferentKind, Refers, is_made},
     users::Users,
 };
+
+pub use stores::Writers;
 
 /// What drops everything that a kind keeps in memory for an object; set when the kind starts.
 pub type Forget<K> = Arc<OnceLock<Box<dyn Fn(&K) + Send + Sync>>>;
@@ -109,6 +116,16 @@ impl Cluster {
         }
     }
 
+    /// The names that objects have for pools of hosts.
+    pub fn pools_named(&self) -> BTreeSet<String> {
+        let pools = self.pools.store.state().into_iter().map(|pool| pool.external_name().to_owned());
+        let (volumes, seeds) = (self.volumes.store.state(), self.cloud_inits.store.state());
+        let seen = volumes.iter().filter_map(|volume| volume.observation()?.pool.clone());
+        let said = volumes.iter().filter_map(|volume| volume.effective().parameters().pool.clone());
+        let seeded = seeds.iter().filter_map(|seed| seed.effective().parameters().pool.clone());
+        pools.chain(seen).chain(said).chain(seeded).collect()
+    }
+
     /// Wakes what refers to this object, or may choose it by now.
     pub fn wake_referrers<K: Refers>(&self, object: &K) {
         let Some(referent) = object.as_referent() else { return };
@@ -176,10 +193,13 @@ impl Cluster {
 
     /// Why an object is not deleted yet: another object refers to it.
     pub fn in_use<K: Refers>(&self, object: &K) -> Option<Refusal> {
-        let users = self.index.referrers(&object.as_referent()?);
+        let referent = object.as_referent()?;
+        let users = self.index.referrers(&referent);
         let (own, config) = (object.meta().namespace.as_deref().unwrap_or_default(), placed(object));
         // Who is elsewhere has no say before it has something: else any tenant could hold on to another's things for ever.
-        let counts = |user: &&Arc<Referrer>| user.namespace == own || self.has_something(user, config.as_ref());
+        let is_copied = |user: &Referrer| referent.kind == ReferentKind::Volume && self.only_copies(user);
+        let holds = |user: &Referrer| self.has_something(user, config.as_ref()) && !is_copied(user);
+        let counts = |user: &&Arc<Referrer>| user.namespace == own || holds(user);
         let Referrer { kind, namespace, name } = &**users.iter().find(counts)?;
         let what = word(&K::kind(&()));
         let message = format!("the {what} is used by {kind:?} {namespace}/{name}; it is deleted after it");
@@ -198,10 +218,21 @@ impl Cluster {
         }
     }
 
-    /// The configs of the objects that this one refers to, as far as they say so and it may use them.
-    pub fn hosts_of_referents<K: Refers>(&self, object: &K) -> Vec<ConfigId> {
-        let may_use = |config: &ConfigId| may_use(object, config);
-        self.links(object).referents().filter_map(|referent| self.host_of(&referent)).filter(may_use).collect()
+    /// Whether a referrer is a Volume that wants no other but to be a copy of it: nothing stands on that one, and a copy that never comes
+    /// would hold it for ever. While the host copies, the pool is not deleted from.
+    fn only_copies(&self, Referrer { kind, namespace, name }: &Referrer) -> bool {
+        let stands =
+            |volume: &Volume| Volume::wants(volume.held().parameters()).iter().any(|want| want.path == BACKING);
+        *kind == ReferrerKind::Volume && self.volumes.get(namespace, name).is_some_and(|volume| !stands(&volume))
+    }
+
+    /// The objects that this one refers to, as far as they say their configs and it may use them.
+    pub fn neighbours<K: Refers>(&self, object: &K) -> Vec<Neighbour> {
+        let placed = |referent: Referent| {
+            let config = self.host_of(&referent).filter(|config| may_use(object, config))?;
+            Some(referent.on(config))
+        };
+        self.links(object).referents().filter_map(placed).collect()
     }
 
     /// An object does not refer to this one any more: it may have waited for that, and so may others that refer to it.
@@ -294,6 +325,13 @@ impl Cluster {
             ConfigKind::ProviderConfig => self.config(config)?.status.as_ref()?.host.clone(),
             ConfigKind::ClusterProviderConfig => self.cluster_config(config)?.status.as_ref()?.host.clone(),
         }
+    }
+
+    /// The configs of the cluster that are in maintenance.
+    pub fn in_maintenance(&self) -> Vec<ConfigId> {
+        let mut configs = self.cluster_configs.state();
+        configs.retain(|config| config.spec.host.maintenance == Some(true));
+        configs.iter().map(|config| id(&**config, ConfigKind::ClusterProviderConfig)).collect()
     }
 
     /// Whether two configs lead to one host, as far as they have led anywhere.

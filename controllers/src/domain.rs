@@ -31,6 +31,8 @@ pub(crate) mod resolve;
 mod restart;
 pub mod rules;
 mod running;
+mod sealed;
+mod search;
 mod settled;
 mod shutdown;
 mod tune;
@@ -44,7 +46,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use apis::{Domain, Managed, condition::Type, domain::DirectMode, placement::ConfigId};
+use apis::{
+    Domain, Managed,
+    condition::Type,
+    domain::DirectMode,
+    placement::{ConfigId, Neighbour},
+};
 use kube::Client;
 use libvirt::{
     Lease,
@@ -66,6 +73,7 @@ use attempts::{Attempts, Lacking};
 use guests::{Guests, Told};
 pub(crate) use observed::interfaces::{bandwidth, vlan};
 pub use power::Power;
+use render::DiskType;
 pub use render::Surroundings;
 pub(crate) use render::interfaces::{rates, vlan_element};
 use settled::Settled;
@@ -119,7 +127,7 @@ pub struct Found {
     obstacle: Option<Obstacle>,
     leases: Vec<Lease>,
     /// Paths of volumes that no object stands for, with their disk's name.
-    media: Vec<(String, String)>,
+    media: Vec<HostMedium>,
     /// What all that follows is made from.
     key: Option<u64>,
     /// What the running guest does not show as wished.
@@ -234,7 +242,9 @@ impl Domains {
 
     /// What a Domain that is made with these fields refers to.
     async fn resolve_to_make(&self, pass: &Pass<'_, Self>, whole: &Domain) -> anyhow::Result<Surroundings> {
-        let mut around = resolve::resolve_to_make(&self.cluster, pass.object, whole, pass.config)?;
+        let links = resolve::links_to_make(&self.cluster, pass.object, whole);
+        let mut around = resolve::resolve_to_make(&self.cluster, (pass.object, whole), &links, pass.config)?;
+        self.check_opened(pass, whole, &links, &around)?;
         around.passwords = self.passwords.read(pass.object, whole.parameters()).await?;
         Ok(around)
     }
@@ -283,12 +293,21 @@ impl Found {
     }
 }
 
-/// The surroundings with these paths of volumes that no object stands for.
-fn complete(around: &Surroundings, media: &[(String, String)]) -> Surroundings {
+/// A volume that no object stands for, as the host has it.
+pub(crate) struct HostMedium {
+    /// The disk's name.
+    disk: String,
+    path: String,
+    type_: DiskType,
+}
+
+/// The surroundings with these volumes that no object stands for.
+fn complete(around: &Surroundings, media: &[HostMedium]) -> Surroundings {
     let mut around = around.clone();
-    for (disk, path) in media {
+    for HostMedium { disk, path, type_ } in media {
         if let Some(medium) = around.media.get_mut(disk) {
             medium.path.clone_from(path);
+            medium.type_ = type_.clone();
         }
     }
     around
@@ -303,8 +322,12 @@ impl External for Domains {
 
     const CONDITIONS: &'static [Type] = &[Type::RestartRequired, Type::GuestAgentConnected];
 
-    fn neighbours(&self, object: &Domain) -> Vec<ConfigId> {
-        self.cluster.hosts_of_referents(object)
+    fn neighbours(&self, object: &Domain) -> Vec<Neighbour> {
+        self.cluster.neighbours(object)
+    }
+
+    async fn search(&self, object: &Domain) -> Result<Option<ConfigId>, String> {
+        self.seek(object).await
     }
 
     async fn resolve(&self, object: &Domain, config: &ConfigId) -> anyhow::Result<Surroundings> {
@@ -314,6 +337,8 @@ impl External for Domains {
     }
 
     async fn find(&self, pass: &Pass<'_, Self>, around: &Surroundings) -> anyhow::Result<Found> {
+        let whole = pass.object.effective();
+        self.check_opened(pass, &whole, &self.cluster.links_of(pass.object, &whole), around)?;
         self.look(pass, around).await
     }
 

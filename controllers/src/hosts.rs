@@ -1,22 +1,23 @@
 //! Places objects on configs, and connects configs to libvirt hosts.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod hold;
+
+use std::{fmt, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use apis::{
     Managed,
     managed::ProviderConfigReference,
-    placement::{ConfigId, Known, Placement, place},
+    placement::{ConfigId, Known, Neighbour, Placement, is_open, place},
     provider_config::{Connection as ConnectionSpec, HostSpec},
     quantity::Span,
 };
+use kube::Client;
 use libvirt::{
-    Connection, Endpoint, Error, Facts, Host, Hosts, Key, LaneKind, Mirror, Settings, Upload, UploadRequest,
+    Connection, Endpoint, Error, Facts, Host, Hosts, Key, LaneKind, Mirror, Reading, Settings, Upload, UploadRequest,
 };
-use managed::external::{Connect, Effect, NoConfig, Retry};
+use managed::external::{Connect, Effect, NoConfig, NotYet, Refusal, Retry};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{cluster::Cluster, credentials::ConfigSecrets};
 
@@ -30,14 +31,14 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// No host is connected before an object needs it.
+    /// No host is connected before an object needs it. The client is for the Secrets that configs name.
     pub fn new(
         cluster: Arc<Cluster>,
-        secrets: ConfigSecrets,
+        client: Client,
         default: Option<ProviderConfigReference>,
         poll: Duration,
     ) -> Self {
-        Self { cluster, hosts: Hosts::new(), secrets, default, poll }
+        Self { cluster, hosts: Hosts::new(), secrets: ConfigSecrets::new(client), default, poll }
     }
 
     /// The Secrets that configs name.
@@ -61,9 +62,12 @@ impl Connector {
     pub fn endpoint(&self, config: &ConfigId) -> anyhow::Result<(Key, Endpoint, Settings)> {
         let spec = self.cluster.host_spec(config).ok_or_else(|| NoConfig(config.clone()))?;
         let endpoint = self.secrets.endpoint(config, &spec)?;
+        let endpoint = if spec.read_only == Some(true) { endpoint.reading() } else { endpoint };
         let settings = settings(&spec, self.poll)?;
         // Whatever the connection depends on is in the key: an edited config is another host.
-        Ok((Key(format!("{config} {} {settings:?}", endpoint.uri())), endpoint, settings))
+        let how = format!("{} {:x} {settings:?}", endpoint.uri(), endpoint.fingerprint());
+        let key = Key { who: config.to_string(), how };
+        Ok((key, endpoint, settings))
     }
 
     /// The host of a config, connecting or not, and the key it is in use by.
@@ -88,15 +92,61 @@ impl Connector {
     }
 
     /// Why a config that is connected could not be connected anew, if so.
-    pub fn missing(&self, config: &ConfigId) -> Option<String> {
-        self.secrets.missing(config, &self.cluster.host_spec(config)?)
+    pub fn fault(&self, config: &ConfigId) -> Option<(&'static str, String)> {
+        self.secrets.fault(config, &self.cluster.host_spec(config)?)
+    }
+
+    /// Whether nothing says where an object is to go but the hosts themselves; see [`is_open`].
+    pub fn is_open<K: Managed>(&self, object: &K, referents: Vec<Neighbour>) -> bool {
+        is_open(object, &self.known(object, referents))
+    }
+
+    fn known<K: Managed>(&self, object: &K, referents: Vec<Neighbour>) -> Known {
+        let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+        Known { configs: self.cluster.configs_for(namespace), referents, default: self.default.clone() }
+    }
+
+    /// The host of a config, connected and read. Whoever cannot come back has the patience to wait for that; all others wait for no more
+    /// than the moment that it takes most hosts, because they keep a worker from the objects of other hosts meanwhile.
+    pub async fn reach(&self, config: &ConfigId, patience: Duration) -> anyhow::Result<Arc<Site>> {
+        if let Some(spec) = self.cluster.host_spec(config) {
+            self.secrets.read(config, &spec).await;
+        }
+        let (_, host) = self.host(config)?;
+        let mut reading = host.mirror().reading();
+        let begun = match &*reading.borrow() {
+            Reading::Underway(since) => *since,
+            Reading::Whole | Reading::Failed(_) => Instant::now(),
+        };
+        let end = (begun + MOMENT).max(Instant::now() + patience);
+        let not_yet = |what| NotYet(format!("{config}: {what}"));
+        let Ok(facts) = timeout_at(end, host.facts()).await else {
+            return Err(not_yet("the first connection is being made").into());
+        };
+        let facts = facts.with_context(|| config.to_string())?;
+        if let Some(mismatch) = self.mismatch(config, &facts) {
+            anyhow::bail!(mismatch);
+        }
+        if !host.mirror().synced() {
+            host.mirror().expect_pools(self.cluster.pools_named());
+        }
+        let is_over = |reading: &Reading| !matches!(reading, Reading::Underway(_));
+        let Ok(read) = timeout_at(end, reading.wait_for(is_over)).await else {
+            return Err(not_yet("the host is being read").into());
+        };
+        match read.as_deref() {
+            Ok(Reading::Whole | Reading::Underway(_)) => {}
+            Ok(Reading::Failed(error)) => return Err(error.clone()).with_context(|| config.to_string()),
+            Err(_) => return Err(Error::unreachable("its config has changed")).with_context(|| config.to_string()),
+        }
+        Ok(Arc::new(Site { host, facts }))
     }
 
     /// The hosts of all configs but this one: connected, or the reason why not.
     pub async fn others(&self, config: &ConfigId) -> Vec<(ConfigId, anyhow::Result<Arc<Site>>)> {
         let mut others = Vec::new();
         for other in self.cluster.all_configs().into_iter().filter(|other| other != config) {
-            let host = self.connect(&other).await;
+            let host = self.reach(&other, SHORT).await;
             others.push((other, host));
         }
         others
@@ -123,23 +173,16 @@ fn settings(spec: &HostSpec, poll: Duration) -> anyhow::Result<Settings> {
 impl Connect for Connector {
     type Host = Site;
 
-    fn place<K: Managed>(&self, object: &K, referents: Vec<ConfigId>) -> Result<Placement, String> {
-        let namespace = object.meta().namespace.as_deref().unwrap_or_default();
-        place(object, &Known { configs: self.cluster.configs_for(namespace), referents, default: self.default.clone() })
+    fn place<K: Managed>(&self, object: &K, referents: Vec<Neighbour>) -> Result<Placement, String> {
+        place(object, &self.known(object, referents))
     }
 
     async fn connect(&self, config: &ConfigId) -> anyhow::Result<Arc<Site>> {
-        if let Some(spec) = self.cluster.host_spec(config) {
-            self.secrets.read(config, &spec).await;
-        }
-        let (_, host) = self.host(config)?;
-        let facts = host.facts().await.with_context(|| config.to_string())?;
-        if let Some(mismatch) = self.mismatch(config, &facts) {
-            anyhow::bail!(mismatch);
-        }
-        let site = Site { host, facts };
-        site.synced().await.with_context(|| config.to_string())?;
-        Ok(Arc::new(site))
+        self.reach(config, Duration::ZERO).await
+    }
+
+    fn hold(&self, config: &ConfigId) -> Option<Refusal> {
+        hold::hold(config, &self.cluster.host_spec(config)?).or_else(|| self.hold_of_twin(config))
     }
 
     fn renew<K: Managed>(&self, host: &Site, object: &K) {
@@ -157,12 +200,30 @@ impl Connect for Connector {
     }
 
     fn effect(&self, error: &anyhow::Error) -> Effect {
-        use libvirt::Kind::{Busy, Denied, Exists, Gone, Other, Rejected, Unreachable};
-        match kind(error) {
-            Some(Unreachable) => Effect::Unknown,
-            Some(Busy) => Effect::Untried,
-            Some(Denied | Exists | Gone | Other | Rejected) | None => Effect::None,
-        }
+        effect(error)
+    }
+}
+
+/// What a call that failed has done.
+fn effect(error: &anyhow::Error) -> Effect {
+    use libvirt::Kind::{Busy, Denied, Exists, Gone, Other, Rejected, Unreachable};
+    if error.downcast_ref::<Left>().is_some() {
+        return Effect::Unknown;
+    }
+    match kind(error) {
+        Some(Unreachable) => Effect::Unknown,
+        Some(Busy) => Effect::Untried,
+        Some(Denied | Exists | Gone | Other | Rejected) | None => Effect::None,
+    }
+}
+
+/// Before an error by which something that was made may have stayed on the host: what was.
+#[derive(Clone, Copy, Debug)]
+pub struct Left(pub &'static str);
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
     }
 }
 
@@ -232,6 +293,16 @@ impl Site {
         self.host.call(LaneKind::Long, object, LONG, move |host| Ok(make(host))).await?
     }
 
+    /// A call that may take longer than others.
+    pub async fn lasting<T: Send + 'static>(
+        &self,
+        object: &str,
+        deadline: Duration,
+        make: impl FnOnce(&Connection) -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        self.host.call(LaneKind::Long, object, deadline, move |host| Ok(make(host))).await?
+    }
+
     /// A job on a volume of a pool (create, resize, delete). It shares the pool with others of its kind.
     pub async fn job<T: Send + 'static>(
         &self,
@@ -260,6 +331,11 @@ impl Site {
     /// The turn to copy a volume: guests start and stop over the same few threads.
     pub async fn copying(&self) -> tokio::sync::OwnedRwLockWriteGuard<()> {
         self.host.pool_lock("/copies").write_owned().await
+    }
+
+    /// The turn to overwrite a volume, for the same reason.
+    pub async fn wiping(&self) -> tokio::sync::OwnedRwLockWriteGuard<()> {
+        self.host.pool_lock("/wipes").write_owned().await
     }
 
     /// Held while a guest may be plugged into a network: none is started anew meanwhile.
@@ -313,29 +389,35 @@ impl Site {
     pub async fn upload(&self, request: UploadRequest) -> Result<Upload, Error> {
         self.host.upload(request).await
     }
-
-    /// Before the mirror has read the host once, "not there" means "not known".
-    async fn synced(&self) -> Result<(), Error> {
-        let begun = tokio::time::Instant::now();
-        while !self.host.mirror().synced() {
-            if begun.elapsed() > SHORT {
-                return Err(Error::unreachable("the host did not tell what it has in time"));
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        Ok(())
-    }
 }
 
 /// How long a change of a pool as a whole waits for short jobs on its volumes to end, and how often it looks.
 const PATIENCE: Duration = Duration::from_secs(2);
 const TURN: Duration = Duration::from_millis(10);
+/// How long a pass waits for a host that has just begun to connect or to be read.
+const MOMENT: Duration = Duration::from_secs(1);
 /// How long a call may take that only looks or changes a definition.
 pub const SHORT: Duration = Duration::from_secs(30);
 /// How long a call may take that starts a guest, builds a pool or allocates a volume.
 pub const LONG: Duration = Duration::from_mins(10);
+/// How long the host may copy a volume.
+pub const COPY: Duration = Duration::from_hours(24);
 
 /// The name that a host's mirror knows an object by.
 pub fn owner<K: Managed>(object: &K) -> String {
     format!("{}/{}", K::kind(&()), object.full_name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_failed_after_something_was_made_nobody_knows_what_is_there() {
+        let refused = || anyhow::Error::new(Error::other("no")).context("read the volume's description");
+        assert!(matches!(effect(&refused()), Effect::None));
+        let left = refused().context(Left("the volume was made")).context("create volume");
+        assert!(matches!(effect(&left), Effect::Unknown));
+        assert_eq!(format!("{left:#}").split(": ").nth(1), Some("the volume was made"));
+    }
 }

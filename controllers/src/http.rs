@@ -9,13 +9,20 @@ use std::{
 use anyhow::Context;
 use axum::{
     Router,
+    extract::RawQuery,
     http::{StatusCode, header::CONTENT_TYPE},
     routing::get,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
-use crate::{cluster::Cluster, hosts::Connector, metrics::Metrics, webhook::Webhook};
+use crate::{
+    checks::{Checks, Finding, Verdict},
+    cluster::Cluster,
+    hosts::Connector,
+    metrics::Metrics,
+    webhook::Webhook,
+};
 
 /// Serves until the process ends.
 pub async fn serve(address: SocketAddr, router: Router) -> anyhow::Result<()> {
@@ -60,31 +67,53 @@ pub fn metrics(metrics: Arc<Metrics>, cluster: Arc<Cluster>, connector: Arc<Conn
     Router::new().route("/metrics", get(answer))
 }
 
-/// Alive while it answers; ready when nothing is in the way. No single host makes it unready.
-pub fn health(obstacle: impl Fn() -> Option<String> + Clone + Send + Sync + 'static) -> Router {
-    let readiness = move || {
-        let obstacle = obstacle();
-        async move {
-            match obstacle {
-                None => (StatusCode::OK, "ok".to_owned()),
-                Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
-            }
-        }
+/// Alive while it answers; ready when nothing is in the way. No single host makes it unready, once it was ready.
+pub fn health(findings: impl Fn() -> Vec<Finding> + Clone + Send + Sync + 'static) -> Router {
+    let readiness = move |RawQuery(query): RawQuery| {
+        let is_verbose =
+            query.is_some_and(|query| query.split('&').any(|word| word.split('=').next() == Some("verbose")));
+        let answer = readiness(&findings(), is_verbose);
+        async move { answer }
     };
     Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(readiness))
 }
 
-/// Why the process is not ready, if so.
-pub fn obstacle(
+/// `ok`, or the first obstacle; or all findings, a line each, in the form that the API server gives its own.
+fn readiness(findings: &[Finding], is_verbose: bool) -> (StatusCode, String) {
+    let obstacle = findings.iter().find_map(|Finding { name: _, verdict }| match verdict {
+        Verdict::Obstacle(why) => Some(why.clone()),
+        Verdict::Fine | Verdict::Warning(_) => None,
+    });
+    let code = if obstacle.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    if !is_verbose {
+        return (code, obstacle.unwrap_or_else(|| "ok".to_owned()));
+    }
+    let lines = findings.iter().map(|Finding { name, verdict }| match verdict {
+        Verdict::Fine => format!("[+]{name} ok\n"),
+        Verdict::Warning(what) => format!("[!]{name} warning: {what}\n"),
+        Verdict::Obstacle(what) => format!("[-]{name} failed: {what}\n"),
+    });
+    let end = if obstacle.is_none() { "readyz check passed\n" } else { "readyz check failed\n" };
+    (code, lines.collect::<String>() + end)
+}
+
+/// What is in the way of the process, and what else was found.
+pub fn findings(
     cluster: Arc<Cluster>,
     webhook: Option<Webhook>,
-) -> impl Fn() -> Option<String> + Clone + Send + Sync + 'static {
+    checks: Arc<Checks>,
+) -> impl Fn() -> Vec<Finding> + Clone + Send + Sync + 'static {
     let webhook = webhook.map(Arc::new);
+    let finding = |name: &str, obstacle: Option<String>| Finding {
+        name: name.to_owned(),
+        verdict: obstacle.map_or(Verdict::Fine, Verdict::Obstacle),
+    };
     move || {
-        if !cluster.is_read() {
-            return Some("the objects are being listed".to_owned());
-        }
-        webhook.as_ref().and_then(|webhook| webhook.fault())
+        let listing = (!cluster.is_read()).then(|| "the objects are being listed".to_owned());
+        let mut all = vec![finding("objects", listing)];
+        all.extend(webhook.as_ref().map(|webhook| finding("webhook", webhook.fault())));
+        all.extend(checks.findings(&cluster.all_configs()));
+        all
     }
 }
 
@@ -93,6 +122,20 @@ mod tests {
     use std::net::TcpStream;
 
     use super::*;
+
+    #[test]
+    fn readiness_is_told_by_the_first_obstacle_and_in_full_where_that_is_asked_for() {
+        let finding = |name: &str, verdict| Finding { name: name.to_owned(), verdict };
+        let warned = [finding("objects", Verdict::Fine), finding("crd/a", Verdict::Warning("old".to_owned()))];
+        assert_eq!(readiness(&warned, false), (StatusCode::OK, "ok".to_owned()));
+        let all = "[+]objects ok\n[!]crd/a warning: old\nreadyz check passed\n";
+        assert_eq!(readiness(&warned, true), (StatusCode::OK, all.to_owned()));
+        let stopped =
+            [finding("crd/a", Verdict::Warning("old".to_owned())), finding("b", Verdict::Obstacle("gone".to_owned()))];
+        assert_eq!(readiness(&stopped, false), (StatusCode::SERVICE_UNAVAILABLE, "gone".to_owned()));
+        let all = "[!]crd/a warning: old\n[-]b failed: gone\nreadyz check failed\n";
+        assert_eq!(readiness(&stopped, true), (StatusCode::SERVICE_UNAVAILABLE, all.to_owned()));
+    }
 
     #[tokio::test]
     async fn every_address_is_of_both_families_and_one_is_one() {

@@ -5,11 +5,15 @@ use apis::Managed;
 use serde_json::Value;
 
 /// Fields of which an object says at most one.
-const ALTERNATIVES: [&[&str]; 9] = [
+const ALTERNATIVES: [&[&str]; 13] = [
     &["pool", "poolRef"],
     &["pool", "poolSelector"],
     &["networkConfig", "networkInterfaces"],
     &["source", "backingStore"],
+    &["source", "encryption"],
+    &["backingStore", "encryption"],
+    &["http", "volumeRef", "secretKeyRef", "configMapKeyRef"],
+    &["http", "volumeSelector", "secretKeyRef", "configMapKeyRef"],
     &["volumeRef", "volume", "file", "block", "network"],
     &["volumeSelector", "volume", "file", "block", "network"],
     &["pci", "usb", "mdev"],

@@ -8,7 +8,8 @@ use rustls::crypto::SecureRandom;
 
 use crate::ownership::Key;
 
-const NAME: &str = "provider-libvirt-ownership";
+/// The name of that Secret.
+pub const NAME: &str = "provider-libvirt-ownership";
 const FIELD: &str = "key";
 
 /// Reads the key, or makes it. Of two providers that make one at once, the second takes the first's.

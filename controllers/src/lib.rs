@@ -5,6 +5,7 @@
 //!   │ (once it leads: leader)                │ render (pure) ▶ wishes ▶ libvirt::diff, overlay
 //!   ├── cluster: stores, queues, index ◀─────┤ resolve: referents from the stores (references, select, links)
 //!   ├── provider_config: usage, health       │
+//!   ├── checks: CRDs and hosts, told by log, /readyz and condition
 //!   ├── webhook ──▶ admission (pure): instance, links, exclusive; said before an object is stored, enforced in resolve
 //!   └── hosts: config ▶ libvirt::Host ◀──────┘ find (mirror), create, update, delete
 //! ```
@@ -16,12 +17,14 @@ pub mod admission;
 pub mod adopt;
 mod applied;
 pub mod args;
+pub mod checks;
 pub mod cloud_init;
 pub mod cluster;
 mod credentials;
 pub mod defined;
 mod details;
 pub mod domain;
+pub mod host_secrets;
 pub mod hosts;
 pub mod http;
 pub mod index;
@@ -39,11 +42,14 @@ pub mod ownership;
 pub mod pool;
 pub mod provider_config;
 pub mod references;
+pub mod same_host;
 pub mod select;
 pub mod serve;
+mod skew;
 pub mod sources;
 pub mod storage;
 pub mod usages;
 pub mod users;
 pub mod volume;
 pub mod webhook;
+pub mod withheld;

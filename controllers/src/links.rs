@@ -8,7 +8,7 @@ use apis::{
     placement::ConfigId,
     reference::{Policy, Selector},
 };
-use managed::creation::was_created;
+use managed::creation::Creation;
 
 use crate::{
     cluster::{Cluster, Shelf, declared},
@@ -58,7 +58,8 @@ impl Cluster {
 
     /// The same for an object with these fields.
     pub(crate) fn links_of<K: Refers>(&self, object: &K, whole: &K) -> Links {
-        let (wants, held) = (K::wants(whole.parameters()), object.held());
+        let (mut wants, held) = (K::wants(whole.parameters()), object.held());
+        wants.retain(|want| !object.is_done_with(want));
         let own = object.meta().namespace.as_deref().unwrap_or_default();
         let selects = |want: &Want<'_>| matches!(want.by, By::Labels(_));
         let held: Vec<_> = K::wants(held.parameters()).into_iter().filter(selects).map(|want| want.path).collect();
@@ -143,7 +144,8 @@ pub fn selects<K: Refers, R: Refers>(object: &K, other: &R, until_now: bool) -> 
     K::wants(object.effective().parameters()).iter().any(|want| match want.by {
         By::Name(_) => false,
         By::Labels(selector) => {
-            R::AS_REFERENT == Some(want.kind)
+            !object.is_done_with(want)
+                && R::AS_REFERENT == Some(want.kind)
                 && meta.namespace.as_deref() == Some(want.namespace(own))
                 && (until_now || select::matches(selector, select::controller(object.meta()), meta))
         }
@@ -243,14 +245,15 @@ pub struct Asker<'a> {
     pub word: String,
     /// The config of its host, which must be the referent's as well.
     pub config: &'a ConfigId,
-    /// Whether it is on the host already. It is kept true there also while a referent waits to be deleted after it.
+    /// Whether it is on the host already, or on its way there. It is kept true there also while a referent waits to be deleted after it.
     pub made: bool,
 }
 
 impl<'a> Asker<'a> {
     /// An object on its host.
     pub fn of<K: Managed>(object: &K, config: &'a ConfigId) -> Self {
-        Self { word: instance::word(&K::kind(&())), config, made: was_created(object) }
+        let made = is_made(object) || Creation::of(object) == Creation::Open;
+        Self { word: instance::word(&K::kind(&())), config, made }
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context;
-use apis::Managed;
+use apis::{Managed, cloud_init::SeedFormat};
 use libvirt::{
     Connection, Listing, Pool, VolumeId,
     mirror::{Presence, VolumeEntry},
@@ -76,10 +76,13 @@ fn told<T>(is_named: bool, pool: &Pool<'_>, told: Result<T, libvirt::Error>) -> 
     if is_named { told.map(Some) } else { pool.while_active(told) }
 }
 
-/// Whether a volume is called like a seed of this name: `<name>-<16 hexadecimal digits>.iso`.
+/// Whether a volume is called like a seed of this name: `<name>-<16 hexadecimal digits>.iso`, or `.ign` of one for Ignition.
 fn is_seed(volume: &str, name: &str) -> bool {
-    let digits = volume.strip_prefix(name).and_then(|rest| rest.strip_prefix('-')?.strip_suffix(".iso"));
-    digits.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    let rest = volume.strip_prefix(name).and_then(|rest| rest.strip_prefix('-')?.rsplit_once('.'));
+    let is_suffix = |end: &str| [SeedFormat::NoCloud, SeedFormat::Ignition].iter().any(|format| format.suffix() == end);
+    rest.is_some_and(|(digits, end)| {
+        is_suffix(end) && digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }
 
 /// Where the volumes of objects that only look were found, by UID.
@@ -135,6 +138,8 @@ mod tests {
             ("web-0123456789abcdeg.iso", false),
             ("web-db-0123456789abcdef.iso", false),
             ("web-0123456789abcdef", false),
+            ("web-0123456789abcdef.ign", true),
+            ("web-0123456789abcdef.raw", false),
             ("web", false),
         ];
         for (volume, is) in cases {

@@ -10,18 +10,25 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 const STACK: usize = 8 << 20;
 
 fn main() -> ExitCode {
+    // libvirt starts this program again where a host is reached by SSH.
+    if let Some(ended) = libvirt::called_as(std::env::args_os()) {
+        return ended;
+    }
     let args = Args::read(std::env::args_os(), |name| std::env::var_os(name)).unwrap_or_else(|error| error.exit());
     log(args.debug);
     for warning in args.without_effect() {
         tracing::warn!("{warning}");
     }
+    libvirt::sweep();
     let run = || {
         // One provider of cryptography in the whole process, chosen before anyone asks for it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK).build()?;
         runtime.block_on(serve::serve(args))
     };
-    match run() {
+    let ended = run();
+    libvirt::leave();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");

@@ -2,8 +2,10 @@
 
 mod act;
 mod checks;
+mod fields;
 mod live;
 pub mod observed;
+pub(crate) mod reach;
 pub mod render;
 pub(crate) mod reserved;
 mod restart;
@@ -17,13 +19,21 @@ use std::{
 
 use apis::{
     Managed, Network,
-    condition::{Status, Type, Wish},
+    condition::{Type, Wish},
     managed::annotation,
     network::NetworkObservation,
-    placement::ConfigId,
+    placement::{ConfigId, Neighbour},
 };
-use libvirt::{Claim, diff::diff, mirror::NetworkEntry, rule::Rules};
-use managed::external::{Deletion, External, Pass, Record, Report, Standing};
+use libvirt::{
+    Claim,
+    diff::{Difference, diff},
+    mirror::NetworkEntry,
+    rule::Rules,
+};
+use managed::{
+    external::{Deletion, External, Pass, Record, Refusal, Report, Standing},
+    plan::only_observes,
+};
 
 use act::{Wished, make_true, remove, wishes};
 use reserved::Reservation;
@@ -45,6 +55,7 @@ pub struct Networks {
     rules: Arc<Rules>,
     stops: Stops,
     vain: restart::Vain,
+    written: reserved::Written,
 }
 
 /// What the host has of a Network.
@@ -69,6 +80,7 @@ impl Networks {
             rules: Arc::new(rules::rules()),
             stops: Stops::default(),
             vain: restart::Vain::default(),
+            written: reserved::Written::default(),
         }
     }
 
@@ -99,17 +111,21 @@ impl Networks {
         let wished =
             Wished { object: pass.object.clone(), reserved: reserved.to_vec(), may_restart: unplugged.is_some() };
         let of = uuid.clone();
-        let started_anew = pass.host.in_turn(&uuid, move |host| make_true(host, &wished, &of, &rules, create)).await?;
+        self.written.note(pass.object.uid(), reserved);
+        let anew = pass.host.in_turn(&uuid, move |host| make_true(host, &wished, &of, &rules, create)).await?;
         let entry = read(pass, &uuid).await?.map(Arc::new);
-        if started_anew {
-            self.vain.note(pass.object.uid(), self.waiting(pass.object, reserved, entry.as_deref()));
+        let left = || self.waiting(pass.object, reserved, entry.as_deref());
+        match anew {
+            restart::Anew::None => {}
+            restart::Anew::Done => self.vain.note(pass.object.uid(), left(), None),
+            restart::Anew::Failed(why) => self.vain.note(pass.object.uid(), left(), Some(why)),
         }
         pass.host.mirror().claim(Claim::Network(uuid), &owner(pass.object));
         Ok(Found { entry, obstacle: None, theirs: false, settling: None, restart: restart::Restart::default() })
     }
 
     /// What waits for the network's next start.
-    fn waiting(&self, object: &Network, reserved: &[Reservation], entry: Option<&NetworkEntry>) -> Vec<String> {
+    fn waiting(&self, object: &Network, reserved: &[Reservation], entry: Option<&NetworkEntry>) -> Vec<Difference> {
         let live = entry.and_then(|entry| entry.live.as_deref());
         let waiting = wishes(object, reserved, false).ok().zip(live);
         waiting.map(|(wishes, live)| live::waiting(&wishes, live, &self.rules)).unwrap_or_default()
@@ -122,9 +138,10 @@ impl Networks {
         reserved: &[Reservation],
         entry: Option<&NetworkEntry>,
     ) -> anyhow::Result<restart::Restart> {
-        let paths =
+        let waiting =
             if restart::is_allowed(pass.object) { self.waiting(pass.object, reserved, entry) } else { Vec::new() };
-        let Some(entry) = entry.filter(|_| !paths.is_empty() && !self.vain.is(pass.object.uid(), &paths)) else {
+        let is_vain = self.vain.is(pass.object.uid(), &waiting);
+        let Some(entry) = entry.filter(|_| !waiting.is_empty() && !is_vain) else {
             return Ok(restart::Restart::default());
         };
         let uuid = entry.uuid.clone();
@@ -132,7 +149,7 @@ impl Networks {
             host.find_network(&uuid)?.map_or(Ok(Vec::new()), |network| restart::guests_on(host, &network))
         };
         let guests = pass.host.short(&entry.uuid, look).await?;
-        Ok(restart::Restart { paths, guests })
+        Ok(restart::Restart { paths: live::fields(&waiting), guests })
     }
 
     /// What stands in the way of making a network that is not there.
@@ -171,6 +188,11 @@ async fn read(pass: &Pass<'_, Networks>, uuid: &str) -> anyhow::Result<Option<Ne
     Ok(entry)
 }
 
+/// `1 address`, `2 addresses`.
+fn count_of_addresses(number: usize) -> String {
+    format!("{number} address{}", if number == 1 { "" } else { "es" })
+}
+
 /// `1 domain`, `2 domains`.
 pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
@@ -185,12 +207,17 @@ impl External for Networks {
 
     const CONDITIONS: &'static [Type] = &[Type::RestartRequired];
 
-    fn neighbours(&self, _: &Network) -> Vec<ConfigId> {
+    fn neighbours(&self, _: &Network) -> Vec<Neighbour> {
         Vec::new()
     }
 
-    async fn resolve(&self, object: &Network, _: &ConfigId) -> anyhow::Result<Vec<Reservation>> {
-        Ok(reserved::reservations(&self.cluster, object))
+    async fn resolve(&self, object: &Network, config: &ConfigId) -> anyhow::Result<Vec<Reservation>> {
+        if !only_observes(object) {
+            let policy = self.cluster.host_spec(config).and_then(|spec| spec.policy).unwrap_or_default();
+            let refused = reach::refused_of(object, &policy, config);
+            anyhow::ensure!(refused.is_empty(), Refusal { reason: "NotAllowed", message: refused.join("; ") });
+        }
+        Ok(reserved::reservations(&self.cluster, object, &self.written))
     }
 
     async fn find(&self, pass: &Pass<'_, Self>, reserved: &Vec<Reservation>) -> anyhow::Result<Found> {
@@ -276,20 +303,13 @@ impl External for Networks {
         // Of what others made nothing waits on our behalf, and nothing is written down as ours.
         let reserved = reserved.map(Vec::as_slice).unwrap_or_default();
         let wishes = wishes(pass.object, reserved, false).ok().filter(|_| !found.theirs);
-        let pending_changes = match (&wishes, &entry.live) {
+        let waiting = match (&wishes, &entry.live) {
             (Some(wishes), Some(live)) => live::waiting(wishes, live, &self.rules),
             (_, None) | (None, _) => Vec::new(),
         };
-        let mut conditions = Vec::new();
-        if !pending_changes.is_empty() {
-            let obstacle = found.restart.obstacle().map(|obstacle| format!("It is started anew {obstacle}"));
-            let message = format!(
-                "waiting for the network's next start: {}. {}",
-                pending_changes.join(", "),
-                obstacle.as_deref().unwrap_or("A restart cuts its guests off; do it when it suits them")
-            );
-            conditions.push(Wish::new(Type::RestartRequired, Status::True, "ChangesPending").because(message));
-        }
+        let pending_changes = live::fields(&waiting);
+        let why = self.vain.why(pass.object.uid(), &waiting).filter(|_| restart::is_allowed(pass.object));
+        let conditions = found.restart.condition(&pending_changes, why.as_deref()).into_iter().collect();
         let ready = if entry.active { Wish::available() } else { Wish::unavailable("the network is not active") };
         let [definition, live] =
             [&entry.inactive, &entry.live].map(|description| description.as_ref().map(|text| observed::named(text)));
@@ -301,17 +321,13 @@ impl External for Networks {
             ..observed::observe(definition.as_ref(), live.as_ref())
         };
         let details = details::network(pass.object, &observation);
-        let as_wished = wishes
-            .as_ref()
-            .filter(|_| !pass.policies.only_observes())
-            .zip(entry.inactive.as_ref())
-            .filter(|(wishes, base)| diff(wishes, &observed::prefixed(base), &self.rules).is_empty());
-        let annotations = as_wished
-            .map(|(wishes, _)| {
-                (annotation::APPLIED, Some(applied::text(&reserved::without_parts(wishes.owned_paths(), reserved))))
-            })
-            .into_iter()
-            .collect();
+        let managed = wishes.as_ref().filter(|_| !pass.policies.only_observes()).zip(entry.inactive.as_ref());
+        let owned = managed.and_then(|(wishes, base)| {
+            let as_wished = diff(wishes, &observed::prefixed(base), &self.rules).is_empty();
+            let all = || reserved::without_parts(wishes.owned_paths(), reserved);
+            if as_wished { Some(all()) } else { reserved::with_reserved(pass.object, &observation, reserved) }
+        });
+        let annotations = owned.map(|owned| (annotation::APPLIED, Some(applied::text(&owned)))).into_iter().collect();
         let recheck = found.settling;
         Report { conditions, annotations, details, recheck, ..Report::of(observation, ready) }
     }
@@ -319,6 +335,7 @@ impl External for Networks {
     fn forget(&self, object: &Network) {
         self.stops.forget(object.uid());
         self.vain.forget(object.uid());
+        self.written.forget(object.uid());
         self.adoption.forget(object.uid());
         self.connector.unclaim(object);
     }

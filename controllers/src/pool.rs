@@ -1,6 +1,7 @@
 //! Pools: find, compare, create, update and delete storage pools.
 
 mod act;
+mod auth;
 pub mod observed;
 pub(crate) mod reach;
 pub mod render;
@@ -13,9 +14,10 @@ use apis::{
     Managed, Pool,
     condition::{Type, Wish},
     managed::annotation,
-    placement::ConfigId,
+    placement::{ConfigId, Neighbour},
     pool::PoolObservation,
 };
+use kube::Client;
 use libvirt::{
     Claim,
     diff::{Difference, diff},
@@ -36,8 +38,10 @@ use crate::{
     cluster::Cluster,
     defined::{Change, Present, imported, standing},
     details,
+    host_secrets::Value,
     hosts::{Connector, owner},
 };
+use auth::Passwords;
 
 /// Remembers that we made the pool's directory, so that it goes with the pool if it is empty.
 const BUILT: &str = "libvirt.nourspeed.io/built";
@@ -50,6 +54,7 @@ pub struct Pools {
     cluster: Arc<Cluster>,
     connector: Arc<Connector>,
     adoption: Arc<Adoption>,
+    passwords: Passwords,
     rules: Arc<Rules>,
 }
 
@@ -64,8 +69,9 @@ pub struct Found {
 
 impl Pools {
     /// The kind, with its rules ready.
-    pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>, adoption: Arc<Adoption>) -> Self {
-        Self { cluster, connector, adoption, rules: Arc::new(rules::rules()) }
+    pub fn new(cluster: Arc<Cluster>, connector: Arc<Connector>, adoption: Arc<Adoption>, client: Client) -> Self {
+        let passwords = Passwords::new(client, &cluster);
+        Self { cluster, connector, adoption, passwords, rules: Arc::new(rules::rules()) }
     }
 
     /// The object's pool by its UUID; where it is only looked at, else the one of that name, whoever made it.
@@ -85,7 +91,8 @@ impl Pools {
     }
 
     /// Makes the pool as wished; a new one, where it is to be created, with what is initial.
-    async fn apply(&self, pass: &Pass<'_, Self>, create: bool) -> anyhow::Result<Found> {
+    async fn apply(&self, pass: &Pass<'_, Self>, password: Option<&Value>, create: bool) -> anyhow::Result<Found> {
+        self.passwords.give(pass.host, pass.object, password).await?;
         let (object, rules) = (pass.object.clone(), self.rules.clone());
         let uuid = self.adoption.identity(&object, pass.host);
         let of = uuid.clone();
@@ -142,28 +149,33 @@ fn wishes(object: &Pool, create: bool) -> Wishes {
 impl External for Pools {
     type Managed = Pool;
     type Connector = Connector;
-    type Referents = ();
+    /// The password by which the pool's servers let in.
+    type Referents = Option<Value>;
     type Found = Found;
     type Change = Change;
 
     const CONDITIONS: &'static [Type] = &[];
 
-    fn neighbours(&self, _: &Pool) -> Vec<ConfigId> {
+    fn neighbours(&self, _: &Pool) -> Vec<Neighbour> {
         Vec::new()
     }
 
-    async fn resolve(&self, object: &Pool, config: &ConfigId) -> anyhow::Result<()> {
+    async fn resolve(&self, object: &Pool, config: &ConfigId) -> anyhow::Result<Option<Value>> {
+        let password = self.passwords.read(object).await?;
         if only_observes(object) {
-            return Ok(());
+            return Ok(None);
         }
         let policy = self.cluster.host_spec(config).and_then(|spec| spec.policy).unwrap_or_default();
         let refused = reach::refused_of(object, &policy, config);
         anyhow::ensure!(refused.is_empty(), Refusal { reason: "NotAllowed", message: refused.join("; ") });
-        Ok(())
+        Ok(password)
     }
 
-    async fn find(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Found> {
+    async fn find(&self, pass: &Pass<'_, Self>, password: &Option<Value>) -> anyhow::Result<Found> {
         let entry = self.entry(pass).await?;
+        if entry.is_some() && !pass.policies.is_held() {
+            self.passwords.give(pass.host, pass.object, password.as_ref()).await?;
+        }
         let only_observes = pass.policies.only_observes();
         let own = |entry: &Arc<PoolEntry>| entry.uuid == self.adoption.identity(pass.object, pass.host);
         let theirs = only_observes && entry.as_ref().is_some_and(|entry| !own(entry));
@@ -171,7 +183,7 @@ impl External for Pools {
         Ok(Found { entry, obstacle, built: false, theirs })
     }
 
-    fn compare(&self, pass: &Pass<'_, Self>, (): &(), found: &Found) -> anyhow::Result<Standing<Change>> {
+    fn compare(&self, pass: &Pass<'_, Self>, _: &Option<Value>, found: &Found) -> anyhow::Result<Standing<Change>> {
         if let Some(obstacle) = &found.obstacle {
             return Ok(obstacle.standing());
         }
@@ -194,16 +206,16 @@ impl External for Pools {
         Ok(standing(differences, present, pass.object.parameters().autostart))
     }
 
-    async fn record(&self, _: &Pass<'_, Self>, (): &()) -> anyhow::Result<Record> {
+    async fn record(&self, _: &Pass<'_, Self>, _: &Option<Value>) -> anyhow::Result<Record> {
         Ok(Record::default())
     }
 
-    async fn create(&self, pass: &Pass<'_, Self>, (): &()) -> anyhow::Result<Found> {
-        self.apply(pass, true).await
+    async fn create(&self, pass: &Pass<'_, Self>, password: &Option<Value>) -> anyhow::Result<Found> {
+        self.apply(pass, password.as_ref(), true).await
     }
 
-    async fn update(&self, pass: &Pass<'_, Self>, (): &(), _: &Change) -> anyhow::Result<Found> {
-        self.apply(pass, false).await
+    async fn update(&self, pass: &Pass<'_, Self>, password: &Option<Value>, _: &Change) -> anyhow::Result<Found> {
+        self.apply(pass, password.as_ref(), false).await
     }
 
     async fn delete(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
@@ -217,13 +229,20 @@ impl External for Pools {
         let of = uuid.clone();
         let built = pass.object.annotation(BUILT).is_some();
         let created = was_created(pass.object);
-        let deleted =
-            pass.host.alone(pass.object.external_name(), move |host| act::remove(host, &of, built, created)).await?;
+        let object = pass.object.clone();
+        let remove = move |host: &libvirt::Connection| {
+            let deleted = act::remove(host, &of, built, created)?;
+            if matches!(deleted, Deletion::Absent | Deletion::Requested) {
+                auth::take(host, &object)?;
+            }
+            Ok(deleted)
+        };
+        let deleted = pass.host.alone(pass.object.external_name(), remove).await?;
         read(pass, &uuid).await?;
         Ok(deleted)
     }
 
-    fn report(&self, pass: &Pass<'_, Self>, _: Option<&()>, found: &Found) -> Report<PoolObservation> {
+    fn report(&self, pass: &Pass<'_, Self>, _: Option<&Option<Value>>, found: &Found) -> Report<PoolObservation> {
         let Some(entry) = found.entry.as_deref() else {
             return Report::of(PoolObservation::default(), Wish::creating());
         };
@@ -250,6 +269,7 @@ impl External for Pools {
 
     fn forget(&self, object: &Pool) {
         self.adoption.forget(object.uid());
+        self.passwords.forget(object);
         self.connector.unclaim(object);
     }
 }

@@ -1,5 +1,8 @@
 //! The configs themselves: who uses them, whether their hosts answer, and that none goes away while it is in use.
 
+mod listen;
+mod status;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -8,14 +11,11 @@ use std::{
 
 use apis::{
     ClusterProviderConfig, ProviderConfig,
-    condition::{self, Condition, Status, Type, Wish},
     managed::ConfigKind,
     placement::ConfigId,
-    provider_config::{HostObservation, HostSpec, ProviderConfigStatus},
+    provider_config::{HostSpec, ProviderConfigStatus},
 };
 use futures::StreamExt;
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::Patch,
@@ -24,9 +24,10 @@ use kube::{
         watcher::{self, Event},
     },
 };
-use libvirt::{Facts, HostState, Key, Kind};
+use libvirt::{HostState, Key};
 use managed::{
     events::{Recorder, Severity},
+    external::{Connect as _, Refusal},
     publish::patch_by_us,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -38,8 +39,10 @@ use tokio::{
 };
 
 use crate::{
+    checks::Checks,
     cluster::Cluster,
     hosts::Connector,
+    same_host::SameHost,
     usages::{self, Sweep},
 };
 
@@ -56,8 +59,13 @@ const AFTER_FAILURE: Duration = Duration::from_secs(30);
 const WHILE_BLOCKED: Duration = Duration::from_secs(2);
 /// How long the writes of one config may take.
 const LIMIT: Duration = Duration::from_mins(2);
+/// What a config says that asks for no proof of who answers.
+const UNVERIFIED: &str = "the host is not verified: whoever answers at the URI is taken for it";
 /// What a config that is in use says while it is to be deleted.
 const BLOCKED: &str = "Blocking deletion while usages still exist";
+
+/// What is known of a config that its objects go by: what it says, and why its host is left alone, which another config may say.
+type Known = (Option<HostSpec>, Option<Refusal>);
 
 /// A kind of configs, or of their usages.
 pub trait Configuration:
@@ -75,10 +83,12 @@ pub struct Configs {
     client: Client,
     cluster: Arc<Cluster>,
     connector: Arc<Connector>,
+    checks: Arc<Checks>,
     /// For events on configs, and on those of the cluster.
     events: [Recorder; 2],
     changes: mpsc::UnboundedSender<()>,
     users: Notify,
+    same_host: SameHost,
     /// The kinds that have been listed once. (A store's own waiting wakes one waiter only.)
     listed: watch::Sender<HashSet<String>>,
 }
@@ -89,11 +99,12 @@ impl Configs {
         client: Client,
         cluster: Arc<Cluster>,
         connector: Arc<Connector>,
+        checks: Arc<Checks>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<()>) {
         let (changes, changed) = mpsc::unbounded_channel();
         let events = [recorder::<ProviderConfig>(&client), recorder::<ClusterProviderConfig>(&client)];
-        let (users, listed) = (Notify::new(), watch::Sender::default());
-        (Arc::new(Self { client, cluster, connector, events, changes, users, listed }), changed)
+        let (users, same_host, listed) = (Notify::new(), SameHost::default(), watch::Sender::default());
+        (Arc::new(Self { client, cluster, connector, checks, events, changes, users, same_host, listed }), changed)
     }
 
     /// Waits until configs of both kinds, and their usages, have been listed.
@@ -155,7 +166,7 @@ impl Configs {
     pub async fn run(self: Arc<Self>, mut changed: mpsc::UnboundedReceiver<()>) -> anyhow::Result<()> {
         self.listed().await;
         let mut listeners: HashMap<Key, AbortHandle> = HashMap::new();
-        let mut known: HashMap<ConfigId, Option<HostSpec>> = HashMap::new();
+        let mut known: HashMap<ConfigId, Known> = HashMap::new();
         let mut sweep = Sweep::new(self.client.clone(), self.cluster.clone());
         loop {
             let counted = Instant::now();
@@ -163,6 +174,7 @@ impl Configs {
             self.note(&configs, &mut known);
             self.attend(&configs, &mut listeners);
             let mut soon = sweep.run().await.unwrap_or(REGULARLY);
+            soon = soon.min(self.connector.secrets().until_expiry().unwrap_or(REGULARLY));
             for config in &configs {
                 soon = soon.min(self.look_after(config).await);
             }
@@ -178,9 +190,9 @@ impl Configs {
     }
 
     /// Wakes objects that may go on now that configs came, went or say something else.
-    fn note(&self, configs: &[ConfigId], known: &mut HashMap<ConfigId, Option<HostSpec>>) {
-        let now: HashMap<ConfigId, _> =
-            configs.iter().map(|config| (config.clone(), self.cluster.host_spec(config))).collect();
+    fn note(&self, configs: &[ConfigId], known: &mut HashMap<ConfigId, Known>) {
+        let allowed = |config: &ConfigId| (self.cluster.host_spec(config), self.connector.hold(config));
+        let now: HashMap<ConfigId, Known> = configs.iter().map(|config| (config.clone(), allowed(config))).collect();
         let gone: Vec<&ConfigId> = known.keys().filter(|config| !now.contains_key(*config)).collect();
         for config in &gone {
             self.connector.secrets().hold(config, None);
@@ -198,16 +210,17 @@ impl Configs {
 
     /// Connects every config's host, listens to how it is, and lets go of those that no config names any more.
     fn attend(self: &Arc<Self>, configs: &[ConfigId], listeners: &mut HashMap<Key, AbortHandle>) {
+        self.checks.keep(configs);
         let mut in_use = HashSet::new();
         for config in configs {
             self.connector.secrets().hold(config, self.cluster.host_spec(config).as_ref());
             let Ok((key, host)) = self.connector.host(config) else { continue };
             if !listeners.contains_key(&key) {
-                let mut state = host.state();
-                // A pass may have connected it before: that is news here all the same.
-                state.mark_changed();
-                let task = tokio::spawn(self.clone().listen(config.clone(), state));
+                let task = tokio::spawn(self.clone().listen(config.clone(), host.state(), host.mirror().reading()));
                 listeners.insert(key.clone(), task.abort_handle());
+            }
+            if let HostState::Up { facts } = &*host.state().borrow() {
+                self.checks.met(config, facts);
             }
             in_use.insert(key);
         }
@@ -219,17 +232,6 @@ impl Configs {
             kept
         });
         self.connector.hosts().retire(&in_use);
-    }
-
-    /// Passes on that a host came or went; its objects are looked at as soon as it is back.
-    async fn listen(self: Arc<Self>, config: ConfigId, mut state: tokio::sync::watch::Receiver<HostState>) {
-        while state.changed().await.is_ok() {
-            let up = matches!(&*state.borrow_and_update(), HostState::Up { .. });
-            self.told();
-            if up {
-                self.cluster.wake_users(Some(&config));
-            }
-        }
     }
 
     /// Keeps one config, and answers how soon that is to be done again.
@@ -292,15 +294,24 @@ impl Configs {
                 json!({ "status": { "users": wished.users, "host": wished.host, "conditions": wished.conditions } });
             api.patch_status(&id.name, &patch_by_us(), &Patch::Merge(&patch)).await?;
         }
-        if deleting && users > 0 {
-            let [own, cluster] = &self.events;
-            let events = match id.kind {
-                ConfigKind::ProviderConfig => own,
-                ConfigKind::ClusterProviderConfig => cluster,
-            };
+        self.tell(config, id, deleting && users > 0).await;
+        Ok(if blocked { WHILE_BLOCKED } else { REGULARLY })
+    }
+
+    /// Tells by events what an administrator should know of a config.
+    async fn tell<K: Resource<DynamicType = ()>>(&self, config: &K, id: &ConfigId, is_held: bool) {
+        let [own, cluster] = &self.events;
+        let events = match id.kind {
+            ConfigKind::ProviderConfig => own,
+            ConfigKind::ClusterProviderConfig => cluster,
+        };
+        if let Some(news) = self.same_host.news(&self.cluster, id) {
+            tracing::warn!(config = %id, news);
+            events.record_on(config, Severity::Warning, "SameHost", &news).await;
+        }
+        if is_held {
             events.record_on(config, Severity::Warning, "UsageAccounting", BLOCKED).await;
         }
-        Ok(if blocked { WHILE_BLOCKED } else { REGULARLY })
     }
 
     /// How many objects keep a config from going. An object without its usage may be one whose namespace goes.
@@ -308,46 +319,6 @@ impl Configs {
         match usages::count(&self.cluster, id) {
             0 if deleting => usages::held_objects(&self.cluster, id),
             count => count,
-        }
-    }
-
-    fn status(
-        &self,
-        id: &ConfigId,
-        old: &ProviderConfigStatus,
-        meta: &ObjectMeta,
-        users: usize,
-    ) -> ProviderConfigStatus {
-        let generation = meta.generation;
-        let (ready, facts) = self.health(id);
-        let mut conditions: Vec<Condition> = old.conditions.clone();
-        condition::set(&mut conditions, &ready, generation, Timestamp::now());
-        if meta.deletion_timestamp.is_some() && users > 0 {
-            let blocked = Wish::new(Type::Terminating, Status::True, "InUse").because(BLOCKED);
-            condition::set(&mut conditions, &blocked, generation, Timestamp::now());
-        }
-        let host = facts.map(|facts| observation(&facts)).or_else(|| old.host.clone());
-        ProviderConfigStatus { users: i64::try_from(users).ok(), host, conditions }
-    }
-
-    fn health(&self, id: &ConfigId) -> (Wish, Option<Arc<Facts>>) {
-        let not = |reason, message: String| Wish::new(Type::Ready, Status::False, reason).because(message);
-        let host = match self.connector.host(id) {
-            Ok((_, host)) => host,
-            Err(error) => return (not("ConfigInvalid", format!("{error:#}")), None),
-        };
-        let state = host.state().borrow().clone();
-        match state {
-            HostState::Up { facts } => match (self.connector.mismatch(id, &facts), self.connector.missing(id)) {
-                (Some(mismatch), _) => (not("HostMismatch", mismatch), None),
-                (None, Some(missing)) => (not("CredentialsMissing", missing), Some(facts)),
-                (None, None) => (Wish::available(), Some(facts)),
-            },
-            HostState::Connecting => (not("Connecting", "the first connection is being made".to_owned()), None),
-            HostState::Down { since: _, reason } => {
-                let word = if reason.kind == Kind::Denied { "AuthFailed" } else { "ConnectFailed" };
-                (not(word, reason.to_string()), None)
-            }
         }
     }
 }
@@ -361,15 +332,4 @@ fn drop_unread<K: Resource>(object: &mut K) {
 fn recorder<K: Resource<DynamicType = ()>>(client: &Client) -> Recorder {
     let controller = format!("providerconfig/{}.{}", K::kind(&()).to_lowercase(), K::group(&()));
     Recorder::new(client.clone(), controller)
-}
-
-fn observation(facts: &Facts) -> HostObservation {
-    HostObservation {
-        uuid: facts.uuid.clone().unwrap_or_default(),
-        hostname: facts.hostname.clone(),
-        libvirt_version: facts.libvirt_version.clone(),
-        hypervisor_version: facts.hypervisor_version.clone(),
-        arch: facts.arch.clone().unwrap_or_default(),
-        domain_types: facts.domain_types.clone(),
-    }
 }

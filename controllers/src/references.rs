@@ -11,9 +11,10 @@ use apis::{
     CloudInit, Domain, Managed, Network, Pool, Volume,
     domain::HostVolume,
     managed::annotation,
+    placement::{ConfigId, Neighbour},
     reference::{Policy, Reference, Resolve, Selector},
 };
-use managed::creation::was_created;
+use managed::{creation::was_created, plan::only_observes};
 
 use crate::index::ReferrerKind;
 
@@ -51,6 +52,14 @@ pub struct Referent {
     pub namespace: String,
     /// Its name.
     pub name: String,
+}
+
+impl Referent {
+    /// The same with the config that it is on.
+    pub fn on(self, config: ConfigId) -> Neighbour {
+        let Self { kind, namespace, name } = self;
+        Neighbour { config, kind: kind.as_str(), namespace, name }
+    }
 }
 
 /// A field that names an object.
@@ -155,6 +164,8 @@ pub fn interface_path(interface: &str) -> String {
 pub const POOL: &str = "pool";
 /// The path of the field that names the Volume below.
 pub const BACKING: &str = "backingStore.volume";
+/// The path of the field that names the Volume to copy.
+pub const SOURCE: &str = "source.volume";
 /// The path of the field that names the seed.
 pub const CLOUD_INIT: &str = "cloudInit";
 /// The path of the field that names the kernel.
@@ -223,6 +234,11 @@ pub trait Refers: Managed {
         false
     }
 
+    /// Whether this field counted only until the thing was made, and it is made.
+    fn is_done_with(&self, _: &Want<'_>) -> bool {
+        false
+    }
+
     /// What it refers to without a look at other objects.
     fn said(&self) -> Said {
         // What only initProvider named is held too, for as long as the thing on the host may have it.
@@ -232,6 +248,7 @@ pub trait Refers: Managed {
             let lasting = Self::wants(lasting.parameters());
             wants.retain(|want| lasting.iter().any(|lasts| lasts.path == want.path) || !self.let_go(want));
         }
+        wants.retain(|want| !self.is_done_with(want));
         let own = self.meta().namespace.as_deref().unwrap_or_default();
         let chooses = wants.iter().any(|want| matches!(want.by, By::Labels(_)));
         let recorded = if chooses { recorded(self) } else { Choices::new() };
@@ -342,12 +359,25 @@ impl Refers for Volume {
         let below = parameters.backing_store.as_ref().and_then(|below| {
             Want::of(ReferentKind::Volume, BACKING, below.volume_ref.as_ref(), below.volume_selector.as_ref())
         });
-        pool.into_iter().chain(below).map(Want::for_good).collect()
+        let original = parameters.source.as_ref().and_then(|source| {
+            Want::of(ReferentKind::Volume, SOURCE, source.volume_ref.as_ref(), source.volume_selector.as_ref())
+        });
+        pool.into_iter().chain(below).chain(original).map(Want::for_good).collect()
     }
 
     fn plain(parameters: &Self::Parameters) -> Vec<Plain<'_>> {
         Plain::pool(parameters.pool.as_ref())
     }
+
+    fn is_done_with(&self, want: &Want<'_>) -> bool {
+        want.path == SOURCE && !awaits_content(self)
+    }
+}
+
+/// Whether the first content of a volume is still to come, so that its source is needed.
+pub fn awaits_content(volume: &Volume) -> bool {
+    let again = volume.annotation(annotation::RECREATE) == Some(volume.uid());
+    !only_observes(volume) && (again || !was_created(volume))
 }
 
 impl Refers for CloudInit {

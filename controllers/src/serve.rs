@@ -7,15 +7,10 @@ use std::{
 };
 
 use anyhow::Context;
-use apis::{
-    CloudInit, ClusterProviderConfig, Domain, Managed, Network, Pool, ProviderConfig, ProviderConfigUsage, Volume,
-};
+use apis::ProviderConfigUsage;
 use kube::{
-    Api, Client, Resource,
-    runtime::{
-        reflector::{self, Store, store::Writer},
-        watcher::Event,
-    },
+    Api, Client,
+    runtime::{reflector::store::Writer, watcher::Event},
 };
 use managed::{
     backoff::Backoff,
@@ -24,7 +19,6 @@ use managed::{
     gate::{Gate, Presence},
     intent::Feature,
     lease::{Lost, Term},
-    queue::Queue,
     rate::Bucket,
     reconcile::Reconciler,
     run::{Observer, Pace, Runner},
@@ -40,14 +34,12 @@ use tokio::{
 use crate::{
     adopt::Adoption,
     args::Args,
+    checks::Checks,
     cloud_init::CloudInits,
-    cluster::{Cluster, Shelf},
-    credentials::ConfigSecrets,
+    cluster::{Cluster, Shelf, Writers},
     domain::Domains,
     hosts::Connector,
-    http,
-    index::Index,
-    key,
+    http, key,
     leader::Leadership,
     metrics::{Metrics, counted},
     network::Networks,
@@ -55,8 +47,7 @@ use crate::{
     pool::Pools,
     provider_config::{Configs, Configuration},
     references::Refers,
-    users::Users,
-    volume::{ImageSecrets, Imports, Volumes, fetch},
+    volume::{Imports, Volumes, fetch},
     webhook::{Webhook, review::Reviewer, self_signed::Home},
 };
 
@@ -74,17 +65,15 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     let client = counted(config, &metrics)?;
     let mut leadership = Leadership::new(&args, &client, &namespace, &metrics)?;
 
-    let (cluster, writers) = shelves();
-    let connector = Arc::new(Connector::new(
-        cluster.clone(),
-        ConfigSecrets::new(client.clone()),
-        args.default_provider_config.clone(),
-        args.poll,
-    ));
-    let (configs, changed) = Configs::new(client.clone(), cluster.clone(), connector.clone());
+    let (cluster, writers) = Cluster::empty();
+    let connector =
+        Arc::new(Connector::new(cluster.clone(), client.clone(), args.default_provider_config.clone(), args.poll));
     let mut background = JoinSet::new();
-    let (gate, keeper) = Gate::new(client.clone(), apis::GROUP);
+    let (gate, keeper) = Gate::new(client.clone(), apis::GROUP, &apis::crds());
     background.spawn(keeper.run());
+    let checks = Arc::new(Checks::new(gate.clone(), args.startup_checks));
+    background.spawn(checks.clone().log());
+    let (configs, changed) = Configs::new(client.clone(), cluster.clone(), connector.clone(), checks.clone());
     let watches = Watches { client: &client, gate, cluster: &cluster, metrics: &metrics, configs: &configs };
     watches.start(writers, &mut background);
     background.spawn(forward_wakes(cluster.clone(), connector.clone()));
@@ -96,24 +85,14 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
         Reviewer { cluster: cluster.clone(), default: args.default_provider_config.clone(), metrics: metrics.clone() };
     let home = Home { client: client.clone(), namespace: namespace.clone(), server, term: leadership.term() };
     let webhook = Webhook::start(&args.webhooks, reviewer, home, &mut background)?;
-    background.spawn(http::serve(args.health_probe_bind_addr, http::health(http::obstacle(cluster.clone(), webhook))));
+    let findings = http::findings(cluster.clone(), webhook, checks.clone());
+    background.spawn(http::serve(args.health_probe_bind_addr, http::health(findings)));
 
     let rate = Arc::new(Bucket::new(args.max_reconcile_rate.into()));
     let term = leadership.term();
     let imports = imports(&args, &cluster, &term);
     let kinds = Kinds { client, cluster, connector, metrics, namespace, args, rate, term, imports };
-    let mut stop = pin!(terminated());
-    let result = match follow(&mut leadership, changed, &mut background, stop.as_mut()).await {
-        Ok(Some(changed)) => {
-            background.spawn(configs.clone().run(changed));
-            tokio::select! {
-                lost = leadership.keep() => leave(&lost),
-                result = lead(kinds, &configs, &mut background, stop) => result,
-            }
-        }
-        Ok(None) => Ok(()),
-        Err(error) => Err(error),
-    };
+    let result = work(kinds, &configs, &mut leadership, changed, &mut background).await;
     background.shutdown().await;
     leadership.give_up().await;
     result
@@ -122,6 +101,23 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
 /// What has changed about configs, as [`Configs::run`] is told.
 type Changes = mpsc::UnboundedReceiver<()>;
 type Background = JoinSet<anyhow::Result<()>>;
+
+/// Waits until this process leads, and works for as long as it does.
+async fn work(
+    kinds: Kinds,
+    configs: &Arc<Configs>,
+    leadership: &mut Leadership,
+    changed: Changes,
+    background: &mut Background,
+) -> anyhow::Result<()> {
+    let mut stop = pin!(terminated());
+    let Some(changed) = follow(leadership, changed, background, stop.as_mut()).await? else { return Ok(()) };
+    background.spawn(configs.clone().run(changed));
+    tokio::select! {
+        lost = leadership.keep() => leave(&lost),
+        result = lead(kinds, configs, background, stop) => result,
+    }
+}
 
 /// Waits until this process leads; None when it was asked to stop before.
 async fn follow(
@@ -208,60 +204,6 @@ async fn forward_wakes(cluster: Arc<Cluster>, connector: Arc<Connector>) -> anyh
     }
 }
 
-/// The writing ends of all stores.
-struct Writers {
-    domains: Writer<Domain>,
-    volumes: Writer<Volume>,
-    pools: Writer<Pool>,
-    cloud_inits: Writer<CloudInit>,
-    networks: Writer<Network>,
-    configs: Writer<ProviderConfig>,
-    cluster_configs: Writer<ClusterProviderConfig>,
-}
-
-fn store<K>() -> (Store<K>, Writer<K>)
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-{
-    reflector::store()
-}
-
-fn shelf<K: Managed>(store: Store<K>) -> Shelf<K> {
-    Shelf {
-        store,
-        queue: Arc::new(Queue::new()),
-        vanished: Arc::default(),
-        listed: Arc::default(),
-        forget: Arc::default(),
-    }
-}
-
-fn shelves() -> (Arc<Cluster>, Writers) {
-    let (domains, volumes, pools, cloud_inits, networks) = (store(), store(), store(), store(), store());
-    let (configs, cluster_configs) = (store(), store());
-    let cluster = Cluster {
-        domains: shelf(domains.0),
-        volumes: shelf(volumes.0),
-        pools: shelf(pools.0),
-        cloud_inits: shelf(cloud_inits.0),
-        networks: shelf(networks.0),
-        configs: configs.0,
-        cluster_configs: cluster_configs.0,
-        users: Arc::new(Users::default()),
-        index: Index::default(),
-    };
-    let writers = Writers {
-        domains: domains.1,
-        volumes: volumes.1,
-        pools: pools.1,
-        cloud_inits: cloud_inits.1,
-        networks: networks.1,
-        configs: configs.1,
-        cluster_configs: cluster_configs.1,
-    };
-    (Arc::new(cluster), writers)
-}
-
 /// What every watch is made of.
 struct Watches<'a> {
     client: &'a Client,
@@ -342,9 +284,8 @@ impl Kinds {
         let adoption = Arc::new(Adoption::new(cluster.clone(), key.clone()));
         let domains = Domains::new(cluster.clone(), connector.clone(), client.clone(), key.clone(), adoption.clone());
         let imports = self.imports.clone();
-        let secrets = ImageSecrets::new(client.clone(), cluster);
-        let volumes = Volumes::new(cluster.clone(), connector.clone(), adoption.clone(), imports, secrets);
-        let pools = Pools::new(cluster.clone(), connector.clone(), adoption.clone());
+        let volumes = Volumes::new(cluster.clone(), connector.clone(), adoption.clone(), imports, client.clone());
+        let pools = Pools::new(cluster.clone(), connector.clone(), adoption.clone(), client.clone());
         let cloud_inits = CloudInits::new(cluster.clone(), connector.clone(), client.clone(), key, adoption.clone());
         let networks = Networks::new(cluster.clone(), connector.clone(), adoption);
         Ok(vec![

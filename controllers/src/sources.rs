@@ -56,6 +56,18 @@ impl fmt::Display for Source {
     }
 }
 
+/// The API server has not told yet what a source holds.
+#[derive(Debug)]
+pub struct BeingRead(Source);
+
+impl fmt::Display for BeingRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is being read", self.0)
+    }
+}
+
+impl std::error::Error for BeingRead {}
+
 /// Who reads, by whatever tells one from another.
 pub trait Reader: Clone + Ord + Hash + Send + Sync + 'static {}
 
@@ -206,7 +218,7 @@ impl<R: Reader> Sources<R> {
         match watched.map(|watched| watched.seen.borrow()).as_deref() {
             Some(Seen::Content(values)) => Ok(values.clone()),
             Some(Seen::Failure(why)) => anyhow::bail!("{source}: {why}"),
-            Some(Seen::Nothing) | None => anyhow::bail!("{source} is being read"),
+            Some(Seen::Nothing) | None => Err(BeingRead(source.clone()).into()),
         }
     }
 

@@ -1,5 +1,9 @@
 //! What Volumes and `CloudInits` share: volumes of a pool, looked up, recorded as ours, and deleted when nobody uses them.
 
+pub mod device;
+mod permissions;
+mod used;
+
 use std::{
     path::{Component, Path, PathBuf},
     sync::Arc,
@@ -7,10 +11,10 @@ use std::{
 };
 
 use anyhow::Context;
-use apis::{Managed, managed::annotation};
+use apis::{Managed, managed::annotation, volume::VolumeType};
 use jiff::Timestamp;
 use libvirt::{
-    Claim, Connection, DiskSource,
+    Claim, Connection,
     mirror::{Presence, VolumeEntry},
     xml::Element,
 };
@@ -23,6 +27,9 @@ use crate::{
     ownership::{Key, Record},
     references::POOL,
 };
+
+pub use permissions::permissions;
+pub use used::user;
 
 /// How soon a deletion is tried again that waits for a pool to be at rest.
 const BUSY: Duration = Duration::from_secs(2);
@@ -79,7 +86,8 @@ pub async fn forget_ghost(host: &Site, pool: &str, name: &str) -> anyhow::Result
         move |host: &Connection| -> Result<bool, libvirt::Error> {
             let Some(found) = host.find_pool_by_name(&of)? else { return Ok(false) };
             let Some(volume) = found.find_volume(&called)? else { return Ok(false) };
-            let ghost = libvirt::absent(volume.describe())?.is_none();
+            // One that libvirt is still making may have no file yet.
+            let ghost = libvirt::absent(volume.describe())?.is_none() && !volume.is_busy()?;
             if ghost && refresh {
                 found.refresh()?;
             }
@@ -93,9 +101,50 @@ pub async fn forget_ghost(host: &Site, pool: &str, name: &str) -> anyhow::Result
     Ok(())
 }
 
+/// Has the pool list what is in its folder, where it does not list a volume that an attempt before may have begun: a program that a daemon
+/// started goes on when that dies, and the next daemon does not know of what it makes. A pool with other work is left at that.
+pub async fn look_through(host: &Site, pool: &str, name: &str) -> anyhow::Result<()> {
+    let (of, called) = (pool.to_owned(), name.to_owned());
+    let look = move |host: &Connection| {
+        let Some(found) = host.find_pool_by_name(&of)? else { return Ok(()) };
+        if found.find_volume(&called)?.is_none() && found.is_active()? { Ok(found.refresh()?) } else { Ok(()) }
+    };
+    host.if_free(pool, look).await.unwrap_or(Ok(())).context("refresh pool")
+}
+
+/// Has the pool list what others have put into it, unless it has other work or cannot: then what it listed before is looked at.
+pub async fn look_around(host: &Site, pool: &str) -> anyhow::Result<()> {
+    let of = pool.to_owned();
+    let refresh = move |host: &Connection| {
+        let pool = host.find_pool_by_name(&of)?;
+        Ok(pool.map_or(Ok(()), |pool| pool.refresh())?)
+    };
+    match host.if_free(pool, refresh).await {
+        Some(Err(error)) if kind(&error) == Some(libvirt::Kind::Unreachable) => return Err(error),
+        Some(Err(error)) => tracing::debug!(pool, %error, "refresh pool"),
+        Some(Ok(())) | None => {}
+    }
+    Ok(())
+}
+
+/// That nothing is known of a pool but its name, so nothing can be said of whose its volumes are: it hangs, or has come a moment ago.
+pub fn not_read(pool: &str) -> anyhow::Error {
+    anyhow::anyhow!("pool {pool} has not been read yet, so it cannot be told whose its volumes are")
+}
+
 /// A size in a description, in bytes, as libvirt writes it.
 pub fn bytes(description: &Element, path: &str) -> u64 {
     description.text_at(path).and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+/// What a volume is, as its description says; None of what a guest cannot have, such as a folder.
+pub fn type_(description: Option<&Element>) -> Option<VolumeType> {
+    match description?.get("type")? {
+        "file" => Some(VolumeType::File),
+        "block" => Some(VolumeType::Block),
+        "network" => Some(VolumeType::Network),
+        _ => None,
+    }
 }
 
 /// That a volume of that name is there and is not ours, and whose it is.
@@ -114,6 +163,20 @@ pub fn foreign_volume(name: &str, pool: &str) -> Refusal {
         "{said}. It is left alone; choose another name with the annotation crossplane.io/external-name, or remove it"
     );
     Refusal { reason: "ForeignObject", message }
+}
+
+/// Why an object may not make a volume that is another object's by its record, whether it is there or not.
+pub fn claimed(volume: &str, pool: &str, other: &str) -> String {
+    format!(
+        "volume {volume:?} in pool {pool} belongs to {other}, which makes it, or lost it and may get it back; choose another name with the annotation crossplane.io/external-name, or delete that object"
+    )
+}
+
+/// Why an object makes nothing under another name, or in another pool, than what it has begun.
+pub fn renamed(volume: &str) -> String {
+    format!(
+        "the object has begun to make volume {volume:?}, which would be left without an owner; set the annotation crossplane.io/external-name to that name again, or delete the object and make it anew under another name"
+    )
 }
 
 /// The volumes that an object's signed records name, one in each line of the annotation.
@@ -153,28 +216,25 @@ pub async fn take_away(host: &Site, records: Vec<Record>) -> anyhow::Result<Dele
     Ok(deletion)
 }
 
-async fn take_one(
-    host: &Site,
-    Record { uid: _, host: made_on, pool: uuid, volume, at: _ }: &Record,
-) -> anyhow::Result<Deletion> {
-    if made_on != host.uuid() {
-        let message = format!(
-            "volume {volume} was made on the host with UUID {made_on}, and this one has {}, so it cannot be told whether it is there. Correct the config's uri, or let the volume go by dropping Delete from managementPolicies",
-            host.uuid()
-        );
-        return Ok(Deletion::Refused(Refusal { reason: "HostMismatch", message }));
+async fn take_one(host: &Site, record: &Record) -> anyhow::Result<Deletion> {
+    if let Some(refusal) = of_another_host(record, host.uuid()) {
+        return Ok(Deletion::Refused(refusal));
     }
+    let Record { uid: _, host: _, pool: uuid, volume, at: _ } = record;
     let of = uuid.clone();
     let find = move |host: &Connection| host.find_pool(&of)?.map(|pool| pool.name()).transpose();
     let Some(pool) = host.short(uuid, find).await.context("look up pool")? else {
-        return Ok(unknown(
-            &format!("the pool of volume {volume} (UUID {uuid}) is not on the host"),
-            "Bring the pool back",
-        ));
+        return Ok(Deletion::Refused(pool_absent(record)));
     };
-    let entry = read(host, &pool, volume).await?;
+    let entry = match read(host, &pool, volume).await {
+        Err(error) if kind(&error) == Some(libvirt::Kind::Busy) => {
+            let message = "the volume is deleted when the host has come to an end with it".to_owned();
+            return Ok(Deletion::Waiting(message, BUSY));
+        }
+        entry => entry?,
+    };
     if matches!(entry.presence, Presence::PoolInactive | Presence::PoolAbsent) {
-        return Ok(unknown(&format!("pool {pool} is not running"), "Start the pool"));
+        return Ok(Deletion::Refused(pool_stopped(&pool)));
     }
     // A pool lists what it found when it last looked. Only one that has just looked can tell that a volume is not there.
     let deletion = delete(host, &pool, volume).await?;
@@ -182,11 +242,32 @@ async fn take_one(
     Ok(deletion)
 }
 
-fn unknown(why: &str, cure: &str) -> Deletion {
+/// Why nothing is done about the volume of a record on a host with this UUID: it was made on another one, and what has its name here is
+/// somebody else's, whatever UUID its pool has.
+pub fn of_another_host(Record { uid: _, host: there, pool: _, volume, at: _ }: &Record, here: &str) -> Option<Refusal> {
+    let message = || {
+        format!(
+            "volume {volume} was made on the host with UUID {there}, and this one has {here}, so it cannot be told whether it is there. Correct the config's uri, or let the volume go by dropping Delete from managementPolicies"
+        )
+    };
+    (there != here).then(|| Refusal { reason: "HostMismatch", message: message() })
+}
+
+/// That the pool of a volume is not on its host.
+pub fn pool_absent(Record { uid: _, host: _, pool, volume, at: _ }: &Record) -> Refusal {
+    unknown(&format!("the pool of volume {volume} (UUID {pool}) is not on the host"), "Bring the pool back")
+}
+
+/// That the pool of a volume is stopped.
+pub fn pool_stopped(pool: &str) -> Refusal {
+    unknown(&format!("pool {pool} is not running"), "Start the pool")
+}
+
+fn unknown(why: &str, cure: &str) -> Refusal {
     let message = format!(
         "{why}, so it cannot be told whether the volume is there. {cure}, or let the volume go by dropping Delete from managementPolicies"
     );
-    Deletion::Refused(Refusal { reason: "PoolUnavailable", message })
+    Refusal { reason: "PoolUnavailable", message }
 }
 
 /// Deletes a volume unless a domain of the host or another volume uses it. Looks it up anew, and looks through the pool first:
@@ -198,6 +279,9 @@ pub async fn delete(host: &Site, pool: &str, name: &str) -> anyhow::Result<Delet
         Err(error) if kind(&error) == Some(libvirt::Kind::Busy) => {
             let message = format!("the volume is deleted when nothing is written into pool {pool} any more");
             Ok(Deletion::Waiting(message, BUSY))
+        }
+        Err(error) if format!("{error:#}").contains(libvirt::UNANSWERED) => {
+            Ok(Deletion::Waiting(format!("who uses the volume cannot be told now: {error:#}"), BUSY))
         }
         deleted => deleted,
     }
@@ -214,26 +298,29 @@ fn remove(host: &Connection, pool: &str, name: &str) -> anyhow::Result<Deletion>
             message: format!("the volume is used by {user}; it is deleted when nobody uses it"),
         }));
     }
-    volume.delete().context("delete volume")?;
-    Ok(Deletion::Requested)
+    match volume.delete() {
+        Err(error) => match not_deleted(&error) {
+            Some(refusal) => Ok(Deletion::Refused(refusal)),
+            None => Err(error).context("delete volume"),
+        },
+        Ok(()) => Ok(Deletion::Requested),
+    }
 }
 
-/// Who on the host uses a volume.
-pub fn user(host: &Connection, pool: &str, name: &str, path: &str) -> anyhow::Result<Option<String>> {
-    // The same file may be used by the name that it has in another pool.
-    let twins = host.twins(pool, name)?;
-    let is_path = |used: &str| is_same_path(used, path) || twins.iter().any(|twin| is_same_path(used, &twin.path));
-    let is_volume =
-        |of: &str, called: &str| called == name && (of == pool || twins.iter().any(|twin| twin.volume.pool == of));
-    let uses = |source: &DiskSource| match source {
-        DiskSource::Path(used) => is_path(used),
-        DiskSource::Volume { pool: of, name: called } => is_volume(of, called),
+/// Why libvirt never deletes a volume like this one, if that is what it says.
+fn not_deleted(error: &libvirt::Error) -> Option<Refusal> {
+    let told = error.message();
+    let why = if error.is_unsupported() {
+        "the host's libvirt cannot delete volumes of this kind of pool"
+    } else if told.contains("did not start with parent pool source device name") {
+        "libvirt deletes a partition only where source.devices of its Pool names the disk as the kernel does, such as /dev/sdb: let that Pool go, and have one that says so"
+    } else if told.contains("parted") && told.contains(" rm --script p") {
+        "libvirt deletes no partitions of a disk whose name ends in a digit, such as one by NVMe"
+    } else {
+        return None;
     };
-    if let Some(user) = host.disk_users()?.into_iter().find(|user| uses(&user.source)) {
-        return Ok(Some(format!("domain {} on the host", user.domain)));
-    }
-    let above = host.backings()?.into_iter().find(|backing| is_path(&backing.path));
-    Ok(above.map(|above| format!("volume {} in pool {}, which stands on it", above.volume, above.pool)))
+    let message = format!("{why} ({error}). Or let the volume go by dropping Delete from managementPolicies");
+    Some(Refusal { reason: "NotOffered", message })
 }
 
 /// Whether two texts name one path: `/a//b/../c/.` is `/a/c`. What is behind a symbolic link only the host can tell.
@@ -256,6 +343,32 @@ pub fn plain_path(path: impl AsRef<Path>) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_volume_that_was_made_on_another_host_nothing_here_is_taken_for_it() {
+        let record = |host: &str| Record {
+            uid: "u".to_owned(),
+            host: host.to_owned(),
+            pool: "p".to_owned(),
+            volume: "data".to_owned(),
+            at: 0,
+        };
+        assert_eq!(of_another_host(&record("here"), "here").map(|refusal| refusal.message), None);
+        let refusal = of_another_host(&record("there"), "here").unwrap();
+        let said = "volume data was made on the host with UUID there, and this one has here, so it cannot be told whether it is there. Correct the config's uri, or let the volume go by dropping Delete from managementPolicies";
+        assert_eq!((refusal.reason, refusal.message.as_str()), ("HostMismatch", said));
+    }
+
+    #[test]
+    fn what_libvirt_never_deletes_is_told_from_what_fails_once() {
+        let said = |text: &str| not_deleted(&libvirt::Error::other(text)).map(|refusal| refusal.message);
+        let named = "internal error: Volume path '/dev/vda1' did not start with parent pool source device name.";
+        assert!(said(named).unwrap().starts_with("libvirt deletes a partition only where source.devices"));
+        let nvme = "internal error: Child process (/sbin/parted /dev/nvme0n1 rm --script p1) unexpected exit status 1";
+        assert!(said(nvme).unwrap().starts_with("libvirt deletes no partitions of a disk whose name ends in a digit"));
+        let once = "internal error: Child process (/sbin/parted /dev/sdb rm --script 1) unexpected exit status 1";
+        assert_eq!(said(once), None);
+    }
 
     #[test]
     fn a_path_is_the_same_however_it_is_written() {

@@ -1,31 +1,39 @@
 //! Volumes: find, compare, create, grow and delete disk images.
 
 mod act;
+mod circle;
+pub(crate) mod devices;
+pub(crate) mod encryption;
 pub mod fetch;
 pub mod image;
 mod import;
+mod observed;
+mod original;
+mod permissions;
 pub mod render;
+mod room;
 mod secrets;
+mod standing;
 mod stranger;
 pub mod unpack;
+mod wipe;
+mod wished;
+mod writer;
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use apis::{
     Managed, Volume,
     condition::{Status, Type, Wish},
     managed::annotation,
-    placement::ConfigId,
-    quantity::Quantity,
-    volume::{BackingObservation, Format, VolumeObservation},
+    placement::{ConfigId, Neighbour},
+    volume::{Preallocation, Source, VolumeObservation, VolumeParameters},
 };
-use libvirt::{
-    mirror::{Presence, VolumeEntry},
-    xml::Element,
-};
+use kube::Client;
+use libvirt::mirror::{Presence, VolumeEntry};
 use managed::{
-    creation::{Creation, was_created},
+    creation::Creation,
     external::{Deletion, External, Pass, Refusal, Report, Standing},
     plan::only_observes,
 };
@@ -43,10 +51,16 @@ use crate::{
     references::{self, BACKING, Choices},
     storage,
 };
-use act::{another_format, as_specified, grow, make, shrink};
+use act::{another_format, as_specified, clear, grow, make, shrink};
+pub use encryption::encrypted;
+use encryption::{Passphrase, Passphrases};
 pub use import::Imports;
+use original::Original;
 use render::Below;
 pub use secrets::ImageSecrets;
+pub use standing::Change;
+use standing::{absent, looked_at, takes_time, was_whole, wished_format};
+use wipe::Wipes;
 
 /// The kind.
 pub struct Volumes {
@@ -56,6 +70,8 @@ pub struct Volumes {
     adoption: Arc<Adoption>,
     imports: Arc<Imports>,
     secrets: ImageSecrets,
+    passphrases: Passphrases,
+    wipes: Arc<Wipes>,
     located: Located,
 }
 
@@ -65,10 +81,16 @@ pub struct Referents {
     pool: String,
     /// The volume below.
     backing: Option<Below>,
+    /// The volume to copy.
+    original: Option<Original>,
+    /// What is to stand in the volume.
+    content: Option<Vec<u8>>,
     /// What selectors chose.
     choices: Choices,
     /// How the image's servers are met.
     access: fetch::Access,
+    /// What opens it, where it is encrypted.
+    passphrase: Option<Passphrase>,
     /// Others made it, and it is only looked at.
     theirs: Option<Wanted>,
 }
@@ -82,27 +104,6 @@ pub struct Found {
     import: Option<import::State>,
 }
 
-/// What would make a volume as wished: it only ever grows. Of one that others made and that is only looked at: how it differs.
-#[derive(Debug)]
-pub struct Change {
-    from: u64,
-    to: u64,
-    /// The format that it has, and the wished one. Never changed.
-    format: Option<(Option<Format>, Format)>,
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { from, to, format } = self;
-        let capacity = || format!("capacity: {}, wished {}", Quantity::of_bytes(*from), Quantity::of_bytes(*to));
-        let format = format.map(|(have, want)| {
-            format!("format: {}, wished {}", have.map_or("another", Format::as_libvirt), want.as_libvirt())
-        });
-        let parts: Vec<String> = (from != to).then(capacity).into_iter().chain(format).collect();
-        f.write_str(&parts.join("; "))
-    }
-}
-
 impl Volumes {
     /// The kind.
     pub fn new(
@@ -110,10 +111,13 @@ impl Volumes {
         connector: Arc<Connector>,
         adoption: Arc<Adoption>,
         imports: Arc<Imports>,
-        secrets: ImageSecrets,
+        client: Client,
     ) -> Self {
         let key = adoption.key().clone();
-        Self { cluster, connector, key, adoption, imports, secrets, located: Located::default() }
+        let secrets = ImageSecrets::new(client.clone(), &cluster);
+        let passphrases = Passphrases::new(client, &cluster, key.clone());
+        let (wipes, located) = (Arc::default(), Located::default());
+        Self { cluster, connector, key, adoption, imports, secrets, passphrases, wipes, located }
     }
 
     fn is_ours(&self, pass: &Pass<'_, Self>, pool_uuid: Option<&str>) -> bool {
@@ -138,16 +142,6 @@ fn is_among(records: &[Record], pass: &Pass<'_, Volumes>, pool_uuid: Option<&str
     records.iter().any(is_it)
 }
 
-fn wished_format(object: &Volume) -> Format {
-    object.effective().parameters().format.unwrap_or_default()
-}
-
-/// Whether the status has shown the volume already, which it does only of a whole one. The annotation that says so may have been
-/// taken away by hand; the image is not fetched over a guest's data for that.
-fn was_whole(object: &Volume) -> bool {
-    !was_created(object) && object.observation().is_some_and(|seen| seen.id.is_some())
-}
-
 impl External for Volumes {
     type Managed = Volume;
     type Connector = Connector;
@@ -157,13 +151,16 @@ impl External for Volumes {
 
     const CONDITIONS: &'static [Type] = &[Type::Importing];
 
-    fn neighbours(&self, object: &Volume) -> Vec<ConfigId> {
-        self.cluster.hosts_of_referents(object)
+    fn neighbours(&self, object: &Volume) -> Vec<Neighbour> {
+        self.cluster.neighbours(object)
     }
 
     async fn resolve(&self, object: &Volume, config: &ConfigId) -> anyhow::Result<Referents> {
         initial::check(object)?;
-        let access = self.secrets.of(object).await?;
+        let proxy = self.cluster.host_spec(config).and_then(|spec| spec.policy?.image_proxy);
+        let access = self.secrets.of(object, (config, proxy.as_ref())).await?;
+        let content = self.secrets.content(object).await?;
+        let passphrase = self.passphrases.read(object).await?;
         let (asker, links) = (Asker::of(object, config), self.cluster.links(object));
         let choices = links.choices();
         let whole = object.effective();
@@ -180,18 +177,22 @@ impl External for Volumes {
             );
             (pool.context(storage::NO_POOL)?, None)
         };
+        circle::check(&self.cluster, object)?;
+        let original = Original::of(&self.cluster, &asker, &links)?;
         let Some(below) = links.find(&self.cluster.volumes, &asker, BACKING)? else {
-            return Ok(Referents { pool, backing: None, choices, access, theirs });
+            return Ok(Referents { pool, backing: None, original, content, choices, access, passphrase, theirs });
         };
         let capacity = below.observation().and_then(|seen| seen.capacity.as_ref()?.bytes().ok()).unwrap_or_default();
         // The chain as a whole must be there, not just its first link.
         chain(&self.cluster, &asker, object)?;
         let (path, format) = place(&below)?;
-        Ok(Referents { pool, backing: Some(Below { path, format, capacity }), choices, access, theirs })
+        let backing = Some(Below { path, format, capacity });
+        Ok(Referents { pool, backing, original, content, choices, access, passphrase, theirs })
     }
 
     async fn find(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
-        let Referents { pool, backing: _, choices: _, access: _, theirs } = referents;
+        let Referents { pool, backing: _, original: _, content: _, choices: _, access: _, passphrase: _, theirs } =
+            referents;
         let entry = match theirs {
             Some(wanted) => self.located.look(pass.host, pass.object, wanted.clone()).await?,
             None => storage::look(pass.host, &owner(pass.object), pool, pass.object.external_name()).await?,
@@ -200,6 +201,9 @@ impl External for Volumes {
         let may_take = Adoption::asks(pass.object) && !self.is_ours(pass, found.pool_uuid.as_deref());
         if may_take && found.entry.description().is_some() {
             found.twins = storage::twins(pass.host, &referents.pool, pass.object.external_name()).await?;
+        }
+        if !pass.policies.is_held() {
+            self.keep_passphrase(pass, referents, &found).await?;
         }
         Ok(found)
     }
@@ -220,14 +224,17 @@ impl External for Volumes {
         if pass.policies.only_observes() {
             return looked_at(pass.object, description);
         }
+        if found.pool_uuid.is_none() {
+            return Err(storage::not_read(&referents.pool));
+        }
         // What appeared after an attempt that failed is not its work, whatever record that attempt left.
         let failed = pass.creation == Creation::Failed && found.import.is_none();
         if failed || !self.is_ours(pass, found.pool_uuid.as_deref()) {
             return Ok(self.stranger(pass, referents, found, description).standing());
         }
-        let imported = pass.object.merged().parameters().source.is_some();
-        if pass.creation.is_incomplete() && imported && found.import.is_none() && !was_whole(pass.object) {
-            // An import that was cut short left a part of the image; it is fetched anew.
+        if pass.creation.is_incomplete() && takes_time(pass.object) && found.import.is_none() && !was_whole(pass.object)
+        {
+            // What was cut short left a part, or is still made on the host: it is looked at there, or made anew.
             return Ok(Standing::Absent);
         }
         if let Err(message) = as_specified(description, wished_format(pass.object)) {
@@ -236,43 +243,48 @@ impl External for Volumes {
         if let Some(message) = stranger::another_backing(referents.backing.as_ref(), description) {
             return Ok(Standing::Refused(Refusal { reason: "BackingChanged", message }));
         }
+        if let Some(refusal) = self.another_encryption(pass, referents, description) {
+            return Ok(Standing::Refused(refusal));
+        }
         let whole = pass.object.effective();
         let Some(wished) = &whole.parameters().capacity else { return Ok(Standing::Settled) };
         let (from, to) = (storage::bytes(description, "capacity"), render::sectors(wished)?);
         Ok(match to.cmp(&from) {
             std::cmp::Ordering::Equal => Standing::Settled,
             std::cmp::Ordering::Greater => Standing::Drifted(Change { from, to, format: None }, None),
+            std::cmp::Ordering::Less if devices::is_rounded(description, to, from) => Standing::Settled,
             std::cmp::Ordering::Less => Standing::Refused(shrink(wished, from)),
         })
     }
 
     async fn record(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<managed::external::Record> {
         let name = pass.object.external_name();
+        if pass.creation == Creation::Open {
+            storage::look_through(pass.host, &referents.pool, name).await?;
+        }
         // The record says "ours" of what will be there, so nothing may be there now but what an earlier attempt of ours left.
         let found = self.read(pass, &referents.pool).await?;
+        let Some(pool) = found.pool_uuid.clone() else { return Err(storage::not_read(&referents.pool)) };
         let leftover = found.entry.description().is_some();
         let may_stay = pass.creation == Creation::Open && self.is_ours(pass, found.pool_uuid.as_deref());
         anyhow::ensure!(!leftover || may_stay, "{}", storage::foreign_volume(name, &referents.pool).message);
-        let whole = pass.object.merged();
-        if whole.parameters().source.is_none() {
-            // What cannot be described is said before anything is written down.
-            render::render(&whole, referents.backing.as_ref())?;
-        }
-        let pool = found.pool_uuid.with_context(|| format!("there is no pool {} on the host", referents.pool))?;
-        if let Some(other) = self.adoption.claimant(pass.object.uid(), pass.host, &pool, name) {
-            anyhow::bail!(
-                "volume {name:?} in pool {} belongs to {other}, which lost it and may get it back; choose another name with the annotation crossplane.io/external-name, or delete that object",
-                referents.pool
-            );
-        }
+        self.check_wished(pass, referents, leftover).await?;
+        self.claim(pass, referents, &pool)?;
         let mut annotations = storage::record(pass.object, pass.host, &pool, &[name.to_owned()], &self.key);
         annotations.push(references::record(&referents.choices));
+        if !leftover {
+            annotations.extend(self.print_to_be(pass, referents).await?);
+        }
         Ok(managed::external::Record { annotations, leftover })
     }
 
     fn is_costly(&self, object: &Volume) -> bool {
-        // A web server that fails is asked less and less.
-        object.merged().parameters().source.is_some()
+        let whole = object.merged();
+        let VolumeParameters { source, permissions, preallocation, .. } = whole.parameters();
+        // A web server that fails is asked less and less, and a host does not copy all the time. What a Secret says is there at once.
+        let is_far = |source: &Source| source.secret_key_ref.is_none() && source.config_map_key_ref.is_none();
+        // Storage that keeps no owner or mode would have a file made and removed all the time.
+        permissions.is_some() || *preallocation == Some(Preallocation::Falloc) || source.as_ref().is_some_and(is_far)
     }
 
     async fn create(&self, pass: &Pass<'_, Self>, referents: &Referents) -> anyhow::Result<Found> {
@@ -284,17 +296,22 @@ impl External for Volumes {
                 return Err(error);
             }
             let policy = self.cluster.host_spec(pass.config).and_then(|spec| spec.policy).unwrap_or_default();
-            let order = import::Order::new(pass, referents, source.http.clone(), policy);
-            self.imports.start(order);
+            let content = import::Content::of(pass, referents, source, policy)?;
+            self.imports.start(import::Order::new(pass, referents, content, self.connector.clone()));
             return self.read(pass, &referents.pool).await;
         }
         let element = render::render(&whole, referents.backing.as_ref())?;
+        let element = self.with_passphrase(pass, referents, element).await?;
         let (pool, name) = (referents.pool.clone(), pass.object.external_name().to_owned());
         let (tables, resumed) = (render::makes_tables(&whole), pass.creation == Creation::Open);
         let volume = name.clone();
-        pass.host
+        let made = pass
+            .host
             .job(&referents.pool, &volume, move |host| make(host, (&pool, &name), &element, tables, resumed))
-            .await?;
+            .await;
+        if let Err(error) = made {
+            return Err(clear(pass.host, (&referents.pool, &volume), error).await);
+        }
         self.read(pass, &referents.pool).await
     }
 
@@ -315,20 +332,32 @@ impl External for Volumes {
 
     async fn delete(&self, pass: &Pass<'_, Self>) -> anyhow::Result<Deletion> {
         if let Some(refusal) = self.cluster.in_use(pass.object) {
-            return Ok(Deletion::Refused(refusal));
+            let refused = Deletion::Refused(refusal);
+            self.wipes.end(pass.object.uid(), &refused);
+            return Ok(refused);
         }
         self.imports.cancel(pass.object.uid()).await;
-        if pass.creation == Creation::Failed {
-            // What has the volume's name now came after the attempt that made nothing.
-            return Ok(Deletion::Absent);
+        // What has the volume's name after an attempt that failed is none of its work, and what another object has a record of too, and
+        // this one never saw whole, is not certain to be.
+        let mut own = if pass.creation == Creation::Failed { Vec::new() } else { self.adoption.own(pass.object) };
+        if pass.creation.is_incomplete() && !was_whole(pass.object) {
+            own.retain(|record| self.adoption.claimant_of(record).is_none());
         }
-        storage::take_away(pass.host, self.adoption.own(pass.object)).await
+        if let Some(obstacle) = self.overwrite(pass, &own)? {
+            return Ok(obstacle);
+        }
+        let deletion = storage::take_away(pass.host, own).await?;
+        self.wipes.end(pass.object.uid(), &deletion);
+        if matches!(deletion, Deletion::Absent | Deletion::Requested) {
+            self.take_passphrase(pass).await?;
+        }
+        Ok(deletion)
     }
 
     fn report(&self, pass: &Pass<'_, Self>, referents: Option<&Referents>, found: &Found) -> Report<VolumeObservation> {
         let mut conditions = Vec::new();
         if let Some(import) = found.import.as_ref().filter(|import| import.has_begun()) {
-            conditions.push(Wish::new(Type::Importing, Status::True, "Downloading").because(import.to_string()));
+            conditions.push(Wish::new(Type::Importing, Status::True, import.reason()).because(import.to_string()));
         }
         let whole = !found.import.as_ref().is_some_and(import::State::is_running);
         let Some(description) = found.entry.description().filter(|_| whole) else {
@@ -338,65 +367,23 @@ impl External for Volumes {
                 ..Report::of(VolumeObservation::default(), Wish::creating())
             };
         };
-        let observation = VolumeObservation {
-            id: description.text_at("key").map(str::to_owned),
-            pool: Some(found.entry.pool.clone()),
-            name: Some(found.entry.name.clone()),
-            path: description.text_at("target/path").map(str::to_owned),
-            capacity: Some(Quantity::of_bytes(storage::bytes(description, "capacity"))),
-            format: format(description),
-            backing_store: description
-                .text_at("backingStore/path")
-                .map(|path| BackingObservation { path: path.to_owned() }),
-        };
+        let observation = observed::observe(pass.object, &found.entry, description);
         let details = details::volume(pass.object, &observation);
         // The leave to make a lost volume again is for once.
         let mut annotations =
             if pass.policies.only_observes() { Vec::new() } else { vec![(annotation::RECREATE, None)] };
         annotations.extend(referents.map(|referents| references::record(&referents.choices)));
+        annotations.extend(self.print_seen(pass, referents, found));
         Report { annotations, details, ..Report::of(observation, Wish::available()) }
     }
 
     fn forget(&self, object: &Volume) {
         self.imports.forget(object.uid());
         self.secrets.forget(object);
+        self.passphrases.forget(object);
+        self.wipes.forget(object.uid());
         self.adoption.forget(object.uid());
         self.located.forget(object.uid());
         self.connector.unclaim(object);
     }
-}
-
-/// The format that the pool shows. Others are somebody's own doing and not ours to name.
-fn format(description: &Element) -> Option<Format> {
-    [Format::Raw, Format::Qcow2]
-        .into_iter()
-        .find(|format| description.attr_at("target/format@type") == Some(format.as_libvirt()))
-}
-
-/// A volume that was there once and is gone is not made again by itself: its data would be missing, and a guest would boot blank.
-fn absent(pass: &Pass<'_, Volumes>) -> Standing<Change> {
-    let allowed = pass.object.annotation(annotation::RECREATE) == Some(pass.object.uid());
-    if !was_created(pass.object) || allowed {
-        return Standing::Absent;
-    }
-    Standing::Barred(Refusal {
-        reason: "Lost",
-        message: format!(
-            "the volume was there and is gone; it is not made again by itself, because its data would be missing. Bring it back, or allow an empty one with the annotation {}: {}",
-            annotation::RECREATE,
-            pass.object.uid()
-        ),
-    })
-}
-
-/// How a volume that is only looked at differs from what the spec says of it: nothing is done about it, so nothing is refused.
-fn looked_at(object: &Volume, description: &Element) -> anyhow::Result<Standing<Change>> {
-    let (wished, from) = (object.parameters(), storage::bytes(description, "capacity"));
-    let capacity = wished.capacity.as_ref().map(Quantity::bytes).transpose();
-    let capacity = capacity.map_err(anyhow::Error::msg).context("capacity")?;
-    let to = capacity.filter(|capacity| capacity.next_multiple_of(512) != from).unwrap_or(from);
-    let have = format(description);
-    let format = wished.format.filter(|wished| Some(*wished) != have).map(|wished| (have, wished));
-    let settled = from == to && format.is_none();
-    Ok(if settled { Standing::Settled } else { Standing::Drifted(Change { from, to, format }, None) })
 }

@@ -21,7 +21,7 @@ fn refusal(words: &[&str]) -> String {
 type Show = fn(&Args) -> String;
 
 /// Flag, variable, what it is when nobody says anything, another value, what it comes to.
-const FLAGS: [(&str, &str, &str, &str, Show); 23] = [
+const FLAGS: [(&str, &str, &str, &str, Show); 24] = [
     ("debug", "DEBUG", "false", "true", |args| args.debug.to_string()),
     ("poll", "POLL", "60s", "90s", |args| format!("{:?}", args.poll)),
     ("min-poll-interval", "MIN_POLL_INTERVAL", "1s", "20s", |args| format!("{:?}", args.min_poll_interval)),
@@ -47,6 +47,7 @@ const FLAGS: [(&str, &str, &str, &str, Show); 23] = [
             .as_ref()
             .map_or_else(String::new, |config| format!("{:?}/{}", config.kind, config.name))
     }),
+    ("startup-checks", "STARTUP_CHECKS", "warn", "strict", |args| format!("{:?}", args.startup_checks).to_lowercase()),
     ("image-stall-timeout", "IMAGE_STALL_TIMEOUT", "30s", "10s", |args| format!("{:?}", args.image_stall_timeout)),
     ("metrics-bind-address", "METRICS_BIND_ADDRESS", "[::]:8080", "127.0.0.1:1", |args| {
         args.metrics_bind_address.to_string()

@@ -168,7 +168,7 @@ async fn outcome_with(client: &Client, source: &HttpSource, max_bytes: u64) -> O
         }
         (all, seen)
     });
-    let result = fetch(client, source, Sink { chunks: sender, progress, max_bytes }).await;
+    let result = fetch(client, source, Sink { chunks: sender, progress, max_bytes, parts: Arc::default() }).await;
     let (chunks, progress) = received.await.unwrap();
     Outcome { result, chunks, progress }
 }
@@ -219,7 +219,9 @@ async fn progress_comes_in_whole_tens_and_ends_at_a_hundred() {
         .iter()
         .map(|progress| match progress {
             Progress::Percent(percent) => *percent,
-            Progress::Asking | Progress::Bytes(_) => panic!("the server had answered, with the length"),
+            Progress::Asking | Progress::Bytes(_) | Progress::Copying => {
+                panic!("the server had answered, with the length")
+            }
         })
         .collect();
     assert!(percents.is_sorted() && percents.iter().all(|percent| percent % 10 == 0), "{percents:?}");
@@ -467,7 +469,8 @@ async fn a_receiver_that_goes_away_ends_the_transfer() {
     let address = serve(Answer::ok(&body)).await;
     let (chunks, receiver) = mpsc::channel(1);
     drop(receiver);
-    let sink = Sink { chunks, progress: watch::channel(Progress::Percent(0)).0, max_bytes: u64::MAX };
+    let sink =
+        Sink { chunks, progress: watch::channel(Progress::Percent(0)).0, max_bytes: u64::MAX, parts: Arc::default() };
     let error = fetch(&client(&["127.0.0.1"]), &source(&format!("http://{address}/"), &body), sink).await.unwrap_err();
     assert_eq!(error.to_string(), "the image is no longer wanted");
 }
@@ -485,7 +488,8 @@ async fn a_receiver_slower_than_the_stall_limit_is_waited_for() {
         }
         length
     });
-    let sink = Sink { chunks, progress: watch::channel(Progress::Percent(0)).0, max_bytes: u64::MAX };
+    let sink =
+        Sink { chunks, progress: watch::channel(Progress::Percent(0)).0, max_bytes: u64::MAX, parts: Arc::default() };
     let fetched = fetch(&client(&["127.0.0.1"]), &source(&format!("http://{address}/"), &body), sink).await;
     assert_eq!(fetched.map(|fetched| fetched.bytes), Ok(body.len() as u64));
     assert_eq!(slow.await.unwrap(), body.len());

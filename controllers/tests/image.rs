@@ -9,7 +9,7 @@ use std::{
 };
 
 use apis::volume::Format;
-use provider_libvirt::volume::image::{HEAD, Image, ImageFormat, MAX_VIRTUAL_SIZE, check, inspect};
+use provider_libvirt::volume::image::{HEAD, Image, ImageFormat, MAX_VIRTUAL_SIZE, check, closed, inspect};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -268,4 +268,22 @@ fn an_image_that_must_not_be_used_is_refused_with_the_cure() {
     for (image, wished, sentence) in cases {
         assert_eq!(check(&image, wished), Err(sentence.to_owned()));
     }
+}
+
+#[test]
+fn an_image_that_is_not_whole_shows_its_kind_and_size_and_nobody_reads_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("image");
+    for arguments in [&["-f", "qcow2"][..], &["-f", "qcow2", "-o", "compat=0.10"]] {
+        qemu_img(directory.path(), &[&["create", "-q"], arguments, &["image", "5M"]].concat());
+        let (seen, whole) = (inspect(&head(&path)), std::fs::read(&path).unwrap());
+        let shut = closed(&seen, HEAD);
+        assert_eq!((shut.len(), inspect(&shut)), (HEAD, qcow2(5 * MIB)));
+        std::fs::write(&path, [&shut[..], &whole[HEAD..]].concat()).unwrap();
+        let told = Command::new("qemu-img").args(["info", "-f", "qcow2"]).arg(&path).output().unwrap();
+        let said = String::from_utf8_lossy(&told.stderr);
+        assert!(!told.status.success() && said.contains("Unsupported qcow2 feature"), "{said}");
+    }
+    // A raw disk that begins with nothing is not booted from either.
+    assert_eq!(closed(&image(ImageFormat::Raw), 512), [0; 512]);
 }

@@ -8,45 +8,24 @@ use apis::{
     Domain, Managed, Volume,
     managed::{
         ConfigKind,
-        annotation::{CREATE_SUCCEEDED, INITIAL, PLACEMENT, REFERENCES},
+        annotation::{CREATE_FAILED, CREATE_PENDING, CREATE_SUCCEEDED, INITIAL, OWNERSHIP, PLACEMENT, REFERENCES},
     },
     placement::ConfigId,
 };
-use kube::runtime::{
-    reflector::{self, store::Writer},
-    watcher::Event,
-};
-use managed::queue::Queue;
+use kube::runtime::watcher::Event;
 use provider_libvirt::{
-    cluster::{Cluster, Shelf},
-    index::{Index, ReferrerKind},
+    cluster::{Cluster, Writers},
+    index::ReferrerKind,
     links::{Asker, Lack},
     references::{self, POOL, Refers, disk_path},
-    users::Users,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// A cluster as the watches would show it.
 struct World {
-    cluster: Cluster,
-    domains: Writer<Domain>,
-    volumes: Writer<Volume>,
-    pools: Writer<apis::Pool>,
-}
-
-fn shelf<K: Managed>() -> (Shelf<K>, Writer<K>) {
-    let (store, writer) = reflector::store();
-    (
-        Shelf {
-            store,
-            queue: Arc::new(Queue::new()),
-            vanished: Arc::default(),
-            listed: Arc::default(),
-            forget: Arc::default(),
-        },
-        writer,
-    )
+    cluster: Arc<Cluster>,
+    writers: Writers,
 }
 
 fn object<K: DeserializeOwned>(kind: &str, name: &str, metadata: &Value, parameters: &Value, ready: bool) -> K {
@@ -71,19 +50,8 @@ fn metadata(namespace: &str, labels: &Value, annotations: &Value) -> Value {
 
 impl World {
     fn new() -> Self {
-        let (domains, volumes, pools) = (shelf(), shelf(), shelf());
-        let cluster = Cluster {
-            domains: domains.0,
-            volumes: volumes.0,
-            pools: pools.0,
-            cloud_inits: shelf().0,
-            networks: shelf().0,
-            configs: reflector::store().0,
-            cluster_configs: reflector::store().0,
-            users: Arc::new(Users::default()),
-            index: Index::default(),
-        };
-        let world = Self { cluster, domains: domains.1, volumes: volumes.1, pools: pools.1 };
+        let (cluster, writers) = Cluster::empty();
+        let world = Self { cluster, writers };
         world.with_volumes_and_pools()
     }
 
@@ -94,19 +62,19 @@ impl World {
             let metadata = metadata(namespace, &web, &json!({}));
             self.volume(&object("Volume", name, &metadata, &json!({}), true));
             let pool = object("Pool", name, &metadata, &json!({}), true);
-            self.pools.apply_watcher_event(&Event::Apply(pool));
+            self.writers.pools.apply_watcher_event(&Event::Apply(pool));
         }
         self.volume(&object("Volume", "plain", &json!({}), &json!({}), true));
         self
     }
 
     fn volume(&mut self, volume: &Volume) {
-        self.volumes.apply_watcher_event(&Event::Apply(volume.clone()));
+        self.writers.volumes.apply_watcher_event(&Event::Apply(volume.clone()));
         self.cluster.index.put(volume);
     }
 
     fn domain(&mut self, domain: &Domain) {
-        self.domains.apply_watcher_event(&Event::Apply(domain.clone()));
+        self.writers.domains.apply_watcher_event(&Event::Apply(domain.clone()));
         self.cluster.index.put(domain);
     }
 }
@@ -255,6 +223,34 @@ fn what_is_not_there_is_waited_for_in_the_words_of_the_contract_unless_it_is_opt
 }
 
 #[test]
+fn what_is_under_way_has_its_pool_also_while_that_is_to_go_and_what_never_began_waits() {
+    let mut world = World::new();
+    let leaving = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
+    let mut pool: apis::Pool = object("Pool", "leaving", &leaving, &json!({}), false);
+    pool.status.as_mut().unwrap().at_provider = serde_json::from_value(json!({"id": "u"})).unwrap();
+    world.writers.pools.apply_watcher_event(&Event::Apply(pool));
+    let at = "2026-01-01T00:00:00Z";
+    let table = [
+        ("never begun", json!({}), false),
+        ("recorded, as an import is", json!({CREATE_PENDING: at, OWNERSHIP: "any text"}), true),
+        ("begun, and nobody saw its end", json!({CREATE_PENDING: at}), true),
+        ("begun, and it made nothing", json!({CREATE_PENDING: at, CREATE_FAILED: at}), false),
+        ("made", json!({CREATE_PENDING: at, CREATE_SUCCEEDED: at}), true),
+    ];
+    let config = config("one");
+    for (what, annotations, has) in table {
+        let metadata = metadata("n", &json!({}), &annotations);
+        let parameters = json!({"poolRef": {"name": "leaving"}});
+        let volume: Volume = object("Volume", "v", &metadata, &parameters, false);
+        let asker = Asker::of(&volume, &config);
+        let found = world.cluster.links(&volume).find(&world.cluster.pools, &asker, POOL);
+        let waits = || Lack::Absent("waiting for Pool leaving: it is being deleted".to_owned());
+        let expected = if has { Ok(Some("n/leaving".to_owned())) } else { Err(waits()) };
+        assert_eq!(found.map(|pool| pool.map(|pool| pool.full_name())), expected, "{what}");
+    }
+}
+
+#[test]
 fn whose_choice_is_not_settled_may_be_about_to_use_what_it_matches() {
     let mut world = World::new();
     let web = json!({"matchLabels": {"app": "web"}});
@@ -277,6 +273,27 @@ fn whose_choice_is_not_settled_may_be_about_to_use_what_it_matches() {
 }
 
 #[test]
+fn of_other_namespaces_only_what_stands_on_a_volume_holds_it_and_no_copy_that_may_never_come() {
+    let mut world = World::new();
+    let said = json!({PLACEMENT: "ClusterProviderConfig/x", OWNERSHIP: "any text"});
+    let on = |namespace: &str| metadata(namespace, &json!({}), &said);
+    let theirs = json!({"name": "base", "namespace": "n"});
+    let copy = json!({"poolRef": {"name": "pool"}, "source": {"volumeRef": &theirs}});
+    world.volume(&object("Volume", "base", &on("n"), &json!({}), true));
+    let base = world.cluster.volumes.get("n", "base").unwrap();
+    let user = |world: &World| world.cluster.in_use(&*base).map(|refusal| refusal.message);
+    world.volume(&object("Volume", "copy", &on("m"), &copy, false));
+    assert_eq!(user(&world), None);
+    world.volume(&object("Volume", "above", &on("m"), &json!({"backingStore": {"volumeRef": theirs}}), false));
+    assert_eq!(user(&world).unwrap(), "the volume is used by Volume m/above; it is deleted after it");
+    // A neighbour's copy is waited for, as it always was.
+    let mut world = World::new();
+    world.volume(&object("Volume", "base", &on("n"), &json!({}), true));
+    world.volume(&object("Volume", "copy", &on("n"), &json!({"source": {"volumeRef": {"name": "base"}}}), false));
+    assert_eq!(user(&world).unwrap(), "the volume is used by Volume n/copy; it is deleted after it");
+}
+
+#[test]
 fn an_object_follows_the_hosts_of_its_referents_that_it_may_use() {
     let mut world = World::new();
     let on = |kind: &str| json!({PLACEMENT: format!("{kind}/x")});
@@ -287,11 +304,22 @@ fn an_object_follows_the_hosts_of_its_referents_that_it_may_use() {
         let parameters = json!({"disks": [{"name": "root", "volumeRef": reference}]});
         let domain: Domain = object("Domain", "d", &json!({}), &parameters, false);
         assert_eq!(domain.said().referents.len(), 1);
-        world.cluster.hosts_of_referents(&domain).iter().map(ToString::to_string).collect()
+        world.cluster.neighbours(&domain).iter().map(|neighbour| neighbour.config.to_string()).collect()
     };
     assert_eq!(hosts(json!({"name": "own"})), ["ProviderConfig n/x"]);
     assert_eq!(hosts(json!({"name": "theirs", "namespace": "m"})), [""; 0]);
     assert_eq!(hosts(json!({"name": "all", "namespace": "m"})), ["ClusterProviderConfig x"]);
+}
+
+#[test]
+fn the_pools_that_objects_name_are_known_before_their_hosts_tell() {
+    let mut world = World::new();
+    world.volume(&object("Volume", "said", &json!({}), &json!({"pool": "hung"}), false));
+    let mut seen: Volume = object("Volume", "seen", &json!({}), &json!({"poolRef": {"name": "x"}}), false);
+    seen.status.as_mut().unwrap().at_provider = serde_json::from_value(json!({"pool": "shown"})).unwrap();
+    world.volume(&seen);
+    let named = world.cluster.pools_named();
+    assert!(["hung", "shown"].iter().all(|pool| named.contains(*pool)), "{named:?}");
 }
 
 /// A Domain that was made with one `initProvider` and has another one today.

@@ -11,7 +11,9 @@ use apis::volume::HttpSource;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use md5::{Digest, Md5};
-use provider_libvirt::volume::fetch::{CHUNK, Client, Credentials, FetchError, Fetched, Limits, Progress, Sink, fetch};
+use provider_libvirt::volume::fetch::{
+    CHUNK, Client, Credentials, FetchError, Fetched, Limits, Progress, Sink, ask, fetch,
+};
 use rustls::RootCertStore;
 use sha2::{Sha256, Sha512};
 use tokio::{
@@ -85,7 +87,12 @@ async fn outcome_with(source: &HttpSource, credentials: Option<Credentials>) -> 
         }
         all
     });
-    let sink = Sink { chunks: sender, progress: watch::channel(Progress::Asking).0, max_bytes: u64::MAX };
+    let sink = Sink {
+        chunks: sender,
+        progress: watch::channel(Progress::Asking).0,
+        max_bytes: u64::MAX,
+        parts: Arc::default(),
+    };
     let result = fetch(&client, source, sink).await;
     (result, received.await.unwrap())
 }
@@ -138,6 +145,38 @@ async fn a_broken_transfer_goes_on_where_it_broke() {
         let tag = version.split_once(": ").map(|(_, value)| value.to_owned());
         assert_eq!(server.seen("if-range"), [None, tag.clone(), tag.clone(), tag]);
     }
+}
+
+#[tokio::test]
+async fn the_rest_of_what_is_there_is_asked_for_where_the_address_leads_by_then() {
+    let image = image();
+    let gone = ("403 Forbidden\r\nContent-Length: 0".to_owned(), Vec::new());
+    let old = Server::start(vec![begun(&image, image.len(), TAG), gone]).await;
+    let new = Server::start(vec![part(&image, CHUNK, image.len(), TAG)]).await;
+    let to = |mirror: &Server| {
+        let head = format!("302 Found\r\nContent-Length: 0\r\nLocation: http://{}/disk.img", mirror.address);
+        (head, Vec::new())
+    };
+    let server = Server::start(vec![to(&old), to(&new)]).await;
+    let client = Client::with_roots(Limits::default(), RootCertStore::empty()).unwrap();
+    let client = client.allowing(&["127.0.0.1".to_owned()]);
+    let there = ask(&client, &server.source(&image)).await.unwrap().begin(&client, CHUNK).await.unwrap().unwrap();
+    let (chunks, mut receiver) = mpsc::channel::<Bytes>(8);
+    let progress = watch::channel(Progress::Asking).0;
+    let sink = Sink { chunks, progress, max_bytes: u64::MAX, parts: Arc::default() };
+    let received = tokio::spawn(async move {
+        let mut all = Vec::new();
+        while let Some(chunk) = receiver.recv().await {
+            all.extend_from_slice(&chunk);
+        }
+        all
+    });
+    let fetched = there.rest(&client, sink).await;
+    assert_eq!(fetched.map(|fetched| fetched.bytes), Ok(image.len() as u64));
+    assert!(received.await.unwrap() == image[CHUNK..], "the rest and nothing else");
+    assert_eq!(new.seen("range"), [Some(format!("bytes={CHUNK}-"))]);
+    assert_eq!(new.seen("if-range"), [Some("\"one\"".to_owned())]);
+    assert_eq!(old.seen("range"), [None]);
 }
 
 #[tokio::test]

@@ -88,7 +88,7 @@ make_disk() {
 		label tiny
 		  kernel vmlinuz
 		  initrd initrd.gz
-		  append console=ttyS0 quiet cryptomgr.notests nokaslr mitigations=off random.trust_cpu=on
+		  append console=ttyS0 quiet cryptomgr.notests nokaslr mitigations=off no_timer_check random.trust_cpu=on
 	CFG
 	truncate -s 64M "$work/disk.raw"
 	mkfs.vfat -n TINY "$work/disk.raw" >/dev/null

@@ -6,7 +6,8 @@
 # (9.0, `remoteClientFreePrivateCallbacks` runs without the client's lock), and a thawed daemon finds many such clients.
 set -uo pipefail
 while :; do
-	libvirtd -p /run/libvirt/libvirtd.pid
+	# shellcheck disable=SC2046
+	libvirtd -p /run/libvirt/libvirtd.pid $([ ! -e /etc/libvirt/listen ] || echo --listen)
 	status=$?
 	case $status in
 	$((128 + 6)) | $((128 + 11))) echo "libvirtd crashed with signal $((status - 128)) and is started again" ;;

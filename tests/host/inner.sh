@@ -25,6 +25,11 @@ mount --bind "$folder/hosts" /etc/hosts
 # The daemon turns away users and groups without a name, and a package's process has the numbers 2000.
 mount --bind "$folder/passwd" /etc/passwd
 mount --bind "$folder/group" /etc/group
+# Accounts for those who come from afar.
+if [ -e "$folder/sasl2" ]; then
+	mount --bind "$folder/shadow" /etc/shadow
+	mount --bind "$folder/sasl2" /etc/sasl2
+fi
 hostname "$name"
 ip link set lo up
 touch "$folder/up"

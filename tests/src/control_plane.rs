@@ -146,13 +146,16 @@ impl ControlPlane {
     fn await_ready(&mut self) -> Result<()> {
         let client = self.client();
         eventually(Duration::from_mins(3), || {
-            self.store.check_running()?;
-            self.server.check_running()?;
+            // What has ended does not come back.
+            if let Err(ended) = self.store.check_running().and_then(|()| self.server.check_running()) {
+                return Ok(Err(ended));
+            }
             client.run(&["get", "--raw", "/readyz"])?;
             // Until this exists objects without a namespace of their own are refused.
-            client.run(&["get", "namespace", "default"])
+            client.run(&["get", "namespace", "default"])?;
+            Ok(Ok(()))
         })
-        .map(drop)
+        .and_then(|came| came)
         .context("wait for the API server")
     }
 

@@ -70,11 +70,23 @@ pub fn guest_files() -> Result<GuestFiles> {
 /// # Errors
 /// When it has not been built: `make setup` does it.
 pub fn debian_files() -> Result<std::result::Result<[PathBuf; 3], &'static str>> {
+    debian("tests/debian/build.sh")
+}
+
+/// The same of a Debian that is a libvirt host for storage.
+///
+/// # Errors
+/// As there.
+pub(crate) fn storage_host_files() -> Result<std::result::Result<[PathBuf; 3], &'static str>> {
+    debian("tests/storagehost/build.sh")
+}
+
+fn debian(script: &str) -> Result<std::result::Result<[PathBuf; 3], &'static str>> {
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     if !release.lines().any(|line| line == "ID=debian") || !cfg!(target_arch = "x86_64") {
         return Ok(Err("a Debian guest is built on a Debian of x86_64 only"));
     }
-    let folder = cached("tests/debian/build.sh", "root.qcow2")?;
+    let folder = cached(script, "root.qcow2")?;
     Ok(Ok(["vmlinuz", "initrd.img", "root.qcow2"].map(|name| folder.join(name))))
 }
 
@@ -84,6 +96,14 @@ pub fn debian_files() -> Result<std::result::Result<[PathBuf; 3], &'static str>>
 /// When it has not been fetched: `make setup` does it.
 pub fn registry_program() -> Result<PathBuf> {
     Ok(cached("tests/registry/build.sh", "docker-registry")?.join("docker-registry"))
+}
+
+/// The folder of an SSH server and of saslpasswd2.
+///
+/// # Errors
+/// When they have not been fetched: `make setup` does it.
+pub fn servers() -> Result<PathBuf> {
+    cached("tests/servers/build.sh", "sshd")
 }
 
 /// The script knows the key of what it builds; asking it keeps that rule in one place.

@@ -37,7 +37,7 @@ impl Host {
     /// # Errors
     /// When namespaces cannot be made or libvirtd does not answer.
     pub fn start(name: &str) -> Result<Self> {
-        Self::start_in(name, None)
+        Self::start_in(name, None, |_| Ok(()))
     }
 
     /// Like [`Self::start`], with control groups, by which libvirt limits what guests get; see [`crate::no_control_groups`].
@@ -45,13 +45,22 @@ impl Host {
     /// # Errors
     /// As there, and where hosts cannot have them.
     pub fn start_with_control_groups(name: &str) -> Result<Self> {
-        Self::start_in(name, Some(ControlGroups::create(name)?))
+        Self::start_in(name, Some(ControlGroups::create(name)?), |_| Ok(()))
     }
 
-    fn start_in(name: &str, groups: Option<ControlGroups>) -> Result<Self> {
+    /// Like [`Self::start`], with what `prepare` puts into the host's folder before its daemon starts.
+    ///
+    /// # Errors
+    /// As there, and when `prepare` fails.
+    pub(crate) fn start_prepared(name: &str, prepare: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
+        Self::start_in(name, None, prepare)
+    }
+
+    fn start_in(name: &str, groups: Option<ControlGroups>, prepare: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         let scratch = Scratch::new(name)?;
         let uuid = run("cat", &["/proc/sys/kernel/random/uuid"])?.trim().to_owned();
         write_configuration(scratch.path(), name, &uuid, groups.is_some())?;
+        prepare(scratch.path())?;
         let folder = scratch.path().display().to_string();
         if folder.len() > 70 {
             bail!("{folder} is too long for the sockets in it; set TMPDIR to a short path");
@@ -253,7 +262,7 @@ impl Host {
     }
 
     /// The first process inside is the only child of `unshare`, which itself stays outside.
-    fn init_pid(&self) -> Result<u32> {
+    pub(crate) fn init_pid(&self) -> Result<u32> {
         let unshare = self.first.pid();
         let children =
             fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).context("read children")?;
@@ -279,7 +288,7 @@ fn write_configuration(folder: &Path, name: &str, uuid: &str, has_groups: bool) 
         fs::create_dir_all(folder.join(below)).with_context(|| format!("create {below}"))?;
     }
     let daemon = format!(
-        "host_uuid = \"{uuid}\"\nauth_unix_rw = \"none\"\nunix_sock_rw_perms = \"0777\"\n\
+        "host_uuid = \"{uuid}\"\nauth_unix_rw = \"none\"\nauth_unix_ro = \"none\"\nunix_sock_rw_perms = \"0777\"\n\
          log_outputs = \"2:file:/var/log/libvirt/libvirtd.log\"\nkeepalive_interval = 5\nkeepalive_count = 3\n"
     );
     let quoted: Vec<String> = ControlGroups::controllers().iter().map(|controller| format!("{controller:?}")).collect();

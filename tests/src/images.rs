@@ -27,6 +27,8 @@ pub enum Manners {
     Good,
     /// At most this many bytes a second.
     Slow(u64),
+    /// As [`Self::Slow`], with the version of the file in the head, so that the rest can be asked for.
+    Steady(u64),
     /// This many bytes, then nothing while the connection stays open.
     StallAfter(u64),
     /// The true length in the head, this many bytes, then the end of the connection.
@@ -59,6 +61,8 @@ struct Route {
     file: PathBuf,
     manners: Manners,
     requests: u32,
+    /// Where the last answer began in the file.
+    began: u64,
     /// The `Authorization` without which it answers 401.
     door: Option<String>,
 }
@@ -66,6 +70,8 @@ struct Route {
 #[derive(Debug, Default)]
 struct Shared {
     routes: Mutex<HashMap<String, Route>>,
+    /// Where else the image of a name is said to be.
+    redirects: Mutex<HashMap<String, String>>,
     stopped: AtomicBool,
 }
 
@@ -111,7 +117,13 @@ impl ImageServer {
     pub fn serve(&self, name: &str, file: &Path, manners: Manners) -> String {
         let mut routes = lock(&self.shared.routes);
         let (requests, door) = routes.get(name).map_or((0, None), |route| (route.requests, route.door.clone()));
-        routes.insert(name.to_owned(), Route { file: file.to_owned(), manners, requests, door });
+        routes.insert(name.to_owned(), Route { file: file.to_owned(), manners, requests, began: 0, door });
+        self.url(name)
+    }
+
+    /// Says under `name` that the image is elsewhere, and returns the URL of the name.
+    pub fn redirect(&self, name: &str, to: &str) -> String {
+        lock(&self.shared.redirects).insert(name.to_owned(), to.to_owned());
         self.url(name)
     }
 
@@ -130,6 +142,11 @@ impl ImageServer {
     /// The port that it listens on.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// From which byte on a served name was asked for the last time.
+    pub fn began(&self, name: &str) -> u64 {
+        lock(&self.shared.routes).get(name).map_or(0, |route| route.began)
     }
 
     /// How often a served name was asked for.
@@ -168,8 +185,13 @@ fn answer(stream: &TcpStream, shared: &Shared) -> Result<()> {
         }
     }
     let request = parse_request(&head).context("parse the request")?;
+    let elsewhere = lock(&shared.redirects).get(&request.name).cloned();
+    if let Some(to) = elsewhere {
+        return send_head(stream, 302, &format!("Location: {to}\r\nContent-Length: 0\r\n"));
+    }
     let found = lock(&shared.routes).get_mut(&request.name).map(|route| {
         route.requests += 1;
+        route.began = request.range.map_or(0, |(first, _)| first);
         let stays_out = route.door.is_some() && route.door != request.authorization;
         (route.file.clone(), if stays_out { Manners::Status(401) } else { route.manners })
     });
@@ -211,7 +233,7 @@ fn send_file(stream: &TcpStream, request: &Request, path: &Path, manners: Manner
     let claimed = if let Manners::ClaimLess(less) = manners { length.saturating_sub(less) } else { length };
     let range = format!("Content-Range: bytes {}-{}/{size}\r\n", part.start, part.end.saturating_sub(1));
     // Who asks for a part is sent it whatever `If-Range` says: the file is the same for as long as a test serves it by that name.
-    let tag = if matches!(manners, Manners::Breaking(_)) { "ETag: \"one\"\r\n" } else { "" };
+    let tag = if matches!(manners, Manners::Breaking(_) | Manners::Steady(_)) { "ETag: \"one\"\r\n" } else { "" };
     let (status, range) = if request.range.is_some() { (206, range.as_str()) } else { (200, "") };
     send_head(
         stream,
@@ -242,7 +264,7 @@ fn send_body(mut stream: &TcpStream, body: std::io::Take<File>, manners: Manners
                 sleep(Duration::from_millis(50));
             }
         }
-        Manners::Slow(rate) => {
+        Manners::Slow(rate) | Manners::Steady(rate) => {
             let mut body = body;
             // Twenty small portions a second look like a slow line; one large one would look like a stall.
             let rate = rate.max(1);

@@ -55,6 +55,15 @@ impl Process {
     pub fn spawn_for(lifetime: Lifetime<'_>, command: &Command, log: &Path) -> Result<Self> {
         let program = Path::new(command.get_program());
         let name = program.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        Self::spawn_as(&name, lifetime, command, log)
+    }
+
+    /// Like [`Self::spawn_for`], recorded under this name, whatever the file of the program is called.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn spawn_as(name: &str, lifetime: Lifetime<'_>, command: &Command, log: &Path) -> Result<Self> {
+        let (name, program) = (name.to_owned(), Path::new(command.get_program()));
         let mut wrapped = match lifetime {
             Lifetime::Owned => owned(command)?,
             Lifetime::Detached(_) => wrapped(command, &["setsid", "--"])?,

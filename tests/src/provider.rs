@@ -47,17 +47,34 @@ impl Provider {
         Ok(Self { _scratch: Some(scratch), ..provider })
     }
 
+    /// Like [`Self::start`], with what it writes below `place`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_below(place: &Path, kubeconfig: &Path, args: &[&str]) -> Result<Self> {
+        let scratch = Scratch::new("provider")?;
+        let mut command = Command::new(provider_binary()?);
+        command.env("TMPDIR", place);
+        let args = [&ELECTION, args].concat();
+        let provider = Self::run(command, Lifetime::Owned, kubeconfig, &args, &scratch.path().join("log"))?;
+        Ok(Self { _scratch: Some(scratch), ..provider })
+    }
+
     /// Like [`Self::start`], for a lifetime, with its log in a file of the caller's, and with the election of production.
     ///
     /// # Errors
     /// As there.
     pub fn start_for(lifetime: Lifetime<'_>, kubeconfig: &Path, args: &[&str], log: &Path) -> Result<Self> {
+        Self::run(Command::new(provider_binary()?), lifetime, kubeconfig, args, log)
+    }
+
+    fn run(mut command: Command, lifetime: Lifetime<'_>, kubeconfig: &Path, args: &[&str], log: &Path) -> Result<Self> {
         let (metrics_port, health_port) = (free_port()?, free_port()?);
-        let mut command = Command::new(provider_binary()?);
         command.env("KUBECONFIG", kubeconfig);
         command.arg(format!("--metrics-bind-address=127.0.0.1:{metrics_port}"));
         command.arg(format!("--health-probe-bind-addr=127.0.0.1:{health_port}")).args(args);
-        let process = Process::spawn_for(lifetime, &command, log)?;
+        // Whoever looks for it does not know which file `PROVIDER_LIBVIRT_BIN` named when it was started.
+        let process = Process::spawn_as("provider-libvirt", lifetime, &command, log)?;
         Ok(Self { process, metrics_port, health_port, _scratch: None })
     }
 

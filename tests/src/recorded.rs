@@ -17,7 +17,7 @@ use crate::{process::signal, wait::eventually};
 /// The start time is part of it: process ids are used again, and a stranger must not be killed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
-    /// File name of the program.
+    /// The name it was recorded under: mostly the file name of the program.
     pub name: String,
     pid: u32,
     started: String,

@@ -110,6 +110,14 @@ impl<'a> Scenario<'a> {
         Ok(self.object(kind, name)?["status"]["atProvider"].clone())
     }
 
+    /// Where an object is on the host: the path that its status tells.
+    ///
+    /// # Errors
+    /// When the object is not there or tells none.
+    pub fn path(&self, kind: &str, name: &str) -> Result<String> {
+        Ok(self.observed(kind, name)?["path"].as_str().context("read the path")?.to_owned())
+    }
+
     /// All managed objects of the namespace by `Kind/name`.
     ///
     /// # Errors
@@ -231,6 +239,32 @@ impl<'a> Scenario<'a> {
             ensure!(left.is_empty(), "left:\n{left}");
             Ok(())
         })
+    }
+
+    /// Deletes every managed object and waits until they are gone. The host has nothing left at that moment.
+    ///
+    /// # Errors
+    /// With what is left, of the objects or on the host.
+    pub fn clear(&self) -> Result<()> {
+        self.delete_all()?;
+        self.await_all_gone(PATIENCE)?;
+        self.check_empty()
+    }
+
+    /// The same of a host that may take its time until it has nothing left, as after a copy that nobody wants any more.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn clear_in_time(&self) -> Result<()> {
+        self.delete_all()?;
+        self.await_all_gone(PATIENCE)?;
+        self.eventually(PATIENCE, || self.check_empty())
+    }
+
+    fn check_empty(&self) -> Result<()> {
+        let left = self.host().everything()?;
+        ensure!(left.is_empty(), "left on the host: {left:?}");
+        Ok(())
     }
 
     // ---- the host ----

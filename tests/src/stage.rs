@@ -15,10 +15,11 @@ use crate::{
     control_plane::ControlPlane,
     files::{Scratch, workspace},
     host::Host,
+    http,
     images::{ImageServer, Manners, ServedImage},
-    process::run,
     provider::Provider,
     scenario::Scenario,
+    sums::sha256,
 };
 
 /// The lease of leader election.
@@ -153,9 +154,7 @@ impl Stage {
     pub fn image(&self, file: &Path, manners: Manners) -> Result<ServedImage> {
         let name = file.file_name().and_then(|name| name.to_str()).context("read the image's name")?;
         let url = self.images.serve(name, file, manners);
-        let sum = run("sha256sum", &[&file.display().to_string()])?;
-        let sum = sum.split(' ').next().context("read the checksum")?;
-        Ok(ServedImage { url, checksum: format!("sha256:{sum}") })
+        Ok(ServedImage { url, checksum: format!("sha256:{}", sha256(file)?) })
     }
 
     // ---- the provider ----
@@ -193,6 +192,23 @@ impl Stage {
     /// As there, and when the provider was ended.
     pub fn metrics(&self) -> Result<HashMap<String, f64>> {
         self.provider().as_ref().context("find the provider: it was ended")?.metrics()
+    }
+
+    /// Status and body of a path where the provider tells how it is, such as `/readyz`.
+    ///
+    /// # Errors
+    /// When it does not answer, and when it was ended.
+    pub fn health(&self, path: &str) -> Result<(u16, String)> {
+        let port = self.provider().as_ref().context("find the provider: it was ended")?.health_port();
+        http::get(port, path)
+    }
+
+    /// The id of the provider's process.
+    ///
+    /// # Errors
+    /// When it was ended.
+    pub fn provider_pid(&self) -> Result<u32> {
+        Ok(self.provider().as_ref().context("find the provider: it was ended")?.pid())
     }
 
     /// What the provider that runs has logged so far.

@@ -15,18 +15,22 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivateKeyD
 #[derive(Clone, Debug)]
 pub struct TlsDoor {
     port: u16,
-    /// Its certificate in PEM, which is its own authority.
+    /// Its certificate in PEM, which is its own authority and also for the name in [`Self::NAME`].
     pub certificate: String,
 }
 
 impl TlsDoor {
+    /// A name that leads nowhere but by a proxy.
+    pub const NAME: &'static str = "images.invalid";
+
     /// Opens it before the image server at `port`, for requests with this line in their head.
     ///
     /// # Errors
     /// When there is no port.
     pub fn open(port: u16, line: &str) -> Result<Self> {
         let key = KeyPair::generate()?;
-        let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()])?.self_signed(&key)?;
+        let certificate =
+            CertificateParams::new(vec!["127.0.0.1".to_owned(), Self::NAME.to_owned()])?.self_signed(&key)?;
         let private = PrivateKeyDer::try_from(key.serialize_der()).map_err(Error::msg)?;
         let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()?
@@ -41,6 +45,11 @@ impl TlsDoor {
             }
         });
         Ok(door)
+    }
+
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The URL of a name behind it.

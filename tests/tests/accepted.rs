@@ -51,20 +51,28 @@ fn stored(host: &Host, kind: &str, description: &Element) -> Result<Element> {
     fs::write(&file, description.write()?)?;
     let name = description.text_at("name").context("a description has a name")?;
     match host.virsh(&[define, &[&file.display().to_string()]].concat()) {
-        Err(error) if kind == "pool" && format!("{error:#}").contains("missing backend for pool type") => {
-            return stored_by_test_driver(&file, name);
+        Err(error) if LACKED.iter().any(|(of, why)| *of == kind && format!("{error:#}").contains(why)) => {
+            return stored_by_test_driver(kind, &file, name);
         }
         defined => defined?,
     };
     Ok(Element::parse(&host.virsh(&[show, &[name]].concat())?)?)
 }
 
-/// The same of a pool whose storage driver this machine's libvirt lacks: the test driver validates and reads pools of every type.
-fn stored_by_test_driver(file: &Path, name: &str) -> Result<Element> {
-    let commands = format!("pool-define --validate {}; pool-dumpxml {name}", file.display());
+/// What this machine lacks, as its libvirt says it: storage drivers, and cards whose functions guests get.
+const LACKED: [(&str, &str); 2] =
+    [("pool", "missing backend for pool type"), ("network", "is not an SR-IOV Virtual Function")];
+
+/// The same of what needs that: the test driver validates and reads pools of every type, and networks of cards that nobody has.
+fn stored_by_test_driver(kind: &str, file: &Path, name: &str) -> Result<Element> {
+    let commands = if kind == "pool" {
+        format!("pool-define --validate {}; pool-dumpxml {name}", file.display())
+    } else {
+        format!("net-define --validate {}; net-dumpxml {name}", file.display())
+    };
     let said = Command::new("virsh").args(["-c", "test:///default", &commands]).output()?;
     let (shown, errors) = (String::from_utf8(said.stdout)?, String::from_utf8_lossy(&said.stderr).into_owned());
-    let begin = shown.find("<pool").with_context(|| format!("the test driver refuses {name}: {errors}"))?;
+    let begin = shown.find(&format!("<{kind}")).with_context(|| format!("the test driver refuses {name}: {errors}"))?;
     Ok(Element::parse(shown.get(begin..).unwrap_or_default().trim())?)
 }
 
@@ -72,7 +80,13 @@ fn remove(host: &Host, kind: &str, description: &Element) -> Result<()> {
     let (_, _, undefine) = words(kind);
     match host.virsh(&[undefine, description.text_at("name").context("a description has a name")?]) {
         // The test driver had it.
-        Err(error) if kind == "pool" && format!("{error:#}").contains("Storage pool not found") => Ok(()),
+        Err(error)
+            if ["Storage pool not found", "Network not found"]
+                .iter()
+                .any(|gone| format!("{error:#}").contains(gone)) =>
+        {
+            Ok(())
+        }
         removed => removed.map(drop),
     }
 }

@@ -287,7 +287,7 @@ fn a_volume_is_imported_from_whatever_pool_it_is_in_by_name_or_path() -> Result<
     let path = format!("{folder}/data.img");
     let wanted = json!({
         "id": path, "pool": "shelf", "name": "data.img", "path": path, "capacity": "8Mi", "format": "Qcow2",
-        "backingStore": {"path": format!("{folder}/below")},
+        "backingStore": {"path": format!("{folder}/below")}, "type": "File",
     });
     for external in ["data.img", path.as_str()] {
         let looks = vec![vec!["vol-dumpxml", "data.img", "shelf"]];

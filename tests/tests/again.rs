@@ -85,15 +85,15 @@ fn a_guest_that_cannot_be_started_is_tried_at_growing_pauses_and_at_once_when_it
     let before = await_failure(&scenario, "update failed: start domain")?;
     sleep(Duration::from_secs(4));
     let after = await_failure(&scenario, "update failed: start domain")?;
-    assert_eq!(after["status"], before["status"], "the status is written");
+    assert_eq!(after["status"], before["status"], "the status is written: {}", scenario.stage().log());
     assert_eq!(after["metadata"]["resourceVersion"], before["metadata"]["resourceVersion"], "the object is written");
     let tried = tries(&scenario, "power: off, wished on");
-    assert!(tried <= 7, "{tried} tries");
+    assert!(tried <= 7, "{tried} tries: {}", scenario.stage().log());
 
     let begin = Instant::now();
     scenario.change("domain", "unstarted", &json!({"memory": "64Mi"}))?;
     scenario.await_state("running")?;
-    assert!(begin.elapsed() < Duration::from_secs(6), "it took {:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(6), "it took {:?}: {}", begin.elapsed(), scenario.stage().log());
     scenario.await_ready(&["domain/unstarted"])?;
     Ok(())
 }

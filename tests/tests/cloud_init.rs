@@ -2,20 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
 
-use std::{path::Path, process::Command, sync::LazyLock, time::Duration};
+use std::{process::Command, sync::LazyLock};
 
 use anyhow::{Context as _, Result, ensure};
-use data_encoding::{BASE64, HEXLOWER};
+use data_encoding::BASE64;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
-use tests::{Manners, Scenario, Stage, debian_files, manifest, skip};
+use tests::{Scenario, Stage, manifest};
 
 static STAGE: LazyLock<Stage> =
     LazyLock::new(|| Stage::start("cloud-init", &["--poll=1s"]).expect("start the stage of the seeds"));
 
 /// A file of a seed, or nothing where there is none.
 fn file(scenario: &Scenario<'_>, seed: &str, name: &str) -> Result<Vec<u8>> {
-    let path = scenario.observed("cloudinit", seed)?["path"].as_str().context("read the path")?.to_owned();
+    let path = scenario.path("cloudinit", seed)?;
     let output = Command::new("isoinfo").args(["-i", &path, "-R", "-x", &format!("/{name}")]).output()?;
     ensure!(output.status.success(), "isoinfo: {}", String::from_utf8_lossy(&output.stderr));
     Ok(output.stdout)
@@ -194,153 +193,4 @@ fn an_interface_of_a_seed_has_the_address_that_its_guest_has_under_that_name() -
     assert_eq!(scenario.observed("cloudinit", "follow")?["path"], now);
     scenario.delete_all()?;
     scenario.await_all_gone(tests::PATIENCE)
-}
-
-const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDKxmEVTdTsRxSpmbqRjf0CsIcZWoJZqMxOHjM0SuVHc ada@laptop";
-const HASH: &str = "$6$saltsalt$qFmFH.bQmmtXzyBY0s9v7Oicd2z4XSIecDzlB5KiA2/jctKu9YterLp8wwnSq.qc.eoxqOmSuNp2xS0ktL3nh/";
-const QUOTED: &str = "it's \"quoted\" $(x) `y` \\n\n  EOF\nEOF\n";
-const MAC: &str = "52:54:00:c0:ff:ee";
-
-fn binary() -> Vec<u8> {
-    (0..=255u8).cycle().take(3000).collect()
-}
-
-/// A seed that uses every field; what it tells the guest to say begins with `TINY: `.
-fn typed(scenario: &Scenario<'_>, says: &[String]) -> Value {
-    let net = format!("192.168.{}", scenario.subnet());
-    let from = |key: &str| json!({"name": "typed", "key": key});
-    let config = json!({
-        "hostname": "typed", "fqdn": "typed.example.org", "manageEtcHosts": true, "timezone": "Europe/Berlin",
-        "sshPasswordAuthentication": true, "defaultUser": false, "packageUpdate": false, "packageUpgrade": false, "packages": [],
-        "users": [{
-            "name": "ada", "gecos": "Ada Lovelace", "primaryGroup": "users", "groups": ["adm", "sudo"], "shell": "/bin/bash",
-            "sudo": ["ALL=(ALL) NOPASSWD:ALL"], "hashedPasswordSecretRef": from("password"),
-            "sshAuthorizedKeys": [
-                {"name": "inline", "inline": KEY}, {"name": "team", "secretKeyRef": from("keys")},
-                {"name": "map", "configMapKeyRef": from("keys")},
-            ],
-        }],
-        "writeFiles": [
-            {"name": "quoted", "path": "/quoted", "inline": QUOTED},
-            {"name": "more", "path": "/quoted", "append": true, "inline": "more"},
-            {"name": "binary", "path": "/home/ada/binary", "permissions": "0640", "owner": "ada:adm", "defer": true, "secretKeyRef": from("binary")},
-            {"name": "map", "path": "/map", "configMapKeyRef": from("keys")},
-        ],
-        "bootCommands": ["echo booted >/booted"], "runCommands": says,
-    });
-    let interface = json!({
-        "name": "lan", "mac": MAC, "dhcp4": false, "dhcp6": false, "addresses": [format!("{net}.50/24")], "mtu": 1400,
-        "routes": [{"name": "out", "to": "0.0.0.0/0", "via": format!("{net}.1")}],
-        "nameservers": {"addresses": [format!("{net}.1")], "search": ["example.org"]},
-    });
-    let parts = json!([
-        {"name": "script", "secretKeyRef": from("script")},
-        {"name": "boot", "contentType": "ShellScriptPerBoot", "inline": "#!/bin/sh\n/bin/echo per-boot >/per-boot\n"},
-    ]);
-    json!({
-        "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "CloudInit", "metadata": {"name": "typed"},
-        "spec": {"forProvider": {
-            "poolRef": {"name": scenario.name()}, "cloudConfig": config, "networkInterfaces": [interface],
-            "userData": {"parts": parts}, "instanceIdPolicy": "Content",
-        }},
-    })
-}
-
-/// A script of 500 KiB. It is text: cloud-init itself leaves out a part that is not.
-fn script() -> String {
-    let line = "cat <<EOF\n'\"grüße 🦀\"'\nEOF\n";
-    format!("#!/bin/sh\ncp \"$0\" /script\nexit 0\n{}", line.repeat(500 * 1024 / line.len()))
-}
-
-/// What the seed reads.
-fn sources() -> String {
-    let team = "# the team\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBf0yq7dUeKJr0M3c8RzQbT5cLhH9s1VwX2oNnG4iPqY bob\n";
-    let secret = json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "typed"},
-        "data": {"binary": BASE64.encode(&binary()), "script": BASE64.encode(script().as_bytes())},
-        "stringData": {"password": format!("{HASH}\n"), "keys": team},
-    });
-    let keys = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEp6F0hqkxYwN3lmcMuoVQbzPpAcO2dXvKZqhU0tqW3b map\n";
-    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "typed"}, "data": {"keys": keys}});
-    format!("---\n{secret}\n---\n{map}\n")
-}
-
-fn digest(content: &[u8]) -> String {
-    HEXLOWER.encode(&Sha256::digest(content))
-}
-
-/// What a guest with that seed is asked for, and what it must say; `subnet` is the third number of its addresses.
-fn questions(subnet: u8) -> Vec<(&'static str, String)> {
-    vec![
-        // Of what it is told cloud-init finds nothing to warn of.
-        ("grep -c 'cloud-init schema' /var/log/cloud-init.log", "0".to_owned()),
-        ("hostname", "typed".to_owned()),
-        ("hostname -f", "typed.example.org".to_owned()),
-        ("cat /etc/timezone", "Europe/Berlin".to_owned()),
-        ("id -nG ada", "users adm sudo".to_owned()),
-        ("getent passwd ada | cut -d: -f5,7", "Ada Lovelace:/bin/bash".to_owned()),
-        ("getent shadow ada | cut -d: -f2", HASH.to_owned()),
-        ("sudo -u ada sudo -n id -un", "root".to_owned()),
-        ("cut -d' ' -f3 /home/ada/.ssh/authorized_keys | sort | xargs", "ada@laptop bob map".to_owned()),
-        ("sha256sum </quoted | cut -c1-64", digest(format!("{QUOTED}more").as_bytes())),
-        ("sha256sum </home/ada/binary | cut -c1-64", digest(&binary())),
-        ("stat -c %U:%G:%a /home/ada/binary", "ada:adm:640".to_owned()),
-        ("cat /booted /per-boot | xargs", "booted per-boot".to_owned()),
-        ("sha256sum </script | cut -c1-64", digest(script().as_bytes())),
-        ("getent passwd debian | wc -l", "0".to_owned()),
-        ("sshd -T | grep -i ^passwordauthentication", "passwordauthentication yes".to_owned()),
-        ("ip -4 -o addr show dev lan | xargs | cut -d' ' -f4", format!("192.168.{subnet}.50/24")),
-        ("ip route show default | xargs", format!("default via 192.168.{subnet}.1 dev lan proto static")),
-        ("cat /sys/class/net/lan/mtu", "1400".to_owned()),
-        ("resolvectl dns lan | xargs", format!("Link 2 (lan): 192.168.{subnet}.1")),
-        ("resolvectl domain lan | xargs", "Link 2 (lan): example.org".to_owned()),
-    ]
-}
-
-#[test]
-fn a_real_cloud_init_does_what_the_fields_and_parts_of_a_seed_say() -> Result<()> {
-    let files = match debian_files()? {
-        Ok(files) => files,
-        Err(why) => {
-            skip("a_real_cloud_init_does_what_the_fields_and_parts_of_a_seed_say", why);
-            return Ok(());
-        }
-    };
-    let scenario = STAGE.scenario("typed")?;
-    let asked = questions(scenario.subnet());
-    let mut says: Vec<String> = (asked.iter().enumerate())
-        .map(|(at, (command, _))| format!("echo \"TINY: {at} $({command} 2>&1)\" >/dev/ttyS0"))
-        .collect();
-    says.push("echo \"TINY: instance $(cat /var/lib/cloud/data/instance-id)\" >/dev/ttyS0".to_owned());
-    let volume = |name: &str, file: &Path, format: &str| -> Result<String> {
-        let image = STAGE.image(file, Manners::Good)?;
-        Ok(scenario.volume(name, &format!("format: {format}, {image}")))
-    };
-    let [kernel, initrd, root] = &files;
-    let volumes =
-        volume("kernel", kernel, "Raw")? + &volume("initrd", initrd, "Raw")? + &volume("root", root, "Qcow2")?;
-    let seed = format!("{}---\n{}\n", sources(), typed(&scenario, &says));
-    let guest = format!(
-        "type: Qemu, memory: 768Mi, vcpus: 2, \
-         os: {{kernelRef: {{name: kernel}}, initrdRef: {{name: initrd}}, cmdline: 'root=LABEL=root console=ttyS0 quiet mitigations=off'}}, \
-         disks: [{{name: root, volumeRef: {{name: root}}}}], cloudInitRef: {{name: typed}}, rng: {{}}, \
-         networkInterfaces: [{{name: lan, networkRef: {{name: typed}}, mac: '{MAC}'}}], \
-         consoles: [{{name: serial, log: true}}], shutdown: {{timeout: 10s, forceAfterTimeout: true}}"
-    );
-    scenario
-        .apply(&(scenario.pool() + &scenario.network() + &volumes + &seed + &manifest("Domain", "typed", &guest)))?;
-    scenario.await_ready(&["cloudinit/typed", "domain/typed"])?;
-    let console = scenario.console();
-    let instance = console.wait_for_line("instance ", Duration::from_mins(6))?;
-    let id = scenario.observed("cloudinit", "typed")?["instanceId"].as_str().context("read the id")?.to_owned();
-    assert_eq!(instance, format!("instance {id}"));
-    let lines = console.lines();
-    let said = |at: usize| lines.iter().find_map(|line| line.strip_prefix(&format!("{at} "))).unwrap_or_default();
-    let answers: Vec<_> = asked.iter().enumerate().map(|(at, (command, _))| (*command, said(at).to_owned())).collect();
-    assert_eq!(answers, asked);
-    for secret in [HASH, "bob"] {
-        assert!(!STAGE.log().contains(secret), "the log has {secret}");
-        assert!(!scenario.object("cloudinit", "typed")?["status"].to_string().contains(secret));
-    }
-    Ok(())
 }

@@ -57,8 +57,8 @@ fn a_config_follows_its_secret_at_once_and_keeps_what_was_made() -> Result<()> {
 
     let uuid = scenario.observed("network", "turning")?["id"].clone();
     scenario.apply(&secret(&json!({"uri": "qemu+unix:///system?socket=/nowhere/sock"})))?;
-    let gone = "Failed to connect socket to '/nowhere/sock': No such file or directory";
-    await_ready(&scenario, kind, "rotated", ("False", "ConnectFailed", gone))?;
+    let gone = "Failed to connect socket to '/nowhere/sock': No such file or directory; start libvirt on the host, and mount its socket into the pod";
+    await_ready(&scenario, kind, "rotated", ("False", "SocketMissing", gone))?;
     scenario.namespace().kubectl(&["annotate", "network", "turning", "crossplane.io/reconcile-requested-at=1"])?;
     let message = format!("connect failed: ClusterProviderConfig rotated: {gone}");
     scenario.await_condition("network/turning", "Synced", ("False", "ReconcileError", &message))?;
@@ -82,7 +82,7 @@ fn what_a_secret_holds_is_said_nowhere_when_it_cannot_be_used() -> Result<()> {
     let (password, user) = ("hunter2", "qemu+tcp://root:hunter2@rack4/system");
     let not_json = format!("{said} is not a JSON object with the key uri and no other");
     let unusable =
-        format!("{said}: the URI cannot be used; write one such as qemu:///system or qemu+unix:///system?socket=/path");
+        format!("{said}: the URI cannot be used; write one such as qemu:///system or qemu+tls://host/system");
     let cases = [
         (json!(password), &not_json),
         (json!({"password": password}), &not_json),

@@ -234,9 +234,8 @@ fn a_link_set_down_by_hand_on_the_running_guest_is_set_up_again_each_time() -> R
     let up = link(&scenario)?;
     assert!(up.contains("up"), "{up}");
     for _ in 0..2 {
-        // libvirt makes no event of it.
+        // libvirt makes no event of it, but virsh returns when it is down.
         scenario.host().virsh(&["domif-setlink", "linked", mac, "down"])?;
-        assert!(link(&scenario)?.contains("down"));
         let begun = Instant::now();
         scenario.await_host(&up, |scenario| link(scenario))?;
         assert!(begun.elapsed() < SECONDS, "it took {:?}", begun.elapsed());

@@ -10,10 +10,11 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use tests::{Console, Manners, PATIENCE, Stage, condition, eventually, guest_files, workspace};
+use tests::{Console, Far, Host, Manners, PATIENCE, Stage, condition, eventually, guest_files, workspace};
 
 /// Folders whose examples are not of single objects on a host, or are for a host without the others.
-const ELSEWHERE: [&str; 7] = ["compositions", "gitops", "install", "quickstart", "shaping", "storage", "webhook"];
+const ELSEWHERE: [&str; 8] =
+    ["compositions", "gitops", "install", "passthrough", "quickstart", "shaping", "storage", "webhook"];
 
 /// What the examples take for granted in the cluster.
 const GIVEN: &str = r##"
@@ -111,7 +112,11 @@ fn every_example_comes_true() -> Result<()> {
     let stage =
         Stage::start_unconfigured("examples", &["--poll=2s", "--default-provider-config=ClusterProviderConfig/local"])?;
     let client = stage.plane().client();
-    let home = home(&stage)?;
+    let far = Far::start("rack")?;
+    // A host in maintenance, so by whatever config, must be one of its own.
+    let resting = Host::start("resting")?;
+    let left_alone = ("qemu+unix:///system?socket=/run/rack11/libvirt-sock".to_owned(), resting.uri());
+    let home = [home(&stage)?, afar(&far)?, vec![left_alone]].concat();
     client.apply(&(GIVEN.to_owned() + &kernels(&stage)?))?;
     let folder = workspace().join("examples");
     let ours = |file: &&std::path::PathBuf| {
@@ -185,6 +190,27 @@ fn trouble(object: &Value) -> Option<String> {
     (!is_well).then(|| format!("{name}: Ready {ready:?}, Synced {synced:?}"))
 }
 
+/// Hosts on other machines, and what lets in there.
+fn afar(far: &Far) -> Result<Vec<(String, String)>> {
+    let ((user, password), own) = (Far::LOGIN, far.pki.client("provider")?);
+    // Within quotes, as a document on one line has it.
+    let text = |text: &str| text.trim_end().replace('\n', "\\n");
+    let secret = |key: &str, value: &str| format!("  {key}: \"{}\"", text(value));
+    let given = |key: &str, example: &str, value: &str| (format!("  {key}: {example}"), secret(key, value));
+    Ok(vec![
+        ("qemu+tls://rack7.example.org/system".to_owned(), far.tls_uri()),
+        ("qemu+ssh://provider@rack8.example.org:2222/system".to_owned(), far.ssh_uri("qemu+ssh", "root")),
+        ("qemu+tcp://rack9.example.org/system".to_owned(), far.tcp_uri()),
+        given("ca.crt", "\"-----BEGIN CERTIFICATE-----…\"", &far.pki.authority),
+        given("tls.crt", "\"-----BEGIN CERTIFICATE-----…\"", &own.certificate),
+        given("tls.key", "\"-----BEGIN PRIVATE KEY-----…\"", &own.key),
+        given("ssh-privatekey", "\"-----BEGIN OPENSSH PRIVATE KEY-----…\"", &far.key("good")?),
+        given("known_hosts", "\"[rack8.example.org]:2222 ssh-ed25519 AAAA…\"", &far.known_hosts("host")?),
+        given("username", "provider", user),
+        given("password", "…", password),
+    ])
+}
+
 /// The host as the examples take it for granted, and what of their text is otherwise here: addresses, folders, images.
 fn home(stage: &Stage) -> Result<Vec<(String, String)>> {
     let host = stage.host();
@@ -252,8 +278,7 @@ fn packed(stage: &Stage) -> Result<String> {
     fs::create_dir(&folder)?;
     let (packed, list) = (folder.join(name), folder.join("SHA256SUMS"));
     tests::run("sh", &["-c", &format!("head -c 1M /dev/zero | xz -c > {}", packed.display())])?;
-    let sum = tests::run("sha256sum", &[&packed.display().to_string()])?;
-    fs::write(&list, format!("{}  {name}\n", sum.split(' ').next().context("read the checksum")?))?;
+    fs::write(&list, format!("{}  {name}\n", tests::sha256(&packed)?))?;
     stage.images().serve("SHA256SUMS", &list, Manners::Good);
     Ok(stage.images().serve(name, &packed, Manners::Good))
 }

@@ -33,7 +33,7 @@ fn digest(config: &str) -> String {
 
 /// The file that the firmware is told to tell.
 fn file(scenario: &Scenario<'_>) -> Result<String> {
-    Ok(scenario.observed("cloudinit", "told")?["path"].as_str().context("read the path")?.to_owned())
+    scenario.path("cloudinit", "told")
 }
 
 /// Where a description names that file.

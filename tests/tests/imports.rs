@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use tests::{Manners, PATIENCE, Scenario, Stage, condition, eventually, is_true, run};
+use tests::{ImageServer, Manners, PATIENCE, Scenario, Stage, condition, eventually, is_true, run, sha256, sum};
 
 const SIZE: u64 = 4 << 20;
 
@@ -24,7 +24,7 @@ fn a_server_that_fails_is_named_and_asked_less_and_less_and_the_image_comes_when
     fs::write(&bad, pattern(SIZE, 1))?;
     let (sum, bad_sum) = (sha256(&good)?, sha256(&bad)?);
     fs::write(scenario.host().path("short"), pattern(SIZE - 4, 0))?;
-    let short_sum = sha256(&scenario.host().path("short"))?;
+    let short_sum = sha256(scenario.host().path("short"))?;
     let get = |name: &str, failure: &str| format!("create failed: GET {}: {failure}", images.url(name));
     let mismatch = |found: &str| format!("create failed: checksum is sha256:{found}, expected sha256:{sum}");
     let cases = [
@@ -77,25 +77,48 @@ fn check_mended(scenario: &Scenario<'_>, sum: &str) -> Result<()> {
         scenario.await_all_ready(PATIENCE)?.into_iter().filter(|(name, _)| name.starts_with("Volume/"))
     {
         let path = object["status"]["atProvider"]["path"].as_str().context("read the path")?;
-        assert_eq!(sha256(Path::new(path))?, sum, "{name}");
+        assert_eq!(sha256(path)?, sum, "{name}");
         assert!(condition(&object, "Importing").is_err(), "{name}: the import is over");
     }
-    scenario.delete_all()?;
-    scenario.await_all_gone(PATIENCE)?;
-    assert_eq!(scenario.host().everything()?, Vec::<String>::new());
-    Ok(())
+    scenario.clear()
 }
 
-#[test]
-fn an_image_that_could_reach_other_files_or_comes_from_elsewhere_is_refused_with_the_cure() -> Result<()> {
-    let stage = Stage::start("hostile", &["--poll=30s"])?;
-    let scenario = stage.scenario("hostile")?;
-    let (images, qcow2, overlay) = (stage.images(), scenario.host().path("base"), scenario.host().path("overlay"));
-    let (base, top) = (qcow2.display().to_string(), overlay.display().to_string());
+/// A name, a URL, a checksum, a format, and why that is refused.
+type Case = (&'static str, String, String, &'static str, &'static str);
+
+const NOT_PUBLIC: &str = "image host 127.0.0.2 is not public; list it in the ProviderConfig's policy.imageHosts";
+const NAMED: &str = "image host localhost is not public; list it in the ProviderConfig's policy.imageHosts";
+
+/// A plain image, and ones that name another file: a backing file, a data file, and what libvirt alone has stand on what it names, because
+/// it knows this old format.
+fn hostile_files(scenario: &Scenario<'_>) -> Result<[PathBuf; 4]> {
+    let files = ["base", "overlay", "data", "cow"].map(|name| scenario.host().path(name));
+    let [base, top, data, cow] = files.each_ref().map(|file| file.display().to_string());
+    let options = format!("data_file={}", scenario.host().path("outside").display());
     run("qemu-img", &["create", "-q", "-f", "qcow2", &base, "64M"])?;
     run("qemu-img", &["create", "-q", "-f", "qcow2", "-b", &base, "-F", "qcow2", &top])?;
+    run("qemu-img", &["create", "-q", "-f", "qcow2", "-o", &options, &data, "64M"])?;
+    let mut bytes = b"OOOM\0\0\0\x02/etc/shadow".to_vec();
+    bytes.resize(3 << 20, 0);
+    fs::write(cow, bytes)?;
+    Ok(files)
+}
+
+/// Images that nobody is to get; `other` is a server that is allowed by no name and no address.
+fn hostile(scenario: &Scenario<'_>, other: &ImageServer) -> Result<Vec<Case>> {
+    let (images, [qcow2, overlay, data, cow]) = (scenario.stage().images(), hostile_files(scenario)?);
     let elsewhere = images.serve("elsewhere", &qcow2, Manners::Good).replace("127.0.0.1", "127.0.0.2");
-    let cases = [
+    let redirected = elsewhere.clone();
+    let named = other.serve("named", &qcow2, Manners::Good).replace("127.0.0.1", "localhost");
+    let sent_by_name = images.redirect("sent-by-name", &named);
+    Ok(vec![
+        (
+            "cow",
+            images.serve("cow", &cow, Manners::Good),
+            sha256(&cow)?,
+            "Raw",
+            "the image is cow; convert it first with qemu-img convert -O raw",
+        ),
         (
             "backed",
             images.serve("backed", &overlay, Manners::Good),
@@ -110,14 +133,38 @@ fn an_image_that_could_reach_other_files_or_comes_from_elsewhere_is_refused_with
             "Raw",
             "the image is qcow2; create the Volume with format: Qcow2, or convert the image first with qemu-img convert -O raw",
         ),
+        ("elsewhere", elsewhere, sha256(&qcow2)?, "Qcow2", NOT_PUBLIC),
         (
-            "elsewhere",
-            elsewhere,
+            "outside",
+            images.serve("outside", &data, Manners::Good),
+            sha256(&data)?,
+            "Qcow2",
+            "the image refers to another file (an external data file); flatten it first with qemu-img convert",
+        ),
+        ("sent", images.redirect("sent", &redirected), sha256(&qcow2)?, "Qcow2", NOT_PUBLIC),
+        ("named", named, sha256(&qcow2)?, "Qcow2", NAMED),
+        ("sent-by-name", sent_by_name, sha256(&qcow2)?, "Qcow2", NAMED),
+        (
+            "metadata",
+            images.redirect("metadata", "http://169.254.169.254/latest/user-data"),
             sha256(&qcow2)?,
             "Qcow2",
-            "image host 127.0.0.2 is not public; list it in the ProviderConfig's policy.imageHosts",
+            "image host 169.254.169.254 is not public; list it in the ProviderConfig's policy.imageHosts",
         ),
-    ];
+    ])
+}
+
+#[test]
+fn an_image_that_could_reach_other_files_or_comes_from_elsewhere_is_refused_with_the_cure() -> Result<()> {
+    let stage = Stage::start_unconfigured("hostile", &["--poll=30s"])?;
+    // One server alone may be asked, and not everything at its address.
+    let config = serde_json::json!({
+        "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "ClusterProviderConfig", "metadata": {"name": "default"},
+        "spec": {"uri": stage.host().uri(), "policy": {"imageHosts": [format!("127.0.0.1:{}", stage.images().port())]}},
+    });
+    stage.plane().apply(&config.to_string())?;
+    let (scenario, other) = (stage.scenario("hostile")?, ImageServer::start()?);
+    let cases = hostile(&scenario, &other)?;
     scenario.apply(&scenario.pool())?;
     for (name, url, sum, format, _) in &cases {
         apply_volume(&scenario, name, url, sum, format)?;
@@ -127,15 +174,14 @@ fn an_image_that_could_reach_other_files_or_comes_from_elsewhere_is_refused_with
         let wished = ("False", "ReconcileError", message.as_str());
         scenario.await_condition(&format!("volume/{name}"), "Synced", wished)?;
     }
-    assert_eq!(images.requests("elsewhere"), 0, "a host that is not allowed is not even asked");
+    let asked = [stage.images().requests("elsewhere"), other.requests("named")];
+    assert_eq!(asked, [0, 0], "a host that is not allowed is not even asked");
     eventually(PATIENCE, || {
         let left = scenario.host().volumes(scenario.name())?;
         ensure!(left.is_empty(), "volumes of refused images: {left:?}");
         Ok(())
     })?;
-    scenario.delete_all()?;
-    scenario.await_all_gone(PATIENCE)?;
-    assert_eq!(scenario.host().everything()?, Vec::<String>::new());
+    scenario.clear()?;
     assert!(!fs::exists(scenario.folder())?, "the pool's folder went with its content");
     Ok(())
 }
@@ -175,12 +221,9 @@ fn an_import_tells_its_progress_and_one_that_was_cut_by_a_kill_is_made_whole_onc
     assert!(steps.iter().all(|percent| percent % 10 == 0) && steps.is_sorted() && steps.len() >= 5, "{seen:?}");
     let volume = scenario.object("volume", "one")?;
     let path = volume["status"]["atProvider"]["path"].as_str().context("read the path")?;
-    assert_eq!((sha256(Path::new(path))?, scenario.host().volumes(scenario.name())?), (sum, vec!["one".to_owned()]));
+    assert_eq!((sha256(path)?, scenario.host().volumes(scenario.name())?), (sum, vec!["one".to_owned()]));
     assert_eq!(images.requests("image"), 2);
-    scenario.delete_all()?;
-    scenario.await_all_gone(PATIENCE)?;
-    assert_eq!(scenario.host().everything()?, Vec::<String>::new());
-    Ok(())
+    scenario.clear()
 }
 
 #[test]
@@ -208,9 +251,9 @@ fn packed_images_come_unpacked_and_whole_and_one_that_is_larger_than_its_volume_
     volume("kept", "format: Raw", &format!("url: '{gzip}', checksum: 'sha256:{gzip_sum}', decompression: Never"))?;
     scenario.await_all_ready(PATIENCE)?;
     for (name, file) in [("gzip", &raw), ("zstd", &raw), ("kept", &gzip_file)] {
-        assert_eq!(sha256(Path::new(&path(&scenario, name)?))?, sha256(file)?, "{name}");
+        assert_eq!(sha256(scenario.path("volume", name)?)?, sha256(file)?, "{name}");
     }
-    let xz = path(&scenario, "xz")?;
+    let xz = scenario.path("volume", "xz")?;
     let compared = run("qemu-img", &["compare", "-f", "raw", "-F", "qcow2", &raw.display().to_string(), &xz])?;
     assert!(compared.contains("identical"), "{compared}");
 
@@ -222,10 +265,7 @@ fn packed_images_come_unpacked_and_whole_and_one_that_is_larger_than_its_volume_
         ensure!(!left.contains(&"bomb".to_owned()), "volumes: {left:?}");
         Ok(())
     })?;
-    scenario.delete_all()?;
-    scenario.await_all_gone(PATIENCE)?;
-    assert_eq!(scenario.host().everything()?, Vec::<String>::new());
-    Ok(())
+    scenario.clear()
 }
 
 /// A file packed by a program and served by this name, and where it is here.
@@ -245,12 +285,13 @@ fn an_image_whose_connection_breaks_comes_in_pieces_each_byte_once() -> Result<(
     let url = images.serve("image", &image, Manners::Breaking(SIZE / 3 + 1));
     scenario.apply(&scenario.pool())?;
     apply_volume(&scenario, "one", &url, &sum, "Raw")?;
+    // A server that sends on to where the image is.
+    let moved = images.redirect("moved", &images.serve("there", &image, Manners::Good));
+    apply_volume(&scenario, "two", &moved, &sum, "Raw")?;
     scenario.await_all_ready(PATIENCE)?;
-    assert_eq!((sha256(Path::new(&path(&scenario, "one")?))?, images.requests("image")), (sum, 3));
-    scenario.delete_all()?;
-    scenario.await_all_gone(PATIENCE)?;
-    assert_eq!(scenario.host().everything()?, Vec::<String>::new());
-    Ok(())
+    assert_eq!((sha256(scenario.path("volume", "two")?)?, images.requests("there")), (sum.clone(), 1));
+    assert_eq!((sha256(scenario.path("volume", "one")?)?, images.requests("image")), (sum, 3));
+    scenario.clear()
 }
 
 #[test]
@@ -290,22 +331,40 @@ fn an_image_that_is_not_for_everybody_comes_with_the_credentials_of_a_secret_whi
     secret("bearer", "token: open-sesame")?;
     scenario.await_ready(&["volume/bearer", "volume/basic"])?;
     for name in ["bearer", "basic"] {
-        assert_eq!(sha256(Path::new(&path(&scenario, name)?))?, sum, "{name}");
+        assert_eq!(sha256(scenario.path("volume", name)?)?, sum, "{name}");
     }
     let told = scenario.namespace().kubectl(&["get", "volumes,events", "-o", "yaml"])? + &stage.log();
     for hidden in ["sesame", "YWxpOm9wZW4", "b3Blbi1zZXNhbWU"] {
         assert!(!told.contains(hidden), "{hidden} is to be seen");
     }
-    scenario.delete_all()?;
-    scenario.await_all_gone(PATIENCE)?;
-    assert_eq!(scenario.host().everything()?, Vec::<String>::new());
-    Ok(())
+    scenario.clear()
 }
 
-/// Where a volume is on the host.
-fn path(scenario: &Scenario<'_>, name: &str) -> Result<String> {
-    let volume = scenario.object("volume", name)?;
-    Ok(volume["status"]["atProvider"]["path"].as_str().context("read the path")?.to_owned())
+#[test]
+fn an_import_into_a_pool_that_is_to_go_is_told_until_it_is_whole_and_none_begins_there_any_more() -> Result<()> {
+    let stage = Stage::start("leaving", &["--poll=30s"])?;
+    let scenario = stage.scenario("leaving")?;
+    let (images, image) = (stage.images(), scenario.host().path("image"));
+    fs::write(&image, pattern(SIZE, 4))?;
+    let sum = sha256(&image)?;
+    let url = images.serve("image", &image, Manners::Slow(SIZE / 12));
+    scenario.apply(&scenario.pool())?;
+    apply_volume(&scenario, "one", &url, &sum, "Raw")?;
+    eventually(PATIENCE, || importing(&scenario)?.context("no import yet"))?;
+    let pool = format!("pool/{}", scenario.name());
+    scenario.delete(&[&pool])?;
+    let user = format!("the pool is used by Volume {}/one; it is deleted after it", scenario.namespace().name());
+    scenario.await_condition(&pool, "Ready", ("False", "InUse", &user))?;
+    apply_volume(&scenario, "late", &url, &sum, "Raw")?;
+    let leaving = format!("cannot resolve references: waiting for Pool {}: it is being deleted", scenario.name());
+    scenario.await_condition("volume/late", "Synced", ("False", "ReconcileError", &leaving))?;
+    scenario.await_ready(&["volume/one"])?;
+    let volume = scenario.object("volume", "one")?;
+    assert_eq!((condition(&volume, "Synced")?.0, condition(&volume, "Importing").is_err()), ("True", true));
+    let path = volume["status"]["atProvider"]["path"].as_str().context("read the path")?;
+    assert_eq!((sha256(path)?, images.requests("image")), (sum, 1));
+    assert_eq!(scenario.host().volumes(scenario.name())?, ["one"]);
+    scenario.clear()
 }
 
 /// The per cent of the import of volume `one`, if it is under way.
@@ -324,13 +383,4 @@ fn apply_volume(scenario: &Scenario<'_>, name: &str, url: &str, sum: &str, forma
 /// Bytes that are no known image format and differ by seed.
 fn pattern(size: u64, seed: u64) -> Vec<u8> {
     (0..size).map(|at| u8::try_from((at * 7 + seed) % 251).unwrap_or_default()).collect()
-}
-
-fn sha256(file: &Path) -> Result<String> {
-    sum("sha256sum", file)
-}
-
-fn sum(program: &str, file: &Path) -> Result<String> {
-    let sum = run(program, &[&file.display().to_string()])?;
-    Ok(sum.split(' ').next().context("read the checksum")?.to_owned())
 }

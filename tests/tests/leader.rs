@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
-use tests::{LEASE, Manners, PATIENCE, Provider, Scenario, Stage, eventually, manifest, run, signal};
+use tests::{LEASE, Manners, PATIENCE, Provider, Scenario, Stage, eventually, manifest, sha256, signal};
 
 /// A lease that does not hold up a test. It is as long as it is because a busy machine may keep an API server from answering for seconds.
 const LEASE_DURATION: Duration = Duration::from_secs(20);
@@ -163,20 +163,15 @@ fn begin_import(scenario: &Scenario<'_>) -> Result<String> {
         ensure!(scenario.host().volumes(scenario.name())? == ["image"], "no part of the image is there");
         Ok(())
     })?;
-    sha256(&file.display().to_string())
+    sha256(&file)
 }
 
 /// Waits until the image is whole, made by this provider.
 fn check_imported(scenario: &Scenario<'_>, provider: &Provider, sum: &str) -> Result<()> {
     scenario.await_all_ready(2 * PATIENCE).with_context(|| provider.log())?;
-    assert_eq!(sha256(&format!("{}/image", scenario.folder()))?, sum);
+    assert_eq!(sha256(format!("{}/image", scenario.folder()))?, sum);
     assert_eq!(scenario.stage().images().requests("image"), 2);
     Ok(())
-}
-
-fn sha256(file: &str) -> Result<String> {
-    let sum = run("sha256sum", &[file])?;
-    Ok(sum.split(' ').next().context("read the checksum")?.to_owned())
 }
 
 #[test]

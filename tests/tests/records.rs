@@ -62,6 +62,54 @@ fn an_overlay_that_no_pool_has_listed_keeps_what_it_stands_on() -> Result<()> {
 }
 
 #[test]
+fn volumes_that_would_be_made_of_each_other_in_a_circle_are_refused_and_none_is_made() -> Result<()> {
+    let scenario = STAGE.scenario("circle")?;
+    let on =
+        |name: &str, below: &str| scenario.volume(name, &format!("backingStore: {{volumeRef: {{name: {below}}}}}"));
+    let of =
+        |name: &str, original: &str| scenario.volume(name, &format!("source: {{volumeRef: {{name: {original}}}}}"));
+    let stand = [on("a", "b"), on("b", "a"), on("own", "own"), on("above", "a")];
+    let copy = [of("copy", "twin"), of("twin", "copy"), of("self", "self"), on("cast", "mould"), of("mould", "cast")];
+    scenario.apply(&(scenario.pool() + &stand.concat() + &copy.concat()))?;
+    for (name, way) in [
+        ("a", ["stands on", "b", "stands on"].as_slice()),
+        ("b", &["stands on", "a", "stands on"]),
+        ("own", &["stands on"]),
+        ("copy", &["copies", "twin", "copies"]),
+        ("twin", &["copies", "copy", "copies"]),
+        ("self", &["copies"]),
+        ("cast", &["stands on", "mould", "copies"]),
+        ("mould", &["copies", "cast", "stands on"]),
+    ] {
+        await_circle(&scenario, name, way)?;
+    }
+    assert_eq!(scenario.host().volumes("circle")?, [""; 0]);
+    // As it says: who waited for one that is made anew of nothing goes on.
+    scenario.delete(&["volume/twin"])?;
+    scenario.await_gone(&["volume/twin"])?;
+    scenario.apply(&scenario.volume("twin", "capacity: 1Mi"))?;
+    scenario.await_ready(&["volume/twin", "volume/copy"])?;
+    assert_eq!(scenario.host().volumes("circle")?, ["copy", "twin"]);
+    scenario.delete_all()?;
+    scenario.await_all_gone(tests::PATIENCE)
+}
+
+/// Waits until a volume is refused because this way leads from it to itself: every other word is a volume's name.
+fn await_circle(scenario: &Scenario<'_>, name: &str, way: &[&str]) -> Result<()> {
+    let namespace = scenario.namespace().name();
+    let words = way.iter().enumerate();
+    let words = words.map(|(at, word)| if at % 2 == 0 { (*word).to_owned() } else { format!("{namespace}/{word}") });
+    let own = format!("{namespace}/{name}");
+    let way = [vec![own.clone()], words.collect(), vec![own]].concat().join(" ");
+    let sentence = format!("the volume would be made of itself: {way}. Create one of them anew");
+    scenario.await_object("volume", name, |volume| {
+        let (status, _, message) = condition(volume, "Synced")?;
+        ensure!(status == "False" && message.contains(&sentence), "Synced is {status}: {message}; wanted {sentence}");
+        Ok(())
+    })
+}
+
+#[test]
 fn what_appears_after_a_creation_that_failed_is_somebody_elses() -> Result<()> {
     let scenario = STAGE.scenario("failed")?;
     let host = scenario.host();
@@ -158,7 +206,7 @@ fn a_volume_that_one_object_lost_is_not_made_for_another() -> Result<()> {
     assert_ne!(named, second);
     scenario.apply(&named)?;
     let sentence = format!(
-        "create failed: volume \"first\" in pool claimed belongs to Volume {}/first, which lost it and may get it back; choose \
+        "create failed: volume \"first\" in pool claimed belongs to Volume {}/first, which makes it, or lost it and may get it back; choose \
          another name with the annotation crossplane.io/external-name, or delete that object",
         scenario.namespace().name()
     );

@@ -70,6 +70,40 @@ fn the_api_server_refuses_bad_input_with_a_sentence_that_helps() -> Result<()> {
     Ok(())
 }
 
+const SEALED: &str = "spec.forProvider: Invalid value: set source or encryption, not both: content is stored on the host as it comes. Make a blank encrypted volume, and write the content into it from a guest";
+
+#[test]
+fn encryption_and_wiping_that_libvirt_would_not_do_are_refused_with_what_it_does_instead() -> Result<()> {
+    let scenario = STAGE.scenario("unsealed")?;
+    let volume = |parameters: &str| scenario.volume("bad", parameters);
+    let cases = [
+        (
+            volume(
+                "source: {http: {url: 'http://a/b', checksum: 'sha256:0000000000000000000000000000000000000000000000000000000000000000'}}, encryption: {passphraseRef: {name: a, key: b}}",
+            ),
+            SEALED,
+        ),
+        (volume("source: {volumeRef: {name: a}}, encryption: {passphraseRef: {name: a, key: b}}"), SEALED),
+        (volume("source: {secretKeyRef: {name: a, key: b}}, encryption: {passphraseRef: {name: a, key: b}}"), SEALED),
+        (
+            volume("capacity: 1Mi, format: Qcow2, wipe: Zero"),
+            "spec.forProvider: Invalid value: wipe: Zero needs format: Raw: a qcow2 file has holes, and of such a file libvirt only gives the room back",
+        ),
+        (
+            volume("capacity: 1Mi, format: Raw, preallocation: Falloc, encryption: {passphraseRef: {name: a, key: b}}"),
+            "spec.forProvider: Invalid value: preallocation of an encrypted volume needs format: Qcow2, because libvirt sets nothing aside for an encrypted Raw one",
+        ),
+        (
+            volume("backingStore: {volumeRef: {name: a}}, encryption: {passphraseRef: {name: a, key: b}}"),
+            "spec.forProvider: Invalid value: set backingStore or encryption, not both: what is below would be readable still. Encrypt volumes that stand on nothing",
+        ),
+    ];
+    for (yaml, wanted) in cases {
+        assert_eq!(refusal(&scenario, &yaml)?, wanted, "{yaml}");
+    }
+    Ok(())
+}
+
 #[test]
 fn tuning_that_cannot_be_is_refused_with_what_is_wrong() -> Result<()> {
     let scenario = STAGE.scenario("untuned")?;

@@ -2,13 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
-use tests::{Manners, PATIENCE, Scenario, Stage, condition, eventually, run};
+use anyhow::{Result, ensure};
+use tests::{Manners, PATIENCE, Scenario, Stage, condition, eventually, run, sha256};
 
 const SIZE: u64 = 4 << 20;
 
@@ -40,11 +37,11 @@ fn ten_volumes_of_one_image_ask_for_it_once_and_each_is_the_whole_image_and_grow
     assert_eq!((images.requests("raw"), images.requests("qcow2")), (1, 1), "{}", stage.log());
 
     for number in 0..10 {
-        assert_eq!(sha256(&path(&scenario, &format!("raw-{number}"))?)?, raw_sum, "raw-{number}");
+        assert_eq!(sha256(scenario.path("volume", &format!("raw-{number}"))?)?, raw_sum, "raw-{number}");
     }
     for number in 0..3_u64 {
         let name = format!("qcow2-{number}");
-        let file = path(&scenario, &name)?.display().to_string();
+        let file = scenario.path("volume", &name)?;
         let compared = run("qemu-img", &["compare", "-f", "raw", "-F", "qcow2", &raw.display().to_string(), &file])?;
         assert!(compared.contains("identical"), "{name}: {compared}");
         let capacity = scenario.observed("volume", &name)?["capacity"].clone();
@@ -52,7 +49,7 @@ fn ten_volumes_of_one_image_ask_for_it_once_and_each_is_the_whole_image_and_grow
         let info = run("qemu-img", &["info", "--output=json", &file])?;
         assert!(!info.contains("backing") && info.contains("\"compat\": \"1.1\""), "{name}: {info}");
     }
-    clear(&scenario)
+    scenario.clear()
 }
 
 #[test]
@@ -73,9 +70,9 @@ fn when_the_volume_that_is_fetched_is_deleted_the_next_one_fetches_and_the_other
     scenario.await_all_ready(2 * PATIENCE)?;
     assert_eq!(images.requests("raw"), 2, "the first one's and the second one's");
     for name in ["second", "third"] {
-        assert_eq!(sha256(&path(&scenario, name)?)?, sum, "{name}");
+        assert_eq!(sha256(scenario.path("volume", name)?)?, sum, "{name}");
     }
-    clear(&scenario)
+    scenario.clear()
 }
 
 #[test]
@@ -96,9 +93,9 @@ fn what_a_server_refuses_one_volume_is_said_of_all_that_wait_without_asking_it_a
     images.serve("raw", &raw, Manners::Good);
     scenario.await_all_ready(2 * PATIENCE)?;
     for number in 0..8 {
-        assert_eq!(sha256(&path(&scenario, &format!("v-{number}"))?)?, sum, "v-{number}");
+        assert_eq!(sha256(scenario.path("volume", &format!("v-{number}"))?)?, sum, "v-{number}");
     }
-    clear(&scenario)
+    scenario.clear()
 }
 
 fn await_requests(stage: &Stage, name: &str, wished: u32) -> Result<()> {
@@ -121,22 +118,4 @@ fn image_files(scenario: &Scenario<'_>) -> Result<[PathBuf; 2]> {
 fn apply(scenario: &Scenario<'_>, name: &str, parameters: &str, url: &str, sum: &str) -> Result<()> {
     let source = format!("source: {{http: {{url: '{url}', checksum: 'sha256:{sum}'}}}}");
     scenario.apply(&scenario.volume(name, &format!("{parameters}, {source}"))).map(drop)
-}
-
-/// Where a volume is on the host.
-fn path(scenario: &Scenario<'_>, name: &str) -> Result<PathBuf> {
-    let volume = scenario.observed("volume", name)?;
-    Ok(PathBuf::from(volume["path"].as_str().context("read the path")?))
-}
-
-fn sha256(file: &Path) -> Result<String> {
-    let sum = run("sha256sum", &[&file.display().to_string()])?;
-    Ok(sum.split(' ').next().context("read the checksum")?.to_owned())
-}
-
-fn clear(scenario: &Scenario<'_>) -> Result<()> {
-    scenario.delete_all()?;
-    scenario.await_all_gone(PATIENCE)?;
-    assert_eq!(scenario.host().everything()?, Vec::<String>::new());
-    Ok(())
 }

@@ -76,10 +76,7 @@ fn a_guest_that_may_be_forced_has_its_time_first() -> Result<()> {
         let asked = scenario.console_of(name).lines().iter().filter(|line| *line == "power-button-ignored").count();
         assert_eq!(asked, 1, "{name}: asked once, then forced");
     }
-    scenario.delete_all()?;
-    scenario.await_all_gone(PATIENCE)?;
-    assert_eq!(scenario.host().everything()?, Vec::<String>::new());
-    Ok(())
+    scenario.clear()
 }
 
 #[test]

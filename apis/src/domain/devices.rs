@@ -205,6 +205,7 @@ pub enum DiskBus {
     validation = Rule::new("[has(self.networkRef) || has(self.networkSelector), has(self.network), has(self.bridge), has(self.direct), has(self.user)].filter(x, x).size() == 1").message("set exactly one of networkRef, networkSelector, network, bridge, direct and user"),
     validation = Rule::new("!has(self.portGroup) || has(self.networkRef) || has(self.networkSelector) || has(self.network)").message("portGroup needs networkRef, networkSelector or network"),
     validation = Rule::new("!has(self.address) || has(self.networkRef) || has(self.networkSelector)").message("address needs networkRef or networkSelector: it is the Network that keeps it"),
+    validation = Rule::new("!has(self.address) || !self.address.contains(':')").message("address is IPv4: guests that ask for IPv6 are known by their DUID or name and not by their MAC address; say it in ips[].dhcp.hosts of the Network"),
     validation = Rule::new("!has(self.user) || !(has(self.vlan) || has(self.bandwidth) || has(self.filter) || has(self.isolated) || has(self.mtu) || has(self.queues))").message("a user interface has no vlan, bandwidth, filter, isolated, mtu and queues"),
     validation = Rule::new("!has(self.direct) || !(has(self.filter) || has(self.isolated) || has(self.mtu))").message("a direct interface has no filter, isolated and mtu"),
     validation = Rule::new("!has(self.direct) || !has(self.vlan) || (has(self.direct.mode) && self.direct.mode == 'Passthrough')").message("vlan needs direct.mode: Passthrough, on a virtual function of an SR-IOV card")
@@ -239,12 +240,12 @@ pub struct NetworkInterface {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 17), regex(pattern = r"^[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}$"))]
     pub mac: Option<String>,
-    /// The IPv4 address that its Network keeps for it, and gives it by DHCP. Needs networkRef or networkSelector, and dhcp where the Network has ips; the Domain is made once the address is kept. Changed while the guest runs, which asks for another one when its lease is renewed. Default: any that is free.
+    /// The IPv4 address that its Network keeps for it, and gives it by DHCP. Needs networkRef or networkSelector, and dhcp where the Network has ips; the Domain is made once the address is kept. Changed while the guest runs, which gets the new one when it asks anew, at the latest when its lease is over. Default: any that is free.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
-        length(min = 7, max = 15),
+        length(min = 2, max = 45),
         regex(
-            pattern = r"^((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])$"
+            pattern = r"^(((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])|[0-9a-fA-F.]*:[0-9a-fA-F:.]*)$"
         )
     )]
     pub address: Option<String>,

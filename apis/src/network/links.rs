@@ -31,7 +31,7 @@ pub struct PortGroup {
     /// Whether interfaces are in it that choose none. Default false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<bool>,
-    /// VLANs of its interfaces. Needs openVSwitch: true, or direct.mode: Passthrough.
+    /// VLANs of its interfaces. Needs openVSwitch: true, hostDevices, or direct.mode: Passthrough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<Vlan>,
     /// How much passes through each of its interfaces. The host's kernel must be able to shape traffic, or guests on it do not start.

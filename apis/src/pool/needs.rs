@@ -9,7 +9,7 @@ use super::source::PoolType;
 /// A field of the source, the types that need it, and those that take it too.
 type Row = (&'static str, &'static [PoolType], &'static [PoolType]);
 
-const FIELDS: [Row; 9] = [
+const FIELDS: [Row; 10] = [
     ("hosts", &[Netfs, Iscsi, IscsiDirect, Rbd, Gluster], &[]),
     ("dir", &[Netfs], &[Gluster]),
     ("devices", &[Fs, Disk], &[Logical, Zfs]),
@@ -19,6 +19,7 @@ const FIELDS: [Row; 9] = [
     ("name", &[Logical, Rbd, Gluster, Zfs, Vstorage], &[]),
     ("format", &[], &[Fs, Netfs, Disk, Logical]),
     ("protocolVersion", &[], &[Netfs]),
+    ("auth", &[], &[Iscsi, IscsiDirect, Rbd]),
 ];
 
 /// The types whose place on the host is not the user's to choose.

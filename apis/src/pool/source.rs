@@ -4,6 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::auth::{AuthObservation, PoolAuth};
+
 /// Kinds of storage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(transform = crate::schema::undescribed)]
@@ -53,7 +55,7 @@ pub struct PoolSource {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024), regex(pattern = r"^[^\s]+$"))]
     pub dir: Option<String>,
-    /// Block devices of the host, which the config's policy.hostPaths must list: the one of Fs or Disk, or of which Logical or Zfs is made. Names that stay the same when the host boots, such as those in /dev/disk/by-id, are best.
+    /// Block devices of the host, which the config's policy.hostPaths must list: the one of Fs or Disk, or of which Logical or Zfs is made. Names that stay the same when the host boots, such as those in /dev/disk/by-id, are best, but not of Logical: libvirt wants its devices as LVM shows them, or none where the group is there; and not of Disk: libvirt deletes partitions only of a disk that is named as the kernel does, such as /dev/sdb, and none of NVMe. A partition is known by its name alone, so do without Disk pools where such a name may be another disk's when the host has booted: data of others would be taken for the Volume's.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16), inner(length(min = 6, max = 1024), regex(pattern = r"^/dev/[^/\s][^\s]*$")))]
     pub devices: Option<Vec<String>>,
@@ -85,6 +87,9 @@ pub struct PoolSource {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 8), regex(pattern = r"^[0-9](\.[0-9])?$"))]
     pub protocol_version: Option<String>,
+    /// The account by which the host is let in, of Iscsi, IscsiDirect and Rbd. The host has its password in the memory of its libvirt daemon only, so such a pool is started by this provider and not by autostart alone. Default: none is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<PoolAuth>,
 }
 
 /// A server.
@@ -210,6 +215,9 @@ pub struct SourceObservation {
     /// The version of the protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol_version: Option<String>,
+    /// The account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<AuthObservation>,
 }
 
 /// A server.

@@ -9,6 +9,10 @@
 //! A libvirt call cannot be cancelled. One that does not return in time is left to its thread; the thread counts as used up
 //! until the call returns, and further calls on the same object are refused meanwhile: each of them would take another of
 //! the daemon's workers.
+//!
+//! When a connection ends libvirt answers the call that waits on it, and where a host is silent it does not end by itself. So whoever waits
+//! looks whether it is alive, and the keeper whether the host answers; such calls are answered here, and their objects may be called on
+//! again. Their threads end once libvirt has seen for itself that the host is silent.
 
 mod lane;
 mod quarantine;
@@ -16,16 +20,20 @@ mod quarantine;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
 use crate::lock::lock;
 use crate::{Connection, Error};
 
-pub(crate) use lane::Lane;
+use lane::Done;
 pub use lane::LaneKind;
+pub(crate) use lane::{Lane, More, Parts};
 pub(crate) use quarantine::{Quarantine, Quarantined};
+
+/// How often whoever waits looks whether the connection is alive. Nobody is asked for it.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What a running call tells the one who waits for it.
 enum Signal<T> {
@@ -41,15 +49,19 @@ enum Phase {
     Abandoned(#[allow(dead_code, reason = "held for its drop")] Quarantined),
     /// Nobody wants it any more and it has not begun.
     Withdrawn,
+    /// Its connection ended, and libvirt may never answer it.
+    Lost,
     Done,
 }
 
 /// One call, shared by its thread and the one who waits.
-struct Ticket {
+pub(crate) struct Ticket {
     phase: Mutex<Phase>,
     object: String,
     lane: Arc<Lane>,
     quarantine: Arc<Quarantine>,
+    /// Answers the one who waits that the connection ended.
+    tell_lost: Box<dyn Fn() + Send + Sync>,
 }
 
 /// What became of a call that was given up.
@@ -88,8 +100,20 @@ impl Ticket {
                 GaveUp::Stuck
             }
             Phase::Abandoned(_) => GaveUp::Stuck,
-            Phase::Done => GaveUp::JustDone,
+            Phase::Done | Phase::Lost => GaveUp::JustDone,
         }
+    }
+
+    /// The connection has ended, and the call has had the time to return.
+    fn lose(&self) {
+        let mut phase = lock(&self.phase);
+        match *phase {
+            // All threads may wait for ever.
+            Phase::Queued => *phase = Phase::Withdrawn,
+            Phase::Running | Phase::Abandoned(_) => *phase = Phase::Lost,
+            Phase::Withdrawn | Phase::Lost | Phase::Done => return,
+        }
+        (self.tell_lost)();
     }
 }
 
@@ -124,12 +148,16 @@ where
         // The receiver is gone when the caller is; then nobody wants the answer.
         let _ = sender.send(signal);
     })?;
+    // The runtime's clock: where it is moved on, the deadline comes.
+    let mut end = tokio::time::Instant::now() + request.deadline;
     loop {
-        match tokio::time::timeout(request.deadline, receiver.recv()).await {
-            Ok(Some(Signal::Started)) => {}
+        let slice = end.saturating_duration_since(tokio::time::Instant::now()).min(LOOK);
+        match tokio::time::timeout(slice, receiver.recv()).await {
+            Ok(Some(Signal::Started)) => end = tokio::time::Instant::now() + request.deadline,
             Ok(Some(Signal::Finished(answer))) => return answer,
             Ok(None) => return Err(closed()),
-            Err(_) => return Err(passed(&waiting.0, request.deadline)),
+            Err(_) if tokio::time::Instant::now() >= end => return Err(passed(&waiting.0, request.deadline)),
+            Err(_) => lane.check(),
         }
     }
 }
@@ -149,12 +177,17 @@ where
     let waiting = submit(lane, quarantine, request.object, make, move |signal| {
         let _ = sender.send(signal);
     })?;
+    let mut end = Instant::now() + request.deadline;
     loop {
-        match receiver.recv_timeout(request.deadline) {
-            Ok(Signal::Started) => {}
+        let slice = end.saturating_duration_since(Instant::now()).min(LOOK);
+        match receiver.recv_timeout(slice) {
+            Ok(Signal::Started) => end = Instant::now() + request.deadline,
             Ok(Signal::Finished(answer)) => return answer,
             Err(RecvTimeoutError::Disconnected) => return Err(closed()),
-            Err(RecvTimeoutError::Timeout) => return Err(passed(&waiting.0, request.deadline)),
+            Err(RecvTimeoutError::Timeout) if Instant::now() >= end => {
+                return Err(passed(&waiting.0, request.deadline));
+            }
+            Err(RecvTimeoutError::Timeout) => lane.check(),
         }
     }
 }
@@ -165,7 +198,7 @@ fn submit<T, F>(
     quarantine: Arc<Quarantine>,
     object: &str,
     make: F,
-    tell: impl Fn(Signal<T>) + Send + 'static,
+    tell: impl Fn(Signal<T>) + Send + Sync + 'static,
 ) -> Result<Waiting, Error>
 where
     T: Send + 'static,
@@ -173,26 +206,33 @@ where
 {
     quarantine.check(object)?;
     let phase = Mutex::new(Phase::Queued);
-    let ticket = Arc::new(Ticket { phase, object: object.to_owned(), lane: Arc::clone(lane), quarantine });
+    let tell = Arc::new(tell);
+    let teller = Arc::clone(&tell);
+    let tell_lost = Box::new(move || teller(Signal::Finished(Err(closed()))));
+    let ticket = Arc::new(Ticket { phase, object: object.to_owned(), lane: Arc::clone(lane), quarantine, tell_lost });
     let mine = Arc::clone(&ticket);
-    lane.push(Box::new(move |connection| run(&mine, connection, make, tell)))?;
+    lane.push(Box::new(move |connection| run(&mine, connection, make, tell)), Arc::downgrade(&ticket))?;
     Ok(Waiting(ticket))
 }
 
-/// Runs a call on its thread; says whether it had been abandoned when it returned.
-fn run<T, F>(ticket: &Ticket, connection: &Connection, make: F, tell: impl Fn(Signal<T>)) -> bool
+/// Runs a call on its thread.
+fn run<T, F, S>(ticket: &Ticket, connection: &Connection, make: F, tell: Arc<S>) -> Done
 where
+    T: Send + 'static,
     F: FnOnce(&Connection) -> Result<T, Error>,
+    S: Fn(Signal<T>) + Send + Sync + 'static,
 {
     if !ticket.begin() {
-        return false;
+        return Done { abandoned: false, tell: Box::new(|| ()) };
     }
     tell(Signal::Started);
+    #[cfg(feature = "double")]
+    crate::double::about(&ticket.object);
     let answer = catch_unwind(AssertUnwindSafe(|| make(connection)))
         .unwrap_or_else(|_| Err(Error::other(format!("a call on {} panicked", ticket.object))));
     let abandoned = ticket.end();
-    tell(Signal::Finished(answer));
-    abandoned
+    // To one who was told that it is lost nobody listens any more.
+    Done { abandoned, tell: Box::new(move || tell(Signal::Finished(answer))) }
 }
 
 fn passed(ticket: &Ticket, deadline: Duration) -> Error {

@@ -37,6 +37,7 @@ pub enum Call {
     DomainSetMemoryStatsPeriod,
     DomainSetLifecycleAction,
     DomainBlockResize,
+    DomainBlockInfo,
     DomainSetScheduler,
     DomainSetMemoryParameters,
     DomainSetBlkioParameters,
@@ -97,12 +98,20 @@ pub enum Call {
     NetworkIsPersistent,
     NetworkLeases,
     NetworkUpdate,
+    SecretLookup,
+    SecretDefine,
+    SecretDescribe,
+    SecretSetValue,
+    SecretUndefine,
+    VolumeWipe,
+    SecretCount,
+    NodeDeviceCount,
 }
 
 const COUNT: usize = TABLE.len();
 
 /// Every call with libvirt's name for it, in the order of the enum.
-const TABLE: [(Call, &str); 90] = [
+const TABLE: [(Call, &str); 99] = [
     (Call::Open, "virConnectOpenAuth"),
     (Call::Capabilities, "virConnectGetCapabilities"),
     (Call::Hostname, "virConnectGetHostname"),
@@ -133,6 +142,7 @@ const TABLE: [(Call, &str); 90] = [
     (Call::DomainSetMemoryStatsPeriod, "virDomainSetMemoryStatsPeriod"),
     (Call::DomainSetLifecycleAction, "virDomainSetLifecycleAction"),
     (Call::DomainBlockResize, "virDomainBlockResize"),
+    (Call::DomainBlockInfo, "virDomainGetBlockInfo"),
     (Call::DomainSetScheduler, "virDomainSetSchedulerParametersFlags"),
     (Call::DomainSetMemoryParameters, "virDomainSetMemoryParameters"),
     (Call::DomainSetBlkioParameters, "virDomainSetBlkioParameters"),
@@ -193,6 +203,14 @@ const TABLE: [(Call, &str); 90] = [
     (Call::NetworkIsPersistent, "virNetworkIsPersistent"),
     (Call::NetworkLeases, "virNetworkGetDHCPLeases"),
     (Call::NetworkUpdate, "virNetworkUpdate"),
+    (Call::SecretLookup, "virSecretLookup"),
+    (Call::SecretDefine, "virSecretDefineXML"),
+    (Call::SecretDescribe, "virSecretGetXMLDesc"),
+    (Call::SecretSetValue, "virSecretSetValue"),
+    (Call::SecretUndefine, "virSecretUndefine"),
+    (Call::VolumeWipe, "virStorageVolWipe"),
+    (Call::SecretCount, "virConnectNumOfSecrets"),
+    (Call::NodeDeviceCount, "virNodeNumOfDevices"),
 ];
 
 impl Call {
@@ -211,6 +229,9 @@ pub struct Counters {
     quarantined: AtomicI64,
     reconnects: AtomicU64,
     events: AtomicU64,
+    /// Goes wherever calls are counted.
+    #[cfg(feature = "double")]
+    pub(crate) double: crate::double::Double,
 }
 
 /// One line of [`Counters::calls`].
@@ -233,6 +254,8 @@ impl Default for Counters {
             quarantined: AtomicI64::new(0),
             reconnects: AtomicU64::new(0),
             events: AtomicU64::new(0),
+            #[cfg(feature = "double")]
+            double: crate::double::Double::default(),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Who uses which files: asked before something is deleted, since libvirt itself deletes what a guest has open.
 
+use crate::counters::Call;
 use crate::domain::Description;
 use crate::error::absent;
 use crate::pool::Listing;
+use crate::sys::block_physical;
 use crate::volume::VolumeId;
 use crate::xml::Element;
 use crate::{Connection, Error};
@@ -110,10 +112,20 @@ impl Connection {
     /// The first volume of its pool that is named as libvirt names external snapshots of this one, which is at this path, and that stands
     /// on it. One list, and one description for each that is named so.
     pub fn snapshot_of(&self, volume: &VolumeId, path: &str) -> Result<Option<String>, Error> {
+        self.snapshot_but(volume, path, |_| false)
+    }
+
+    /// The same of what is not known by its name to be something else.
+    pub fn snapshot_but(
+        &self,
+        volume: &VolumeId,
+        path: &str,
+        is_known: impl Fn(&str) -> bool,
+    ) -> Result<Option<String>, Error> {
         let Some(pool) = self.find_pool_by_name(&volume.pool)? else { return Ok(None) };
         for other in absent(pool.volumes())?.unwrap_or_default() {
             let name = other.name()?;
-            if !is_named_after(&name, &volume.name) {
+            if !is_named_after(&name, &volume.name) || is_known(&name) {
                 continue;
             }
             let Some(text) = absent(other.describe())? else { continue };
@@ -141,8 +153,15 @@ impl Connection {
     }
 }
 
+impl crate::Domain<'_> {
+    /// How many bytes the file or device of a disk holds on the host, by the disk's target or path. Also of a domain that is off.
+    pub fn disk_size(&self, disk: &str) -> Result<u64, Error> {
+        self.counted(Call::DomainBlockInfo, |domain| block_physical(domain, disk))
+    }
+}
+
 /// Whether libvirt would name a snapshot so: what is behind the last point of the volume's name gives way to the snapshot's.
-fn is_named_after(name: &str, volume: &str) -> bool {
+pub fn is_named_after(name: &str, volume: &str) -> bool {
     let stem = volume.rsplit_once('.').map_or(volume, |(stem, _)| stem);
     name != volume && name.strip_prefix(stem).is_some_and(|rest| rest.starts_with('.'))
 }

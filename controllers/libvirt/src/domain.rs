@@ -66,6 +66,11 @@ impl StateReason {
     fn from_raw((state, reason): (u32, u32)) -> Self {
         Self { state: State::from_raw(state), reason }
     }
+
+    /// Whether it is being started, which may fail yet (`VIR_DOMAIN_PAUSED_STARTING_UP`).
+    pub fn is_starting(self) -> bool {
+        self.state == State::Paused && self.reason == sys::VIR_DOMAIN_PAUSED_STARTING_UP
+    }
 }
 
 /// Which of a domain's two descriptions a change is for.
@@ -141,7 +146,7 @@ impl Connection {
     /// Every domain with its state, in one call.
     pub fn list_domains(&self) -> Result<Vec<Listed<'_>>, Error> {
         let rows = self.counted(Call::DomainStates, all_domain_states)?;
-        let listed = rows.into_iter().map(|row| Listed {
+        let listed = self.arrived(Call::DomainStates, rows).into_iter().map(|row| Listed {
             domain: Domain { handle: row.handle, connection: self },
             state: StateReason::from_raw((row.state, row.reason)),
         });
@@ -160,7 +165,7 @@ impl Connection {
 
     fn domains_with(&self, flags: u32) -> Result<Vec<String>, Error> {
         let domains = self.counted(Call::DomainList, |connect| connect.list_all_domains(flags))?;
-        domains.into_iter().map(|handle| self.domain(handle).uuid()).collect()
+        self.arrived(Call::DomainList, domains).into_iter().map(|handle| self.domain(handle).uuid()).collect()
     }
 
     /// Defines a domain or replaces its definition in place, and gives its UUID.

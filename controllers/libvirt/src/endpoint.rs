@@ -1,16 +1,34 @@
-//! Where a host is and how patient to be with it.
+//! Where a host is, what lets in there, and how patient to be with it.
 
+mod access;
+mod dial;
+mod door;
+mod folder;
+mod ssh;
+mod uri;
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+pub use access::{Access, Login, Ssh, Tls};
+pub(crate) use dial::Dial;
+pub(crate) use door::Door;
+pub use folder::{leave, sweep};
+pub use ssh::called_as;
+pub use uri::{Address, Transport};
+
 use crate::Error;
+use crate::connection::Keepalive;
 use crate::error::Kind;
 
-/// A checked connection URI. Only what [`Endpoint::parse`] lets through reaches libvirt, whose own URI parameters can start
-/// programs on this machine.
+/// A checked connection URI and what lets in there. Only what [`Address::parse`] lets through reaches libvirt, whose own URI
+/// parameters can start programs on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    uri: String,
-    in_process: bool,
+    address: Address,
+    access: Arc<Access>,
 }
 
 /// How patient to be with a host.
@@ -20,9 +38,9 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// For each of the mirror's own calls; callers bring their own.
     pub call_timeout: Duration,
-    /// Seconds of silence before a keepalive message.
+    /// Seconds of silence before the host is asked whether it is there.
     pub keepalive_interval: u32,
-    /// How many keepalive messages may stay unanswered.
+    /// How many times as long the answer may take.
     pub keepalive_count: u32,
     /// How often the mirror looks at everything, for what has no events.
     pub poll: Duration,
@@ -40,140 +58,97 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// When the host counts as silent.
+    pub(crate) fn keepalive(&self) -> Keepalive {
+        Keepalive { interval: self.keepalive_interval.max(1), count: self.keepalive_count.max(1) }
+    }
+}
+
 impl Endpoint {
-    /// Checks a URI: `qemu:///system`, `qemu:///session`, the same with `+unix` and `?socket=/path`, `test:///default`,
-    /// `test:///path` and `test+unix`.
+    /// A host that lets in whoever asks.
     pub fn parse(uri: &str) -> Result<Self, Error> {
-        Self::check(uri).map_err(|why| Error::new(Kind::Rejected, format!("the URI {uri} cannot be used: {why}")))
+        Self::new(Address::parse(uri)?, Access::default())
     }
 
-    /// The same for a URI that nobody is to see if it cannot be used: it may hold a password that somebody put there.
-    pub fn parse_secret(uri: &str) -> Result<Self, Error> {
-        Self::check(uri).map_err(|_| {
-            let cure = "write one such as qemu:///system or qemu+unix:///system?socket=/path";
-            Error::new(Kind::Rejected, format!("the URI cannot be used; {cure}"))
-        })
+    /// A host of the test driver in this process, with the state in this file. Not for files that others name: what is in one that is no
+    /// description is told as an error.
+    pub fn of_file(path: &Path) -> Result<Self, Error> {
+        Self::new(Address::of_file(path), Access::default())
     }
 
-    fn check(uri: &str) -> Result<Self, String> {
-        let (scheme, rest) = uri.split_once("://").ok_or("it has no scheme such as qemu://")?;
-        let (driver, transport) = scheme.split_once('+').unwrap_or((scheme, ""));
-        check_driver(driver)?;
-        check_transport(transport)?;
-        if rest.contains('#') || uri.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err("it holds a fragment, white space or control characters".to_owned());
+    /// A host and what lets in there.
+    ///
+    /// # Errors
+    /// When the way there needs something that is missing.
+    pub fn new(address: Address, access: Access) -> Result<Self, Error> {
+        let refused = |why: &str| Error::new(Kind::Rejected, format!("{address} cannot be used: {why}"));
+        match address.transport() {
+            Transport::InProcess | Transport::Unix | Transport::Tcp => {}
+            Transport::Tls if access.tls.is_none() => {
+                return Err(refused("the Secret has no ca.crt, by which the host is known"));
+            }
+            Transport::Tls => {}
+            Transport::Ssh => check_ssh(&address, &access).map_err(refused)?,
         }
-        let (location, query) = rest.split_once('?').unwrap_or((rest, ""));
-        if !location.starts_with('/') {
-            return Err("a local host has no name in the URI: write three slashes, as in qemu:///system".to_owned());
-        }
-        check_path(driver, location)?;
-        check_query(transport, query)?;
-        Ok(Self { uri: uri.to_owned(), in_process: scheme == "test" })
+        Ok(Self { address, access: Arc::new(access) })
     }
 
-    /// The URI, without credentials by construction.
+    /// The same over a connection that libvirt lets change nothing.
+    #[must_use]
+    pub fn reading(self) -> Self {
+        let access = Access { read_only: true, ..Access::clone(&self.access) };
+        Self { access: Arc::new(access), ..self }
+    }
+
+    /// A word that is another one for another URI or other credentials, and tells nothing of them. It is so in this process only.
+    pub fn fingerprint(&self) -> u64 {
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        KEY.hash_one(self)
+    }
+
+    /// The URI as it was given, without credentials by construction.
     pub fn uri(&self) -> &str {
-        &self.uri
+        self.address.uri()
+    }
+
+    /// Where the host is.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// What lets in there.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
     /// Whether the driver runs in this process, where connections cannot be lost.
     pub(crate) fn is_in_process(&self) -> bool {
-        self.in_process
+        self.address.transport() == Transport::InProcess
     }
 }
 
-fn check_driver(driver: &str) -> Result<(), String> {
-    match driver {
-        "qemu" | "test" => Ok(()),
-        other => Err(format!("the driver {other} is not supported; use qemu")),
-    }
-}
-
-fn check_transport(transport: &str) -> Result<(), String> {
-    match transport {
-        "" | "unix" => Ok(()),
-        "tls" | "tcp" | "ssh" | "libssh" | "libssh2" => {
-            Err(format!("the transport {transport} is not supported yet; use qemu or qemu+unix"))
+fn check_ssh(address: &Address, access: &Access) -> Result<(), &'static str> {
+    let login = access.login.as_ref().map(|login| login.user.as_str()).filter(|user| !user.is_empty());
+    match (address.user(), login) {
+        (None, None) => {
+            return Err(
+                "nobody says as whom to log in: write qemu+ssh://user@host/system, or set username in the Secret",
+            );
         }
-        other => Err(format!("the transport {other} is not supported; use qemu or qemu+unix")),
+        (None, Some(user)) if !uri::is_user(user) => return Err("username in the Secret is no name of a user"),
+        (Some(_), _) | (None, Some(_)) => {}
     }
-}
-
-fn check_path(driver: &str, path: &str) -> Result<(), String> {
-    if driver == "qemu" && path != "/system" && path != "/session" {
-        return Err("its path is neither /system nor /session".to_owned());
+    let Some(ssh) = &access.ssh else {
+        return Err("the Secret has neither ssh-privatekey nor password");
+    };
+    if ssh.key.is_none() && access.login.as_ref().is_none_or(|login| login.password.is_empty()) {
+        return Err("the Secret has neither ssh-privatekey nor password");
     }
-    if driver == "test" && path == "/" {
-        return Err("its path is neither /default nor that of a file".to_owned());
+    if ssh.known_hosts.is_none() && !ssh.any_host {
+        return Err(
+            "the Secret has no known_hosts, by which the host is known; ssh-keyscan writes such lines, to be compared with the host's own",
+        );
     }
     Ok(())
-}
-
-fn check_query(transport: &str, query: &str) -> Result<(), String> {
-    let mut seen = false;
-    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        if name != "socket" {
-            return Err(format!("the parameter {name} is not allowed"));
-        }
-        if transport != "unix" {
-            return Err("the parameter socket needs the transport unix, as in qemu+unix:///system?socket=…".to_owned());
-        }
-        if !value.starts_with('/') || seen {
-            return Err("the parameter socket is not one absolute path".to_owned());
-        }
-        seen = true;
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn local_uris_are_accepted() {
-        let uris = [
-            "qemu:///system",
-            "qemu:///session",
-            "qemu+unix:///system",
-            "qemu+unix:///system?socket=/run/libvirt/libvirt-sock",
-            "test:///default",
-            "test:///tmp/hosts.xml",
-            "test+unix:///default?socket=/tmp/s",
-        ];
-        for uri in uris {
-            assert_eq!(Endpoint::parse(uri).map(|endpoint| endpoint.uri), Ok(uri.to_owned()));
-        }
-    }
-
-    #[test]
-    fn every_other_uri_is_refused_with_the_reason() {
-        let cases = [
-            ("qemu", "it has no scheme such as qemu://"),
-            ("xen:///system", "the driver xen is not supported; use qemu"),
-            ("qemu+ssh://h/system", "the transport ssh is not supported yet; use qemu or qemu+unix"),
-            ("qemu+tls://h/system", "the transport tls is not supported yet; use qemu or qemu+unix"),
-            ("qemu+ext:///system?command=/bin/sh", "the transport ext is not supported; use qemu or qemu+unix"),
-            ("qemu://h/system", "a local host has no name in the URI: write three slashes, as in qemu:///system"),
-            ("qemu:///systm", "its path is neither /system nor /session"),
-            ("qemu:///system?command=/bin/sh", "the parameter command is not allowed"),
-            ("qemu+unix:///system?socket=/a&netcat=/b", "the parameter netcat is not allowed"),
-            ("qemu+unix:///system?socket=a", "the parameter socket is not one absolute path"),
-            ("qemu+unix:///system?socket=/a&socket=/b", "the parameter socket is not one absolute path"),
-            (
-                "qemu:///system?socket=/a",
-                "the parameter socket needs the transport unix, as in qemu+unix:///system?socket=…",
-            ),
-            ("test:///", "its path is neither /default nor that of a file"),
-            ("qemu:///system#x", "it holds a fragment, white space or control characters"),
-        ];
-        for (uri, why) in cases {
-            let refused = Error::new(Kind::Rejected, format!("the URI {uri} cannot be used: {why}"));
-            assert_eq!(Endpoint::parse(uri), Err(refused));
-            let unseen = "the URI cannot be used; write one such as qemu:///system or qemu+unix:///system?socket=/path";
-            assert_eq!(Endpoint::parse_secret(uri), Err(Error::new(Kind::Rejected, unseen.to_owned())));
-        }
-    }
 }

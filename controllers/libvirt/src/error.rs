@@ -4,6 +4,9 @@ use std::fmt;
 
 use virt::sys;
 
+use crate::endpoint::Transport;
+use crate::trouble::Trouble;
+
 /// What a caller has to do about an [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -32,19 +35,21 @@ pub struct Error {
     pub code: u32,
     /// libvirt's `virErrorDomain`; 0 when the failure is not libvirt's.
     pub domain: u32,
+    /// What is wrong between us and the host, of the failure to open a connection.
+    pub trouble: Option<Trouble>,
     message: String,
 }
 
 impl Error {
     /// An error that did not come from libvirt itself.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, code: 0, domain: 0, message: message.into() }
+        Self { kind, code: 0, domain: 0, trouble: None, message: message.into() }
     }
 
     /// Classifies what libvirt answered.
     pub fn from_codes(code: u32, domain: u32, message: &str) -> Self {
         let message = timeless(message.trim());
-        Self { kind: classify(code, domain, &message), code, domain, message }
+        Self { kind: classify(code, domain, &message), code, domain, trouble: None, message }
     }
 
     /// The host did not answer.
@@ -62,17 +67,35 @@ impl Error {
         Self::new(Kind::Other, message)
     }
 
+    /// The failure to open a connection, told to people: what is wrong, and what to do about it. Files in `folder` are known to nobody.
+    pub(crate) fn of_opening(self, transport: Transport, folder: Option<&str>) -> Self {
+        let trouble = Trouble::of(&self, transport);
+        let said = folder.map_or_else(|| self.message.clone(), |folder| self.message.replace(folder, ""));
+        // Banners come in many lines.
+        let said = said.split_whitespace().filter(|word| !word.starts_with("@@@")).collect::<Vec<_>>().join(" ");
+        let message = match trouble.cure(transport) {
+            Some(cure) => format!("{said}; {cure}"),
+            None => said,
+        };
+        Self { trouble: Some(trouble), message, ..self }
+    }
+
     /// libvirt's sentence, the same as `Display`.
     pub fn message(&self) -> &str {
         &self.message
     }
 
     /// Whether the driver does not know the flag or call: the caller may try a plainer one.
-    pub(crate) fn is_unsupported(&self) -> bool {
+    pub fn is_unsupported(&self) -> bool {
         let unsupported =
             [sys::VIR_ERR_NO_SUPPORT, sys::VIR_ERR_ARGUMENT_UNSUPPORTED, sys::VIR_ERR_OPERATION_UNSUPPORTED];
         unsupported.contains(&self.code)
             || self.code == sys::VIR_ERR_INVALID_ARG && self.message.contains("unsupported flags")
+    }
+
+    /// Whether `qemu-img` failed, which libvirt starts when it has seen that nothing of a volume's name is there.
+    pub fn is_of_qemu_img(&self) -> bool {
+        self.kind == Kind::Other && self.message.contains("Child process (") && self.message.contains("qemu-img ")
     }
 
     /// Whether libvirt's schema refused a description.
@@ -147,7 +170,8 @@ fn classify(code: u32, domain: u32, message: &str) -> Kind {
         sys::VIR_ERR_NO_DOMAIN
         | sys::VIR_ERR_NO_NETWORK
         | sys::VIR_ERR_NO_STORAGE_POOL
-        | sys::VIR_ERR_NO_STORAGE_VOL => Kind::Gone,
+        | sys::VIR_ERR_NO_STORAGE_VOL
+        | sys::VIR_ERR_NO_SECRET => Kind::Gone,
         sys::VIR_ERR_OPERATION_INVALID => by_words(message).unwrap_or(Kind::Rejected),
         _ if REJECTED.contains(&code) => Kind::Rejected,
         _ => Kind::Other,
@@ -236,10 +260,25 @@ mod tests {
             (92, 20, "XML document failed to validate against schema", Kind::Rejected),
             (45, 50, "authentication failed", Kind::Denied),
             (42, 10, "Domain not found", Kind::Gone),
+            (66, 30, "Secret not found: no secret with matching uuid 'u'", Kind::Gone),
             (9, 18, "Storage source conflict with pool: 'q'", Kind::Other),
         ];
         for (code, domain, message, kind) in cases {
             assert_eq!(Error::from_codes(code, domain, message).kind, kind, "{message}");
+        }
+    }
+
+    #[test]
+    fn that_the_program_failed_which_makes_files_is_told_from_what_came_before_it() {
+        let killed = "internal error: Child process (/usr/bin/qemu-img create -f qcow2 -o preallocation=falloc /p/v 1K) unexpected fatal signal 15";
+        let cases = [
+            (1, killed, true),
+            (1, "internal error: Child process (/sbin/lvcreate --name v) unexpected exit status 5", false),
+            (9, "operation failed: volume target path '/p/qemu-img create' already exists", false),
+            (27, "XML error: qemu-img ", false),
+        ];
+        for (code, message, expected) in cases {
+            assert_eq!(Error::from_codes(code, 0, message).is_of_qemu_img(), expected, "{message}");
         }
     }
 

@@ -2,18 +2,21 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak, mpsc};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{RwLock, watch};
 
 use crate::calls::{self, Lane, LaneKind, Quarantine, Request};
 use crate::counters::Counters;
-use crate::endpoint::{Endpoint, Settings};
+use crate::endpoint::{Dial, Endpoint, Settings};
 use crate::error::Kind;
 use crate::facts::Facts;
 use crate::keeper::{self, Note};
 use crate::lock::lock;
 use crate::mirror::Mirror;
+use crate::pool_calls::PoolCalls;
+use crate::trouble::Trouble;
 use crate::upload::{self, Upload, UploadRequest};
 use crate::wakes::WakeHub;
 use crate::{Connection, Error};
@@ -42,22 +45,42 @@ pub struct Host {
     inner: Arc<Inner>,
 }
 
+/// What outlives a connection and its credentials: jobs of before go on beside those of the connection that follows.
+pub(crate) struct Lasting {
+    counters: Arc<Counters>,
+    quarantine: Arc<Quarantine>,
+    pool_locks: Mutex<HashMap<String, Arc<RwLock<()>>>>,
+}
+
+impl Default for Lasting {
+    fn default() -> Self {
+        let counters = Arc::new(Counters::default());
+        Self { quarantine: Quarantine::new(Arc::clone(&counters)), counters, pool_locks: Mutex::default() }
+    }
+}
+
 /// What the host's threads share.
 pub(crate) struct Inner {
     /// Short and safe in a thread's name.
     pub(crate) label: String,
     pub(crate) endpoint: Endpoint,
+    pub(crate) dial: Arc<Dial>,
     pub(crate) settings: Settings,
+    pub(crate) lasting: Arc<Lasting>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) mirror: Mirror,
+    pub(crate) pool_calls: Arc<PoolCalls>,
     pub(crate) notes: mpsc::Sender<Note>,
     session: Mutex<Option<Arc<Session>>>,
-    pool_locks: Mutex<HashMap<String, Arc<RwLock<()>>>>,
+    /// Of all pairs whose threads have not ended.
+    lanes: Mutex<Vec<(u64, Weak<Lane>)>>,
+    /// The connections of the uploads under way, and of some that are over.
+    pub(crate) uploads: Arc<Mutex<Vec<Weak<Connection>>>>,
     state: watch::Sender<HostState>,
 }
 
-/// A pair of open connections.
+/// A pair of lanes, each with the connection that it was opened with and more while it is busy.
 pub(crate) struct Session {
     pub(crate) generation: u64,
     pub(crate) short: Arc<Lane>,
@@ -80,19 +103,28 @@ impl Session {
 
 impl Host {
     /// Starts a host; connecting goes on by itself.
-    pub(crate) fn start(label: &str, endpoint: Endpoint, settings: Settings, hub: WakeHub) -> Result<Arc<Self>, Error> {
+    pub(crate) fn start(
+        label: &str,
+        endpoint: Endpoint,
+        settings: Settings,
+        hub: WakeHub,
+        lasting: Arc<Lasting>,
+    ) -> Result<Arc<Self>, Error> {
         let (notes, inbox) = mpsc::channel();
-        let counters = Arc::new(Counters::default());
         let inner = Arc::new(Inner {
             label: label.chars().filter(char::is_ascii_alphanumeric).take(24).collect(),
+            dial: Arc::new(Dial::of(&endpoint)?),
             endpoint,
             settings,
-            quarantine: Quarantine::new(Arc::clone(&counters)),
-            counters,
+            quarantine: Arc::clone(&lasting.quarantine),
+            counters: Arc::clone(&lasting.counters),
+            lasting,
             mirror: Mirror::new(hub, notes.clone()),
             notes,
+            pool_calls: Arc::default(),
             session: Mutex::new(None),
-            pool_locks: Mutex::default(),
+            lanes: Mutex::default(),
+            uploads: Arc::default(),
             state: watch::Sender::new(HostState::Connecting),
         });
         keeper::start(Arc::clone(&inner), inbox)?;
@@ -125,7 +157,7 @@ impl Host {
     /// The lock of a pool, by whichever of its names all callers agree on: volume jobs (create, upload, resize) share it,
     /// refresh and delete take it alone, since a refresh drops volumes that are being made.
     pub fn pool_lock(&self, pool: &str) -> Arc<RwLock<()>> {
-        let mut locks = lock(&self.inner.pool_locks);
+        let mut locks = lock(&self.inner.lasting.pool_locks);
         // Those nobody holds are as good as new.
         locks.retain(|name, held| name == pool || Arc::strong_count(held) > 1);
         Arc::clone(locks.entry(pool.to_owned()).or_default())
@@ -159,9 +191,20 @@ impl Host {
         &self.inner.counters
     }
 
+    /// What it was asked, and what goes wrong on it.
+    #[cfg(feature = "double")]
+    pub fn double(&self) -> &crate::double::Double {
+        &self.inner.counters.double
+    }
+
     /// Where it is.
     pub fn endpoint(&self) -> &Endpoint {
         &self.inner.endpoint
+    }
+
+    #[cfg(test)]
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
     }
 
     async fn session(&self) -> Result<Arc<Session>, Error> {
@@ -190,6 +233,10 @@ impl Drop for Host {
 impl Inner {
     /// Takes a new pair of connections into use, in place of the one before.
     pub(crate) fn up(&self, session: Session, facts: Arc<Facts>) {
+        let mut lanes = lock(&self.lanes);
+        lanes.retain(|(_, lane)| lane.strong_count() > 0);
+        lanes.extend([&session.short, &session.long].map(|lane| (session.generation, Arc::downgrade(lane))));
+        drop(lanes);
         let before = lock(&self.session).replace(Arc::new(session));
         if let Some(before) = before {
             before.close();
@@ -209,7 +256,57 @@ impl Inner {
         });
     }
 
-    /// Says so if this pair is the one in use; from the callback of its end.
+    /// Says so if this pair is the one in use; from the callback of the end of one of its connections.
+    pub(crate) fn lost_lane(&self, generation: u64, kind: LaneKind, reason: &Error) {
+        let lanes = lock(&self.lanes);
+        let mine = lanes.iter().filter(|(of, _)| *of == generation).filter_map(|(_, lane)| lane.upgrade());
+        mine.filter(|lane| lane.kind() == kind).for_each(|lane| lane.lose());
+        drop(lanes);
+        self.lost(generation, reason);
+    }
+
+    /// Whether the host answers over the pair in use: over a connection of it that is free, else over a new one. True where it cannot be
+    /// told. It blocks.
+    pub(crate) fn is_answered(&self, deadline: Duration) -> bool {
+        let Some(session) = lock(&self.session).clone() else { return false };
+        let (sender, answer) = mpsc::channel();
+        let tell = || {
+            let sender = sender.clone();
+            move |answer| drop(sender.send(answer))
+        };
+        let is_asked = session.short.ask(tell()) || session.long.ask(tell()) || session.short.ask_anew(tell());
+        !is_asked
+            || match answer.recv_timeout(deadline) {
+                // Where no further connection is let in somebody is there.
+                Ok(Err(error)) => match error.trouble {
+                    Some(trouble) => trouble != Trouble::HostUnreachable,
+                    None => error.kind != Kind::Unreachable,
+                },
+                Ok(Ok(())) => true,
+                Err(_) => false,
+            }
+    }
+
+    /// The host does not answer over this pair any more: nobody waits for it any longer, also not over those of before.
+    pub(crate) fn silent(&self, generation: u64, reason: &Error) {
+        let lanes: Vec<_> = lock(&self.lanes).iter().filter_map(|(_, lane)| lane.upgrade()).collect();
+        lanes.iter().for_each(Lane::lose);
+        self.end_uploads();
+        self.lost(generation, reason);
+    }
+
+    /// Lets libvirt end those to a host that is silent. Not here: whoever lets go of a connection last closes it, and that may wait.
+    fn end_uploads(&self) {
+        let (uploads, keepalive) = (std::mem::take(&mut *lock(&self.uploads)), self.settings.keepalive());
+        let end = move || {
+            uploads.iter().filter_map(Weak::upgrade).for_each(|connection| connection.end_if_silent(keepalive));
+        };
+        if let Err(error) = thread::Builder::new().name(format!("lv-{}-lost", self.label)).spawn(end) {
+            tracing::warn!(%error, "start a thread to end uploads");
+        }
+    }
+
+    /// The pair is of no more use.
     pub(crate) fn lost(&self, generation: u64, reason: &Error) {
         if self.generation() == Some(generation) {
             self.down(reason);

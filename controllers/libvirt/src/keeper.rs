@@ -1,27 +1,35 @@
 //! The one thread that belongs to a host: it connects, keeps the mirror, and connects again.
 //!
 //! ```text
-//!            ┌────────── back-off with jitter ◀── failed, no answer ──┐
-//!            ▼                                                        │
+//!            ┌── back-off with jitter, or a knock ◀── failed, no answer ──┐
+//!            ▼                                                             │
 //!   open (on a thread that can hang) ──▶ up ──▶ sweep ──▶ events, polls ──▶ lost
 //! ```
 
+mod attempts;
 mod backoff;
+mod knock;
 mod open;
+mod pulse;
+mod work;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Error;
+use crate::endpoint::Door;
 use crate::error::Kind;
 use crate::host::Inner;
-use crate::mirror::{Claim, Look, refresh, sweep};
+use crate::mirror::{Claim, Look, refresh, sweep, sweep_pools};
 
+use attempts::Attempts;
 use backoff::{Backoff, jittered};
+use knock::Knocker;
 use open::Opened;
+use work::{Cause, Work, object};
 
 /// What the keeper is told.
 pub(crate) enum Note {
@@ -37,12 +45,11 @@ pub(crate) enum Note {
     WornOut(u64),
     /// An attempt to connect ended.
     Opened(Box<Result<Opened, Error>>),
+    /// The host's door opened.
+    Knocked,
     /// The host is being dropped.
     Stop,
 }
-
-/// How many attempts may hang at a time. An open to a frozen daemon hangs until the daemon goes on, and then succeeds.
-const HANGING: usize = 2;
 
 /// A connection that held for so long was a good one.
 const LASTING: Duration = Duration::from_secs(10);
@@ -50,16 +57,34 @@ const LASTING: Duration = Duration::from_secs(10);
 /// How long the event of a write is waited for before what was written is read once more without it.
 const EVENT: Duration = Duration::from_millis(50);
 
+/// Within this time most hosts let somebody in. Of an attempt that takes longer it is looked whether anybody is there at all: where packets
+/// were lost it goes on a long time after they are not any more.
+const PROMPT: Duration = Duration::from_secs(2);
+
 /// How soon what could not be read is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
 struct Keeper {
     inner: Arc<Inner>,
     inbox: Receiver<Note>,
-    /// Attempts that have not ended.
-    hanging: usize,
+    attempts: Attempts,
+    knocker: Knocker,
     generation: u64,
+    /// Generations whose connections ended before they were in use.
+    closed: HashSet<u64>,
     backoff: Backoff,
+    /// What an attempt to connect ended with since the host was last in use.
+    failure: Option<Error>,
+}
+
+/// What ended a wait.
+enum Heard {
+    /// An attempt to connect.
+    Opened(Box<Result<Opened, Error>>),
+    /// The host's door opened.
+    Knocked,
+    /// The time was over.
+    Nothing,
 }
 
 /// Why the keeper stopped serving a connection.
@@ -72,79 +97,163 @@ enum End {
 /// Starts a host's thread.
 pub(crate) fn start(inner: Arc<Inner>, inbox: Receiver<Note>) -> Result<(), Error> {
     let name = format!("lv-{}-keeper", inner.label);
-    let keeper = Keeper { inner, inbox, hanging: 0, generation: 0, backoff: Backoff::default() };
+    let keeper = Keeper {
+        inner,
+        inbox,
+        attempts: Attempts::default(),
+        knocker: Knocker::default(),
+        generation: 0,
+        closed: HashSet::new(),
+        backoff: Backoff::default(),
+        failure: None,
+    };
     let spawned = thread::Builder::new().name(name).spawn(move || keeper.run());
     spawned.map(drop).map_err(|error| Error::other(format!("cannot start the host's thread: {error}")))
 }
 
 impl Keeper {
     fn run(mut self) {
+        let mut early = None;
         loop {
-            let Some(opened) = self.connect() else { return };
+            let Some(opened) = early.take().or_else(|| self.connect()) else { return };
             let begin = Instant::now();
-            match self.serve(opened) {
+            let paused = match self.serve(opened) {
                 Ok(End::Stopped) => return,
-                Ok(End::WornOut) => {}
-                Ok(End::Lost) if begin.elapsed() > LASTING => self.backoff.reset(),
+                Ok(End::WornOut) => Some(None),
+                Ok(End::Lost) if begin.elapsed() > LASTING => {
+                    self.backoff.reset();
+                    Some(None)
+                }
                 // A daemon that lets us in and throws us out again is not asked all the time.
-                Ok(End::Lost) => thread::sleep(self.backoff.next()),
+                Ok(End::Lost) => self.pause(),
                 Err(error) => {
                     self.inner.down(&error);
-                    thread::sleep(self.backoff.next());
+                    self.pause()
                 }
-            }
+            };
             self.inner.counters.add_reconnect();
+            let Some(opened) = paused else { return };
+            early = opened;
         }
     }
 
     /// Tries until a connection is open; `None` when the host is dropped.
     fn connect(&mut self) -> Option<Opened> {
+        let timeout = self.inner.settings.connect_timeout;
         loop {
-            if self.hanging < HANGING {
-                self.generation += 1;
-                match open::start(&self.inner, self.generation) {
-                    Ok(()) => self.hanging += 1,
-                    Err(error) => self.inner.down(&error),
+            let quiet = self.attempt().min(timeout);
+            let heard = match self.listen(quiet)? {
+                Heard::Nothing => {
+                    let rest = timeout.saturating_sub(quiet);
+                    self.knock(rest);
+                    self.listen(rest)?
                 }
-            }
-            let timeout = self.inner.settings.connect_timeout;
-            let failure = match self.wait_for_open(timeout)? {
-                Some(Ok(opened)) => return Some(opened),
-                Some(Err(error)) => error,
-                None => Error::unreachable(format!("the host did not answer within {} s", timeout.as_secs_f32())),
+                heard => heard,
+            };
+            let failure = match heard {
+                Heard::Opened(ended) => match *ended {
+                    Ok(opened) => return Some(opened),
+                    Err(error) => self.failure.insert(error).clone(),
+                },
+                Heard::Knocked => {
+                    self.welcome();
+                    continue;
+                }
+                // What the last attempt ended with says more than that this one hangs, and two sentences that take turns would be written
+                // to every object again and again.
+                Heard::Nothing => self.failure.clone().unwrap_or_else(|| self.silent(timeout)),
             };
             self.inner.down(&failure);
-            let pause = self.backoff.next();
-            if let Some(Ok(opened)) = self.wait_for_open(pause)? {
+            if let Some(opened) = self.pause()? {
                 return Some(opened);
             }
         }
     }
 
-    /// Waits for an attempt to end. Outer `None`: the host is dropped; inner: nothing ended in time.
+    /// Begins an attempt if one more may. Answers for how long the host's door is left alone.
+    fn attempt(&mut self) -> Duration {
+        if !self.attempts.may_begin(Instant::now()) {
+            return Duration::ZERO;
+        }
+        self.generation += 1;
+        match open::start(&self.inner, self.generation) {
+            Ok(()) => self.attempts.begun(Instant::now()),
+            Err(error) => self.inner.down(&error),
+        }
+        PROMPT
+    }
+
+    /// Knocks at the host's door for so long, unless somebody is known to be there.
+    fn knock(&mut self, time: Duration) {
+        let endpoint = &self.inner.endpoint;
+        let door = Door::of(endpoint.address(), endpoint.access().read_only).filter(|_| !time.is_zero());
+        self.knocker.start(door, time, self.inner.notes.clone());
+    }
+
+    /// The host's door has opened: attempts that hang were made when nobody was there.
+    fn welcome(&mut self) {
+        self.attempts.allow_more();
+        self.backoff.reset();
+    }
+
+    /// Lets time pass before the next attempt, and less of it when there is news of the host. Outer `None`: the host is dropped; inner:
+    /// no connection is open yet.
     #[allow(clippy::option_option, reason = "the outer one is the end of the thread")]
-    fn wait_for_open(&mut self, timeout: Duration) -> Option<Option<Result<Opened, Error>>> {
+    fn pause(&mut self) -> Option<Option<Opened>> {
+        let pause = self.backoff.next();
+        self.knock(pause);
+        match self.listen(pause)? {
+            Heard::Opened(ended) => return Some(ended.ok()),
+            Heard::Knocked => self.welcome(),
+            Heard::Nothing => {}
+        }
+        Some(None)
+    }
+
+    fn silent(&self, timeout: Duration) -> Error {
+        let error = Error::unreachable(format!("the host did not answer within {} s", timeout.as_secs_f32()));
+        self.inner.dial.told(error)
+    }
+
+    /// Waits for news. `None`: the host is dropped.
+    fn listen(&mut self, timeout: Duration) -> Option<Heard> {
         let end = Instant::now() + timeout;
         loop {
             match self.inbox.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(Note::Opened(result)) => {
-                    self.hanging = self.hanging.saturating_sub(1);
-                    return Some(Some(*result));
+                    self.ended();
+                    return Some(Heard::Opened(result));
                 }
+                Ok(Note::Knocked) => return Some(Heard::Knocked),
+                Ok(Note::Closed(generation)) => drop(self.closed.insert(generation)),
                 // Everything is read anew once connected.
-                Ok(Note::Event(_) | Note::Refresh(_) | Note::Written(_) | Note::Closed(_) | Note::WornOut(_)) => {}
+                Ok(Note::Event(_) | Note::Refresh(_) | Note::Written(_) | Note::WornOut(_)) => {}
                 Ok(Note::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => return Some(None),
+                Err(RecvTimeoutError::Timeout) => return Some(Heard::Nothing),
             }
+        }
+    }
+
+    /// An attempt has ended. If it hung, what it hung on has changed: the next one may well succeed.
+    fn ended(&mut self) {
+        self.knocker.forget();
+        let begun = self.attempts.ended();
+        if begun.is_some_and(|begun| begun.elapsed() >= self.inner.settings.connect_timeout) {
+            self.backoff.reset();
         }
     }
 
     /// Takes a connection into use and keeps the mirror until it ends.
     fn serve(&mut self, opened: Opened) -> Result<End, Error> {
         let generation = opened.generation;
-        let facts = Arc::clone(&opened.facts);
+        let (facts, heard) = (Arc::clone(&opened.facts), opened.heard.clone());
         self.inner.mirror.restart();
         self.inner.up(opened.into_session(&self.inner)?, facts);
+        self.failure = None;
+        pulse::watch(&self.inner, generation, heard)?;
+        if std::mem::take(&mut self.closed).contains(&generation) {
+            self.inner.lost(generation, &lost());
+        }
         let mut work = Work { generation, ..Work::default() };
         let poll = self.inner.settings.poll;
         loop {
@@ -187,11 +296,15 @@ impl Keeper {
                 Note::Event(claim) => drop(work.now.insert(claim, Cause::Event)),
                 Note::Refresh(claim) => drop(work.now.entry(claim).or_insert(Cause::Asked)),
                 Note::Written(claim) => drop(work.written.insert(claim, Instant::now() + EVENT)),
-                Note::Closed(generation) if generation == work.generation => return Some(End::Lost),
+                Note::Closed(generation) if generation == work.generation => {
+                    // It may have ended just before it was taken into use.
+                    self.inner.lost(generation, &lost());
+                    return Some(End::Lost);
+                }
                 Note::WornOut(generation) if generation == work.generation => return Some(End::WornOut),
-                Note::Closed(_) | Note::WornOut(_) => {}
+                Note::Closed(_) | Note::WornOut(_) | Note::Knocked => {}
                 // A late attempt; its connections close as this goes.
-                Note::Opened(_) => self.hanging = self.hanging.saturating_sub(1),
+                Note::Opened(_) => self.ended(),
                 Note::Stop => return Some(End::Stopped),
             }
             next = self.inbox.try_recv().ok();
@@ -202,23 +315,58 @@ impl Keeper {
     /// Reads everything; says whether that went well.
     fn sweep(&mut self, work: &mut Work) -> bool {
         let look = work.look;
-        // A description takes a round trip, and a host may be far away and have many.
+        // A description takes round trips, and a host may be far away and have many; that it is silent is noticed elsewhere.
         let objects = u32::try_from(self.inner.mirror.len()).unwrap_or(u32::MAX);
-        let deadline = self.inner.settings.call_timeout + Duration::from_millis(50).saturating_mul(objects);
+        let deadline = self.inner.settings.call_timeout + Duration::from_secs(1).saturating_mul(objects);
         let swept = self
             .inner
-            .call_for_mirror("the host's lists", deadline, move |connection, mirror| sweep(connection, mirror, look));
+            .call_for_mirror("the host's lists", deadline, move |connection, mirror| sweep(connection, mirror, look))
+            .and_then(|()| self.sweep_pools(deadline, look));
         match swept {
             Ok(()) if look == Look::Whole => self.inner.mirror.complete(),
             Ok(()) => {}
             Err(error) => {
                 tracing::warn!(host = self.inner.label, %error, "read the host's objects");
                 self.inner.mirror.supersede();
+                if self.inner.generation() == Some(work.generation) {
+                    self.inner.mirror.failed(&error);
+                }
                 return false;
             }
         }
         work.look = look.next();
         true
+    }
+
+    /// Reads the pools. While one of them does not answer libvirt lists none; then the others are read one by one, as far as their names
+    /// are known: by an earlier list, or by objects.
+    fn sweep_pools(&self, deadline: Duration, look: Look) -> Result<(), Error> {
+        let listed = self.inner.call_for_mirror("the host's pools", deadline, move |connection, mirror| {
+            sweep_pools(connection, mirror, look)
+        });
+        let Err(error) = listed else {
+            self.inner.mirror.listed_pools();
+            return Ok(());
+        };
+        if self.inner.pool_calls.check_all().is_ok() {
+            return Err(error);
+        }
+        tracing::warn!(host = self.inner.label, %error, "list the host's pools");
+        self.inner.mirror.supersede();
+        for name in self.inner.mirror.pool_names() {
+            if self.inner.pool_calls.is_stuck(&name) {
+                continue;
+            }
+            let claim = Claim::Pool(name.clone());
+            let timeout = self.inner.settings.call_timeout;
+            let read = self
+                .inner
+                .call_for_mirror(&name, timeout, move |connection, mirror| refresh(connection, mirror, &claim));
+            if let Err(error) = read {
+                tracing::warn!(host = self.inner.label, pool = name, %error, "read a pool");
+            }
+        }
+        Ok(())
     }
 
     /// Reads what changed, one after the other.
@@ -253,45 +401,6 @@ impl Keeper {
     }
 }
 
-/// Why something is read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Cause {
-    Event,
-    Asked,
-}
-
-/// What is to be done over the present connection.
-#[derive(Default)]
-struct Work {
-    generation: u64,
-    now: HashMap<Claim, Cause>,
-    later: HashMap<Claim, Cause>,
-    /// What was written and read by others, and when it is read once more.
-    written: HashMap<Claim, Instant>,
-    /// What the next poll reads.
-    look: Look,
-    poll_at: Option<Instant>,
-}
-
-impl Work {
-    /// How long until the first that was written is due.
-    fn written_wait(&self) -> Option<Duration> {
-        self.written.values().min().map(|due| due.saturating_duration_since(Instant::now()))
-    }
-
-    fn take_written(&mut self) {
-        let now = Instant::now();
-        for (claim, _) in self.written.extract_if(|_, due| *due <= now) {
-            self.now.entry(claim).or_insert(Cause::Asked);
-        }
-    }
-}
-
-/// What a stuck read of this would keep from being called on.
-fn object(claim: &Claim) -> String {
-    match claim {
-        Claim::Domain(id) | Claim::Network(id) | Claim::Pool(id) => id.clone(),
-        Claim::Volume { pool, name } => format!("{pool}/{name}"),
-        Claim::Leases { network, mac: _ } => network.clone(),
-    }
+fn lost() -> Error {
+    Error::unreachable("the connection to the host was closed")
 }

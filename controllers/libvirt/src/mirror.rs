@@ -19,9 +19,14 @@ mod sizes;
 mod sweep;
 mod tables;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::Error;
 use crate::Lease;
 use crate::PoolInfo;
 use crate::keeper::Note;
@@ -32,7 +37,7 @@ pub use claims::Claim;
 pub use described::Described;
 pub use entry::{DomainEntry, NetworkEntry, PoolEntry, Presence, VolumeEntry};
 pub(crate) use read::refresh;
-pub(crate) use sweep::{Look, sweep};
+pub(crate) use sweep::{Look, sweep, sweep_pools};
 
 use tables::Tables;
 
@@ -43,6 +48,18 @@ pub struct Mirror {
     epoch: AtomicU64,
     hub: WakeHub,
     keeper: mpsc::Sender<Note>,
+    reading: watch::Sender<Reading>,
+}
+
+/// How far the host has been read over its present connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reading {
+    /// It has not, since this moment: it is being connected or read.
+    Underway(Instant),
+    /// Wholly.
+    Whole,
+    /// It could not be, for this reason; it is tried again.
+    Failed(Error),
 }
 
 /// When a read began; what was written later is newer than what it found.
@@ -54,7 +71,8 @@ pub(crate) struct Stamp {
 
 impl Mirror {
     pub(crate) fn new(hub: WakeHub, keeper: mpsc::Sender<Note>) -> Self {
-        Self { tables: Mutex::default(), epoch: AtomicU64::new(0), hub, keeper }
+        let reading = watch::Sender::new(Reading::Underway(Instant::now()));
+        Self { tables: Mutex::default(), epoch: AtomicU64::new(0), hub, keeper, reading }
     }
 
     /// Claims something for an owner: it is kept whole from now on, and the owner is woken when it changes. Says whether the
@@ -98,9 +116,36 @@ impl Mirror {
         }
     }
 
+    /// The names of the pools that it holds, and of those that are expected.
+    pub(crate) fn pool_names(&self) -> BTreeSet<String> {
+        let tables = lock(&self.tables);
+        tables.pools.names().into_iter().chain(tables.pools_expected.iter().cloned()).collect()
+    }
+
+    /// Names pools that may be there, for a host that has a pool which does not answer: it cannot list the others, and they are read one by
+    /// one.
+    pub fn expect_pools(&self, names: impl IntoIterator<Item = String>) {
+        let mut tables = lock(&self.tables);
+        if !tables.pools_listed {
+            tables.pools_expected.extend(names);
+        }
+    }
+
+    /// The pools have been listed.
+    pub(crate) fn listed_pools(&self) {
+        let mut tables = lock(&self.tables);
+        tables.pools_listed = true;
+        tables.pools_expected.clear();
+    }
+
     /// Whether everything has been read once over the present connection. Until then "not there" means "not known".
     pub fn synced(&self) -> bool {
         lock(&self.tables).synced
+    }
+
+    /// The same, to be watched, and why not.
+    pub fn reading(&self) -> watch::Receiver<Reading> {
+        self.reading.subscribe()
     }
 
     /// A receiver of the owners to wake.
@@ -224,7 +269,21 @@ impl Mirror {
     /// A new connection: nothing is known until it is read again. What was held stays readable, marked as not synced.
     pub(crate) fn restart(&self) {
         self.supersede();
-        lock(&self.tables).synced = false;
+        let mut tables = lock(&self.tables);
+        (tables.synced, tables.pools_listed) = (false, false);
+        drop(tables);
+        self.reading.send_replace(Reading::Underway(Instant::now()));
+    }
+
+    /// Not everything could be read. What is known of before stays so.
+    pub(crate) fn failed(&self, error: &Error) {
+        self.reading.send_if_modified(|reading| {
+            let is_news = matches!(reading, Reading::Underway(_));
+            if is_news {
+                *reading = Reading::Failed(error.clone());
+            }
+            is_news
+        });
     }
 
     /// Everything has been read: everybody may look.
@@ -233,6 +292,8 @@ impl Mirror {
         tables.synced = true;
         // Under the lock: whoever sees that it is synced has been woken for it, and is woken next for a change.
         self.wake(&tables.claims.owners());
+        drop(tables);
+        self.reading.send_if_modified(|reading| std::mem::replace(reading, Reading::Whole) != Reading::Whole);
     }
 
     /// After an event of a domain was read: its owners look even if the tables show no change, since some events are about

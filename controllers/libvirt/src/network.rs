@@ -70,7 +70,7 @@ impl Connection {
             Listing::Autostart => sys::VIR_CONNECT_LIST_NETWORKS_AUTOSTART,
         };
         let networks = self.counted(Call::NetworkList, |connect| connect.list_all_networks(flags))?;
-        Ok(networks.into_iter().map(|handle| self.network(handle)).collect())
+        Ok(self.arrived(Call::NetworkList, networks).into_iter().map(|handle| self.network(handle)).collect())
     }
 
     /// Defines a network or replaces its definition (of an active network: for its next start), and gives its UUID.

@@ -1,5 +1,7 @@
 //! Storage pools, in libvirt's vocabulary.
 
+use std::sync::Arc;
+
 use virt::{storage_pool, sys};
 
 use crate::counters::Call;
@@ -55,12 +57,14 @@ impl Connection {
 
     /// Looks a pool up by UUID.
     pub fn find_pool(&self, uuid: &str) -> Result<Option<Pool<'_>>, Error> {
+        let _out = self.on_pool(uuid, uuid)?;
         let found = self.counted(Call::PoolLookup, |connect| connect.lookup_storage_pool_by_uuid_string(uuid));
         Ok(absent(found)?.map(|handle| self.pool(handle)))
     }
 
     /// Looks a pool up by name.
     pub fn find_pool_by_name(&self, name: &str) -> Result<Option<Pool<'_>>, Error> {
+        let _out = self.on_pool(name, name)?;
         let found = self.counted(Call::PoolLookup, |connect| connect.lookup_storage_pool_by_name(name));
         Ok(absent(found)?.map(|handle| self.pool(handle)))
     }
@@ -72,12 +76,14 @@ impl Connection {
             Listing::Active => sys::VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE,
             Listing::Autostart => sys::VIR_CONNECT_LIST_STORAGE_POOLS_AUTOSTART,
         };
+        let _out = self.listing_pools()?;
         let pools = self.counted(Call::PoolList, |connect| connect.list_all_storage_pools(flags))?;
-        Ok(pools.into_iter().map(|handle| self.pool(handle)).collect())
+        Ok(self.arrived(Call::PoolList, pools).into_iter().map(|handle| self.pool(handle)).collect())
     }
 
     /// Defines a pool or replaces its definition (of an active pool: for its next start), and gives its UUID.
     pub fn define_pool(&self, xml: &str) -> Result<String, Error> {
+        self.on_all_pools()?;
         let handle = self.counted(Call::PoolDefine, |connect| connect.define_storage_pool_xml(xml, 0))?;
         self.pool(handle).uuid()
     }
@@ -89,6 +95,7 @@ impl<'c> Pool<'c> {
         call: Call,
         make: impl FnOnce(&storage_pool::StoragePool) -> Result<T, virt::error::Error>,
     ) -> Result<T, Error> {
+        let _out = self.connection.on_pool(&self.name()?, &self.uuid()?)?;
         self.connection.counted(call, |_| make(&self.handle))
     }
 
@@ -117,8 +124,8 @@ impl<'c> Pool<'c> {
         self.counted(Call::PoolBuild, |pool| pool.build(sys::VIR_STORAGE_POOL_BUILD_NEW))
     }
 
-    /// The word for its type.
-    fn type_(&self) -> Result<String, Error> {
+    /// libvirt's word for its type.
+    pub fn type_(&self) -> Result<String, Error> {
         let description = Element::parse(&self.describe(true)?)
             .map_err(|error| Error::other(format!("cannot read the pool's description: {error}")))?;
         Ok(description.get("type").unwrap_or_default().to_owned())
@@ -196,7 +203,9 @@ impl<'c> Pool<'c> {
     /// Handles of its volumes as of the last refresh, in one call. Only an active pool has any.
     pub fn volumes(&self) -> Result<Vec<Volume<'c>>, Error> {
         let volumes = self.counted(Call::VolumeList, |pool| pool.list_all_volumes(0))?;
-        Ok(volumes.into_iter().map(|handle| Volume::new(handle, self.connection)).collect())
+        let name: Arc<str> = self.name()?.into();
+        let volumes = self.connection.arrived(Call::VolumeList, volumes);
+        Ok(volumes.into_iter().map(|handle| Volume::new(handle, &name, self.connection)).collect())
     }
 
     /// What a call on a pool that was listed as active told; None where it was stopped or has gone since.

@@ -7,21 +7,25 @@
 
 #![allow(unsafe_code)]
 
+mod block;
 mod cpu;
 mod event;
 mod guest;
 mod handle;
 mod list;
+mod open;
 mod saved;
 mod throttle;
 mod tune;
 
+pub(crate) use block::block_physical;
 pub(crate) use cpu::compare_hypervisor_cpu;
 pub(crate) use event::{CloseReason, Registration, on_close, on_domain_events, on_network_events, on_pool_events};
 pub(crate) use guest::{Told, guest_info, neighbours, set_agent_timeout};
 pub(crate) use handle::{Owned, abort_stream, finish_stream};
 pub use list::Lease;
 pub(crate) use list::{all_domain_states, dhcp_leases, domain_state};
+pub(crate) use open::open;
 pub(crate) use saved::saved_description;
 pub(crate) use throttle::set_block_io_tune;
 pub(crate) use tune::{

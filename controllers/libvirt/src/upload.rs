@@ -6,7 +6,7 @@
 //! drop, abort ──▶ channel closed ▶ virStreamAbort
 //! ```
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::calls::Quarantined;
 use crate::counters::Call;
 use crate::error::Kind;
 use crate::host::Inner;
+use crate::lock::lock;
 use crate::sys::{Owned, abort_stream, finish_stream};
 use crate::{Connection, Error};
 
@@ -33,6 +34,8 @@ pub struct UploadRequest {
     pub pool: String,
     /// The volume's name. It must be there and at least `length` big.
     pub volume: String,
+    /// Where in the volume the first byte goes.
+    pub offset: u64,
     /// How many bytes will be sent; 0 for as many as fit.
     pub length: u64,
     /// How long one chunk may take. The whole has no deadline.
@@ -63,23 +66,37 @@ pub(crate) fn start(inner: &Arc<Inner>, request: UploadRequest) -> Result<Upload
     let (answer_to, answer) = oneshot::channel();
     let (stuck, given_up) = oneshot::channel::<Quarantined>();
     let progress = request.progress;
-    let (uri, counters, settings) =
-        (inner.endpoint.uri().to_owned(), Arc::clone(&inner.counters), inner.settings.clone());
+    let (dial, counters, keepalive) =
+        (Arc::clone(&inner.dial), Arc::clone(&inner.counters), inner.settings.keepalive());
+    let (pool_calls, uploads) = (Arc::clone(&inner.pool_calls), Arc::clone(&inner.uploads));
     let run = move || {
         counters.add_in_flight(1);
-        let sent = Connection::open(&uri, Arc::clone(&counters)).and_then(|connection| {
-            connection.keep_alive(settings.keepalive_interval, settings.keepalive_count)?;
-            send_all(&connection, &request, incoming)
+        let opened = Connection::open(&dial, Arc::clone(&counters), pool_calls).map(Arc::new);
+        let sent = opened.as_ref().map_err(Error::clone).and_then(|connection| {
+            note(&uploads, connection);
+            send_all(connection, &request, incoming)
         });
+        // All others close here.
+        let watched = opened.ok().filter(|connection| connection.is_watched());
         counters.add_in_flight(-1);
         let _ = answer_to.send(sent);
         // Lifts the quarantine, if there was reason for one.
         drop(given_up);
+        if let Some(connection) = watched {
+            connection.settle(keepalive);
+        }
     };
     let spawned = thread::Builder::new().name(format!("lv-{}-upload", inner.label)).spawn(run);
     spawned.map_err(|error| Error::other(format!("cannot start a thread to upload: {error}")))?;
     let inner = Arc::clone(inner);
     Ok(Upload { chunks: Some(chunks), answer, progress, object, inner, stuck: Some(stuck) })
+}
+
+/// If the host falls silent, the keeper has libvirt end the connection.
+fn note(uploads: &Mutex<Vec<Weak<Connection>>>, connection: &Arc<Connection>) {
+    let mut uploads = lock(uploads);
+    uploads.retain(|connection| connection.strong_count() > 0);
+    uploads.push(Arc::downgrade(connection));
 }
 
 /// On the upload's thread.
@@ -93,7 +110,7 @@ fn send_all(
     let volume = pool.find_volume(&request.volume)?.ok_or_else(|| gone("the volume"))?;
     let stream = Owned::new(connection.counted(Call::VolumeUpload, |connect| {
         let stream = Stream::new(connect, 0)?;
-        volume.handle.upload(&stream, 0, request.length, 0)?;
+        volume.handle.upload(&stream, request.offset, request.length, 0)?;
         Ok::<_, virt::error::Error>(stream)
     })?);
     let mut sent = 0;

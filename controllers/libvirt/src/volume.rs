@@ -1,5 +1,7 @@
 //! Storage volumes, in libvirt's vocabulary.
 
+use std::sync::Arc;
+
 use virt::{
     storage_vol::{self, StorageVol},
     sys,
@@ -14,7 +16,9 @@ use crate::{Connection, Error};
 /// A volume found in a pool. Knows name and key without a call.
 pub struct Volume<'c> {
     pub(crate) handle: Owned<StorageVol>,
-    connection: &'c Connection,
+    /// The pool's name.
+    pub(crate) pool: Arc<str>,
+    pub(crate) connection: &'c Connection,
 }
 
 /// Sizes of a volume in bytes.
@@ -38,21 +42,27 @@ pub struct VolumeId {
 impl Connection {
     /// Which volume of an active pool is this file or device, if any is.
     pub fn volume_at(&self, path: &str) -> Result<Option<VolumeId>, Error> {
+        self.on_all_pools()?;
         let found = self.counted(Call::VolumeLookupByPath, |connect| connect.lookup_storage_vol_by_path(path));
         let Some(handle) = absent(found)? else { return Ok(None) };
-        let volume = Volume::new(handle, self);
-        let Some(pool) = absent(volume.counted(Call::VolumePool, StorageVol::lookup_storage_pool))? else {
+        let handle = Owned::new(handle);
+        let Some(pool) = absent(self.counted(Call::VolumePool, |_| handle.lookup_storage_pool()))? else {
             return Ok(None);
         };
-        Ok(Some(VolumeId { pool: Owned::new(pool).name()?, name: volume.name()? }))
+        Ok(Some(VolumeId { pool: Owned::new(pool).name()?, name: handle.name()? }))
     }
 }
 
 impl<'c> Pool<'c> {
     /// Looks a volume up by name, among those the pool saw at its last refresh.
     pub fn find_volume(&self, name: &str) -> Result<Option<Volume<'c>>, Error> {
+        let _out = self.connection.on_pool(&self.name()?, &self.uuid()?)?;
         let found = self.connection.counted(Call::VolumeLookup, |_| self.handle.lookup_storage_vol_by_name(name));
-        Ok(absent(found)?.map(|handle| Volume::new(handle, self.connection)))
+        absent(found)?.map(|handle| self.volume(handle)).transpose()
+    }
+
+    fn volume(&self, handle: StorageVol) -> Result<Volume<'c>, Error> {
+        Ok(Volume::new(handle, &self.name()?.into(), self.connection))
     }
 
     /// Looks a volume up by name and, when it is not there, once more after a refresh: a pool does not see what others put
@@ -68,26 +78,26 @@ impl<'c> Pool<'c> {
     /// Creates a volume. An image that needs space set aside takes long.
     pub fn create_volume(&self, xml: &str) -> Result<Volume<'c>, Error> {
         let made = self.connection.counted(Call::VolumeCreate, |_| StorageVol::create_xml(&self.handle, xml, 0));
-        Ok(Volume::new(made?, self.connection))
+        self.volume(made?)
     }
 
     /// Creates a qcow2 volume with its tables, and with all of its room where the description's allocation is its capacity.
     pub fn create_preallocated_volume(&self, xml: &str) -> Result<Volume<'c>, Error> {
         let flags = sys::VIR_STORAGE_VOL_CREATE_PREALLOC_METADATA;
         let made = self.connection.counted(Call::VolumeCreate, |_| StorageVol::create_xml(&self.handle, xml, flags));
-        Ok(Volume::new(made?, self.connection))
+        self.volume(made?)
     }
 
     /// Creates a volume with the content of another of the same host, whichever pool that is in. Takes as long as the copy takes.
     pub fn create_volume_from(&self, xml: &str, content: &Volume<'_>) -> Result<Volume<'c>, Error> {
         let make = |_: &_| StorageVol::create_xml_from(&self.handle, xml, &content.handle, 0);
-        Ok(Volume::new(self.connection.counted(Call::VolumeCreateFrom, make)?, self.connection))
+        self.volume(self.connection.counted(Call::VolumeCreateFrom, make)?)
     }
 }
 
 impl<'c> Volume<'c> {
-    pub(crate) fn new(handle: StorageVol, connection: &'c Connection) -> Self {
-        Self { handle: Owned::new(handle), connection }
+    pub(crate) fn new(handle: StorageVol, pool: &Arc<str>, connection: &'c Connection) -> Self {
+        Self { handle: Owned::new(handle), pool: Arc::clone(pool), connection }
     }
 
     fn counted<T>(
@@ -95,6 +105,7 @@ impl<'c> Volume<'c> {
         call: Call,
         make: impl FnOnce(&StorageVol) -> Result<T, virt::error::Error>,
     ) -> Result<T, Error> {
+        let _out = self.connection.on_pool(&self.pool, &self.pool)?;
         self.connection.counted(call, |_| make(&self.handle))
     }
 
@@ -123,9 +134,27 @@ impl<'c> Volume<'c> {
         self.counted(Call::VolumeResize, |volume| volume.resize(bytes, 0))
     }
 
+    /// Whether libvirt is still making it, or copies it. No call tells that; the one that shrinks is refused for it before anything else, and
+    /// then for shrinking, which needs a flag.
+    pub fn is_busy(&self) -> Result<bool, Error> {
+        match self.resize(1) {
+            Ok(()) => Ok(false),
+            Err(error) if error.is_invalid_state() => Ok(true),
+            Err(error) if error.code == sys::VIR_ERR_INVALID_ARG || error.is_unsupported() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Deletes it. libvirt does not ask whether a guest uses it: see [`Connection::disk_users`].
     pub fn delete(&self) -> Result<(), Error> {
         self.counted(Call::VolumeDelete, |volume| volume.delete(0))
+    }
+
+    /// Overwrites it with zeros. Of a file with holes libvirt only gives the room back. Takes as long as it takes.
+    pub fn wipe(&self) -> Result<(), Error> {
+        // libvirt lets go of the pool meanwhile: a pool that answers must not be taken for one that does not.
+        drop(self.connection.on_pool(&self.pool, &self.pool)?);
+        self.connection.counted(Call::VolumeWipe, |_| self.handle.wipe(0))
     }
 
     /// Its sizes.

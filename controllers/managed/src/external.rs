@@ -11,7 +11,7 @@ use std::{
 use apis::{
     Managed,
     condition::{Type, Wish},
-    placement::{ConfigId, Placement},
+    placement::{ConfigId, Neighbour, Placement},
 };
 
 use crate::{creation::Creation, plan::Policies};
@@ -22,9 +22,13 @@ pub trait Connect: Send + Sync + 'static {
     type Host: Send + Sync + 'static;
 
     /// Which config the object uses. The error is a sentence for the user.
-    fn place<K: Managed>(&self, object: &K, referents: Vec<ConfigId>) -> Result<Placement, String>;
-    /// The host of a config; fails at once while it is known to be away.
+    fn place<K: Managed>(&self, object: &K, referents: Vec<Neighbour>) -> Result<Placement, String>;
+    /// The host of a config; fails at once while it is known to be away, and with [`NotYet`] where that is not known soon.
     fn connect(&self, config: &ConfigId) -> impl Future<Output = anyhow::Result<Arc<Self::Host>>> + Send;
+    /// Why nothing may be made, changed or taken away on the host of a config, whatever its objects say; None where it may.
+    fn hold(&self, _: &ConfigId) -> Option<Refusal> {
+        None
+    }
     /// Somebody wants the object looked at sooner than the host is as a whole: what is known of it is to be read anew, and the object woken
     /// if it is not so any more.
     fn renew<K: Managed>(&self, host: &Self::Host, object: &K);
@@ -57,6 +61,18 @@ impl Display for NoCredentials {
 }
 
 impl std::error::Error for NoCredentials {}
+
+/// Of a host nothing can be said yet, and nothing is: whoever waits is woken once it can.
+#[derive(Debug)]
+pub struct NotYet(pub String);
+
+impl Display for NotYet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotYet {}
 
 /// When to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,8 +238,13 @@ pub trait External: Send + Sync + Sized + 'static {
     /// Whether what is absent is what was made before. Where it may be something new, it is not waited for after a creation.
     const SAME_FOR_LIFE: bool = true;
 
-    /// The configs of the placed objects that this one refers to.
-    fn neighbours(&self, object: &Self::Managed) -> Vec<ConfigId>;
+    /// The placed objects that this one refers to.
+    fn neighbours(&self, object: &Self::Managed) -> Vec<Neighbour>;
+    /// The one config whose host has what the object stands for already, where nothing else says where it is to go. The error is a sentence
+    /// for the user: several have it, or one does not say.
+    fn search(&self, _: &Self::Managed) -> impl Future<Output = Result<Option<ConfigId>, String>> + Send {
+        std::future::ready(Ok(None))
+    }
     /// Reads the referents. The error names what is waited for.
     fn resolve(
         &self,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use apis::condition::{Type, Wish};
 
-use crate::external::{Refusal, Retry};
+use crate::external::{NotYet, Refusal, Retry};
 
 /// The step that failed. It gives the event's reason and the start of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +152,11 @@ impl Failure {
     /// Whether Kubernetes said that our copy of the object is old: no failure, the newer one is on its way.
     pub fn is_conflict(&self) -> bool {
         self.api_status().is_some_and(kube::core::Status::is_conflict)
+    }
+
+    /// What is not known of the host yet, where that is all.
+    pub(crate) fn not_yet(&self) -> Option<&NotYet> {
+        self.error.chain().find_map(<dyn std::error::Error>::downcast_ref).filter(|_| self.phase == Phase::Connect)
     }
 
     /// Whether the object is gone from Kubernetes.

@@ -1,7 +1,10 @@
 //! Which kinds the API server serves: with Crossplane's safe start the CRDs of a package come one by one, as they are wanted, and a
-//! kind without one must neither be listed nor hold up the others.
+//! kind without one must neither be listed nor hold up the others. Beside that, whether they know every field that this program does.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use futures::StreamExt;
@@ -18,6 +21,8 @@ use kube::{
 use serde::Deserialize;
 use tokio::sync::watch;
 
+use crate::schema::{Shape, Shapes};
+
 /// Whether the API server serves a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
@@ -29,8 +34,26 @@ pub enum Presence {
     Served,
 }
 
-/// The CRDs by name, `<plural>.<group>`, and the versions that each serves; None where that could not be read.
-type Definitions = HashMap<String, Option<HashSet<String>>>;
+/// The CRDs by name, `<plural>.<group>`; None where one could not be read.
+type Definitions = HashMap<String, Option<Served>>;
+
+/// What a CRD serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Served {
+    /// The versions that can be asked for.
+    versions: HashSet<String>,
+    /// The fields that this program knows and the CRD does not.
+    lacks: Vec<String>,
+}
+
+/// How what is installed falls short of what this program knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shortfall {
+    /// There is no such CRD.
+    Missing(String),
+    /// The CRD is older than this program, and lacks these fields.
+    Outdated(String, Vec<String>),
+}
 
 /// What is known of the CRDs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,18 +68,43 @@ enum Seen {
 
 /// Tells whether a kind is served. Copies look at the same CRDs.
 #[derive(Clone, Debug)]
-pub struct Gate(watch::Receiver<Seen>);
+pub struct Gate {
+    seen: watch::Receiver<Seen>,
+    known: Arc<Shapes>,
+}
 
 impl Gate {
-    /// Nothing is known before [`Keeper::run`] runs.
-    pub fn new(client: Client, group: &str) -> (Self, Keeper) {
+    /// Nothing is known before [`Keeper::run`] runs. `definitions` are the CRDs of this program.
+    pub fn new(client: Client, group: &str, definitions: &[CustomResourceDefinition]) -> (Self, Keeper) {
         let (tell, seen) = watch::channel(Seen::Nothing);
-        (Self(seen), Keeper { client, suffix: format!(".{group}"), tell })
+        let known = Arc::new(Shapes::of(definitions));
+        (Self { seen, known: known.clone() }, Keeper { client, suffix: format!(".{group}"), known, tell })
+    }
+
+    /// How the CRDs fall short, by their names; nothing where they may not be looked at, or have not been yet.
+    pub fn shortfalls(&self) -> Vec<Shortfall> {
+        match &*self.seen.borrow() {
+            Seen::Nothing | Seen::Denied => Vec::new(),
+            Seen::Listed(definitions) => shortfalls(&self.known.names(), definitions),
+        }
+    }
+
+    /// Whether it is known which CRDs there are, or that they may not be looked at.
+    pub fn is_known(&self) -> bool {
+        *self.seen.borrow() != Seen::Nothing
+    }
+
+    /// Waits until something about the CRDs is new, for ever if need be.
+    pub async fn changed(&mut self) {
+        if self.seen.changed().await.is_err() {
+            // The keeper is gone because the process is about to end.
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Waits until this is so, for ever if need be.
     pub async fn until<K: Resource<DynamicType = ()>>(&mut self, presence: impl Fn(Presence) -> bool) -> Presence {
-        let seen = self.0.wait_for(|seen| presence(seen.presence::<K>())).await.map(|seen| seen.presence::<K>());
+        let seen = self.seen.wait_for(|seen| presence(seen.presence::<K>())).await.map(|seen| seen.presence::<K>());
         match seen {
             Ok(presence) => presence,
             // The keeper is gone because the process is about to end.
@@ -74,7 +122,7 @@ impl Seen {
         };
         match definitions.get(&format!("{}.{}", K::plural(&()), K::group(&()))) {
             None => Presence::Absent,
-            Some(Some(versions)) if !versions.contains(&*K::version(&())) => Presence::Unknown,
+            Some(Some(served)) if !served.versions.contains(&*K::version(&())) => Presence::Unknown,
             // Where it could not be read, the watch of the kind finds out.
             Some(_) => Presence::Served,
         }
@@ -85,6 +133,7 @@ impl Seen {
 pub struct Keeper {
     client: Client,
     suffix: String,
+    known: Arc<Shapes>,
     tell: watch::Sender<Seen>,
 }
 
@@ -148,20 +197,17 @@ impl Keeper {
         }
     }
 
-    /// A CRD of our group, with the versions that it serves. One that is gone again is told of as deleted next.
-    async fn read(
-        &self,
-        definition: &PartialObjectMeta<CustomResourceDefinition>,
-    ) -> Option<(String, Option<HashSet<String>>)> {
+    /// A CRD of our group, with what it serves. One that is gone again is told of as deleted next.
+    async fn read(&self, definition: &PartialObjectMeta<CustomResourceDefinition>) -> Option<(String, Option<Served>)> {
         let name = definition.name_any();
         if !name.ends_with(&self.suffix) {
             return None;
         }
-        let versions = self.definition(&name).await.map(Definition::versions);
-        if let Err(error) = &versions {
+        let served = self.definition(&name).await.map(|definition| definition.served(&name, &self.known));
+        if let Err(error) = &served {
             tracing::warn!(name, error = format!("{error:#}"), "CRD cannot be read");
         }
-        Some((name, versions.ok()))
+        Some((name, served.ok()))
     }
 
     async fn definition(&self, name: &str) -> anyhow::Result<Definition> {
@@ -169,6 +215,15 @@ impl Keeper {
         let request = http::Request::get(path).body(Vec::new()).context("ask for a CRD")?;
         Ok(self.client.request(request).await?)
     }
+}
+
+fn shortfalls(known: &[String], definitions: &Definitions) -> Vec<Shortfall> {
+    let fall_short = |name: &String| match definitions.get(name) {
+        None => Some(Shortfall::Missing(name.clone())),
+        Some(Some(served)) if !served.lacks.is_empty() => Some(Shortfall::Outdated(name.clone(), served.lacks.clone())),
+        Some(_) => None,
+    };
+    known.iter().filter_map(fall_short).collect()
 }
 
 fn is_denied(error: &watcher::Error) -> bool {
@@ -196,6 +251,13 @@ struct DefinitionSpec {
 struct DefinitionVersion {
     name: String,
     served: bool,
+    schema: Option<DefinitionSchema>,
+}
+
+#[derive(Deserialize)]
+struct DefinitionSchema {
+    #[serde(rename = "openAPIV3Schema")]
+    fields: Option<Shape>,
 }
 
 #[derive(Deserialize)]
@@ -211,13 +273,20 @@ struct DefinitionCondition {
 }
 
 impl Definition {
-    /// The versions that can be asked for: none before the CRD is established.
-    fn versions(self) -> HashSet<String> {
+    /// The versions that can be asked for, none before the CRD is established; and what they lack.
+    fn served(self, name: &str, known: &Shapes) -> Served {
         let conditions = self.status.and_then(|status| status.conditions).unwrap_or_default();
         if !conditions.iter().any(|condition| condition.r#type == "Established" && condition.status == "True") {
-            return HashSet::new();
+            return Served::default();
         }
-        self.spec.versions.into_iter().filter(|version| version.served).map(|version| version.name).collect()
+        let mut all = Served::default();
+        for version in self.spec.versions.into_iter().filter(|version| version.served) {
+            let fields = version.schema.and_then(|schema| schema.fields);
+            let lacks = fields.map_or_else(Vec::new, |fields| known.lacking(name, &version.name, &fields));
+            all.lacks.extend(lacks);
+            all.versions.insert(version.name);
+        }
+        all
     }
 }
 
@@ -235,7 +304,8 @@ mod tests {
             {"name": "v0", "served": false, "storage": false},
         ]);
         let definition = json!({"metadata": {"name": "x"}, "spec": {"versions": versions}, "status": status});
-        serde_json::from_value::<Definition>(definition).unwrap().versions().into_iter().collect()
+        let served = serde_json::from_value::<Definition>(definition).unwrap().served("x", &Shapes::default());
+        served.versions.into_iter().collect()
     }
 
     #[test]

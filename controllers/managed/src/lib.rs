@@ -19,6 +19,7 @@
 //! A kind implements [`external::External`]; everything else is here.
 
 pub mod backoff;
+mod barred;
 pub mod creation;
 pub mod events;
 pub mod external;
@@ -28,6 +29,7 @@ pub mod intent;
 pub mod lease;
 mod making;
 mod outlook;
+mod placing;
 pub mod plan;
 pub mod publish;
 pub mod queue;
@@ -35,8 +37,10 @@ pub mod rate;
 pub mod reconcile;
 mod removal;
 pub mod run;
+mod schema;
 pub mod secret;
 mod setback;
+mod site;
 mod unresolved;
 pub mod usage;
 pub mod vanished;

@@ -18,7 +18,8 @@ use crate::{
     intent::is_requested,
     outlook::Outlook,
     publish::{self, Metadata, News},
-    reconcile::{Observation, Reconciler, Requeue, Site, what},
+    reconcile::{Reconciler, Requeue, what},
+    site::{Observation, Site},
 };
 
 /// What is tried, when it is not a change.
@@ -88,6 +89,7 @@ impl<E: External> Reconciler<E> {
         creation::begin(object, &mut changes);
         let written = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish);
         *object = written.map_err(|failure| failure.wish(Wish::creating()))?;
+        self.announce(object, site.placement).await;
         Ok(leftover)
     }
 
@@ -104,6 +106,7 @@ impl<E: External> Reconciler<E> {
         changes.annotate(object, annotation::INITIAL, object.to_remember());
         creation::succeed(object, &mut changes);
         *object = publish::metadata(&self.client, object, &changes).await.at(Phase::Publish)?;
+        self.announce(object, placement).await;
         tracing::info!(kind = %<E::Managed as kube::Resource>::kind(&()), object = object.full_name(), host = %placement.config, "took over what was on the host");
         let adopted = "Took over what was on the host already";
         self.record(object, Severity::Normal, "AdoptedExternalResource", adopted).await;

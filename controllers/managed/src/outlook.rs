@@ -27,6 +27,17 @@ impl Outlook {
         Self { up_to_date, refusal: None }
     }
 
+    /// The same of an object on a host that is left alone.
+    pub(crate) fn held(self, hold: Option<&Refusal>) -> Self {
+        let Some(Refusal { reason, message }) = hold else { return self };
+        let message = match self.up_to_date.message {
+            None => message.clone(),
+            Some(said) => format!("{said}; {message}"),
+        };
+        let up_to_date = Wish { reason, message: Some(message), ..self.up_to_date };
+        Self { up_to_date, ..self }
+    }
+
     /// The same, with this refused.
     pub(crate) fn refusing(self, refusal: Option<Refusal>) -> Self {
         Self { refusal, ..self }

@@ -6,15 +6,18 @@ use crate::external::{Annotations, Refusal, Standing};
 
 /// The policies of one object, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a right of its own, and all of them may meet")]
 pub struct Policies {
     create: bool,
     update: bool,
     delete: bool,
+    /// The host is left alone for now, whatever the object's own policies are.
+    held: bool,
 }
 
 impl Policies {
     /// Everything may be done.
-    pub const FULL: Self = Self { create: true, update: true, delete: true };
+    pub const FULL: Self = Self { create: true, update: true, delete: true, held: false };
 
     /// The sets that Crossplane supports (crossplane-runtime `pkg/reconciler/managed/policies.go`); every other is refused.
     /// The empty set means paused and is answered before this.
@@ -32,7 +35,7 @@ impl Policies {
                 names(set)
             ));
         }
-        Ok(Self { create, update, delete })
+        Ok(Self { create, update, delete, held: false })
     }
 
     /// The same for a provider that does not honour policies: everything may be done, and the user is told that what else they say is
@@ -47,9 +50,20 @@ impl Policies {
         ))
     }
 
+    /// The same for a host that is left alone: nothing may be done, and what is there is the object's or not as ever.
+    #[must_use]
+    pub fn held(self) -> Self {
+        if self.only_observes() { self } else { Self { create: false, update: false, delete: false, held: true } }
+    }
+
+    /// Whether the host is left alone for now.
+    pub fn is_held(self) -> bool {
+        self.held
+    }
+
     /// Whether the external resource is only looked at: it may be anybody's.
     pub fn only_observes(self) -> bool {
-        !(self.create || self.update || self.delete)
+        !(self.create || self.update || self.delete || self.held)
     }
 
     /// Whether the external resource may be changed.
@@ -132,6 +146,7 @@ pub fn plan<C>(standing: Standing<C>, policies: Policies) -> Step<C> {
         Standing::Refused(refusal) => Step::Refuse(refusal),
         Standing::Barred(refusal) => Step::Bar(refusal),
         Standing::Adoptable(_) if policies.only_observes() => Step::Keep,
+        Standing::Adoptable(_) if policies.is_held() => Step::Missing,
         Standing::Adoptable(annotations) => Step::Adopt(annotations),
     }
 }
@@ -181,8 +196,9 @@ mod tests {
     fn the_step_follows_from_standing_and_policies() {
         let refusal = || Refusal { reason: "ForeignObject", message: "not ours".to_owned() };
         let (full, look, no_update) = (policies(&[All]), policies(&[Observe]), policies(&[Observe, Create, Delete]));
+        let held = full.held();
         let record = || vec![("record", Some("signed".to_owned()))];
-        let table: [(Standing<u8>, Policies, Step<u8>); 16] = [
+        let table: [(Standing<u8>, Policies, Step<u8>); 21] = [
             (Standing::Absent, full, Step::Create),
             (Standing::Absent, look, Step::Missing),
             (Standing::Absent, no_update, Step::Create),
@@ -199,6 +215,11 @@ mod tests {
             (Standing::Adoptable(record()), full, Step::Adopt(record())),
             (Standing::Adoptable(record()), no_update, Step::Adopt(record())),
             (Standing::Adoptable(record()), look, Step::Keep),
+            (Standing::Absent, held, Step::Missing),
+            (Standing::Settled, held, Step::Keep),
+            (Standing::Drifted(1, None), held, Step::Tolerate(1)),
+            (Standing::Adoptable(record()), held, Step::Missing),
+            (Standing::Adoptable(record()), look.held(), Step::Keep),
         ];
         for (standing, policies, step) in table {
             let shown = format!("{standing:?} {policies:?}");

@@ -6,28 +6,32 @@ use anyhow::anyhow;
 use apis::{
     Managed,
     condition::{self, Status, Type, Wish},
-    placement::{ConfigId, Placement},
+    placement::ConfigId,
 };
 use jiff::Timestamp;
 use kube::Client;
 
 use crate::{
     backoff::Backoff,
+    barred::{absent, barred, held},
     creation::{self, Creation},
     events::{Recorder, Severity},
-    external::{Connect, External, Pass, Refusal, Report, Retry, Standing},
+    external::{Connect, External, NotYet, Pass, Report, Retry, Standing},
     failure::{At, Attempt, Failure, Phase},
     intent::{Feature, Intent, is_requested, own_poll},
-    making::identity,
     outlook::Outlook,
     plan::{Policies, Step, Verdict, plan},
     publish::{self, Metadata, News},
     secret::Secrets,
+    site::{Observation, Site},
     usage::Usages,
 };
 
 /// The reason of `UpToDate` while the host is away.
 const UNREACHABLE: &str = "Unreachable";
+
+/// When an object looks again whose host is not known yet, if nobody wakes it.
+const NOT_YET: Duration = Duration::from_secs(30);
 
 /// Reconciles the objects of one kind.
 pub struct Reconciler<E: External> {
@@ -84,6 +88,16 @@ impl<E: External> Reconciler<E> {
         let (requeue, verdict) = match self.pass(&mut object).await {
             Ok(passed) => passed,
             Err(failure) => {
+                if let Some(NotYet(why)) = failure.not_yet() {
+                    // Whatever the object says of its host was so a moment ago, and most likely is.
+                    tracing::debug!(object = object.full_name(), why, "come back");
+                    return Outcome {
+                        object,
+                        requeue: Requeue::After(NOT_YET),
+                        failed: false,
+                        verdict: Verdict::Other,
+                    };
+                }
                 let requeue = self.fail(&mut object, &failure).await;
                 return Outcome { object, requeue, failed: true, verdict: Verdict::Other };
             }
@@ -143,9 +157,10 @@ impl<E: External> Reconciler<E> {
         if let Some(fault) = object.external_name_fault().or_else(|| object.initial_fault()) {
             return Err(Failure::new(Phase::Initialize, anyhow!(fault)).retry(Retry::Never));
         }
-        let placement = self.place(object)?;
+        let (placement, policies, hold) = self.place_held(object, policies).await?;
         self.usages.track(object, &placement.config).await.at(Phase::Connect)?;
-        let host = self.connect(&placement.config).await?;
+        let may_act = hold.is_none() && !policies.only_observes();
+        let host = self.connect(&placement.config, may_act).await?;
         self.usages.hold(object).await.at(Phase::Connect)?;
         if is_requested(object) || own_poll(object).is_some() {
             self.connector.renew(&host, object);
@@ -166,7 +181,7 @@ impl<E: External> Reconciler<E> {
         let found = self.external.find(&pass, &referents).await.at(Phase::Observe)?;
         let standing = self.external.compare(&pass, &referents, &found).at(Phase::Observe)?;
         let step = plan(standing, policies);
-        let site = Site { host: &host, placement: &placement, policies, referents: &referents };
+        let site = Site { host: &host, placement: &placement, policies, hold, referents: &referents };
         if self.is_settling(object, &step, policies) {
             let waiting = "Waiting for external resource existence to be confirmed";
             self.record(object, Severity::Normal, "PendingExternalResource", waiting).await;
@@ -179,7 +194,7 @@ impl<E: External> Reconciler<E> {
         }
         if !matches!(step, Step::Create | Step::Missing | Step::Bar(_) | Step::Adopt(_)) {
             // Ours and known to be there, so the finalizer goes on before anything else is done.
-            self.keep(object, identity(object, &placement)).await?;
+            self.identify(object, &placement).await?;
         }
         let may_tidy = policies.may_delete() && matches!(step, Step::Keep);
         let requeue = self.act(object, &site, step, report).await?;
@@ -215,7 +230,7 @@ impl<E: External> Reconciler<E> {
         step: Step<E::Change>,
         report: Report<Observation<E>>,
     ) -> Result<Requeue, Failure> {
-        let outlook = Outlook::of(site.placement);
+        let outlook = Outlook::of(site.placement).held(site.hold.as_ref());
         match step {
             Step::Create => Box::pin(self.create(object, site, outlook)).await,
             Step::Update(change, refusal) => {
@@ -238,21 +253,19 @@ impl<E: External> Reconciler<E> {
             Step::Wait => self.settle(object, report, outlook.not_yet("UpdateRequested", None)).await,
             Step::Tolerate(change) => {
                 tracing::debug!(object = object.full_name(), host = %site.placement.config, %change, "tolerating");
-                let outlook = outlook.not_yet("UpdateRestricted", Some(change.to_string()));
+                let outlook = match &site.hold {
+                    None => outlook.not_yet("UpdateRestricted", Some(change.to_string())),
+                    Some(hold) => outlook.not_yet(hold.reason, Some(format!("{}: {change}", hold.message))),
+                };
                 self.settle(object, report, outlook).await
             }
             Step::Refuse(refusal) => self.settle(object, report, outlook.refusing(Some(refusal))).await,
             Step::Bar(refusal) => Err(barred(&refusal)),
             Step::Adopt(annotations) => self.adopt(object, site.placement, &annotations).await,
-            Step::Missing => {
-                let absent = Failure::new(Phase::Observe, anyhow!("external resource does not exist"));
-                let absent = absent.retry(Retry::Poll).without(Type::UpToDate);
-                // Of what was never seen nobody thinks that it can be used.
-                let was_seen = condition::find(object.conditions(), Type::Ready).is_some();
-                let (name, host) = (object.external_name(), &site.placement.config);
-                let gone = || Wish::unavailable(format!("there is nothing of the name {name} on {host} any more"));
-                Err(if was_seen { absent.wish(gone()) } else { absent })
-            }
+            Step::Missing => Err(match &site.hold {
+                Some(hold) => held(hold),
+                None => absent(object, &site.placement.config),
+            }),
         }
     }
 
@@ -333,16 +346,20 @@ impl<E: External> Reconciler<E> {
 
     // ---- steps that taking away shares ----
 
-    pub(crate) fn place(&self, object: &E::Managed) -> Result<Placement, Failure> {
-        let neighbours = self.external.neighbours(object);
-        self.connector
-            .place(object, neighbours)
-            .map_err(|message| Failure::new(Phase::Initialize, anyhow!(message)).retry(Retry::Poll))
-    }
-
-    pub(crate) async fn connect(&self, config: &ConfigId) -> Result<Arc<<E::Connector as Connect>::Host>, Failure> {
+    /// The host of a config. Whoever may act there is stopped if it came out meanwhile that the host is to be left alone: which host a
+    /// config leads to, and what others say of that one, is known by the first connection only.
+    pub(crate) async fn connect(
+        &self,
+        config: &ConfigId,
+        may_act: bool,
+    ) -> Result<Arc<<E::Connector as Connect>::Host>, Failure> {
         let unknown = || Wish::new(Type::UpToDate, Status::Unknown, UNREACHABLE);
-        self.connector.connect(config).await.map_err(|error| Failure::new(Phase::Connect, error).wish(unknown()))
+        let host = self.connector.connect(config).await;
+        let host = host.map_err(|error| Failure::new(Phase::Connect, error).wish(unknown()))?;
+        match self.connector.hold(config).filter(|_| may_act) {
+            None => Ok(host),
+            Some(hold) => Err(Failure::new(Phase::Connect, NotYet(hold.message).into())),
+        }
     }
 
     /// Brings the connection Secret up to date, if the object names one.
@@ -381,24 +398,6 @@ impl<E: External> Reconciler<E> {
     }
 }
 
-/// `status.atProvider` of a kind's objects.
-pub(crate) type Observation<E> = <<E as External>::Managed as Managed>::Observation;
-
-/// Where a pass takes place.
-pub(crate) struct Site<'a, E: External> {
-    host: &'a Arc<<E::Connector as Connect>::Host>,
-    pub(crate) placement: &'a Placement,
-    policies: Policies,
-    pub(crate) referents: &'a E::Referents,
-}
-
-impl<E: External> Site<'_, E> {
-    pub(crate) fn pass<'b>(&'b self, object: &'b E::Managed) -> Pass<'b, E> {
-        let Self { host, placement, policies, referents: _ } = *self;
-        Pass { object, host, config: &placement.config, policies, creation: Creation::of(object) }
-    }
-}
-
 /// What is not tried again before its time: the same change, as long as the object wishes the same.
 pub(crate) fn what<K: Managed>(object: &K, change: &str) -> String {
     format!("{}: {change}", object.meta().generation.unwrap_or_default())
@@ -416,10 +415,4 @@ fn waiting(error: anyhow::Error) -> Failure {
     let failure = Failure::new(Phase::Resolve, error);
     // Nobody wakes us when it was Kubernetes that did not answer.
     if asked { failure } else { failure.retry(Retry::Poll) }
-}
-
-fn barred(refusal: &Refusal) -> Failure {
-    let wish = |type_| Wish::new(type_, Status::False, refusal.reason).because(refusal.message.clone());
-    let failure = Failure::new(Phase::Observe, anyhow!(refusal.message.clone())).retry(Retry::Poll);
-    failure.wish(wish(Type::Ready)).wish(wish(Type::UpToDate))
 }

@@ -11,7 +11,7 @@ use apis::{
 use crate::{
     creation::Creation,
     events::Severity,
-    external::{Deletion, External, NoConfig, NoCredentials, Pass},
+    external::{Connect, Deletion, External, NoConfig, NoCredentials, Pass, Refusal, Retry},
     failure::{At, Failure, Phase},
     intent::Intent,
     plan::Policies,
@@ -19,11 +19,25 @@ use crate::{
     reconcile::{Reconciler, Requeue},
 };
 
+/// What came of a look at what an object left that is gone.
+pub(crate) enum Cleared {
+    /// Nothing is left.
+    Wholly,
+    /// It takes time.
+    NotYet,
+    /// Its host is left alone for now, for this reason.
+    Held(Refusal),
+}
+
 impl<E: External> Reconciler<E> {
     /// One look at an object that is being deleted: what is on the host goes, then our finalizer.
     pub(crate) async fn remove(&self, object: &mut E::Managed, policies: Policies) -> Result<Requeue, Failure> {
-        let placement = self.place(object)?;
-        let host = self.connect(&placement.config).await.map_err(with_cure)?;
+        let placement = self.place(object).await?;
+        if let Some(Refusal { reason, message }) = self.connector.hold(&placement.config) {
+            let waiting = Wish::new(Type::Ready, Status::False, reason).because(message.clone());
+            return Err(Failure::new(Phase::Delete, anyhow!(message)).wish(waiting).retry(Retry::Poll));
+        }
+        let host = self.connect(&placement.config, true).await.map_err(with_cure)?;
         let creation = Creation::of(object);
         let pass = Pass { object, host: &host, config: &placement.config, policies, creation };
         let deleted = self
@@ -56,14 +70,17 @@ impl<E: External> Reconciler<E> {
         }
     }
 
-    /// One look at what was made for an object that is gone although it had our finalizer. Says whether nothing is left.
+    /// One look at what was made for an object that is gone although it had our finalizer.
     ///
     /// # Errors
     /// When it cannot be told, or what is there is used.
-    pub(crate) async fn clear_up(&self, object: &E::Managed) -> anyhow::Result<bool> {
-        let Intent::Delete(policies) = Intent::of(object, self.policies) else { return Ok(true) };
-        let placement = self.place(object).map_err(|failure| failure.error)?;
-        let host = self.connect(&placement.config).await.map_err(|failure| failure.error)?;
+    pub(crate) async fn clear_up(&self, object: &E::Managed) -> anyhow::Result<Cleared> {
+        let Intent::Delete(policies) = Intent::of(object, self.policies) else { return Ok(Cleared::Wholly) };
+        let placement = self.place(object).await.map_err(|failure| failure.error)?;
+        if let Some(hold) = self.connector.hold(&placement.config) {
+            return Ok(Cleared::Held(hold));
+        }
+        let host = self.connect(&placement.config, true).await.map_err(|failure| failure.error)?;
         let creation = Creation::of(object);
         let pass = Pass { object, host: &host, config: &placement.config, policies, creation };
         match self.external.delete(&pass).await? {
@@ -71,9 +88,9 @@ impl<E: External> Reconciler<E> {
                 tracing::info!(kind = %<E::Managed as kube::Resource>::kind(&()), object = object.full_name(), host = %placement.config, "nothing is left of an object that was deleted while its making began");
                 self.usages.let_go(object).await;
                 self.forget(object);
-                Ok(true)
+                Ok(Cleared::Wholly)
             }
-            Deletion::Requested | Deletion::Waiting(..) => Ok(false),
+            Deletion::Requested | Deletion::Waiting(..) => Ok(Cleared::NotYet),
             Deletion::Refused(refusal) => Err(anyhow!(refusal.message)),
         }
     }

@@ -18,13 +18,14 @@ use tokio::task::JoinSet;
 
 use crate::{
     backoff::jitter,
-    external::External,
+    external::{External, Refusal},
     intent::poll_interval,
     lease::Term,
     plan::Verdict,
     queue::{Queue, Taken, Urgency},
     rate::Bucket,
     reconcile::{Outcome, Reconciler, Requeue},
+    removal::Cleared,
     vanished::Vanished,
     watch::drop_unread,
 };
@@ -194,8 +195,14 @@ impl<E: External> Runner<E> {
     async fn clear_up(&self, key: &Key<E::Managed>, object: &E::Managed) {
         let kind = <E::Managed as kube::Resource>::kind(&());
         match self.reconciler.clear_up(object).await {
-            Ok(true) => self.vanished.settle(key),
-            Ok(false) => self.queue.push_after(key.clone(), AGAIN),
+            Ok(Cleared::Wholly) => self.vanished.settle(key),
+            Ok(Cleared::NotYet) => self.queue.push_after(key.clone(), AGAIN),
+            Ok(Cleared::Held(Refusal { reason, message })) => {
+                if self.vanished.postpone(key) {
+                    tracing::info!(%kind, object = %key, reason, message, "what was made for an object that is gone is taken away later");
+                }
+                self.queue.push_after(key.clone(), 10 * AGAIN);
+            }
             Err(error) if self.vanished.may_try_again(key) => {
                 tracing::warn!(%kind, object = %key, %error, "what was made for an object that is gone cannot be taken away yet");
                 self.queue.push_after(key.clone(), 10 * AGAIN);

@@ -4,20 +4,32 @@ use std::time::Duration;
 
 use apis::{
     Managed,
-    condition::{Status, Type, Wish},
+    condition::{self, Status, Type, Wish},
 };
 use kube::Resource;
 
 use crate::{
     creation::was_created,
     events::Severity,
-    external::{Connect, External, Retry},
+    external::{Connect, Effect, External, Retry},
     failure::{Attempt, Failure, Phase},
     publish::News,
     reconcile::{Reconciler, Requeue},
 };
 
+/// The reason of `UpToDate` while no pass over the spec as it is got far enough to compare it: that of `Synced`, which says why.
+const UNAPPLIED: &str = "ReconcileError";
+
 impl<E: External> Reconciler<E> {
+    /// Whether the host is away for the same reason as the object says already: of thousands of objects whose host is away each would cost
+    /// a write a minute, for an event that tells nothing new.
+    fn is_still_away(&self, object: &E::Managed, failure: &Failure, message: &str) -> bool {
+        let said = || condition::find(object.conditions(), Type::Synced);
+        failure.phase == Phase::Connect
+            && self.connector.effect(&failure.error) == Effect::Unknown
+            && said().is_some_and(|said| said.status == "False" && said.message.as_deref() == Some(message))
+    }
+
     /// Tells it in status and event, and chooses when the object is due again.
     pub(crate) async fn fail(&self, object: &mut E::Managed, failure: &Failure) -> Requeue {
         let key = object.uid().to_owned();
@@ -34,7 +46,7 @@ impl<E: External> Reconciler<E> {
         } else {
             tracing::warn!(object = object.full_name(), %kind, message, "pass failed");
         }
-        if !failure.silent {
+        if !failure.silent && !self.is_still_away(object, failure, &message) {
             self.record(object, Severity::Warning, failure.phase.reason(), &message).await;
         }
         let named = failure.refusal().map(|refusal| {
@@ -43,7 +55,10 @@ impl<E: External> Reconciler<E> {
         });
         let is_renamed = |wish: &&Wish| named.as_ref().is_some_and(|named| named.type_ == wish.type_);
         let others = failure.wishes.iter().filter(|wish| !is_renamed(wish)).cloned();
-        let wishes: Vec<Wish> = others.chain(named.clone()).chain([Wish::sync_failed(message)]).collect();
+        let mut wishes: Vec<Wish> = others.chain(named.clone()).chain([Wish::sync_failed(message)]).collect();
+        if wishes.iter().all(|wish| wish.type_ != Type::UpToDate) {
+            wishes.extend(unapplied(object));
+        }
         let mut removed = failure.removed.clone();
         if failure.phase == Phase::Create {
             // Of what could not be made there is nothing more to tell, such as how far its image had come.
@@ -66,4 +81,14 @@ impl<E: External> Reconciler<E> {
             }),
         }
     }
+}
+
+/// What a pass that failed says of `UpToDate` where it has nothing better: that the host is as wished was told of an earlier spec, and
+/// nobody knows whether it is so of this one. What is being deleted has another generation and no other spec.
+fn unapplied<K: Managed>(object: &K) -> Option<Wish> {
+    let meta = object.meta();
+    let said = condition::find(object.conditions(), Type::UpToDate).filter(|_| meta.deletion_timestamp.is_none())?;
+    let is_of_an_earlier = said.status == "True" && said.observed_generation < meta.generation;
+    let is_said_already = said.status == "Unknown" && said.reason == UNAPPLIED;
+    (is_of_an_earlier || is_said_already).then(|| Wish::new(Type::UpToDate, Status::Unknown, UNAPPLIED))
 }

@@ -6,12 +6,13 @@ use std::{
     collections::HashMap,
     hash::Hash,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use apis::{Managed, managed::FINALIZER};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tokio::time::Instant;
 
 use crate::{creation, run::Key};
 
@@ -29,7 +30,10 @@ where
 #[derive(Clone, Debug)]
 struct Lost<K> {
     object: Box<K>,
+    /// Since when it is tried.
     since: Instant,
+    /// Whether its host was left alone at the last look.
+    is_held: bool,
 }
 
 impl<K: Managed> Default for Vanished<K> {
@@ -53,7 +57,7 @@ impl<K: Managed> Vanished<K> {
         let mut lost = self.lock();
         // A replica that does not lead notes down what another takes away.
         lost.retain(|_, lost| lost.since.elapsed() < PATIENCE);
-        lost.insert(key.clone(), Lost { object, since: Instant::now() });
+        lost.insert(key.clone(), Lost { object, since: Instant::now(), is_held: false });
         true
     }
 
@@ -71,10 +75,20 @@ impl<K: Managed> Vanished<K> {
     pub(crate) fn may_try_again(&self, key: &Key<K>) -> bool {
         let mut lost = self.lock();
         let again = lost.get(key).is_some_and(|lost| lost.since.elapsed() < PATIENCE);
-        if !again {
-            lost.remove(key);
+        match lost.get_mut(key) {
+            Some(lost) if again => lost.is_held = false,
+            Some(_) => drop(lost.remove(key)),
+            None => {}
         }
         again
+    }
+
+    /// Its host is left alone, which may take days: that time does not count. Says whether this is news.
+    pub(crate) fn postpone(&self, key: &Key<K>) -> bool {
+        let mut lost = self.lock();
+        let Some(lost) = lost.get_mut(key) else { return false };
+        lost.since = Instant::now();
+        !std::mem::replace(&mut lost.is_held, true)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key<K>, Lost<K>>> {

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use apis::{Domain, Managed, Pool, domain::Disk, managed::annotation, placement::ConfigId};
+use apis::{
+    Domain, Managed, Network, Pool, domain::Disk, managed::annotation, placement::ConfigId, provider_config::Policy,
+};
 
 use managed::plan::only_observes;
 
@@ -10,7 +12,7 @@ use super::{Admission, Findings};
 use crate::{
     cluster::{declared, may_use},
     domain::{exclusive, possible, reach::refused, render::own_medium},
-    network::reserved,
+    network::{self, reserved},
     pool,
     references::{Referent, disk_path, interface_path},
 };
@@ -69,12 +71,7 @@ impl Admission<'_> {
 
     /// What the policy of the host's config does not let a guest reach.
     pub(super) fn reach(&self, object: &Domain, ours: Option<&ConfigId>, findings: &mut Findings) {
-        let Some(ours) = ours.filter(|_| !only_observes(object)) else { return };
-        let Some(spec) = self.cluster.host_spec(ours) else { return };
-        let policy = spec.policy.unwrap_or_default();
-        for why in refused(object.effective().parameters(), &policy, ours) {
-            findings.deny(why);
-        }
+        self.deny(object, ours, findings, |policy, ours| refused(object.effective().parameters(), policy, ours));
     }
 
     /// What no host could make. Of a guest that may be there already it is only said: what is left out may be as its host has it.
@@ -90,10 +87,26 @@ impl Admission<'_> {
 
     /// What it does not let a pool reach.
     pub(super) fn pool_reach(&self, object: &Pool, ours: Option<&ConfigId>, findings: &mut Findings) {
+        self.deny(object, ours, findings, |policy, ours| pool::reach::refused_of(object, policy, ours));
+    }
+
+    /// What it does not let a network reach.
+    pub(super) fn network_reach(&self, object: &Network, ours: Option<&ConfigId>, findings: &mut Findings) {
+        self.deny(object, ours, findings, |policy, ours| network::reach::refused_of(object, policy, ours));
+    }
+
+    /// Denies what the policy of the host's config refuses of an object that is more than looked at.
+    fn deny<K: Managed>(
+        &self,
+        object: &K,
+        ours: Option<&ConfigId>,
+        findings: &mut Findings,
+        refused: impl FnOnce(&Policy, &ConfigId) -> Vec<String>,
+    ) {
         let Some(ours) = ours.filter(|_| !only_observes(object)) else { return };
         let Some(spec) = self.cluster.host_spec(ours) else { return };
         let policy = spec.policy.unwrap_or_default();
-        for why in pool::reach::refused_of(object, &policy, ours) {
+        for why in refused(&policy, ours) {
             findings.deny(why);
         }
     }

@@ -50,16 +50,15 @@ impl Admission<'_> {
         let Some(depth) = depth.checked_sub(1) else { return Where::Open };
         let (mut referents, mut open) = (Vec::new(), false);
         for led in self.cluster.links(object).all() {
-            match led.to.ok().and_then(|referent| self.seen_at(referent, depth)?.config) {
-                Some(config) if may_use(object, &config) => referents.push(config),
+            match led.to.ok().and_then(|referent| Some(referent.clone().on(self.seen_at(referent, depth)?.config?))) {
+                Some(neighbour) if may_use(object, &neighbour.config) => referents.push(neighbour),
                 // It cannot follow there.
                 Some(_) => {}
                 None => open = true,
             }
         }
-        referents.sort();
-        referents.dedup();
-        let (led, torn) = (!referents.is_empty(), referents.len() > 1);
+        let led = !referents.is_empty();
+        let torn = referents.iter().any(|other| other.config != referents[0].config);
         if open && !led {
             return Where::Open;
         }

@@ -23,6 +23,7 @@ use crate::{
     cluster::Cluster,
     ownership::Key,
     sources::{First, Source, SourceKind, Sources},
+    withheld,
 };
 
 /// What seeds are read from.
@@ -55,6 +56,7 @@ impl Contents {
         match (place, source(namespace, place)) {
             (Place::Inline(text), _) => Ok(text.as_bytes().to_vec()),
             (Place::Secret(key) | Place::ConfigMap(key), Some(source)) => {
+                withheld::check(&self.cluster, &source)?;
                 self.sources.required(&source, &key.key).await
             }
             (_, _) => anyhow::bail!("set one of inline, secretKeyRef and configMapKeyRef"),

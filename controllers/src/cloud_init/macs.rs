@@ -3,8 +3,8 @@
 use std::{borrow::Cow, sync::Arc};
 
 use anyhow::{Context, bail};
-use apis::{CloudInit, Domain, Managed, cloud_init::GuestInterface, domain::NetworkInterface};
-use managed::plan::only_observes;
+use apis::{CloudInit, Domain, Managed, cloud_init::GuestInterface, domain::NetworkInterface, managed::annotation};
+use managed::{creation::was_created, plan::only_observes};
 
 use crate::{cluster::Cluster, index::ReferrerKind, mark};
 
@@ -72,6 +72,13 @@ fn mac(domain: &Domain, name: &str) -> anyhow::Result<String> {
     if let Some(nic) = seen.find(|nic| nic.name.as_deref() == Some(name)) {
         return Ok(nic.mac.to_ascii_lowercase());
     }
+    if domain.annotation(annotation::ADOPT) == Some("true") && !was_created(domain) {
+        // It keeps the address that it has on the host, and is looked at only once this seed is there.
+        bail!(
+            "{name}: Domain {} is to be taken over, and what address its interface has is not known before; {CURE}, here or at the interface of the Domain",
+            domain.full_name()
+        );
+    }
     let made = said.filter(|_| !only_observes(domain)).map(|_| mark::mac(domain.uid(), name));
     made.with_context(|| format!("{name}: Domain {} has no interface of that name; {CURE}", domain.full_name()))
 }
@@ -112,6 +119,20 @@ mod tests {
             let found = mac(&domain(spec, seen), "lan").map_err(|error| error.to_string());
             assert_eq!(found.as_deref().map_err(String::as_str), expected, "{spec} {seen}");
         }
+    }
+
+    #[test]
+    fn of_a_guest_that_is_to_be_taken_over_no_address_is_guessed() {
+        let mut domain =
+            domain(&json!({"forProvider": {"networkInterfaces": [{"name": "lan", "bridge": "b"}]}}), &json!([]));
+        let mut annotate = |key: &str, value: &str| {
+            domain.metadata.annotations.get_or_insert_default().insert(key.to_owned(), value.to_owned());
+            mac(&domain, "lan").map_err(|error| error.to_string())
+        };
+        let why = "lan: Domain n/d is to be taken over, and what address its interface has is not known before; set their mac, here or at the interface of the Domain";
+        assert_eq!(annotate(annotation::ADOPT, "true"), Err(why.to_owned()));
+        // One that was made is nothing to take over.
+        assert_eq!(annotate(annotation::CREATE_SUCCEEDED, "2026-01-01T00:00:00Z"), Ok("52:54:00:a7:69:4c".to_owned()));
     }
 
     #[test]

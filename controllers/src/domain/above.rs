@@ -3,10 +3,11 @@
 
 use anyhow::Context as _;
 use apis::{Domain, Managed, domain::DiskDevice};
-use libvirt::{Connection, Kind, VolumeId};
+use libvirt::{Connection, VolumeId};
 use managed::external::{Pass, Refusal};
 
 use super::{Domains, Surroundings};
+use crate::storage;
 
 impl Domains {
     /// Fails when a disk that the guest would write to has a snapshot on it.
@@ -39,17 +40,7 @@ impl Domains {
 /// The first volume of the pool that is named as libvirt names snapshots of this one, and that stands on it. Somebody may have taken it
 /// after the pool was looked through; that is done again unless the pool has other work.
 async fn snapshot_of(pass: &Pass<'_, Domains>, volume: &VolumeId, path: &str) -> anyhow::Result<Option<String>> {
-    let of = volume.pool.clone();
-    let refresh = move |host: &Connection| {
-        let pool = host.find_pool_by_name(&of)?;
-        Ok(pool.map_or(Ok(()), |pool| pool.refresh())?)
-    };
-    match pass.host.if_free(&volume.pool, refresh).await {
-        Some(Err(error)) if crate::hosts::kind(&error) == Some(Kind::Unreachable) => return Err(error),
-        // What it listed before is looked at then.
-        Some(Err(error)) => tracing::debug!(pool = volume.pool, %error, "refresh pool"),
-        Some(Ok(())) | None => {}
-    }
+    storage::look_around(pass.host, &volume.pool).await?;
     let (volume, path) = (volume.clone(), path.to_owned());
     let look = move |host: &Connection| host.snapshot_of(&volume, &path);
     pass.host.short(pass.object.uid(), look).await.context("look for snapshots of a disk")

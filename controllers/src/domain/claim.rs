@@ -6,13 +6,13 @@
 //! ```
 //! What the object does not speak of has no name of ours, so it is neither compared nor taken away.
 
+mod running;
+
 use std::{borrow::Cow, collections::BTreeSet};
 
 use apis::{
     Domain, Managed,
-    domain::{
-        Direct, DiskDevice, DomainObservation, DomainParameters, Firmware, HostDeviceObservation, Rng, Sound, Tpm,
-    },
+    domain::{Direct, DiskDevice, DomainObservation, DomainParameters, Firmware, Rng, Sound, Tpm},
     quantity::Quantity,
 };
 use libvirt::xml::Element;
@@ -26,6 +26,7 @@ use super::{
     },
 };
 use crate::mark;
+pub use running::{as_running, running};
 
 /// The prefixes of all names that we give to devices.
 pub(super) const OURS: [&str; 17] = [
@@ -329,53 +330,6 @@ fn name_passed(object: &Domain, base: &mut Element) {
         let is_it = |device: &Element| device.attr_at("target@dir") == Some(&said.name.0);
         name(base, "filesystem", &format!("{FILESYSTEM}{}", said.name), is_it);
     }
-}
-
-/// The running description with the names of the definition: those that a guest was started with are the ones of before.
-pub fn running(definition: &Element, live: &Element, object: &Domain) -> Element {
-    let mut live = live.clone();
-    let is_foreign = mark::owner(&live).is_none_or(|owner| owner.uid != object.uid());
-    if is_foreign {
-        mark::remove(&mut live);
-    }
-    let known: Vec<&Element> =
-        definition.find("devices").map(|devices| devices.elements().collect()).unwrap_or_default();
-    for device in devices(&mut live) {
-        let same = known.iter().find(|known| same_place(known, device));
-        let is_strange = is_foreign && is_ours(device) && known.iter().all(|known| alias_of(known) != alias_of(device));
-        match same.filter(|same| is_ours(same)) {
-            Some(same) => rename(device, Some(alias_of(same))),
-            None if is_strange => rename(device, None),
-            None => {}
-        }
-    }
-    live
-}
-
-/// Whether two descriptions are of one disk or interface, by where it is plugged in.
-fn same_place(one: &Element, other: &Element) -> bool {
-    let key = |device: &Element| match device.name.as_str() {
-        "disk" => device.attr_at("target@dev").map(str::to_owned),
-        "interface" => device.attr_at("mac@address").map(str::to_ascii_lowercase),
-        "filesystem" => device.attr_at("target@dir").map(str::to_owned),
-        "hostdev" => serde_json::to_string(&HostDeviceObservation {
-            name: None,
-            boot_order: None,
-            ..observed::host_device(device)
-        })
-        .ok(),
-        _ => None,
-    };
-    one.name == other.name && key(one).is_some() && key(one) == key(other)
-}
-
-/// A device with the name that the running guest knows it by: no other is taken there.
-pub fn as_running(mut device: Element, live: &Element) -> Element {
-    let mut devices = live.find("devices").into_iter().flat_map(Element::elements);
-    if let Some(present) = devices.find(|present| same_place(present, &device)) {
-        rename(&mut device, present.attr_at("alias@name"));
-    }
-    device
 }
 
 /// What the description says and the spec does not, where it can never change, or where it cannot be told what the spec means.

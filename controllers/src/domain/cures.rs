@@ -42,6 +42,11 @@ const CURES: &[(&str, &[&str], &str)] = &[
         "the host has not so much memory free: lower memory, or make room",
     ),
     ("NotOffered", &["incompatible with host CPU"], "choose another cpu.model, or cpu.mode HostModel"),
+    (
+        "PassphraseMissing",
+        &["ecret", "uuid"],
+        "the host's libvirt has forgotten the passphrase of an encrypted volume, as it does when it restarts: its Volume gives it again as soon as its Secret can be read, and the guest is started then",
+    ),
     ("TpmUnavailable", &["swtpm"], "install swtpm on the host, or leave tpm out"),
     (
         "KvmUnavailable",

@@ -15,15 +15,16 @@ use managed::external::{Pass, Refusal};
 use std::sync::Arc;
 
 use super::{
-    Clock, Domains, Found, Surroundings,
+    Clock, Domains, Found, HostMedium, Surroundings,
     attempts::Lacking,
     complete, exclusive,
     guests::Told,
     observed::{self, Volumes, path},
     obstacle::has_been,
     power::{self, Past, Wished},
+    render::DiskType,
 };
-use crate::{adopt::Obstacle, hosts::owner, mark};
+use crate::{adopt::Obstacle, hosts::owner, mark, storage};
 
 /// How long after its start a guest's address is asked for more often than at each poll.
 const LEASE_HURRY: Duration = Duration::from_mins(5);
@@ -100,7 +101,7 @@ impl Domains {
         pass: &Pass<'_, Self>,
         entry: Option<Arc<DomainEntry>>,
         obstacle: Option<Obstacle>,
-        media: Vec<(String, String)>,
+        media: Vec<HostMedium>,
     ) -> Found {
         let leases = entry.as_deref().map(|entry| leases(pass, entry)).unwrap_or_default();
         let mut found = Found {
@@ -181,12 +182,8 @@ impl Domains {
         (waits && self.is_young(uid)).then_some(Duration::from_secs(2))
     }
 
-    /// The paths of volumes that no object stands for, of a Domain with these fields.
-    pub(super) async fn host_media(
-        &self,
-        pass: &Pass<'_, Self>,
-        whole: &Domain,
-    ) -> anyhow::Result<Vec<(String, String)>> {
+    /// The volumes that no object stands for, of a Domain with these fields.
+    pub(super) async fn host_media(&self, pass: &Pass<'_, Self>, whole: &Domain) -> anyhow::Result<Vec<HostMedium>> {
         let mut media = Vec::new();
         let disks = whole.parameters().disks.iter().flatten();
         for (disk, volume) in disks.filter_map(|disk| Some((disk, disk.volume.as_ref()?))) {
@@ -204,13 +201,16 @@ impl Domains {
             let Some(path) = path else {
                 if pass.policies.only_observes() {
                     // Shown as what the disk should be and is not.
-                    media.push((disk.name.0.clone(), format!("volume {} in pool {}", volume.name, volume.pool)));
+                    let path = format!("volume {} in pool {}", volume.name, volume.pool);
+                    media.push(HostMedium { disk: disk.name.0.clone(), path, type_: DiskType::File });
                     continue;
                 }
                 bail!("disks {}: {}", disk.name, missing(&entry))
             };
             exclusive::check_plain(&self.cluster, (pass.object, pass.config), disk, volume, path)?;
-            media.push((disk.name.0.clone(), path.to_owned()));
+            let type_ =
+                DiskType::of(storage::type_(entry.description().map(|seen| &**seen)), &volume.pool, &volume.name);
+            media.push(HostMedium { disk: disk.name.0.clone(), path: path.to_owned(), type_ });
         }
         Ok(media)
     }

@@ -120,7 +120,7 @@ mod tests {
     }
 
     fn around() -> Surroundings {
-        let medium = Medium { path: "/p/root".to_owned(), format: Format::Raw, backing: Vec::new() };
+        let medium = Medium::file("/p/root", Format::Raw);
         Surroundings { media: [("root".to_owned(), medium)].into(), ..Surroundings::default() }
     }
 

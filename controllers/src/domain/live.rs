@@ -48,11 +48,7 @@ impl Order {
                         continue;
                     }
                     updated.push(bandwidth);
-                    let device = |of| wishes.locate(item, of, &self.rules);
-                    match (device(wished), device(&live)) {
-                        (Some(wished), Some(live)) => live_devices::change_bandwidth(domain, wished, live),
-                        (_, None) | (None, _) => Ok(()),
-                    }
+                    self.change_bandwidth(domain, item, &wishes, [wished, &live])
                 }
                 Live::Lifecycle if self.ending => Ok(()),
                 Live::Lifecycle => live_devices::change_lifecycle(domain, wished, &difference.path),
@@ -88,6 +84,20 @@ impl Order {
                 domain.update_device(&text(&known(at_its_address(device, present)))?, Affect::Live)
             }
             (None, Some(_) | None) => Ok(()),
+        }
+    }
+
+    fn change_bandwidth(
+        &self,
+        domain: &libvirt::Domain<'_>,
+        item: &str,
+        wishes: &Wishes,
+        [wished, live]: [&Element; 2],
+    ) -> Result<(), Error> {
+        let device = |of| wishes.locate(item, of, &self.rules);
+        match (device(wished), device(live)) {
+            (Some(wished), Some(live)) => live_devices::change_bandwidth(domain, wished, live),
+            (_, None) | (None, _) => Ok(()),
         }
     }
 

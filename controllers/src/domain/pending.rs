@@ -32,6 +32,7 @@ fn waits(difference: &Difference, live: &Element, cpus: &CpuSet) -> bool {
         Route::Live(_) | Route::NextBoot => {
             !is_expanded_model(difference, live)
                 && !is_bridge_of_network(difference)
+                && !is_card_of_network(difference, live)
                 && !is_format_of_nothing(difference)
         }
     }
@@ -67,6 +68,17 @@ fn is_bridge_of_network(difference: &Difference) -> bool {
     let is_type = difference.path.starts_with("devices/interface[") && difference.path.ends_with("]@type");
     let shown = difference.have.as_deref().is_some_and(|have| ["bridge", "direct"].contains(&have));
     is_type && difference.want.as_deref() == Some("network") && shown
+}
+
+/// The running interface of a network of host devices is such a device, and says nothing of the network.
+fn is_card_of_network(difference: &Difference, live: &Element) -> bool {
+    let Some(alias) = difference.path.strip_prefix("devices/interface[").and_then(|rest| rest.split(']').next()) else {
+        return false;
+    };
+    let nics = live.find_all("devices/interface").into_iter();
+    let mut cards = nics.filter(|nic| nic.get("type") == Some("hostdev"));
+    let is_card = cards.any(|nic| nic.attr_at("alias@name") == Some(alias));
+    is_card && (difference.have.is_none() || difference.path.ends_with("]@type"))
 }
 
 /// The drive of a guest that was started with nothing in it has no format.
@@ -160,6 +172,13 @@ mod tests {
 
     #[test]
     fn a_network_that_is_a_bridge_of_the_hosts_shows_as_one_on_the_running_guest() {
+        let card = "<domain><devices><interface type='hostdev' managed='yes'><mac address='52:54:00:00:00:01'/><alias name='ua-nic-a'/>\
+                    <source><address type='pci' domain='0x0000' bus='0x03' slot='0x10' function='0x0'/></source></interface></devices></domain>";
+        let on_lan = |wishes: &mut Wishes| {
+            let part = Part::new().with("@type", "network").with("source@network", "lan");
+            wishes.item("devices/interface", "ua-nic-a", part.with("model@type", "virtio"));
+        };
+        assert_eq!(waiting(on_lan, card), [""; 0]);
         let live = "<domain><devices><interface type='bridge'><alias name='ua-nic-a'/>\
                     <source network='lan' portid='1' bridge='br0'/></interface></devices></domain>";
         let wish = |wishes: &mut Wishes| {

@@ -32,6 +32,8 @@ fn any_host(object: &Domain) -> Facts {
         domain_types: vec!["kvm".to_owned(), "qemu".to_owned()],
         cpus: CpuSet::default(),
         driver: String::new(),
+        machines: Vec::new(),
+        lacks: Vec::new(),
     }
 }
 
@@ -56,7 +58,7 @@ fn assumed(object: &Domain, raw_xml: Vec<String>) -> Surroundings {
 
 fn medium(disk: &Disk) -> Medium {
     let format = disk.volume.as_ref().map_or(Format::Raw, |volume| volume.format);
-    own_medium(disk).unwrap_or_else(|| Medium { path: file(&disk.name.0), format, backing: Vec::new() })
+    own_medium(disk).unwrap_or_else(|| Medium::file(file(&disk.name.0), format))
 }
 
 fn file(name: &str) -> String {

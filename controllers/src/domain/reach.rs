@@ -3,6 +3,7 @@
 //! Who may write a Domain need not be one who may read the host's files: nothing is reached that the policy does not list.
 
 use apis::{
+    Managed,
     domain::{Disk, DiskHost, DomainParameters, HostDevice, UsbDevice},
     placement::ConfigId,
     provider_config::Policy,
@@ -28,6 +29,15 @@ pub(crate) fn refused(parameters: &DomainParameters, policy: &Policy, config: &C
         refused.extend(of_folder(&format!("filesystems {name}"), path, policy, config));
     }
     refused
+}
+
+/// What is not allowed of an object, neither as it is nor as it would be made anew.
+pub(crate) fn now_and_anew<K: Managed>(object: &K, refused: impl Fn(&K::Parameters) -> Vec<String>) -> Vec<String> {
+    let mut found = refused(object.effective().parameters());
+    let mut anew = refused(object.merged().parameters());
+    anew.retain(|why| !found.contains(why));
+    found.extend(anew);
+    found
 }
 
 fn of_emulator(path: &str, policy: &Policy, config: &ConfigId) -> Option<String> {

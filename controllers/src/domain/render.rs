@@ -23,7 +23,7 @@ use anyhow::{Context, ensure};
 use apis::{
     Domain, Managed,
     domain::{Disk, DomainParameters, DomainType, NetworkInterface},
-    volume::Format,
+    volume::{Format, VolumeType},
 };
 use libvirt::{
     Facts,
@@ -44,10 +44,59 @@ use crate::{
 pub struct Medium {
     /// The path on the host.
     pub path: String,
+    /// How libvirt is told of it.
+    pub type_: DiskType,
     /// The format, from the spec and never from the pool.
     pub format: Format,
     /// The volumes below, top first.
-    pub backing: Vec<(String, Format)>,
+    pub backing: Vec<Layer>,
+    /// The UUID of libvirt's secret that opens it, where it is encrypted.
+    pub secret: Option<String>,
+}
+
+impl Medium {
+    /// Of a file that stands on nothing.
+    pub fn file(path: impl Into<String>, format: Format) -> Self {
+        Self { path: path.into(), type_: DiskType::File, format, backing: Vec::new(), secret: None }
+    }
+}
+
+/// How libvirt is told where data is. QEMU takes no device for a file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum DiskType {
+    /// By the path of a file.
+    File,
+    /// By the path of a block device.
+    Block,
+    /// By pool and name: what is no file and no device of the host, such as a unit that each guest logs in for.
+    Volume {
+        /// The pool's name.
+        pool: String,
+        /// The volume's name.
+        name: String,
+    },
+}
+
+impl DiskType {
+    /// Of a volume that its pool shows so.
+    pub fn of(shown: Option<VolumeType>, pool: &str, name: &str) -> Self {
+        match shown {
+            None | Some(VolumeType::File) => Self::File,
+            Some(VolumeType::Block) => Self::Block,
+            Some(VolumeType::Network) => Self::Volume { pool: pool.to_owned(), name: name.to_owned() },
+        }
+    }
+}
+
+/// A volume below another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Layer {
+    /// The path on the host.
+    pub path: String,
+    /// Whether it is a block device.
+    pub block: bool,
+    /// The format, from the spec and never from the pool.
+    pub format: Format,
 }
 
 /// What other objects and the host's pools had to tell about a Domain.

@@ -4,18 +4,18 @@ use std::borrow::Cow;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use apis::{
-    Domain, Managed, Network, Volume,
+    CloudInit, Domain, Managed, Network, Volume,
     cloud_init::SeedFormat,
     domain::{Disk, NetworkInterface},
     placement::ConfigId,
-    volume::Format,
+    volume::{Format, VolumeType},
 };
 use managed::{creation::was_created, external::Refusal, plan::only_observes};
 
 use super::{
     Surroundings, exclusive,
     reach::refused,
-    render::{Medium, own_medium},
+    render::{DiskType, Layer, Medium, own_medium},
 };
 use crate::{
     cloud_init,
@@ -25,6 +25,7 @@ use crate::{
     network::reserved,
     references::{self, BACKING, Referent},
     storage,
+    volume::encryption::{is_encrypted, secret_of},
 };
 
 /// Reads the referents of a Domain as it is kept. What is missing or not Ready is waited for, unless its field may do without it.
@@ -35,17 +36,21 @@ pub(super) fn resolve(cluster: &Cluster, object: &Domain, config: &ConfigId) -> 
     gather(cluster, (object, &whole), &cluster.links_of(object, &whole), config)
 }
 
-/// The same for a Domain that is made with these fields. One that is made again gets the disks that it had, whatever selectors would choose
-/// by now: it is the same guest, and its data is there.
+/// The same for a Domain that is made with these fields.
 pub(super) fn resolve_to_make(
     cluster: &Cluster,
-    object: &Domain,
-    whole: &Domain,
+    objects: (&Domain, &Domain),
+    links: &Links,
     config: &ConfigId,
 ) -> anyhow::Result<Surroundings> {
+    gather(cluster, objects, links, config)
+}
+
+/// What the fields lead to of a Domain that is made with them. One that is made again gets the disks that it had, whatever selectors would
+/// choose by now: it is the same guest, and its data is there.
+pub(super) fn links_to_make(cluster: &Cluster, object: &Domain, whole: &Domain) -> Links {
     let links = cluster.links_of(object, whole);
-    let links = if was_created(object) { links.with_former_disks() } else { links };
-    gather(cluster, (object, whole), &links, config)
+    if was_created(object) { links.with_former_disks() } else { links }
 }
 
 fn gather(
@@ -55,44 +60,26 @@ fn gather(
     config: &ConfigId,
 ) -> anyhow::Result<Surroundings> {
     let (asker, parameters) = (Asker::of(object, config), whole.parameters());
+    let policy = cluster.host_spec(config).and_then(|spec| spec.policy).unwrap_or_default();
     if !only_observes(object) {
-        let policy = cluster.host_spec(config).and_then(|spec| spec.policy).unwrap_or_default();
         let refused = refused(parameters, &policy, config);
         if !refused.is_empty() {
             return Err(Refusal { reason: "NotAllowed", message: refused.join("; ") }.into());
         }
     }
-    let raw_xml = cluster.host_spec(config).and_then(|spec| spec.policy?.raw_xml).unwrap_or_default();
+    let raw_xml = policy.raw_xml.unwrap_or_default();
     let mut around = Surroundings { choices: links.choices(), raw_xml, ..Surroundings::default() };
     for disk in parameters.disks.iter().flatten() {
-        match medium(cluster, &asker, links, (object, config), disk)? {
-            Some(medium) => {
-                let is_raw = disk.shareable != Some(true) || medium.format == Format::Raw;
-                ensure!(is_raw, "disks {}: shareable: true needs a volume of format Raw", disk.name);
-                around.media.insert(disk.name.0.clone(), medium);
-            }
-            None => around.leave_out(links, references::disk_path(&disk.name.0)),
-        }
+        let medium = medium(cluster, &asker, links, (object, config), disk)?;
+        around.put_disk(links, disk, medium)?;
     }
     for nic in parameters.network_interfaces.iter().flatten() {
-        let path = references::interface_path(&nic.name.0);
-        match links.find(&cluster.networks, &asker, &path)? {
-            Some(network) if around.has_address(cluster, object, (nic, &network))? => {
-                around.networks.insert(nic.name.0.clone(), network.external_name().to_owned());
-            }
-            Some(_) => drop(around.left_out.insert(path)),
-            None => around.leave_out(links, path),
-        }
+        let network = links.find(&cluster.networks, &asker, &references::interface_path(&nic.name.0))?;
+        around.put_interface(cluster, object, links, (nic, network.as_deref()))?;
     }
-    let has_seed = parameters.cloud_init_ref.is_some() || parameters.cloud_init_selector.is_some();
-    let seed = if has_seed { links.find(&cluster.cloud_inits, &asker, references::CLOUD_INIT)? } else { None };
-    if let Some(seed) = seed {
-        let path = seed.observation().and_then(|seen| seen.path.clone());
-        let path = path.with_context(|| format!("waiting for CloudInit {}: it has no path yet", seed.full_name()))?;
-        match cloud_init::format(&seed) {
-            SeedFormat::NoCloud => around.seed = Some(path),
-            SeedFormat::Ignition => around.ignition = Some(path),
-        }
+    if parameters.cloud_init_ref.is_some() || parameters.cloud_init_selector.is_some() {
+        let seed = links.find(&cluster.cloud_inits, &asker, references::CLOUD_INIT)?;
+        around.put_seed(seed.as_deref())?;
     }
     if parameters.os.is_some() {
         around.kernel = boot_file(cluster, &asker, links, references::KERNEL)?;
@@ -105,6 +92,49 @@ fn gather(
 }
 
 impl Surroundings {
+    /// What is in a disk, or that the disk is left out.
+    fn put_disk(&mut self, links: &Links, disk: &Disk, medium: Option<Medium>) -> anyhow::Result<()> {
+        let Some(medium) = medium else {
+            self.leave_out(links, references::disk_path(&disk.name.0));
+            return Ok(());
+        };
+        let is_raw = disk.shareable != Some(true) || medium.format == Format::Raw;
+        ensure!(is_raw, "disks {}: shareable: true needs a volume of format Raw", disk.name);
+        self.media.insert(disk.name.0.clone(), medium);
+        Ok(())
+    }
+
+    /// What an interface is on, or that the interface is left out.
+    fn put_interface(
+        &mut self,
+        cluster: &Cluster,
+        object: &Domain,
+        links: &Links,
+        (nic, network): (&NetworkInterface, Option<&Network>),
+    ) -> anyhow::Result<()> {
+        let path = references::interface_path(&nic.name.0);
+        match network {
+            Some(network) if self.has_address(cluster, object, (nic, network))? => {
+                self.networks.insert(nic.name.0.clone(), network.external_name().to_owned());
+            }
+            Some(_) => drop(self.left_out.insert(path)),
+            None => self.leave_out(links, path),
+        }
+        Ok(())
+    }
+
+    /// Where the seed is, if there is one by now.
+    fn put_seed(&mut self, seed: Option<&CloudInit>) -> anyhow::Result<()> {
+        let Some(seed) = seed else { return Ok(()) };
+        let path = seed.observation().and_then(|seen| seen.path.clone());
+        let path = path.with_context(|| format!("waiting for CloudInit {}: it has no path yet", seed.full_name()))?;
+        match cloud_init::format(seed) {
+            SeedFormat::NoCloud => self.seed = Some(path),
+            SeedFormat::Ignition => self.ignition = Some(path),
+        }
+        Ok(())
+    }
+
     /// Whether an interface can be made: it has the address that it asks of its Network. No guest is made without; one that is there already
     /// goes on, and its interfaces stay.
     fn has_address(
@@ -117,7 +147,7 @@ impl Surroundings {
             return Ok(true);
         }
         let standing = reserved::standing(cluster, object, nic, network);
-        if standing == reserved::Standing::Coming {
+        if matches!(standing, reserved::Standing::Coming(_)) {
             let meta = &network.metadata;
             cluster
                 .networks
@@ -128,11 +158,12 @@ impl Surroundings {
         let is_there = nics.any(|seen| seen.name.as_ref() == Some(&nic.name.0));
         let is_refused = matches!(standing, reserved::Standing::Refused(_));
         let why = match (standing, &nic.address) {
-            (reserved::Standing::Kept, _) | (reserved::Standing::Coming, None) => return Ok(true),
-            (reserved::Standing::Coming, Some(_)) if is_there => return Ok(true),
+            (reserved::Standing::Kept, _) | (reserved::Standing::Coming(_), None) => return Ok(true),
+            (reserved::Standing::Coming(None), Some(_)) if is_there => return Ok(true),
             (reserved::Standing::Refused(why), _) => why,
-            (reserved::Standing::Coming, Some(address)) => {
-                format!("waiting for Network {} to keep the address {address}", network.full_name())
+            (reserved::Standing::Coming(held_up), Some(address)) => {
+                let why = held_up.map(|why| format!(": {why}")).unwrap_or_default();
+                format!("waiting for Network {} to keep the address {address}{why}", network.full_name())
             }
         };
         if guest.is_none() {
@@ -153,7 +184,11 @@ impl Surroundings {
 
 fn boot_file(cluster: &Cluster, asker: &Asker<'_>, links: &Links, path: &str) -> anyhow::Result<Option<String>> {
     let volume = links.find(&cluster.volumes, asker, path)?;
-    volume.map(|volume| path_of(&volume)).transpose()
+    let path = |volume: std::sync::Arc<Volume>| {
+        check_plain(&volume)?;
+        path_of(&volume)
+    };
+    volume.map(path).transpose()
 }
 
 fn medium(
@@ -174,14 +209,19 @@ fn medium(
     if let Some(volume) = links.find(&cluster.volumes, asker, &references::disk_path(&disk.name.0))? {
         exclusive::check(cluster, object, disk, &volume)?;
         let backing = chain(cluster, asker, &volume)?;
-        return Ok(Some(Medium { path: path_of(&volume)?, format: format_of(&volume)?, backing }));
+        let path = path_of(&volume)?;
+        let secret = is_encrypted(&volume).then(|| secret_of(&path));
+        let seen = volume.observation().cloned().unwrap_or_default();
+        let names = [seen.pool, seen.name].map(Option::unwrap_or_default);
+        let type_ = DiskType::of(seen.type_, &names[0], &names[1]);
+        return Ok(Some(Medium { path, type_, format: format_of(&volume)?, backing, secret }));
     }
-    // The path of a volume that no object stands for is asked of the host.
-    Ok(disk.volume.as_ref().map(|volume| Medium { path: String::new(), format: volume.format, backing: Vec::new() }))
+    // What a volume is that no object stands for is asked of the host.
+    Ok(disk.volume.as_ref().map(|volume| Medium::file("", volume.format)))
 }
 
 /// The volumes below a volume, top first.
-pub(crate) fn chain(cluster: &Cluster, asker: &Asker<'_>, volume: &Volume) -> anyhow::Result<Vec<(String, Format)>> {
+pub(crate) fn chain(cluster: &Cluster, asker: &Asker<'_>, volume: &Volume) -> anyhow::Result<Vec<Layer>> {
     let mut below = Vec::new();
     let mut next = below_of(cluster, volume)?;
     let mut above = backing_path(volume);
@@ -192,16 +232,31 @@ pub(crate) fn chain(cluster: &Cluster, asker: &Asker<'_>, volume: &Volume) -> an
         // Read over other data than it was made on, an overlay is garbage, and what is written to it is lost.
         let fits = above.is_none_or(|above| storage::is_same_path(&above, &path));
         anyhow::ensure!(fits, "Volume {} is not what the volume above it was made on", volume.full_name());
-        below.push((path, format_of(&volume)?));
+        let block = volume.observation().and_then(|seen| seen.type_) == Some(VolumeType::Block);
+        below.push(Layer { path, block, format: format_of(&volume)? });
         above = backing_path(&volume);
         next = below_of(cluster, &volume)?;
     }
     Ok(below)
 }
 
-/// Where a volume is on the host, and in what format.
+/// Where a volume is on the host, and in what format, for what reads it without its passphrase.
 pub(crate) fn place(volume: &Volume) -> anyhow::Result<(String, Format)> {
+    check_plain(volume)?;
     Ok((path_of(volume)?, format_of(volume)?))
+}
+
+/// That a volume is readable without a passphrase, as far as its object tells.
+pub(crate) fn check_plain(volume: &Volume) -> Result<(), Refusal> {
+    let seen = volume.observation().is_some_and(|seen| seen.encryption.is_some());
+    if !seen && !is_encrypted(volume) {
+        return Ok(());
+    }
+    let message = format!(
+        "Volume {} is encrypted: only disks of guests can be made of it, and nothing can stand on it or be copied from it",
+        volume.full_name()
+    );
+    Err(Refusal { reason: "Encrypted", message })
 }
 
 /// What the host said of the volume below, when it was last looked at.

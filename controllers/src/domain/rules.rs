@@ -100,6 +100,8 @@ const TABLE: &[Rule] = &[
     Rule::value("devices/disk/source@dev", Unit::Path, Route::Live(Update)),
     Rule::filled("devices/disk/source@index"),
     Rule::filled("devices/disk/source@tls"),
+    Rule::element("devices/disk/source/encryption", Route::Live(Update)),
+    Rule::filled("devices/disk/source/encryption@engine"),
     Rule::element("devices/disk/backingStore", Definition).group("data"),
     // Libvirt counts how long a burst lasts by itself, and may put disks of one guest together.
     Rule::element("devices/disk/iotune", Route::Live(BlockTune)),

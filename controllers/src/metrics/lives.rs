@@ -86,8 +86,9 @@ impl Lives {
         let Some(age) = object.meta().creation_timestamp.as_ref().map(since) else { return };
         let kind = Kind { gvk: super::gvk::<K>() };
         let mut known = self.known();
-        if pass.first && object.meta().deletion_timestamp.is_none() {
-            known.fresh.insert(object.uid().into());
+        // A pass that only waited for its host wrote nothing, so the next one looks like the first.
+        let is_first = pass.first && object.meta().deletion_timestamp.is_none();
+        if is_first && known.fresh.insert(object.uid().into()) {
             self.reconciled.get_or_create(&kind).observe(age);
         }
         if condition::is_true(object.conditions(), Type::Ready) && known.fresh.remove(object.uid()) {

@@ -12,7 +12,11 @@ use libvirt::{
 };
 use managed::external::{Deletion, Refusal};
 
-use super::{checks, count, live, observed, render, reserved::Reservation, restart};
+use super::{
+    checks, count, live, observed, render,
+    reserved::Reservation,
+    restart::{self, Anew},
+};
 use crate::applied;
 
 pub(super) fn wishes(object: &Network, reserved: &[Reservation], create: bool) -> anyhow::Result<Wishes> {
@@ -34,14 +38,14 @@ impl Wished {
 }
 
 /// Looks at the network anew and does what is needed: define, change live, set autostart, start. Answers whether one that ran was started
-/// anew.
+/// anew, and how that came out.
 pub(super) fn make_true(
     host: &Connection,
     wished: &Wished,
     uuid: &str,
     rules: &Rules,
     create: bool,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<Anew> {
     let is_new = host.find_network(uuid)?.is_none();
     if is_new {
         define_new(host, wished, uuid, rules)?;
@@ -95,7 +99,7 @@ fn bring_about(
     wished: &Wished,
     rules: &Rules,
     create: bool,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<Anew> {
     let object = &wished.object;
     let base = Element::parse(&network.describe(true)?).context("read the network's description")?;
     let (base, wishes) = (observed::prefixed(&base), wished.wishes()?);
@@ -116,10 +120,10 @@ fn bring_about(
         network.set_autostart(autostart).context("set autostart of network")?;
     }
     if !network.is_active()? {
-        return start(network).map(|()| false);
+        return start(network).map(|()| Anew::None);
     }
     live::change(network, &wishes, rules)?;
-    if wished.may_restart { restart::anew(host, network, &wishes, rules) } else { Ok(false) }
+    if wished.may_restart { restart::anew(host, network, &wishes, rules) } else { Ok(Anew::None) }
 }
 
 pub(super) fn start(network: &libvirt::Network<'_>) -> anyhow::Result<()> {

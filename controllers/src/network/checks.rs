@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use anyhow::{Context, bail, ensure};
-use apis::network::{Dhcp, Ip, NetworkParameters, NetworkRoute};
+use apis::network::{Dhcp, DhcpHost, Ip, NetworkParameters, NetworkRoute};
 use libvirt::xml::Element;
 
 use super::subnet::Subnet;
@@ -17,6 +17,11 @@ pub(super) fn addresses(parameters: &NetworkParameters) -> anyhow::Result<()> {
         if let Some(other) = subnets.iter().find(|other| other.overlaps(&own)) {
             bail!("ips: {} and {} have addresses in common", shown(other), ip.cidr);
         }
+        ensure!(
+            !is_end(&own, own.address()),
+            "ips: {}: the address is the first or last of its network, which no host can have",
+            ip.cidr
+        );
         dhcp(ip, &own).with_context(|| format!("ips: {}", ip.cidr))?;
         subnets.push(own);
     }
@@ -29,6 +34,11 @@ pub(super) fn addresses(parameters: &NetworkParameters) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Whether an address is one of the two of an IPv4 network that mean all of it.
+fn is_end(own: &Subnet, address: IpAddr) -> bool {
+    address.is_ipv4() && own.prefix() < 31 && (address == own.first() || address == own.last())
 }
 
 fn shown(subnet: &Subnet) -> String {
@@ -48,19 +58,40 @@ fn dhcp(ip: &Ip, own: &Subnet) -> anyhow::Result<()> {
         let what = format!("the range {start} to {end}");
         ensure!(own.holds(start) && own.holds(end), "{what} is not within the network");
         ensure!(start <= end, "{what} ends before it begins");
+        ensure!(
+            !is_end(own, start) && !is_end(own, end),
+            "{what} has the first or last address of the network, which no guest can have"
+        );
         if let Some((from, to)) = taken.iter().find(|(from, to)| *from <= end && start <= *to) {
             bail!("{what} and the range {from} to {to} have addresses in common");
         }
         taken.push((start, end));
     }
-    let (mut macs, mut addresses) = (BTreeSet::new(), BTreeSet::new());
+    let (mut known, mut addresses) = (BTreeSet::new(), BTreeSet::new());
     for host in hosts.iter().flatten() {
         let (name, its) = (&host.name, address(&host.ip)?);
         ensure!(own.holds(its), "the address {its} of the host {name} is not within the network");
         ensure!(its != own.address(), "the address {its} of the host {name} is that of the network itself");
         ensure!(addresses.insert(its), "two hosts have the address {its}, {name} is one of them");
-        let mac = host.mac.to_ascii_lowercase();
-        ensure!(macs.insert(mac.clone()), "two hosts have the MAC address {mac}, {name} is one of them");
+        ensure!(
+            !is_end(own, its),
+            "the address {its} of the host {name} is the first or last of the network, which no guest can have"
+        );
+        known_by(host, its, &mut known)?;
+    }
+    Ok(())
+}
+
+/// Fails where a guest cannot be known by what is said of it, or another one is known by the same.
+fn known_by(host: &DhcpHost, its: IpAddr, known: &mut BTreeSet<String>) -> anyhow::Result<()> {
+    let DhcpHost { name, mac, duid, ip: _, lease_time: _ } = host;
+    ensure!(
+        its.is_ipv4() == mac.is_some() && (its.is_ipv6() || duid.is_none()),
+        "the host {name} is known by mac where its address is IPv4, else by duid or by its name alone"
+    );
+    for (what, id) in [("MAC address", mac), ("DUID", duid)] {
+        let Some(id) = id.as_ref().map(|id| id.to_ascii_lowercase()) else { continue };
+        ensure!(known.insert(id.clone()), "two hosts have the {what} {id}, {name} is one of them");
     }
     Ok(())
 }
@@ -118,14 +149,17 @@ mod tests {
         json!({"name": name, "mac": format!("52:54:00:AA:00:0{mac}"), "ip": ip})
     }
 
+    fn with(dhcp: &Value) -> Value {
+        json!({"ips": [{"cidr": "10.0.0.1/24", "dhcp": dhcp}]})
+    }
+
+    fn ranges([one, other]: [[u8; 2]; 2]) -> Value {
+        let range = |[start, end]: [u8; 2]| json!({"start": format!("10.0.0.{start}"), "end": format!("10.0.0.{end}")});
+        with(&json!({"ranges": [range(one), range(other)]}))
+    }
+
     #[test]
     fn addresses_that_do_not_fit_together_are_refused_with_their_reason() {
-        let with = |dhcp: Value| json!({"ips": [{"cidr": "10.0.0.1/24", "dhcp": dhcp}]});
-        let ranges = |[one, other]: [[u8; 2]; 2]| {
-            let range =
-                |[start, end]: [u8; 2]| json!({"start": format!("10.0.0.{start}"), "end": format!("10.0.0.{end}")});
-            with(json!({"ranges": [range(one), range(other)]}))
-        };
         let table = [
             (ranges([[10, 20], [21, 30]]), ""),
             (
@@ -134,11 +168,11 @@ mod tests {
             ),
             (json!({"ips": [{"cidr": "10.0.0.1/24"}, {"cidr": "fd00::1/64"}]}), ""),
             (
-                with(json!({"ranges": [{"start": "10.0.1.10", "end": "10.0.1.20"}]})),
+                with(&json!({"ranges": [{"start": "10.0.1.10", "end": "10.0.1.20"}]})),
                 "ips: 10.0.0.1/24: the range 10.0.1.10 to 10.0.1.20 is not within the network",
             ),
             (
-                with(json!({"ranges": [{"start": "10.0.0.20", "end": "10.0.0.10"}]})),
+                with(&json!({"ranges": [{"start": "10.0.0.20", "end": "10.0.0.10"}]})),
                 "ips: 10.0.0.1/24: the range 10.0.0.20 to 10.0.0.10 ends before it begins",
             ),
             (
@@ -146,24 +180,55 @@ mod tests {
                 "ips: 10.0.0.1/24: the range 10.0.0.20 to 10.0.0.30 and the range 10.0.0.10 to 10.0.0.20 have addresses in common",
             ),
             (
-                with(json!({"hosts": [host("a", 1, "10.9.0.5")]})),
+                with(&json!({"hosts": [host("a", 1, "10.9.0.5")]})),
                 "ips: 10.0.0.1/24: the address 10.9.0.5 of the host a is not within the network",
             ),
             (
-                with(json!({"hosts": [host("a", 1, "10.0.0.1")]})),
+                with(&json!({"hosts": [host("a", 1, "10.0.0.1")]})),
                 "ips: 10.0.0.1/24: the address 10.0.0.1 of the host a is that of the network itself",
             ),
             (
-                with(json!({"hosts": [host("a", 1, "10.0.0.5"), host("b", 2, "10.0.0.5")]})),
+                with(&json!({"hosts": [host("a", 1, "10.0.0.5"), host("b", 2, "10.0.0.5")]})),
                 "ips: 10.0.0.1/24: two hosts have the address 10.0.0.5, b is one of them",
             ),
             (
-                with(json!({"hosts": [host("a", 1, "10.0.0.5"), host("b", 1, "10.0.0.6")]})),
+                with(&json!({"hosts": [host("a", 1, "10.0.0.5"), host("b", 1, "10.0.0.6")]})),
                 "ips: 10.0.0.1/24: two hosts have the MAC address 52:54:00:aa:00:01, b is one of them",
             ),
             (
                 json!({"ips": [{"cidr": "10.0.0.1/24"}], "routes": [{"cidr": "10.9.0.0/16", "gateway": "10.1.0.2"}]}),
                 "routes: the gateway 10.1.0.2 of 10.9.0.0/16 is in no network of ips, so the host cannot reach it",
+            ),
+        ];
+        for (parameters, wanted) in table {
+            assert_eq!(refusal(&parameters), wanted, "{parameters}");
+        }
+    }
+
+    #[test]
+    fn what_no_guest_can_have_or_be_known_by_is_refused_with_its_reason() {
+        let table = [
+            (
+                json!({"ips": [{"cidr": "10.0.0.0/24"}]}),
+                "ips: 10.0.0.0/24: the address is the first or last of its network, which no host can have",
+            ),
+            (
+                ranges([[10, 20], [30, 255]]),
+                "ips: 10.0.0.1/24: the range 10.0.0.30 to 10.0.0.255 has the first or last address of the network, which no guest can have",
+            ),
+            (
+                with(&json!({"hosts": [host("a", 1, "10.0.0.255")]})),
+                "ips: 10.0.0.1/24: the address 10.0.0.255 of the host a is the first or last of the network, which no guest can have",
+            ),
+            (
+                json!({"ips": [{"cidr": "fd00::1/64", "dhcp": {"hosts": [host("a", 1, "fd00::5")]}}]}),
+                "ips: fd00::1/64: the host a is known by mac where its address is IPv4, else by duid or by its name alone",
+            ),
+            (
+                json!({"ips": [{"cidr": "fd00::1/64", "dhcp": {"hosts": [
+                    {"name": "a", "ip": "fd00::5"}, {"name": "b", "duid": "00:03:AA", "ip": "fd00::6"}, {"name": "c", "duid": "00:03:aa", "ip": "fd00::7"},
+                ]}}]}),
+                "ips: fd00::1/64: two hosts have the DUID 00:03:aa, c is one of them",
             ),
         ];
         for (parameters, wanted) in table {

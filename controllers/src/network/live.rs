@@ -10,7 +10,7 @@ use libvirt::{
     xml::Element,
 };
 
-use super::observed;
+use super::{fields, observed};
 
 /// Changes what libvirt can change of a running network, entry by entry.
 ///
@@ -98,8 +98,21 @@ pub(super) fn and_running(
 }
 
 /// The differences that only a start makes true.
-pub(super) fn waiting(wishes: &Wishes, live: &Element, rules: &Rules) -> Vec<String> {
+pub(super) fn waiting(wishes: &Wishes, live: &Element, rules: &Rules) -> Vec<Difference> {
     let live = &*observed::prefixed(live);
-    let waits = |difference: &Difference| difference.is_applied() && !is_live(difference, live);
-    diff(wishes, live, rules).into_iter().filter(waits).map(|difference| difference.path).collect()
+    // A prefix that is declared says nothing by itself.
+    let says = |difference: &Difference| difference.is_applied() && !difference.path.starts_with("@xmlns:");
+    let waits = |difference: &Difference| says(difference) && !is_live(difference, live);
+    diff(wishes, live, rules).into_iter().filter(waits).collect()
+}
+
+/// Where they are, by the fields of the spec.
+pub(super) fn fields(differences: &[Difference]) -> Vec<String> {
+    let mut fields: Vec<String> = Vec::new();
+    for field in differences.iter().map(|difference| fields::field(&difference.path)) {
+        if !fields.contains(&field) {
+            fields.push(field);
+        }
+    }
+    fields
 }

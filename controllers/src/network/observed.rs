@@ -42,8 +42,10 @@ pub fn named(description: &Element) -> Element {
         }
         let hosts = ip.elements_mut().filter(|child| child.name == "dhcp").flat_map(Element::elements_mut);
         for host in hosts.filter(|child| child.name == "host" && child.get("name").is_none()) {
-            if let Some(mac) = host.get("mac").map(|mac| mac.to_ascii_lowercase().replace(':', "-")) {
-                host.set("name", mac);
+            if let Some(id) =
+                host.get("mac").or_else(|| host.get("id")).map(|id| id.to_ascii_lowercase().replace(':', "-"))
+            {
+                host.set("name", id);
             }
         }
     }
@@ -62,6 +64,7 @@ pub fn observe(definition: Option<&Element>, live: Option<&Element>) -> NetworkO
     NetworkObservation {
         mode: links::mode(definition),
         direct: links::direct(definition),
+        host_devices: links::host_devices(definition),
         open_v_switch: (definition.attr_at("virtualport@type") == Some("openvswitch")).then_some(true),
         vlan: domain::vlan(definition),
         bandwidth: domain::bandwidth(definition),
@@ -113,7 +116,8 @@ fn range(range: &Element) -> Option<DhcpRangeObservation> {
 
 fn host(host: &Element) -> Option<DhcpHostObservation> {
     let get = |name| host.get(name).map(str::to_owned);
-    Some(DhcpHostObservation { name: get("name")?, mac: get("mac")?, ip: get("ip")?, lease_time: lease(host) })
+    let (mac, duid) = (get("mac"), get("id"));
+    Some(DhcpHostObservation { name: get("name")?, mac, duid, ip: get("ip")?, lease_time: lease(host) })
 }
 
 /// How long an address is lent; nothing where that is for ever.

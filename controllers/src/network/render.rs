@@ -53,7 +53,7 @@ pub fn whole(object: &Network, reserved: &[Reservation], create: bool, previous:
         for ip in ips {
             let (key, part) = address(ip)?;
             wishes.item("ip", &key, part);
-            dhcp::dhcp(&mut wishes, &key, ip.dhcp.as_ref())?;
+            dhcp::dhcp(&mut wishes, &key, ip)?;
         }
     }
     for Reservation { within, mac, ip } in reserved {
@@ -63,6 +63,12 @@ pub fn whole(object: &Network, reserved: &[Reservation], create: bool, previous:
     if !create {
         keep_initial(&mut wishes, object)?;
     }
+    wishes.forget(&given_back(object, previous));
+    Ok(wishes)
+}
+
+/// The paths of the last apply that libvirt has back where nothing is wished of them any more.
+fn given_back(object: &Network, previous: &[String]) -> Vec<String> {
     // Without a wished name the bridge keeps the one it has: another would cut every guest off at the next start. What it is
     // on never changes, and a prefix that is declared says nothing.
     let is_given_back =
@@ -71,9 +77,7 @@ pub fn whole(object: &Network, reserved: &[Reservation], create: bool, previous:
     let initial = object.initially().and_then(|initial| initial.ips.clone()).unwrap_or_default();
     let initial: Vec<String> = initial.iter().filter_map(|ip| Some(format!("ip[{}]", address(ip).ok()?.0))).collect();
     let holds = |path: &str| initial.iter().any(|ip| path == ip || path.strip_prefix(ip.as_str()) == Some("/dhcp"));
-    let given_back: Vec<String> = previous.iter().filter(is_given_back).filter(|path| !holds(path)).cloned().collect();
-    wishes.forget(&given_back);
-    Ok(wishes)
+    previous.iter().filter(is_given_back).filter(|path| !holds(path)).cloned().collect()
 }
 
 /// What only `initProvider` said when the network was made stays as it is, also in lists that are owned whole.
@@ -105,7 +109,7 @@ fn keep_initial(wishes: &mut Wishes, object: &Network) -> anyhow::Result<()> {
         }
         let is_own = |host: &DhcpHost| own.hosts.iter().flatten().any(|own| own.name == host.name);
         for host in said.hosts.iter().flatten().filter(|host| !is_own(host)) {
-            wishes.keep(&format!("ip[{key}]/dhcp/host"), &host.mac.to_ascii_lowercase());
+            wishes.keep(&format!("ip[{key}]/dhcp/host"), &dhcp::host_key(host));
         }
     }
     Ok(())

@@ -6,18 +6,20 @@
 //!                                            └ may not: the Domain says why
 //! ```
 
+mod plan;
+mod written;
+
 use std::net::IpAddr;
 
-use apis::{
-    Domain, Managed, Network,
-    domain::NetworkInterface,
-    network::{Ip, NetworkObservation},
-};
+use apis::{Domain, Managed, Network, domain::NetworkInterface, network::NetworkObservation};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use managed::plan::only_observes;
 
-use super::subnet::Subnet;
+use plan::Plan;
+pub(super) use written::Written;
+
 use crate::{
+    applied,
     cluster::{Cluster, declared, may_use},
     index::ReferrerKind,
     mark,
@@ -43,8 +45,8 @@ pub struct Reservation {
 pub(crate) enum Standing {
     /// The network keeps it, or none is asked for.
     Kept,
-    /// The Network's next pass does what is to be done.
-    Coming,
+    /// The Network's next pass does what is to be done, unless something keeps it from that.
+    Coming(Option<&'static str>),
     /// The network does not keep it, and why.
     Refused(String),
 }
@@ -61,20 +63,6 @@ struct Asked {
     ip: IpAddr,
 }
 
-/// What a network has to give.
-#[derive(Debug, Default)]
-struct Plan {
-    name: String,
-    /// It is only looked at, so that nothing is kept in it.
-    only_observed: bool,
-    /// Its own addresses, and whether it hands out others beside each.
-    subnets: Vec<(Subnet, bool)>,
-    /// What its own spec keeps: name, MAC address and address.
-    hosts: Vec<(String, String, IpAddr)>,
-    /// What it keeps for MAC addresses already.
-    kept: Vec<(String, IpAddr)>,
-}
-
 /// Owned paths without what is within a reservation: it is given back as a whole, and an annotation has no room for all of that.
 pub(super) fn without_parts(mut paths: Vec<String>, reserved: &[Reservation]) -> Vec<String> {
     let whole: Vec<String> = reserved.iter().map(|one| format!("ip[{}]/dhcp/host[{}]@", one.within, one.mac)).collect();
@@ -82,12 +70,30 @@ pub(super) fn without_parts(mut paths: Vec<String>, reserved: &[Reservation]) ->
     paths
 }
 
+/// The paths that were ours and those of reservations that stand on the host since; None where there are none of these. They are ours
+/// whatever else of the network is not as wished, and would pass for what others wrote if nothing said so.
+pub(super) fn with_reserved(
+    network: &Network,
+    seen: &NetworkObservation,
+    reserved: &[Reservation],
+) -> Option<Vec<String>> {
+    let (mut paths, kept) = (applied::paths(network), plan::kept(seen, |_| true));
+    let stands = |one: &&Reservation| kept.contains(&(one.mac.clone(), one.ip));
+    let path = |one: &Reservation| format!("ip[{}]/dhcp/host[{}]", one.within, one.mac);
+    let new: Vec<String> = reserved.iter().filter(stands).map(path).filter(|path| !paths.contains(path)).collect();
+    (!new.is_empty()).then(|| {
+        paths.extend(new);
+        paths
+    })
+}
+
 /// What a Network keeps for the interfaces of the Domains that refer to it.
-pub(super) fn reservations(cluster: &Cluster, network: &Network) -> Vec<Reservation> {
+pub(super) fn reservations(cluster: &Cluster, network: &Network, written: &Written) -> Vec<Reservation> {
     if only_observes(network) {
         return Vec::new();
     }
-    let plan = Plan::of(network);
+    let mut plan = Plan::of(network);
+    plan.others.retain(|one| !written.has(network.uid(), one));
     judge(&plan, asked(cluster, network, None)).into_iter().filter_map(|(_, judged)| judged.ok().flatten()).collect()
 }
 
@@ -96,13 +102,13 @@ pub(crate) fn standing(cluster: &Cluster, domain: &Domain, nic: &NetworkInterfac
     let (plan, mac) = (Plan::of(network), mac(domain, nic));
     let Some(mine) = ask(domain, nic) else {
         // Such as the network's own spec names are not ours.
-        let is_own = plan.hosts.iter().any(|(_, of, _)| *of == mac);
+        let is_own = plan.hosts.iter().any(|(_, of, _)| *of == mac) || plan.others.iter().any(|(of, _)| *of == mac);
         let is_left =
             nic.address.is_none() && !plan.only_observed && !is_own && plan.kept.iter().any(|(of, _)| *of == mac);
-        return if is_left { Standing::Coming } else { Standing::Kept };
+        return if is_left { Standing::Coming(plan.held_up) } else { Standing::Kept };
     };
     // Who has it keeps it, so that a look at all others is for the few moments before.
-    if plan.kept.contains(&(mac, mine.ip)) {
+    if plan.has_given(&mac, mine.ip) {
         return Standing::Kept;
     }
     let mut all = asked(cluster, network, Some(&mine.uid));
@@ -117,7 +123,7 @@ pub(crate) fn standing(cluster: &Cluster, domain: &Domain, nic: &NetworkInterfac
     let judged = judge(&plan, all).into_iter().find(|(asked, _)| *asked == mine);
     match judged.map(|(_, judged)| judged) {
         Some(Err(why)) => Standing::Refused(format!("networkInterfaces {}: {why}", nic.name)),
-        Some(Ok(Some(_))) => Standing::Coming,
+        Some(Ok(Some(_))) => Standing::Coming(plan.held_up),
         Some(Ok(None)) | None => Standing::Kept,
     }
 }
@@ -170,67 +176,8 @@ fn mac(domain: &Domain, nic: &NetworkInterface) -> String {
     mac.unwrap_or_else(|| mark::mac(domain.uid(), &nic.name.0))
 }
 
-impl Plan {
-    fn of(network: &Network) -> Self {
-        // What was initial is in the network ever after.
-        let whole = network.held();
-        let seen = network.observation().cloned().unwrap_or_default();
-        let NetworkObservation { ips: seen_ips, .. } = &seen;
-        let (mut subnets, mut hosts) = (Vec::new(), Vec::new());
-        for Ip { cidr, dhcp } in whole.parameters().ips.iter().flatten() {
-            // What the spec leaves out may be as the host has it.
-            let hands_out = dhcp.is_some() || seen_ips.iter().any(|seen| seen.cidr == *cidr && seen.dhcp.is_some());
-            subnets.extend(Subnet::parse(cidr).ok().map(|subnet| (subnet, hands_out)));
-            for host in dhcp.iter().flat_map(|dhcp| &dhcp.hosts).flatten() {
-                let ip = host.ip.parse().ok();
-                hosts.extend(ip.map(|ip| (host.name.0.clone(), host.mac.to_ascii_lowercase(), ip)));
-            }
-        }
-        if whole.parameters().ips.is_none() {
-            subnets.extend(seen_ips.iter().filter_map(|ip| Some((Subnet::parse(&ip.cidr).ok()?, ip.dhcp.is_some()))));
-        }
-        let kept = seen_ips.iter().filter_map(|ip| ip.dhcp.as_ref()).flat_map(|dhcp| &dhcp.hosts);
-        let kept = kept.filter_map(|host| Some((host.mac.to_ascii_lowercase(), host.ip.parse().ok()?)));
-        Self {
-            name: network.metadata.name.clone().unwrap_or_default(),
-            only_observed: only_observes(network),
-            subnets,
-            hosts,
-            kept: kept.collect(),
-        }
-    }
-
-    /// The network's own address beside which one may be kept, if none else had it.
-    fn place(&self, ip: IpAddr) -> Result<&Subnet, String> {
-        let Self { name, only_observed, subnets, hosts: _, kept: _ } = self;
-        if *only_observed {
-            return Err(format!("Network {name} is only observed, so it keeps no address {ip}"));
-        }
-        let Some((subnet, hands_out)) = subnets.iter().find(|(subnet, _)| subnet.holds(ip)) else {
-            let own: Vec<String> =
-                subnets.iter().map(|(own, _)| format!("{}/{}", own.address(), own.prefix())).collect();
-            let own = if own.is_empty() { "has no addresses".to_owned() } else { format!("has {}", own.join(", ")) };
-            return Err(format!("the address {ip} is not within Network {name}, which {own}"));
-        };
-        let (first, last) = (subnet.first(), subnet.last());
-        if ip == subnet.address() {
-            return Err(format!("the address {ip} is that of Network {name} itself"));
-        }
-        if subnet.prefix() < 31 && (ip == first || ip == last) {
-            return Err(format!("the address {ip} is the first or last of Network {name}, which no guest can have"));
-        }
-        if !hands_out {
-            return Err(format!(
-                "Network {name} hands out no addresses beside {}: it has no dhcp there",
-                subnet.address()
-            ));
-        }
-        Ok(subnet)
-    }
-}
-
 /// Judges what is asked for, one after the other: who has an address already comes first, then who is older. `None` where the network's own
-/// spec keeps the address for it.
+/// spec keeps the address for it, or what others wrote.
 fn judge(plan: &Plan, mut all: Vec<Asked>) -> Vec<(Asked, Result<Option<Reservation>, String>)> {
     all.sort_by_cached_key(|one| {
         let is_kept = plan.kept.contains(&(one.mac.clone(), one.ip));
@@ -248,7 +195,7 @@ fn judge(plan: &Plan, mut all: Vec<Asked>) -> Vec<(Asked, Result<Option<Reservat
 fn verdict<'a>(
     plan: &Plan,
     one: &Asked,
-    mut before: impl Iterator<Item = &'a Asked>,
+    mut before: impl Iterator<Item = &'a Asked> + Clone,
 ) -> Result<Option<Reservation>, String> {
     let Asked { mac, ip, .. } = one;
     let subnet = plan.place(*ip)?;
@@ -265,6 +212,9 @@ fn verdict<'a>(
             (false, false) => {}
         }
     }
+    plan.beside_others(mac, *ip)?;
+    let of_its_namespace = before.clone().filter(|other| other.namespace == one.namespace).count();
+    plan.has_room(one, of_its_namespace)?;
     if let Some(other) = before.find(|other| other.ip == *ip || other.mac == *mac) {
         let what = if other.ip == *ip { format!("address {ip}") } else { format!("MAC address {mac}") };
         let whose = if other.namespace == one.namespace {
@@ -273,6 +223,10 @@ fn verdict<'a>(
             FOREIGN.to_owned()
         };
         return Err(format!("the {what} is that of {whose} on Network {}", plan.name));
+    }
+    if plan.is_of_others(mac, *ip) {
+        // It stands there as it is asked for. If it were written down as ours, it would go with whoever asks.
+        return Ok(None);
     }
     let within = format!("{},{}", subnet.address(), subnet.family());
     Ok(Some(Reservation { within, mac: mac.clone(), ip: *ip }))
@@ -285,9 +239,15 @@ mod tests {
     use super::*;
 
     fn plan(parameters: &Value, kept: &Value) -> Plan {
+        plan_of(parameters, kept, &json!([]))
+    }
+
+    fn plan_of(parameters: &Value, kept: &Value, applied: &Value) -> Plan {
+        let annotations = json!({"libvirt.nourspeed.io/applied": applied.to_string()});
         Plan::of(
             &serde_json::from_value(json!({
-                "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Network", "metadata": {"namespace": "n", "name": "lan"},
+                "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Network",
+                "metadata": {"namespace": "n", "name": "lan", "annotations": annotations},
                 "spec": {"forProvider": parameters}, "status": {"atProvider": {"ips": [{"cidr": "10.0.0.1/24", "dhcp": {"hosts": kept}}]}},
             }))
             .unwrap(),
@@ -322,6 +282,113 @@ mod tests {
     fn lan() -> Value {
         let host = json!({"name": "web", "mac": "52:54:00:00:00:7A", "ip": "10.0.0.5"});
         json!({"ips": [{"cidr": "10.0.0.1/24", "dhcp": {"hosts": [host]}}, {"cidr": "10.0.1.1/24"}]})
+    }
+
+    #[test]
+    fn beside_what_others_wrote_on_the_host_no_address_is_kept_twice() {
+        let bare = json!({"ips": [{"cidr": "10.0.0.1/24", "dhcp": {}}]});
+        let written = json!([{"name": "x", "mac": "52:54:00:00:00:62", "ip": "10.0.0.9"}]);
+        let (there, kept) = ("there already".to_owned(), "10.0.0.1,ipv4: 10.0.0.9 for 52:54:00:00:00:62".to_owned());
+        let taken = "the address 10.0.0.9 is kept on the host for another MAC address, by an entry that others wrote into Network lan: take it out there, or choose another address".to_owned();
+        let bound = "others wrote on the host that Network lan gives its MAC address 52:54:00:00:00:62 the address 10.0.0.9: take that entry out there, or choose that address".to_owned();
+        let (a, b) = (asks("n", "a", "10.0.0.9"), asks("n", "b", "10.0.0.9"));
+        assert_eq!(said(&plan(&bare, &written), &[a.clone(), b.clone()]), [taken, there.clone()]);
+        assert_eq!(said(&plan(&bare, &written), &[asks("n", "b", "10.0.0.8")]), [bound]);
+        // A list that the spec says is its own: what else is in it goes.
+        let other = "10.0.0.1,ipv4: 10.0.0.8 for 52:54:00:00:00:62".to_owned();
+        assert_eq!(said(&plan(&lan(), &written), &[asks("n", "b", "10.0.0.8")]), [other]);
+        // What it wrote down itself is for the next.
+        let ours = plan_of(&bare, &written, &json!(["ip[10.0.0.1,ipv4]/dhcp/host[52:54:00:00:00:62]"]));
+        assert_eq!(said(&ours, &[asks("n", "a", "10.0.0.9")]), ["10.0.0.1,ipv4: 10.0.0.9 for 52:54:00:00:00:61"]);
+        assert_eq!(said(&ours, &[a, b])[1], kept);
+        // Whoever asks for what others wrote is counted like everybody else.
+        let none = json!({"ips": [{"cidr": "10.0.0.1/24", "dhcp": {}}], "addressesPerNamespace": 0});
+        let refused =
+            "Network lan keeps no more than 0 addresses for Domains of namespace m, by its addressesPerNamespace";
+        assert_eq!(said(&plan(&none, &written), &[asks("m", "b", "10.0.0.9")]), [refused]);
+        assert_eq!(said(&plan(&none, &written), &[asks("n", "b", "10.0.0.9")]), [there]);
+    }
+
+    #[test]
+    fn what_stands_on_the_host_for_a_guest_is_written_down_as_ours_whatever_else_is_missing() {
+        let network: Network = serde_json::from_value(json!({
+            "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Network",
+            "metadata": {"name": "lan", "annotations": {"libvirt.nourspeed.io/applied": "[\"mtu@size\"]"}},
+            "spec": {"forProvider": {}},
+        }))
+        .unwrap();
+        let hosts = json!([{"name": "a", "mac": "52:54:00:00:00:0A", "ip": "10.0.0.9"}]);
+        let seen = serde_json::from_value(json!({"ips": [{"cidr": "10.0.0.1/24", "dhcp": {"hosts": hosts}}]})).unwrap();
+        let of = |mac: &str, ip: &str| Reservation {
+            within: "10.0.0.1,ipv4".to_owned(),
+            mac: mac.to_owned(),
+            ip: ip.parse().unwrap(),
+        };
+        let (stands, comes) = (of("52:54:00:00:00:0a", "10.0.0.9"), of("52:54:00:00:00:0b", "10.0.0.8"));
+        let path = "ip[10.0.0.1,ipv4]/dhcp/host[52:54:00:00:00:0a]";
+        let paths = |reserved: &[Reservation]| with_reserved(&network, &seen, reserved);
+        assert_eq!(paths(&[stands, comes.clone()]), Some(vec!["mtu@size".to_owned(), path.to_owned()]));
+        assert_eq!(paths(&[comes]), None);
+        // Until then this process knows.
+        let written = Written::default();
+        let one = ("52:54:00:00:00:0a".to_owned(), "10.0.0.9".parse().unwrap());
+        assert!(!written.has("u", &one));
+        written.note("u", &[of("52:54:00:00:00:0a", "10.0.0.9")]);
+        assert!(written.has("u", &one) && !written.has("v", &one));
+        written.forget("u");
+        assert!(!written.has("u", &one));
+    }
+
+    #[test]
+    fn domains_of_another_namespace_have_as_many_addresses_as_the_network_says_and_keep_what_they_have() {
+        let all: Vec<Asked> =
+            (0..10u8).map(|at| asks("m", &char::from(b'a' + at).to_string(), &format!("10.0.0.{}", 20 + at))).collect();
+        let refused = |plan: &Plan| {
+            said(plan, &all).iter().filter(|said| !said.contains(" for 52:54")).cloned().collect::<Vec<_>>()
+        };
+        let why = |number: &str| {
+            format!("Network lan keeps no more than {number} for Domains of namespace m, by its addressesPerNamespace")
+        };
+        let with = |number: i32, kept: &Value| {
+            let mut parameters = lan();
+            parameters["addressesPerNamespace"] = json!(number);
+            plan(&parameters, kept)
+        };
+        assert_eq!(refused(&plan(&lan(), &json!([]))), [why("8 addresses"), why("8 addresses")]);
+        assert_eq!(refused(&with(9, &json!([]))), [why("9 addresses")]);
+        assert_eq!(refused(&with(0, &json!([]))).len(), 10);
+        // The youngest has its address already, and another one waits instead.
+        let kept = json!([{"name": "x", "mac": "52:54:00:00:00:6a", "ip": "10.0.0.29"}]);
+        let said_of = said(&with(1, &kept), &all);
+        assert_eq!(said_of[9], "10.0.0.1,ipv4: 10.0.0.29 for 52:54:00:00:00:6a");
+        assert!(said_of[..9].iter().all(|said| *said == why("1 address")), "{said_of:?}");
+        // Those of its own namespace are not counted.
+        let own: Vec<Asked> = all.iter().map(|one| Asked { namespace: "n".to_owned(), ..one.clone() }).collect();
+        assert!(said(&with(0, &json!([])), &own).iter().all(|said| said.contains(" for 52:54")));
+    }
+
+    #[test]
+    fn what_keeps_a_network_from_keeping_an_address_is_known() {
+        let held_up = |metadata: &Value, spec: &Value| {
+            let mut network = json!({
+                "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Network", "metadata": metadata,
+                "spec": {"forProvider": {}},
+            });
+            if !spec.is_null() {
+                network["spec"]["managementPolicies"] = spec.clone();
+            }
+            Plan::of(&serde_json::from_value(network).unwrap()).held_up
+        };
+        let (plain, paused) =
+            (json!({"name": "lan"}), json!({"name": "lan", "annotations": {"crossplane.io/paused": "true"}}));
+        assert_eq!(held_up(&plain, &Value::Null), None);
+        assert_eq!(held_up(&paused, &Value::Null), Some("it is paused"));
+        assert_eq!(held_up(&plain, &json!([])), Some("it is paused, by its empty managementPolicies"));
+        assert_eq!(
+            held_up(&plain, &json!(["Observe", "Create", "Delete"])),
+            Some("its managementPolicies have no Update")
+        );
+        assert_eq!(held_up(&plain, &json!(["Observe", "Update"])), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use anyhow::{Context, anyhow};
 use apis::{Managed, Pool, pool::PoolParameters as Parameters};
 use libvirt::{
-    Connection,
+    Connection, DiskSource, VolumeName,
     diff::{Difference, diff},
     overlay::overlay,
     rule::Rules,
@@ -15,7 +15,14 @@ use managed::{
 };
 
 use super::{BUILT, wishes};
-use crate::network::count;
+use crate::{
+    network::count,
+    storage::{
+        device::{self, Device},
+        is_same_path,
+    },
+    volume::devices::are_found,
+};
 
 /// Looks at the pool anew and does what is needed: define, build, set autostart, start. Says whether the directory is the object's.
 /// That is written down before the directory is made: a provider that dies in between would never take it away again.
@@ -46,7 +53,8 @@ pub(super) fn make_true(
     }
     let Err(error) = pool.create() else { return Ok(false) };
     // Only a new pool is built: where an old one's directory is missing, a mount is, and volumes with it.
-    let may_build = Building::of(base.get("type"), *build).filter(|_| create && !was_created(object));
+    let may_build =
+        Building::of(base.get("type"), *build).filter(|_| create && !was_created(object) && !is_linked(&error));
     let Some(Building { folder, device }) = may_build else { return Err(unavailable(error)) };
     if folder && object.annotation(BUILT).is_none() {
         return Ok(true);
@@ -95,9 +103,19 @@ impl Building {
     }
 }
 
+/// Whether a volume group is there, and its devices by other names than the object has for them.
+fn is_linked(error: &libvirt::Error) -> bool {
+    error.message().contains("cannot find any matching source devices")
+}
+
 /// That a pool does not start, whatever it stands on being away.
 fn unavailable(error: libvirt::Error) -> anyhow::Error {
-    anyhow::Error::new(error).context(Refusal { reason: "PoolUnavailable", message: "start pool".to_owned() })
+    let message = if is_linked(&error) {
+        "start pool: libvirt follows no links to the devices of a volume group, so source.devices must be as LVM shows them (pvs), or left out where the group is there already; create a new Pool instead"
+    } else {
+        "start pool"
+    };
+    anyhow::Error::new(error).context(Refusal { reason: "PoolUnavailable", message: message.to_owned() })
 }
 
 /// Reads what the pool holds, which can be seen only while it runs.
@@ -108,7 +126,39 @@ fn look_through(pool: &libvirt::Pool<'_>) -> Result<(), libvirt::Error> {
     pool.refresh()
 }
 
-/// Stops the pool and takes its definition away, if it is empty.
+/// What a pool has in it that would be lost sight of.
+fn content(pool: &libvirt::Pool<'_>) -> Result<Option<String>, libvirt::Error> {
+    let mut volumes = pool.list_volumes()?;
+    // A file system has this folder from its beginning, and keeps it.
+    volumes.retain(|volume| volume.name != "lost+found");
+    let first = volumes.first();
+    Ok(first.map(|first| {
+        let number = count(volumes.len(), "volume");
+        format!("the pool holds {number}, {} first; it is deleted when it is empty", first.name)
+    }))
+}
+
+/// Who has a volume of a pool that made none of them: they outlive it, but a host that logs out of a target takes its disks away.
+fn user(host: &Connection, pool: &libvirt::Pool<'_>) -> anyhow::Result<Option<String>> {
+    let (name, volumes) = (pool.name()?, pool.list_volumes()?);
+    let uses = |source: &DiskSource| match source {
+        DiskSource::Path(used) => volumes.iter().any(|volume| is_same_path(&volume.path, used)),
+        DiskSource::Volume { pool, name: _ } => *pool == name,
+    };
+    let users = host.disk_users()?;
+    if let Some(user) = users.iter().find(|user| uses(&user.source)) {
+        let who = format!("domain {} on the host uses a volume of the pool", user.domain);
+        return Ok(Some(format!("{who}; it is deleted when nobody does")));
+    }
+    let mut devices = Vec::new();
+    for VolumeName { name: volume, key: _, path } in &volumes {
+        devices.extend(Device::find(host, &name, volume, path)?);
+    }
+    let user = device::user(host, &devices, &users, &host.backings()?)?;
+    Ok(user.map(|user| format!("a volume of the pool is used by {user}; it is deleted when nobody does")))
+}
+
+/// Stops the pool and takes its definition away, if it is empty or nobody uses what it found.
 pub(super) fn remove(host: &Connection, uuid: &str, built: bool, was_created: bool) -> anyhow::Result<Deletion> {
     let Some(pool) = host.find_pool(uuid)? else { return Ok(Deletion::Absent) };
     if let Err(error) = look_through(&pool) {
@@ -121,15 +171,8 @@ pub(super) fn remove(host: &Connection, uuid: &str, built: bool, was_created: bo
         }
     }
     if pool.is_active()? {
-        let mut volumes = pool.list_volumes()?;
-        // A file system has this folder from its beginning, and keeps it.
-        volumes.retain(|volume| volume.name != "lost+found");
-        if let Some(first) = volumes.first() {
-            let message = format!(
-                "the pool holds {}, {} first; it is deleted when it is empty",
-                count(volumes.len(), "volume"),
-                first.name
-            );
+        let found = are_found(&pool.type_()?);
+        if let Some(message) = if found { user(host, &pool)? } else { content(&pool)? } {
             return Ok(Deletion::Refused(Refusal { reason: "InUse", message }));
         }
         pool.destroy().context("stop pool")?;

@@ -2,7 +2,7 @@
 
 use apis::{
     pool::{
-        AdapterObservation, HostObservation, PermissionsObservation, PoolObservation, PoolType, SourceObservation,
+        AdapterObservation, AuthObservation, HostObservation, PoolObservation, PoolType, SourceObservation,
         TargetObservation,
     },
     quantity::Quantity,
@@ -10,6 +10,7 @@ use apis::{
 use libvirt::xml::Element;
 
 use super::words;
+use crate::storage;
 
 /// What a pool's definition says, with its size while it runs.
 pub fn observe(definition: Option<&Element>, live: Option<&Element>) -> PoolObservation {
@@ -60,20 +61,13 @@ fn source(definition: &Element, type_: Option<PoolType>) -> Option<SourceObserva
         name: definition.text_at("source/name").map(str::to_owned),
         format: attr("source/format@type").and_then(|word| words::format_of(&word)),
         protocol_version: attr("source/protocol@ver"),
+        auth: attr("source/auth@username").map(|username| AuthObservation { username }),
     };
     (source != SourceObservation::default()).then_some(source)
 }
 
 fn target(definition: &Element) -> Option<TargetObservation> {
-    let text = |path: &str| definition.text_at(path).map(str::to_owned);
-    // -1 stands for "as it is".
-    let id = |path: &str| text(path)?.parse().ok().filter(|id| *id >= 0);
-    let permissions = PermissionsObservation {
-        mode: text("target/permissions/mode"),
-        owner: id("target/permissions/owner"),
-        group: id("target/permissions/group"),
-    };
-    let permissions = (permissions != PermissionsObservation::default()).then_some(permissions);
-    let target = TargetObservation { path: text("target/path"), permissions };
+    let path = definition.text_at("target/path").map(str::to_owned);
+    let target = TargetObservation { path, permissions: storage::permissions(definition) };
     (target != TargetObservation::default()).then_some(target)
 }

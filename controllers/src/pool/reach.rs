@@ -1,24 +1,23 @@
 //! What a pool reaches on its host and beyond, against the policy of its config: pure.
 //!
-//! A pool's volumes become disks of guests, so a device is reached as a disk by its path is. A folder of the host (Dir) is not limited.
+//! A pool's volumes become disks of guests, so a device is reached as a disk by its path is. A folder of the host (Dir) is not limited, but
+//! for those whose files the host itself believes.
+
+use std::path::{Component, Path};
 
 use apis::{
-    Managed, Pool,
+    Pool,
     domain::DiskHost,
     placement::ConfigId,
     pool::{PoolAdapter, PoolHost, PoolParameters, PoolType},
     provider_config::Policy,
 };
 
-use crate::domain::reach::{fits, may_connect, of_path, sentence};
+use crate::domain::reach::{fits, may_connect, now_and_anew, of_path, sentence};
 
 /// What the policy does not allow of a Pool, neither as it is nor as it would be made anew.
 pub(crate) fn refused_of(object: &Pool, policy: &Policy, config: &ConfigId) -> Vec<String> {
-    let mut found = refused(object.effective().parameters(), policy, config);
-    let mut anew = refused(object.merged().parameters(), policy, config);
-    anew.retain(|why| !found.contains(why));
-    found.extend(anew);
-    found
+    now_and_anew(object, |parameters| refused(parameters, policy, config))
 }
 
 /// What the policy does not allow, each with the line that would.
@@ -51,8 +50,33 @@ fn paths(parameters: &PoolParameters, type_: PoolType) -> Vec<(&'static str, Str
         Some(_) | None => None,
     };
     let mounted = matches!(type_, PoolType::Fs | PoolType::Netfs | PoolType::Vstorage);
-    let target = parameters.target.as_ref().and_then(|target| target.path.clone()).filter(|_| mounted);
+    let target = parameters.target.as_ref().and_then(|target| target.path.clone());
+    let target = target.filter(|path| mounted || type_ == PoolType::Dir && is_believed(path));
     devices.chain(named.map(|path| ("source.name", path))).chain(target.map(|path| ("target.path", path))).collect()
+}
+
+/// Whether whoever writes a file of this folder is the host's master: a volume may have any content, owner and mode.
+fn is_believed(path: &str) -> bool {
+    const BELIEVED: [&str; 14] = [
+        "/bin",
+        "/boot",
+        "/dev",
+        "/etc",
+        "/home",
+        "/lib",
+        "/lib64",
+        "/proc",
+        "/root",
+        "/run",
+        "/sbin",
+        "/sys",
+        "/usr",
+        "/var/spool",
+    ];
+    let path = Path::new(path);
+    let is_plain = !path.components().any(|part| part == Component::ParentDir);
+    let is_part = |whole: &Path| path.starts_with(whole) || whole.starts_with(path);
+    !is_plain || BELIEVED.iter().any(|whole| is_part(Path::new(whole))) || path.starts_with("/var/run")
 }
 
 /// How a policy says the devices of the host that are not reached by a path.
@@ -115,6 +139,18 @@ mod tests {
             ConfigId { kind: ConfigKind::ClusterProviderConfig, namespace: String::new(), name: "c".to_owned() };
         let found = refused_of(&serde_json::from_value(pool).unwrap(), &Policy::default(), &config);
         assert_eq!(found, [not("source.name: /dev/vg0", "/dev/vg0", "hostPaths")]);
+    }
+
+    #[test]
+    fn a_folder_whose_files_the_host_believes_must_be_listed() {
+        let dir = |path: &str| json!({"target": {"path": path}});
+        for path in ["/etc/cron.d", "/home/ann/.ssh", "/", "/var", "/srv/../etc", "/var/run/x", "/lib64"] {
+            assert_eq!(refused_with(dir(path), json!({})), [not(&format!("target.path: {path}"), path, "hostPaths")]);
+        }
+        assert_eq!(refused_with(dir("/home/images"), json!({"hostPaths": ["/home/images"]})), [""; 0]);
+        for path in ["/var/lib/libvirt/images", "/etcetera", "/srv/usr", "/tmp/a"] {
+            assert_eq!(refused_with(dir(path), json!({})), [""; 0]);
+        }
     }
 
     #[test]

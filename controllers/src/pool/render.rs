@@ -2,11 +2,11 @@
 
 use apis::{
     Managed, Pool,
-    pool::{Permissions, PoolAdapter, PoolHost, PoolSource, PoolTarget, PoolType},
+    pool::{Permissions, PoolAdapter, PoolAuth, PoolHost, PoolSource, PoolTarget, PoolType},
 };
 use libvirt::{wish::Wishes, xml::Element};
 
-use super::words;
+use super::{auth, words};
 
 /// Everything wished of a pool. `previous` are the paths of the last apply; `create` says that it does not exist yet.
 pub fn render(object: &Pool, create: bool, previous: &[String]) -> Wishes {
@@ -24,6 +24,11 @@ pub fn render(object: &Pool, create: bool, previous: &[String]) -> Wishes {
     }
     if let Some(source) = &parameters.source {
         of_source(&mut wishes, source);
+        if let Some(PoolAuth { username, secret_ref: _ }) = &source.auth {
+            wishes.set("source/auth@type", auth::word(object));
+            wishes.set("source/auth@username", username.as_str());
+            wishes.set("source/auth/secret@uuid", auth::secret_of(object));
+        }
     }
     if let Some(target) = &parameters.target {
         of_target(&mut wishes, target);
@@ -33,7 +38,8 @@ pub fn render(object: &Pool, create: bool, previous: &[String]) -> Wishes {
 }
 
 fn of_source(wishes: &mut Wishes, source: &PoolSource) {
-    let PoolSource { hosts, dir, devices, iqn, initiator_iqn, adapter, name, format, protocol_version } = source;
+    let PoolSource { hosts, dir, devices, iqn, initiator_iqn, adapter, name, format, protocol_version, auth: _ } =
+        source;
     if let Some(hosts) = hosts {
         wishes.replace_all("source/host", hosts.iter().map(host).collect());
     }

@@ -3,9 +3,18 @@
 use anyhow::Context;
 use apis::{quantity::Quantity, volume::Format};
 use libvirt::{Connection, Running, xml::Element};
-use managed::external::Refusal;
+use managed::external::{Deletion, Refusal};
 
-/// Makes a blank or overlay volume, unless a creation that was cut short made it already.
+use super::{devices, encryption::patiently, import::vacant, permissions};
+use crate::{
+    hosts::{Left, Site},
+    storage::{self, bytes},
+};
+
+/// Of a volume whose making failed.
+const UNCLEARED: Left = Left("what the host may have made of the volume has not been removed yet");
+
+/// Makes a blank or overlay volume, unless a creation that was cut short made it already, whole.
 pub(super) fn make(
     host: &Connection,
     (pool, name): (&str, &str),
@@ -13,15 +22,57 @@ pub(super) fn make(
     tables: bool,
     resumed: bool,
 ) -> anyhow::Result<()> {
-    let pool = host.find_pool_by_name(pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
-    if pool.find_volume(name)?.is_some() {
+    let found = host.find_pool_by_name(pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
+    if let Some(volume) = found.find_volume(name)? {
         anyhow::ensure!(resumed, "volume {name:?} is on the host already and is not ours");
-        return Ok(());
+        let aside = bytes(wished, "allocation");
+        let takes_time = tables || aside > 0;
+        if takes_time && volume.is_busy()? {
+            // It goes on by itself; nobody may write there yet.
+            let message = format!("the host still sets aside the room of volume {name}");
+            return Err(libvirt::Error::busy(message).into());
+        }
+        // One that was looked at while it was made has other permissions.
+        if volume.info()?.allocation >= aside && permissions::is_as_wished(&volume, wished)? {
+            return Ok(());
+        }
     }
-    let text = wished.write().context("write the description")?;
-    let made = if tables { pool.create_preallocated_volume(&text) } else { pool.create_volume(&text) };
-    made.context("create volume")?;
-    Ok(())
+    // What the host itself did not come to an end with is nobody's yet.
+    let pool = vacant(host, pool, name, resumed)?;
+    let text = devices::fitted(wished, &pool.type_()?, None)?.write().context("write the description")?;
+    let make = || if tables { pool.create_preallocated_volume(&text) } else { pool.create_volume(&text) };
+    permissions::made(|| patiently(&make).map_err(devices::not_made), wished)
+}
+
+/// Takes away what a program of the host left that was making a volume and failed: one that is killed leaves its file, and libvirt lists no
+/// volume of which the making failed, so that nobody would ever find it. libvirt starts that program where it has seen that nothing of the
+/// name is there, so what is there now is its work; after any other failure nothing is looked for. Where the pool has other work, it is left
+/// to a later pass.
+pub(super) async fn clear(host: &Site, (pool, name): (&str, &str), error: anyhow::Error) -> anyhow::Error {
+    let is_of_program = |cause: &libvirt::Error| cause.is_of_qemu_img();
+    if !error.chain().filter_map(|cause| cause.downcast_ref()).any(is_of_program) {
+        return error;
+    }
+    match storage::delete(host, pool, name).await {
+        Ok(Deletion::Absent) => error,
+        Ok(Deletion::Requested) => {
+            tracing::info!(pool, volume = name, "removed what was left of a volume whose making failed");
+            error
+        }
+        Ok(Deletion::Waiting(why, _) | Deletion::Refused(Refusal { reason: _, message: why })) => {
+            tracing::info!(pool, volume = name, why, "what is left of a volume whose making failed stays for now");
+            error.context(UNCLEARED)
+        }
+        Err(why) => {
+            tracing::info!(
+                pool,
+                volume = name,
+                why = format!("{why:#}"),
+                "what is left of a volume whose making failed stays for now"
+            );
+            error.context(UNCLEARED)
+        }
+    }
 }
 
 /// Grows a volume: through the guest that uses it, so that the guest sees it, else in the pool. Never shrinks one that grew meanwhile.
@@ -34,7 +85,8 @@ pub(super) fn grow(
 ) -> anyhow::Result<()> {
     let pool = host.find_pool_by_name(pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
     let volume = pool.find_volume(name)?.context("the volume went away meanwhile")?;
-    if volume.info()?.capacity >= to {
+    let from = volume.info()?.capacity;
+    if from >= to {
         return Ok(());
     }
     for Running { domain, live } in host.running()? {
@@ -46,7 +98,7 @@ pub(super) fn grow(
     }
     let description = Element::parse(&volume.describe()?).context("read the volume's description")?;
     as_specified(&description, format).map_err(anyhow::Error::msg)?;
-    volume.resize(to).context("grow volume")
+    volume.resize(to).map_err(|error| devices::not_grown(error, from))
 }
 
 /// That a volume does not become smaller.
@@ -70,8 +122,12 @@ pub(super) fn as_specified(description: &Element, format: Format) -> Result<(), 
     ))
 }
 
-/// What the volume's first bytes say, where that is not the format.
+/// What the volume's first bytes say, where that is not the format. Of a device libvirt tells what partition table it has, if that; and
+/// it never resizes one by its header.
 pub(super) fn another_format(description: &Element, format: Format) -> Option<&str> {
+    if format == Format::Raw && matches!(description.get("type"), Some("block" | "network")) {
+        return None;
+    }
     let seen = description.attr_at("target/format@type").unwrap_or("raw");
     let fits = match format {
         Format::Raw => ["raw", "iso", "none", "unknown"].contains(&seen),

@@ -6,19 +6,26 @@
 //!              └──── broken: the rest by Range ◀───────┘                       └─► progress
 //! ```
 //! Each request goes to the addresses that were checked and to no others: a name that resolves to another address a moment later
-//! changes nothing. Proxies of the environment are not used, they would resolve the name themselves.
+//! changes nothing. Only a proxy, which the config must say, resolves names by itself: its servers are checked here and then by it.
+//! Proxies of the environment are not used.
 
 mod address;
 mod authorities;
+mod begun;
 mod checksum;
 mod credentials;
 mod error;
+mod no_proxy;
+mod proxy;
 mod resume;
 mod transfer;
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,9 +33,9 @@ use anyhow::Context;
 use apis::volume::HttpSource;
 use bytes::Bytes;
 use reqwest::{
-    Response, StatusCode, Url,
+    Method, Request, Response, StatusCode, Url,
     dns::{Addrs, Name, Resolve, Resolving},
-    header::{ACCEPT_ENCODING, CONTENT_ENCODING, IF_RANGE, LOCATION, RANGE},
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, IF_RANGE, LOCATION, RANGE, USER_AGENT},
     redirect::Policy,
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
@@ -41,16 +48,22 @@ use self::{
     address::Allowed,
     checksum::{Ambiguous, Said},
     error::{connect_failure, shown},
-    resume::Rest,
+    proxy::Manner,
+    resume::{Rest, Version},
     transfer::{Pace, Transfer},
 };
 pub use self::{
     address::forbidden,
     authorities::{Access, Authorities},
+    begun::Begun,
     checksum::{Algorithm, Checksum},
     credentials::Credentials,
     error::{Failure, FetchError},
+    proxy::{Proxy, Trouble},
 };
+
+/// How the provider calls itself.
+const AGENT: &str = concat!("provider-libvirt/", env!("CARGO_PKG_VERSION"));
 
 /// The size of every chunk but the last, which may be smaller. It fits one message of libvirt's stream protocol (256 KiB less a header).
 pub const CHUNK: usize = 128 * 1024;
@@ -92,6 +105,9 @@ pub struct Client {
     limits: Limits,
     roots: Arc<RootCertStore>,
     tls: Arc<ClientConfig>,
+    /// By whom a proxy may be vouched for: not by authorities that objects say.
+    own: Arc<ClientConfig>,
+    proxy: Option<Proxy>,
     /// What is shown to the origin of this address, and to no other.
     credentials: Option<(Url, Credentials)>,
 }
@@ -121,7 +137,8 @@ impl Client {
     pub fn with_roots(limits: Limits, roots: RootCertStore) -> anyhow::Result<Self> {
         let roots = Arc::new(roots);
         let tls = Arc::new(tls(roots.clone())?);
-        Ok(Self { allowed: Allowed::new(&[]), limits, roots, tls, credentials: None })
+        let own = tls.clone();
+        Ok(Self { allowed: Allowed::new(&[]), limits, roots, tls, own, proxy: None, credentials: None })
     }
 
     /// The same client, which also trusts these authorities, if there are any.
@@ -142,8 +159,42 @@ impl Client {
         Self { credentials: origin.zip(credentials), ..self.clone() }
     }
 
-    /// The answer to one GET, no redirect followed. Names are resolved here, so that what is checked is what is used.
+    /// The same client, which asks by this proxy, if there is one.
+    #[must_use]
+    pub fn by(&self, proxy: Option<Proxy>) -> Self {
+        Self { proxy, ..self.clone() }
+    }
+
+    /// The answer to one GET, no redirect followed.
     async fn get(&self, url: &Url, rest: Option<&Rest>) -> Result<Response, Failure> {
+        let request = self.request(url, rest)?;
+        let Some(proxy) = self.proxy(url) else { return self.directly(url, request).await };
+        self.vouch(url).await?;
+        proxy.get(request, &Manner { server: &self.tls, proxy: &self.own, limits: self.limits }).await
+    }
+
+    /// The proxy that is asked for this URL.
+    fn proxy(&self, url: &Url) -> Option<&Proxy> {
+        self.proxy.as_ref().filter(|proxy| proxy.is_for(url))
+    }
+
+    fn request(&self, url: &Url, rest: Option<&Rest>) -> Result<Request, Failure> {
+        let mut request = Request::new(Method::GET, url.clone());
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        let lets_in = self.credentials.as_ref().and_then(|(origin, credentials)| credentials.shown(origin, url));
+        headers.extend(lets_in.unwrap_or_default());
+        if let Some(rest) = rest {
+            headers.insert(RANGE, rest.range()?);
+            headers.insert(IF_RANGE, rest.version.value());
+        }
+        Ok(request)
+    }
+
+    /// The server's own answer. Names are resolved here, so that what is checked is what is used.
+    async fn directly(&self, url: &Url, request: Request) -> Result<Response, Failure> {
         let addresses = self.addresses(url).await?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(ClientConfig::clone(&self.tls))
@@ -152,24 +203,34 @@ impl Client {
             .redirect(Policy::none())
             .referer(false)
             .connect_timeout(self.limits.connect)
-            .user_agent(concat!("provider-libvirt/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| connect_failure(&error))?;
-        let mut request = http.get(url.clone()).header(ACCEPT_ENCODING, "identity");
-        let lets_in = self.credentials.as_ref().and_then(|(origin, credentials)| credentials.shown(origin, url));
-        if let Some(headers) = lets_in {
-            request = request.headers(headers);
-        }
-        if let Some(rest) = rest {
-            request = request.header(RANGE, rest.range()).header(IF_RANGE, rest.version.value());
-        }
-        match timeout(self.limits.connect + self.limits.stall, request.send()).await {
+        match timeout(self.limits.connect + self.limits.stall, http.execute(request)).await {
             Err(_) => Err(Failure::Stalled(self.limits.stall)),
             Ok(Err(error)) if error.is_connect() && error.is_timeout() => {
                 Err(Failure::ConnectTimeout(self.limits.connect))
             }
             Ok(Err(error)) => Err(connect_failure(&error)),
             Ok(Ok(response)) => Ok(response),
+        }
+    }
+
+    /// Whether a proxy may be asked for the URL's host: as for any other, and one that nobody here knows must be listed.
+    async fn vouch(&self, url: &Url) -> Result<(), Failure> {
+        if self.allowed.lists_host_of(url) {
+            return Ok(());
+        }
+        match self.addresses(url).await {
+            Err(Failure::Unresolved(host)) => Err(Failure::Unknown(host)),
+            found => found.map(drop),
+        }
+    }
+
+    /// Why a status is none that is of use. What came through a tunnel is the server's own.
+    fn useless(&self, url: &Url, status: StatusCode) -> Failure {
+        match self.proxy(url) {
+            Some(proxy) if url.scheme() == "http" => Failure::Relayed { status, proxy: proxy.name() },
+            Some(_) | None => Failure::Status(status),
         }
     }
 
@@ -212,6 +273,8 @@ pub struct Sink {
     pub progress: watch::Sender<Progress>,
     /// The most bytes that there is room for.
     pub max_bytes: u64,
+    /// Set once the server has shown that it would give the rest of an image that broke off.
+    pub parts: Arc<AtomicBool>,
 }
 
 /// How much was handed over, in steps so large that each is worth telling a user.
@@ -223,6 +286,8 @@ pub enum Progress {
     Percent(u8),
     /// So many bytes, in steps of 64 MiB, when the server does not tell the length.
     Bytes(u64),
+    /// Nothing is fetched: the host copies a volume.
+    Copying,
 }
 
 /// An image that came whole and as expected.
@@ -240,13 +305,48 @@ pub struct Fetched {
 /// # Errors
 /// A sentence for the user, the same each time for the same cause.
 pub async fn fetch(client: &Client, source: &HttpSource, sink: Sink) -> Result<Fetched, FetchError> {
+    ask(client, source).await?.whole(client, sink).await
+}
+
+/// What a server answered that was asked for an image. Nothing of the image is read yet.
+pub struct Answer {
+    url: Url,
+    /// Where the redirects led.
+    at: Url,
+    response: Response,
+    expected: Checksum,
+}
+
+/// Asks for an image.
+///
+/// # Errors
+/// As [`fetch`].
+pub async fn ask(client: &Client, source: &HttpSource) -> Result<Answer, FetchError> {
     let url = parse(&source.url, "source.http.url")?;
     let expected = expected(client, source, &url).await?;
     let failed = |failure| FetchError::Get { url: shown(&url), failure };
     let (at, response) = open(client, url.clone(), None).await.map_err(failed)?;
-    let mut transfer = Transfer::new(&response, sink, expected.algorithm);
-    resume::receive(client, &at, response, &mut transfer).await.map_err(failed)?;
-    transfer.finish(&expected).await
+    Ok(Answer { url, at, response, expected })
+}
+
+impl Answer {
+    /// How long the image is, where the server says that.
+    pub fn length(&self) -> Option<u64> {
+        self.response.content_length()
+    }
+
+    /// Takes all of the image.
+    ///
+    /// # Errors
+    /// As [`fetch`].
+    pub async fn whole(self, client: &Client, sink: Sink) -> Result<Fetched, FetchError> {
+        let Self { url, at, response, expected } = self;
+        let failed = |failure| FetchError::Get { url: shown(&url), failure };
+        sink.parts.store(Version::of(response.headers()).is_some(), Ordering::Release);
+        let mut transfer = Transfer::new(&response, sink, expected.algorithm);
+        resume::receive(client, &at, response, &mut transfer).await.map_err(failed)?;
+        transfer.finish(&expected).await
+    }
 }
 
 /// The checksum that the source says, or the list that it names.
@@ -299,7 +399,7 @@ async fn open(client: &Client, mut url: Url, rest: Option<&Rest>) -> Result<(Url
                 | StatusCode::PERMANENT_REDIRECT,
                 _,
             ) => url = target(&url, &response)?,
-            (status, _) => return Err(Failure::Status(status)),
+            (status, _) => return Err(client.useless(&url, status)),
         }
     }
     Err(Failure::Redirects(REDIRECTS))

@@ -58,7 +58,7 @@ impl ImageFormat {
 const QCOW: &[u8] = b"QFI\xfb";
 
 /// Where which bytes tell a format. A raw disk begins with boot code or zeros and has none of them.
-const MAGICS: [(usize, &[u8], ImageFormat); 15] = [
+const MAGICS: [(usize, &[u8], ImageFormat); 17] = [
     (0, b"QED\0", ImageFormat::Other("qed")),
     (0, b"KDMV", ImageFormat::Other("vmdk")),
     (0, b"COWD", ImageFormat::Other("vmdk")),
@@ -69,6 +69,8 @@ const MAGICS: [(usize, &[u8], ImageFormat); 15] = [
     (0, b"WithoutFreeSpace", ImageFormat::Other("parallels")),
     (0, b"WithouFreSpacExt", ImageFormat::Other("parallels")),
     (0, b"Bochs Virtual HD Image", ImageFormat::Other("bochs")),
+    (0, b"OOOM", ImageFormat::Other("cow")),
+    (0, b"LUKS\xba\xbe", ImageFormat::Other("luks")),
     (0, b"\x1f\x8b\x08", ImageFormat::Compressed("gzip")),
     (0, b"\xfd7zXZ\0", ImageFormat::Compressed("xz")),
     (0, b"\x28\xb5\x2f\xfd", ImageFormat::Compressed("zstd")),
@@ -196,6 +198,25 @@ fn has_extension(head: &[u8], start: usize, kind: u32) -> bool {
         at = next;
     }
     false
+}
+
+/// What stands where the first `length` bytes of an image belong until the rest of it is right: nothing boots from it. Of a qcow2 image it is
+/// a header that names a feature which nobody knows, so QEMU refuses it, and whoever looks at the file sees its kind and size nevertheless.
+pub fn closed(image: &Image, length: usize) -> Vec<u8> {
+    const UNKNOWN: u64 = 1 << 63;
+    let mut head = vec![0; length];
+    let (ImageFormat::Qcow2, Some(size), true) = (image.format, image.virtual_size, length >= V3_LENGTH) else {
+        return head;
+    };
+    let mut put = |at: usize, bytes: &[u8]| head[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, QCOW);
+    put(4, &3_u32.to_be_bytes());
+    put(20, &16_u32.to_be_bytes());
+    put(24, &size.to_be_bytes());
+    put(72, &UNKNOWN.to_be_bytes());
+    put(96, &4_u32.to_be_bytes());
+    put(100, &104_u32.to_be_bytes());
+    head
 }
 
 fn broken(fault: &'static str) -> Image {

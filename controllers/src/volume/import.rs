@@ -1,149 +1,59 @@
 //! Imports: an image on its way from a web server into a volume, in the background of the passes.
 //!
 //! ```text
-//! pass ─start─▶ task: fetch ─▶ unpack ─▶ look at the first bytes ─▶ create the volume ─▶ upload ─▶ checksum ─▶ grow
+//! pass ─start─▶ task: fetch ─▶ unpack ─▶ look at the first bytes ─▶ create the volume ─▶ upload ─▶ checksum ─▶ head ─▶ grow
 //!   ▲                                      │ progress, end                        └── anything wrong: the volume is removed
 //!   └────────────── wake ◀─────────────────┘
 //! ```
-//! Several volumes of a host that want the same image at once share one fetch: see [`share`].
+//! Several volumes of a host that want the same image at once share one fetch: see [`share`]. A volume that is to be a copy of another one is
+//! made by the host in the same way, in the background: see [`duplicate`].
 //!
 //! Nothing is written once another process may lead: an import asks before each step, and ends before the lease is handed over.
 
 mod copy;
+mod duplicate;
+mod half;
+mod order;
 mod permit;
+mod place;
+mod see;
 mod share;
+mod state;
 mod store;
+mod threads;
 
 use std::{
     collections::HashMap,
-    fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
 use anyhow::{Context, anyhow};
-use apis::{
-    Managed,
-    provider_config::Policy,
-    quantity::Quantity,
-    volume::{Format, HttpSource},
-};
+use apis::provider_config::Policy;
+use bytes::Bytes;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
     time::{Instant, timeout, timeout_at},
 };
 
-use libvirt::VolumeId;
-use managed::{creation::Creation, external::Pass, lease::Term};
+use managed::lease::Term;
 
+pub(super) use self::order::{Content, Order};
+pub(super) use self::state::State;
+pub(super) use self::store::vacant;
 use self::{
     copy::Copied,
+    order::Wanted,
     permit::Permit,
-    share::{Image, Shares, Turn},
+    share::{Shares, Turn},
+    threads::Threads,
 };
-use super::{Referents, Volumes, fetch, fetch::FetchError, image, render};
-use crate::hosts::{Site, owner};
+use super::{fetch, fetch::FetchError, image, room};
+use crate::hosts::LONG;
 
 /// How long imports may take to end when this process is asked to.
 const FAREWELL: Duration = Duration::from_secs(10);
-
-/// What is wanted.
-pub struct Order {
-    uid: String,
-    owner: String,
-    namespace: String,
-    host: Arc<Site>,
-    pool: String,
-    name: String,
-    format: Format,
-    capacity: Option<u64>,
-    source: HttpSource,
-    access: fetch::Access,
-    policy: Policy,
-    /// Whether a volume of this name may be there already, left by an attempt before.
-    resumed: bool,
-    /// Whether this attempt has made the volume, which then goes if the attempt fails.
-    made: AtomicBool,
-}
-
-impl Order {
-    /// An import for the object of a pass.
-    pub fn new(pass: &Pass<'_, Volumes>, referents: &Referents, source: HttpSource, policy: Policy) -> Self {
-        let object = pass.object;
-        let whole = object.merged();
-        let parameters = whole.parameters();
-        Self {
-            uid: object.uid().to_owned(),
-            owner: owner(object),
-            namespace: object.metadata.namespace.clone().unwrap_or_default(),
-            host: pass.host.clone(),
-            resumed: pass.creation == Creation::Open,
-            made: AtomicBool::new(false),
-            pool: referents.pool.clone(),
-            access: referents.access.clone(),
-            name: object.external_name().to_owned(),
-            format: parameters.format.unwrap_or_default(),
-            capacity: parameters.capacity.as_ref().and_then(|capacity| render::sectors(capacity).ok()),
-            source,
-            policy,
-        }
-    }
-
-    /// What is the same for all who want this image on this host.
-    fn image(&self) -> Image {
-        Image {
-            host: self.host.clone(),
-            namespace: self.namespace.clone(),
-            source: self.source.clone(),
-            format: self.format,
-            capacity: self.capacity.filter(|_| self.format == Format::Raw),
-            access: self.access.clone(),
-            listed: self.policy.image_hosts.clone().unwrap_or_default(),
-        }
-    }
-
-    fn volume(&self) -> VolumeId {
-        VolumeId { pool: self.pool.clone(), name: self.name.clone() }
-    }
-}
-
-/// How far an import is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    /// The image is on its way.
-    Running(fetch::Progress),
-    /// The volume is whole.
-    Done,
-}
-
-impl State {
-    /// Whether the volume is not to be used yet.
-    pub fn is_running(&self) -> bool {
-        matches!(self, Self::Running(_))
-    }
-
-    /// Whether some of the image has come. A server that has none to give is not worth a condition at each try.
-    pub fn has_begun(&self) -> bool {
-        matches!(self, Self::Running(fetch::Progress::Percent(_) | fetch::Progress::Bytes(_)))
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Running(fetch::Progress::Asking) => f.write_str("the server is asked for the image"),
-            Self::Running(fetch::Progress::Percent(percent)) => write!(f, "{percent}% of the image is on the host"),
-            Self::Running(fetch::Progress::Bytes(bytes)) => {
-                write!(f, "{} of the image are on the host", Quantity::of_bytes(*bytes))
-            }
-            Self::Done => f.write_str("the image is on the host"),
-        }
-    }
-}
 
 enum Import {
     Running(JoinHandle<()>, watch::Receiver<fetch::Progress>),
@@ -159,6 +69,7 @@ pub struct Imports {
     /// Made when the first image is wanted; it holds the system's certificate authorities.
     client: OnceLock<fetch::Client>,
     shares: Shares,
+    threads: Threads,
     wake: Box<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -171,11 +82,12 @@ impl Imports {
             permit: Permit::new(term),
             client: OnceLock::new(),
             shares: Shares::default(),
+            threads: Threads::default(),
             wake: Box::new(wake),
         }
     }
 
-    /// Ends all imports, for good. What is on the way then is fetched anew by whoever leads next.
+    /// Ends all imports, for good. What is on the way then is gone on with by whoever leads next, where its server gives parts, and else fetched anew.
     pub async fn end(&self) {
         self.permit.end();
         let deadline = Instant::now() + FAREWELL;
@@ -195,6 +107,11 @@ impl Imports {
             Import::Done => Some(State::Done),
             Import::Failed(_) => None,
         }
+    }
+
+    /// Whether an import failed and nobody was told yet.
+    pub fn has_failed(&self, uid: &str) -> bool {
+        matches!(self.lock().get(uid), Some(Import::Failed(_)))
     }
 
     /// Why the last import failed, told once.
@@ -217,7 +134,7 @@ impl Imports {
         }
         let (progress, seen) = watch::channel(fetch::Progress::Asking);
         let uid = order.uid.clone();
-        let task = tokio::spawn(self.clone().run(order, progress));
+        let task = self.threads.spawn(self.clone().run(order, progress));
         imports.insert(uid, Import::Running(task, seen));
     }
 
@@ -240,20 +157,19 @@ impl Imports {
     async fn run(self: Arc<Self>, order: Order, progress: watch::Sender<fetch::Progress>) {
         let watcher = self.clone().tell(order.owner.clone(), progress.subscribe());
         let import = async {
-            let whole = self.limits.whole;
-            let late = || anyhow!("the image did not come within {} hours", whole.as_secs() / 3600);
-            let end = match self.client(&order.policy) {
-                Ok(client) => {
-                    timeout(whole, self.import(&order, &client, progress)).await.unwrap_or_else(|_| Err(late()))
+            match self.fill(&order, progress).await {
+                Err(error) if order.made.load(Ordering::Acquire) && !self.is_gone_on_with(&order) => {
+                    match remove(&order).await {
+                        Ok(()) => {
+                            if !is_the_servers(&error) {
+                                // The pool may have been fuller than it knew.
+                                room::count(&order.host, &order.pool).await;
+                            }
+                            Err(error)
+                        }
+                        Err(left) => Err(left.context(format!("{error:#}; and the part that came cannot be removed"))),
+                    }
                 }
-                Err(error) => Err(error),
-            };
-            match end {
-                // Who leads by then may be at it again.
-                Err(error) if order.made.load(Ordering::Acquire) && self.permit.leads() => match remove(&order).await {
-                    Ok(()) => Err(error),
-                    Err(left) => Err(left.context(format!("{error:#}; and the part that came cannot be removed"))),
-                },
                 end => end,
             }
         };
@@ -268,36 +184,72 @@ impl Imports {
         (self.wake)(&order.owner);
     }
 
+    /// Whether what an import left is another process's: one that leads by now, or the next, which fetches the rest.
+    fn is_gone_on_with(&self, order: &Order) -> bool {
+        !self.permit.leads() || (self.permit.is_ended() && order.parts.load(Ordering::Acquire))
+    }
+
+    /// Makes the volume, whole and of the wished size.
+    async fn fill(&self, order: &Order, progress: watch::Sender<fetch::Progress>) -> anyhow::Result<()> {
+        match &order.content {
+            Content::Image(wanted) => {
+                let (whole, client) = (self.limits.whole, self.client(&wanted.policy)?);
+                let late = || anyhow!("the image did not come within {} hours", whole.as_secs() / 3600);
+                let import = self.import(order, wanted, &client, progress);
+                timeout(whole, import).await.unwrap_or_else(|_| Err(late()))
+            }
+            Content::Bytes(bytes) => {
+                let room = room(order, bytes.len() as u64).await?;
+                store::write(order, &self.permit, bytes, room).await?;
+                settle(order, &self.permit).await
+            }
+            Content::Copy(original) => {
+                duplicate::duplicate(order, original, &self.permit, &progress).await?;
+                settle(order, &self.permit).await
+            }
+        }
+    }
+
     /// Fetches the image, or copies the volume of whoever is fetching it. Where there is no copy to be had the image is fetched anyway.
     async fn import(
         &self,
         order: &Order,
+        wanted: &Wanted,
         client: &fetch::Client,
         progress: watch::Sender<fetch::Progress>,
     ) -> anyhow::Result<()> {
+        if order.permissions.is_some() {
+            // A copy may lose them on the host.
+            download((order, wanted), &self.permit, client, progress).await?;
+            return settle(order, &self.permit).await;
+        }
         loop {
-            let other = match self.shares.turn(order.image(), progress.subscribe()) {
+            let other = match self.shares.turn(order.image(wanted), progress.subscribe()) {
                 Turn::Other(other) => other,
                 Turn::Own(first) => {
-                    let fetched = download(order, &self.permit, client, progress).await;
+                    let fetched = download((order, wanted), &self.permit, client, progress).await;
                     let why = fetched.as_ref().err().and_then(|error| error.downcast_ref::<FetchError>());
                     if let Some(why) = why.filter(|why| why.is_the_servers()) {
                         first.fail(why);
                     }
                     fetched?;
-                    self.permit.next(self.shares.hand_out(&first, order.volume())).await?;
-                    return settle(order).await;
+                    // Onto a pool that hangs no copy ever comes. Whoever has none by then fetches the image.
+                    let handed = timeout(LONG, self.shares.hand_out(&first, order.volume()));
+                    if self.permit.next(handed).await?.is_err() {
+                        tracing::info!(volume = order.name, "copies of the image take long; they are not waited for");
+                    }
+                    return settle(order, &self.permit).await;
                 }
             };
             match copy::copy(order, &self.permit, other, &progress).await {
-                Ok(Copied::Whole) => return settle(order).await,
+                Ok(Copied::Whole) => return settle(order, &self.permit).await,
                 Ok(Copied::Nothing) => {}
                 Ok(Copied::Failed(why)) => return Err(anyhow!(why)),
                 Err(error) => {
                     self.permit.check()?;
                     tracing::info!(volume = order.name, ?error, "no copy of another's image; it is fetched");
-                    download(order, &self.permit, client, progress).await?;
-                    return settle(order).await;
+                    download((order, wanted), &self.permit, client, progress).await?;
+                    return settle(order, &self.permit).await;
                 }
             }
         }
@@ -324,20 +276,73 @@ impl Imports {
     }
 }
 
-/// The way of an image from its server into the volume.
+/// Whether it was not the host that failed.
+fn is_the_servers(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<FetchError>().is_some_and(FetchError::is_the_servers)
+}
+
+/// The way of an image from its server into the volume: the rest of it, where an earlier process left a part, else all.
 async fn download(
-    order: &Order,
+    (order, wanted): (&Order, &Wanted),
     permit: &Permit,
     client: &fetch::Client,
     progress: watch::Sender<fetch::Progress>,
 ) -> anyhow::Result<()> {
-    let (sender, chunks) = mpsc::channel(4);
-    let room = room(order).await?;
-    let sink = fetch::Sink { chunks: sender, progress, max_bytes: room };
-    let fetch::Access { credentials, authorities } = &order.access;
-    let client = client.trusting(authorities.as_ref())?.showing(credentials.clone(), &order.source);
-    let fetching = fetch::fetch(&client, &order.source, sink);
-    let storing = store::store(order, permit, chunks, room);
+    let Wanted { source, access: fetch::Access { credentials, authorities, proxy }, .. } = wanted;
+    let client = client.trusting(authorities.as_ref())?.showing(credentials.clone(), source).by(proxy.clone());
+    let decompression = source.decompression.unwrap_or_default();
+    let is_there = half::is_there(order).await?;
+    let mut answer = permit.next(fetch::ask(&client, source)).await??;
+    if is_there && answer.gives_parts(image::HEAD) {
+        if let Some(begun) = half::half(order, decompression, permit, (&client, answer)).await? {
+            let Some(another) = go_on((order, permit), &client, begun, progress.clone()).await? else { return Ok(()) };
+            tracing::info!(volume = order.name, %another, "the part that was there is of no use; the image is fetched");
+        }
+        answer = permit.next(fetch::ask(&client, source)).await??;
+    }
+    let room = room(order, answer.length().unwrap_or_default()).await?;
+    let (sink, chunks) = sink(order, progress, room);
+    let storing = store::store(order, decompression, permit, (chunks, room));
+    Box::pin(join((order, permit), answer.whole(&client, sink), storing)).await
+}
+
+/// Fetches the rest of an image; what is wrong, where the part that was there is no part of it.
+async fn go_on(
+    (order, permit): (&Order, &Permit),
+    client: &fetch::Client,
+    begun: fetch::Begun,
+    progress: watch::Sender<fetch::Progress>,
+) -> anyhow::Result<Option<FetchError>> {
+    tracing::info!(volume = order.name, bytes = begun.received, "a part of the image is there; the rest is fetched");
+    let room = room(order, begun.length.saturating_sub(begun.received)).await?;
+    let (sink, chunks) = sink(order, progress, room.saturating_add(begun.received));
+    let storing = store::go_on(order, permit, (begun.head.clone(), begun.received), chunks);
+    let joined = Box::pin(join((order, permit), begun.rest(client, sink), storing)).await;
+    let Err(error) = joined else { return Ok(None) };
+    let another = error.downcast::<FetchError>()?;
+    if another.is_of_another() { Ok(Some(another)) } else { Err(another.into()) }
+}
+
+/// How many bytes of an image or content its pool has room for.
+async fn room(order: &Order, needed: u64) -> anyhow::Result<u64> {
+    Ok(room::room(&order.host, &order.pool, needed).await?.min(image::MAX_VIRTUAL_SIZE))
+}
+
+fn sink(
+    order: &Order,
+    progress: watch::Sender<fetch::Progress>,
+    max_bytes: u64,
+) -> (fetch::Sink, mpsc::Receiver<Bytes>) {
+    let (chunks, receiver) = mpsc::channel(4);
+    (fetch::Sink { chunks, progress, max_bytes, parts: order.parts.clone() }, receiver)
+}
+
+/// Fetches and writes, until both have come to their ends.
+async fn join(
+    (order, permit): (&Order, &Permit),
+    fetching: impl Future<Output = Result<fetch::Fetched, FetchError>>,
+    storing: impl Future<Output = anyhow::Result<store::Stored>>,
+) -> anyhow::Result<()> {
     tokio::pin!(fetching, storing);
     // Where both end at once, it is the host's side that tells the cause: the other only notices that nobody is there any more.
     let (fetched, stored) = tokio::select! {
@@ -353,21 +358,12 @@ async fn download(
     };
     permit.check()?;
     tracing::debug!(volume = order.name, bytes = fetched.bytes, checksum = %fetched.checksum, "the image came whole");
-    stored.finish().await?;
-    permit.check()
-}
-
-/// How many bytes the pool has room for.
-async fn room(order: &Order) -> anyhow::Result<u64> {
-    let pool = order.pool.clone();
-    let info = move |host: &libvirt::Connection| host.find_pool_by_name(&pool)?.map(|pool| pool.info()).transpose();
-    let info = order.host.short(&order.pool, info).await.context("look up pool")?;
-    let info = info.with_context(|| format!("there is no pool {} on the host", order.pool))?;
-    Ok(info.available.min(image::MAX_VIRTUAL_SIZE))
+    stored.finish(order, permit).await
 }
 
 /// Grows the volume to the wished size, where that is more than the image's, and reads it as it is now.
-async fn settle(order: &Order) -> anyhow::Result<()> {
+async fn settle(order: &Order, permit: &Permit) -> anyhow::Result<()> {
+    see::see(order, permit).await?;
     let (pool, name, wished) = (order.pool.clone(), order.name.clone(), order.capacity.unwrap_or_default());
     let grow = move |host: &libvirt::Connection| {
         let found = host.find_pool_by_name(&pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
@@ -385,7 +381,10 @@ async fn remove(order: &Order) -> anyhow::Result<()> {
     let object = format!("{pool}/{name}");
     let removed = order.host.long(&object, move |host| {
         let Some(found) = host.find_pool_by_name(&pool)? else { return Ok(()) };
-        Ok(found.find_volume(&name)?.map_or(Ok(()), |volume| volume.delete())?)
+        let Some(volume) = found.find_volume(&name)? else { return Ok(()) };
+        // Whoever was quick enough to use it goes before the rule that nothing stays.
+        store::not_used(host, &pool, &volume)?;
+        Ok(volume.delete()?)
     });
     removed.await.context("remove the part of an image")?;
     crate::storage::read(&order.host, &order.pool, &order.name).await.map(drop)
@@ -393,6 +392,8 @@ async fn remove(order: &Order) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
 
     #[tokio::test]

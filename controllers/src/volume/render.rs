@@ -8,6 +8,8 @@ use apis::{
 };
 use libvirt::xml::Element;
 
+use super::permissions::permitted;
+
 /// The volume that a new one is a difference to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Below {
@@ -23,11 +25,13 @@ pub struct Below {
 pub fn render(object: &Volume, below: Option<&Below>) -> anyhow::Result<Element> {
     let format = object.parameters().format.unwrap_or_default();
     let capacity = capacity(object, below)?;
-    Ok(match below {
+    let element = match below {
         None => described(object.external_name(), format, capacity, allocation(object, capacity)?),
-        Some(Below { path, format: below, capacity: _ }) => blank(object.external_name(), format, capacity)
-            .child(Element::new("backingStore").child(Element::new("path").text(path.as_str())).child(element(*below))),
-    })
+        Some(Below { path, format: below, capacity: _ }) => blank(object.external_name(), format, capacity).child(
+            Element::new("backingStore").child(Element::new("path").text(path.as_str())).child(format_of(*below)),
+        ),
+    };
+    Ok(permitted(element, object.parameters().permissions.as_ref()))
 }
 
 /// Whether the host is to make the tables of a new volume at once. Those of a qcow2 file are needed before its room can be set aside.
@@ -38,6 +42,14 @@ pub fn makes_tables(object: &Volume) -> bool {
         | (Preallocation::Metadata | Preallocation::Falloc, Format::Raw) => false,
         (Preallocation::Metadata | Preallocation::Falloc, Format::Qcow2) => true,
     }
+}
+
+/// How many bytes of a blank volume's file are set aside when it is made.
+///
+/// # Errors
+/// As [`render`].
+pub fn set_aside(object: &Volume, below: Option<&Below>) -> anyhow::Result<u64> {
+    if below.is_some() { Ok(0) } else { allocation(object, capacity(object, below)?) }
 }
 
 /// How many bytes of a blank volume are set aside.
@@ -66,14 +78,14 @@ fn described(name: &str, format: Format, capacity: u64, allocation: u64) -> Elem
 
 /// A qcow2 volume is of version 3: libvirt still makes version 2 by itself, which cannot tell incremental backups what changed.
 fn target(format: Format) -> Element {
-    let target = Element::new("target").child(element(format));
+    let target = Element::new("target").child(format_of(format));
     match format {
         Format::Qcow2 => target.child(Element::new("compat").text("1.1")),
         Format::Raw => target,
     }
 }
 
-fn element(format: Format) -> Element {
+fn format_of(format: Format) -> Element {
     Element::new("format").attr("type", format.as_libvirt())
 }
 

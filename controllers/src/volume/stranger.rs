@@ -1,10 +1,10 @@
 //! A volume of the object's name that is not the object's.
 
-use apis::{Managed, Volume};
+use apis::{Managed, Volume, volume::Format};
 use libvirt::xml::Element;
 use managed::external::Pass;
 
-use super::{Found, Referents, Volumes, another_format, render::Below};
+use super::{Found, Referents, Volumes, another_format, encryption, render::Below};
 use crate::{
     adopt::{Asking, Obstacle, Stranger},
     storage,
@@ -59,6 +59,11 @@ fn mismatch(object: &Volume, below: Option<&Below>, description: &Element) -> Op
     if let Some(seen) = another_format(description, format) {
         return Some(format!("its first bytes say {seen}, and spec.forProvider.format says {format:?}"));
     }
+    match (encryption::observed(description).is_some(), encryption::is_encrypted(object)) {
+        (true, false) => return Some(format!("{}{THEN}", sealed(format))),
+        (false, true) => return Some("it is not encrypted, and spec.forProvider.encryption is set".to_owned()),
+        (true, true) | (false, false) => {}
+    }
     match (description.text_at("backingStore/path"), below) {
         (None, None) => None,
         (Some(seen), Some(below)) if storage::is_same_path(seen, &below.path) => None,
@@ -67,5 +72,15 @@ fn mismatch(object: &Volume, below: Option<&Below>, description: &Element) -> Op
             "it stands on {}, and spec.forProvider.backingStore leads to {path}",
             seen.unwrap_or("nothing")
         )),
+    }
+}
+
+/// That a volume is encrypted and the spec does not say so. Of a Raw one the first bytes do not tell by whom.
+fn sealed(format: Format) -> &'static str {
+    match format {
+        Format::Qcow2 => "it is encrypted, and spec.forProvider.encryption is not set",
+        Format::Raw => {
+            "it is encrypted, by QEMU or by the guest in it, and spec.forProvider.encryption is not set. If the guest did it, go on looking at it: a Domain may use a Volume that only observes. If QEMU did, its passphrase is missing"
+        }
     }
 }

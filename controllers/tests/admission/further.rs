@@ -146,6 +146,25 @@ fn a_volume_has_one_guest_that_writes_to_it() {
 }
 
 #[test]
+fn nothing_stands_on_an_encrypted_volume_or_is_copied_from_it() {
+    let sealed = json!({"encryption": {"passphraseRef": {"name": "s", "key": "k"}}});
+    let world = shelf(&[object("Volume", "sealed", ONE, &sealed)]);
+    let refused = |path: &str| {
+        denied(&format!(
+            "{path}: Volume n/sealed is encrypted: only disks of guests can be made of it, and nothing can stand on it or be copied from it"
+        ))
+    };
+    let copy = |of: &str| object("Volume", "w", ONE, &json!({"source": {"volumeRef": {"name": of}}}));
+    assert_eq!(world.review(&copy("sealed")), refused("source.volume"));
+    assert_eq!(world.review(&copy("v")), Verdict::Allowed);
+    let chosen = json!({"source": {"volumeSelector": {"matchLabels": {"name": "sealed"}}}});
+    assert_eq!(world.review(&object("Volume", "w", ONE, &chosen)), refused("source.volume"));
+    let above = object("Volume", "w", ONE, &json!({"backingStore": {"volumeRef": {"name": "sealed"}}}));
+    assert_eq!(world.review(&above), refused("backingStore.volume"));
+    assert_eq!(world.review(&guest("first", "sealed", &writing())), Verdict::Allowed);
+}
+
+#[test]
 fn two_guests_write_to_one_volume_where_both_say_so_and_it_is_raw() {
     let (rw, share) = (writing(), json!({"shareable": true}));
     let unless = format!("{TAKEN}; shareable: true counts where both guests have been started with it");

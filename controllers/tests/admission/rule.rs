@@ -11,7 +11,7 @@ use crate::world::{PLACEMENT, World, object, with};
 type Field = (&'static str, &'static str, &'static str, &'static str, &'static str, fn(&str, Value) -> Value);
 
 /// Every field that names an object.
-const FIELDS: [Field; 8] = [
+const FIELDS: [Field; 9] = [
     ("Domain", "domain", "cloudInit", "CloudInit", "cloudinit disk", |by, to| json!({format!("cloudInit{by}"): to})),
     (
         "Domain",
@@ -40,6 +40,7 @@ const FIELDS: [Field; 8] = [
         "volume",
         |by, to| json!({"backingStore": {format!("volume{by}"): to}}),
     ),
+    ("Volume", "volume", "source.volume", "Volume", "volume", |by, to| json!({"source": {format!("volume{by}"): to}})),
     ("CloudInit", "cloudinit disk", "pool", "Pool", "pool", |by, to| json!({format!("pool{by}"): to})),
 ];
 

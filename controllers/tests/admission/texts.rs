@@ -46,7 +46,7 @@ fn who_names_no_config_is_refused_only_when_no_host_has_all_it_refers_to() {
         json!({"disks": disks})
     };
     let review = |config, names: &[&str]| world.review(&object("Domain", "d", config, &disks(names)));
-    let torn = "cannot determine placement: its referents are on ClusterProviderConfig one and on ClusterProviderConfig two; \
+    let torn = "cannot determine placement: Volume on-1 is on ClusterProviderConfig one, Volume on-2 on ClusterProviderConfig two; \
                 resources must use the same libvirt instance";
     let apart = "volume on-2 uses providerConfig two, but domain uses providerConfig one. Resources must use the same libvirt instance";
     assert_eq!(review(None, &["on-1"]), Verdict::Allowed);

@@ -2,21 +2,13 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use apis::{
-    CloudInit, ClusterProviderConfig, Domain, Managed, Network, Pool, ProviderConfig, Volume,
-    managed::ProviderConfigReference, placement::parse_record,
-};
-use kube::runtime::{
-    reflector::{self, store::Writer},
-    watcher::Event,
-};
-use managed::queue::Queue;
+use apis::{CloudInit, Domain, Network, Pool, Volume, managed::ProviderConfigReference, placement::parse_record};
+use kube::runtime::{reflector::store::Writer, watcher::Event};
 use provider_libvirt::{
     admission::{Admission, Reviewable, Verdict},
-    cluster::{Cluster, Shelf},
+    cluster::{Cluster, Writers},
     index::Index,
     references::Refers,
-    users::Users,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -29,27 +21,7 @@ pub(crate) struct World {
     pub(crate) cluster: Arc<Cluster>,
     /// The config of objects that name none.
     pub(crate) default: Option<ProviderConfigReference>,
-    domains: Writer<Domain>,
-    volumes: Writer<Volume>,
-    pools: Writer<Pool>,
-    cloud_inits: Writer<CloudInit>,
-    networks: Writer<Network>,
-    configs: Writer<ProviderConfig>,
-    cluster_configs: Writer<ClusterProviderConfig>,
-}
-
-fn shelf<K: Managed>() -> (Shelf<K>, Writer<K>) {
-    let (store, writer) = reflector::store();
-    (
-        Shelf {
-            store,
-            queue: Arc::new(Queue::new()),
-            vanished: Arc::default(),
-            listed: Arc::default(),
-            forget: Arc::default(),
-        },
-        writer,
-    )
+    writers: Writers,
 }
 
 /// An object of namespace `n` that is labelled; `config` is `<Kind>/<name>` of its providerConfigRef.
@@ -80,40 +52,18 @@ fn read<K: DeserializeOwned>(object: &Value) -> K {
 impl World {
     /// `ClusterProviderConfigs` one and two, and a `ProviderConfig` one in the namespaces n and m.
     pub(crate) fn new() -> Self {
-        let (domains, volumes, pools, cloud_inits, networks) = (shelf(), shelf(), shelf(), shelf(), shelf());
-        let (configs, cluster_configs) = (reflector::store(), reflector::store());
-        let cluster = Cluster {
-            domains: domains.0,
-            volumes: volumes.0,
-            pools: pools.0,
-            cloud_inits: cloud_inits.0,
-            networks: networks.0,
-            configs: configs.0,
-            cluster_configs: cluster_configs.0,
-            users: Arc::new(Users::default()),
-            index: Index::default(),
-        };
-        let mut world = Self {
-            cluster: Arc::new(cluster),
-            default: None,
-            domains: domains.1,
-            volumes: volumes.1,
-            pools: pools.1,
-            cloud_inits: cloud_inits.1,
-            networks: networks.1,
-            configs: configs.1,
-            cluster_configs: cluster_configs.1,
-        };
+        let (cluster, writers) = Cluster::empty();
+        let mut world = Self { cluster, default: None, writers };
         let config = |kind: &str, metadata: Value| json!({"apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": {"uri": "test:///default"}});
         let one = |name: &str| Event::InitApply(read(&config("ClusterProviderConfig", json!({"name": name}))));
         for event in [Event::Init, one("one"), one("two"), Event::InitDone] {
-            world.cluster_configs.apply_watcher_event(&event);
+            world.writers.cluster_configs.apply_watcher_event(&event);
         }
         let one = |namespace: &str| {
             Event::InitApply(read(&config("ProviderConfig", json!({"name": "one", "namespace": namespace}))))
         };
         for event in [Event::Init, one("n"), one("m"), Event::InitDone] {
-            world.configs.apply_watcher_event(&event);
+            world.writers.configs.apply_watcher_event(&event);
         }
         world
     }
@@ -127,7 +77,7 @@ impl World {
                 "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "ClusterProviderConfig", "metadata": {"name": name},
                 "spec": {"uri": "test:///default"}, "status": {"host": host},
             });
-            self.cluster_configs.apply_watcher_event(&Event::Apply(read(&config)));
+            self.writers.cluster_configs.apply_watcher_event(&Event::Apply(read(&config)));
         }
     }
 
@@ -137,7 +87,7 @@ impl World {
             "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "ClusterProviderConfig", "metadata": {"name": "one"},
             "spec": {"uri": "test:///default", "policy": policy},
         });
-        self.cluster_configs.apply_watcher_event(&Event::Apply(read(&config)));
+        self.writers.cluster_configs.apply_watcher_event(&Event::Apply(read(&config)));
     }
 
     /// What `--default-provider-config` says.
@@ -159,11 +109,11 @@ impl World {
     pub(crate) fn put(&mut self, object: &Value) {
         let index = &self.cluster.index;
         match object["kind"].as_str().unwrap() {
-            "Domain" => show(&mut self.domains, index, object),
-            "Volume" => show(&mut self.volumes, index, object),
-            "Pool" => show(&mut self.pools, index, object),
-            "CloudInit" => show(&mut self.cloud_inits, index, object),
-            "Network" => show(&mut self.networks, index, object),
+            "Domain" => show(&mut self.writers.domains, index, object),
+            "Volume" => show(&mut self.writers.volumes, index, object),
+            "Pool" => show(&mut self.writers.pools, index, object),
+            "CloudInit" => show(&mut self.writers.cloud_inits, index, object),
+            "Network" => show(&mut self.writers.networks, index, object),
             kind => panic!("{kind}"),
         }
     }

@@ -3,13 +3,16 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use apis::{Domain, Network, Pool, Volume, volume::Format};
+use apis::{
+    Domain, Network, Pool, Volume,
+    volume::{Format, VolumeType},
+};
 use libvirt::{Facts, rule::Rules, wish::Wishes, xml::Element};
 use provider_libvirt::{
     domain::{
         self, Surroundings,
         passwords::{Password, Passwords},
-        render::Medium,
+        render::{DiskType, Layer, Medium},
     },
     network, pool,
     volume::render::Below,
@@ -40,6 +43,8 @@ pub(crate) struct Around {
     /// By the type of the console.
     passwords: BTreeMap<String, String>,
     below: Option<Lower>,
+    /// The UUID of the secret of an encrypted volume.
+    secret: Option<String>,
 }
 
 #[derive(Clone, Deserialize, Serialize)]
@@ -47,8 +52,25 @@ pub(crate) struct Around {
 struct Data {
     path: String,
     format: Format,
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    type_: Option<VolumeType>,
+    /// Pool and name.
+    #[serde(default)]
+    volume: [String; 2],
     #[serde(default)]
     backing: Vec<(String, Format)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+}
+
+impl Data {
+    fn medium(self) -> Medium {
+        let Self { path, format, type_, volume: [pool, name], backing, secret } = self;
+        // A device is told by its path here.
+        let layer = |(path, format): (String, Format)| Layer { block: path.starts_with("/dev/"), path, format };
+        let backing = backing.into_iter().map(layer).collect();
+        Medium { path, type_: DiskType::of(type_, &pool, &name), format, backing, secret }
+    }
 }
 
 #[derive(Clone, Deserialize, Serialize)]
@@ -145,7 +167,11 @@ impl Case {
     pub(crate) fn create(&self) -> Element {
         match self.kind {
             "volume" => {
-                provider_libvirt::volume::render::render(&self.object::<Volume>(), self.below().as_ref()).unwrap()
+                let made = provider_libvirt::volume::render::render(&self.object::<Volume>(), self.below().as_ref());
+                match &self.around.secret {
+                    Some(secret) => provider_libvirt::volume::encrypted(made.unwrap(), secret),
+                    None => made.unwrap(),
+                }
             }
             _ => self.wishes(None, &[]).unwrap().create(&self.rules()),
         }
@@ -158,7 +184,7 @@ impl Case {
 
     /// What other objects have to tell about what the object refers to, and about nothing else.
     pub(crate) fn surroundings(&self) -> Surroundings {
-        let Around { media, networks, seed, ignition, kernel, initrd, raw_xml, passwords, below: _ } =
+        let Around { media, networks, seed, ignition, kernel, initrd, raw_xml, passwords, below: _, secret: _ } =
             self.around.clone();
         let spec = &self.object["spec"]["forProvider"];
         let refers =
@@ -172,7 +198,7 @@ impl Case {
             names("disks", &["volumeRef", "volumeSelector", "volume"]),
             names("networkInterfaces", &["networkRef", "networkSelector"]),
         );
-        let medium = |(name, Data { path, format, backing })| (name, Medium { path, format, backing });
+        let medium = |(name, data): (String, Data)| (name, data.medium());
         Surroundings {
             media: media.into_iter().filter(|(name, _)| disks.contains(name)).map(medium).collect(),
             networks: networks.into_iter().filter(|(name, _)| nics.contains(name)).collect(),
@@ -210,11 +236,13 @@ pub(crate) fn facts() -> Facts {
         domain_types: vec!["qemu".to_owned()],
         cpus: libvirt::CpuSet::parse("0-7").unwrap(),
         driver: "QEMU".to_owned(),
+        machines: Vec::new(),
+        lacks: Vec::new(),
     }
 }
 
 /// What cannot be taken out of an example, because the API server refuses it with this sentence.
-pub(crate) const REFUSED: [(&str, &str, &str, &str); 51] = [
+pub(crate) const REFUSED: [(&str, &str, &str, &str); 55] = [
     ("domain", "full", "disks/2/device", "a disk needs volumeRef, volumeSelector, volume, file, block or network"),
     ("domain", "devices", "consoles/2/type", "tcp and type Tcp need each other"),
     ("domain", "devices", "consoles/2/tcp", "tcp and type Tcp need each other"),
@@ -258,7 +286,8 @@ pub(crate) const REFUSED: [(&str, &str, &str, &str); 51] = [
     ("domain", "tuning", "memoryTune/hardLimit", "memoryTune.swapHardLimit needs memoryTune.hardLimit"),
     ("network", "dhcp", "ips", "spec.forProvider.ips is required for mode Nat"),
     ("network", "shaped", "ips", "spec.forProvider.ips is required for mode Nat"),
-    ("network", "switch", "openVSwitch", "vlan needs openVSwitch: true, or direct.mode: Passthrough"),
+    ("network", "ipv6", "ips", "spec.forProvider.ips is required for mode Nat"),
+    ("network", "switch", "openVSwitch", "vlan needs openVSwitch: true, or virtual functions of an SR-IOV card"),
     ("network", "nat", "ips", "spec.forProvider.ips is required for mode Nat"),
     ("network", "open", "dns/forwarders/0/address", "a forwarder needs address, domain or both"),
     ("network", "open", "dns/forwarders/2/domain", "a forwarder needs address, domain or both"),
@@ -274,6 +303,24 @@ pub(crate) const REFUSED: [(&str, &str, &str, &str); 51] = [
         "source.hosts and type Netfs, Iscsi, IscsiDirect, Rbd, Gluster need each other",
     ),
     ("pool", "rbd", "source/hosts", "source.hosts and type Netfs, Iscsi, IscsiDirect, Rbd, Gluster need each other"),
+    (
+        "pool",
+        "iscsi-chap",
+        "source/hosts",
+        "source.hosts and type Netfs, Iscsi, IscsiDirect, Rbd, Gluster need each other",
+    ),
+    (
+        "pool",
+        "iscsi-chap",
+        "source/initiatorIqn",
+        "source.initiatorIqn is needed by type IscsiDirect, and else only for",
+    ),
+    (
+        "pool",
+        "rbd-cephx",
+        "source/hosts",
+        "source.hosts and type Netfs, Iscsi, IscsiDirect, Rbd, Gluster need each other",
+    ),
     (
         "pool",
         "gluster",

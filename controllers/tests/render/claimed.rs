@@ -58,7 +58,7 @@ fn object(parameters: &Value) -> apis::Domain {
 }
 
 fn around() -> Surroundings {
-    let medium = |path: &str, format| Medium { path: path.to_owned(), format, backing: Vec::new() };
+    let medium = |path: &str, format| Medium::file(path, format);
     let media = [("system", medium("/pool/root", Format::Qcow2)), ("data", medium("/pool/data", Format::Raw))];
     Surroundings { media: media.map(|(name, medium)| (name.to_owned(), medium)).into(), ..Surroundings::default() }
 }

@@ -8,6 +8,7 @@ use std::{
     path::PathBuf,
 };
 
+use apis::quantity::Quantity;
 use libvirt::diff::diff;
 use serde_json::Value;
 
@@ -26,6 +27,9 @@ Every field of `spec.forProvider`, and how a change of it comes true on what is 
 the beginning. A field that is taken out of a spec is given back: what the provider set is taken away, and libvirt's default returns. What is kept
 instead stands below the first table.
 
+A size is a whole number of bytes, or one with Ki, Mi, Gi, Ti, Pi (powers of 1024) or k, M, G, T, P (powers of 1000): `10Mi` is 10240Ki, and
+`10M` is 10000000 bytes, of which a host that counts in KiB makes 9766Ki.
+
 ";
 
 /// Of kinds whose things are made and then not described anew.
@@ -34,6 +38,9 @@ const OF_WHAT_IS_MADE: &str = "\
 
 Every field of `spec.forProvider`, and what a change of it does to what is there already. `initProvider` has the same fields and counts only when it
 is made. What is immutable is refused by the API server.
+
+A size is a whole number of bytes, or one with Ki, Mi, Gi, Ti, Pi (powers of 1024) or k, M, G, T, P (powers of 1000): `10Mi` is 10240Ki, and
+`10M` is 10000000 bytes, of which a host that counts in KiB makes 9766Ki.
 
 ";
 
@@ -100,6 +107,10 @@ fn change(kind: &str, leaf: &str) -> &'static str {
         _ if leaf.contains(".policy.") => OWN,
         _ if leaf.starts_with("poolSelector.") => "none: it stays in the pool that was chosen",
         "Volume" if leaf == "capacity" => "it grows, also under a running guest, which sees it; it never shrinks",
+        "Volume" if leaf.starts_with("encryption.passphraseRef.") => {
+            "none on the host: a Secret that holds another passphrase than the volume was made with is refused"
+        }
+        "Volume" if leaf == "wipe" => "none now: it counts when the volume is deleted",
         "CloudInit" => {
             "another seed is made and exchanged in the drive of its guest, also while that runs; of format Ignition it counts from its next start"
         }
@@ -159,6 +170,8 @@ impl<'a> Field<'a> {
             }
         }
         assert!(!said.is_empty(), "{leaf} has no description");
+        // That stands above the table, once.
+        let said = said.trim_end_matches(Quantity::WRITTEN).trim_end();
         Self { schema, said: said.trim_end_matches('.') }
     }
 

@@ -36,6 +36,11 @@ const LET_IN: &str =
     "an_image_that_is_not_for_everybody_comes_with_the_credentials_of_a_secret_which_are_nowhere_to_be_seen";
 const DOORS: &str = "tests/tests/image_doors.rs";
 const KNOWN: &str = "an_image_comes_by_https_from_a_server_that_only_the_object_knows_and_that_wants_a_header_which_is_nowhere_to_be_seen";
+const ENCRYPTED: &str = "tests/tests/encrypted.rs";
+const OPENED: &str =
+    "a_guest_reads_what_it_wrote_to_encrypted_disks_and_nobody_else_does_and_the_passphrase_is_nowhere_to_be_seen";
+const CHAP: &str = "tests/tests/chap.rs";
+const LET: &str = "a_pool_is_let_in_with_the_password_of_its_secret_and_with_no_other";
 const TRACES: &str = "tests/tests/traces.rs";
 const KEPT: &str = "firmware_variables_and_the_state_of_a_tpm_stay_where_the_object_says_so_and_only_there";
 const AUTOSTART: Shown = Test("tests/tests/drift.rs", "autostart_flipped_by_hand_is_flipped_back", "autostart");
@@ -260,9 +265,17 @@ const DOMAIN: &[(&str, Shown)] = &[
 #[rustfmt::skip]
 const VOLUME: &[(&str, Shown)] = &[
     ("capacity", Described("larger", "capacity", "\"4G\"")),
+    ("encryption.format", Test(ENCRYPTED, OPENED, "format: Luks")),
+    ("encryption.passphraseRef.key", Test(ENCRYPTED, OPENED, "passphraseRef")),
+    ("encryption.passphraseRef.name", Test(ENCRYPTED, OPENED, "passphraseRef")),
     ("format", Described("blank", "format", "\"Qcow2\"")),
     ("pool", Test(FIELDS, PLAIN, "pool: pool, capacity")),
+    ("permissions.group", Described("permitted", "permissions/group", "7")),
+    ("permissions.mode", Described("permitted", "permissions/mode", "\"0644\"")),
+    ("permissions.owner", Described("permitted", "permissions/owner", "7")),
     ("preallocation", Described("reserved", "preallocation", "\"Off\"")),
+    ("source.configMapKeyRef.key", Test(CONTENTS, WRITTEN, "configMapKeyRef: {name: c, key: bytes}")),
+    ("source.configMapKeyRef.name", Test(CONTENTS, WRITTEN, "configMapKeyRef: {name: c, key: bytes}")),
     ("source.http.caBundle.configMapKeyRef.key", Test(DOORS, KNOWN, "configMapKeyRef")),
     ("source.http.caBundle.configMapKeyRef.name", Test(DOORS, KNOWN, "configMapKeyRef")),
     ("source.http.caBundle.inline", Test(DOORS, KNOWN, "inline")),
@@ -274,6 +287,9 @@ const VOLUME: &[(&str, Shown)] = &[
     ("source.http.decompression", Test(IMPORTS, PACKED, "decompression: Never")),
     ("source.http.headersRef.name", Test(DOORS, KNOWN, "headersRef")),
     ("source.http.url", Test("controllers/tests/fetch.rs", "an_image_comes_whole_in_chunks_of_one_size", "url")),
+    ("source.secretKeyRef.key", Test(CONTENTS, WRITTEN, "secretKeyRef: {name: s, key: word}")),
+    ("source.secretKeyRef.name", Test(CONTENTS, WRITTEN, "secretKeyRef: {name: s, key: word}")),
+    ("wipe", Test("tests/tests/wiped.rs", "a_volume_that_is_to_be_wiped_is_all_zeros_before_it_goes_and_one_that_cannot_be_stays", "wipe: Zero")),
 ];
 
 #[rustfmt::skip]
@@ -284,6 +300,9 @@ const POOL: &[(&str, Shown)] = &[
     ("target.permissions.group", Described("full", "target/permissions/group", "7")),
     ("target.permissions.mode", Described("full", "target/permissions/mode", "\"0750\"")),
     ("target.permissions.owner", Described("full", "target/permissions/owner", "7")),
+    ("source.auth.secretRef.key", Test(CHAP, LET, "secretRef")),
+    ("source.auth.secretRef.name", Test(CHAP, LET, "secretRef")),
+    ("source.auth.username", Described("iscsi-chap", "source/auth/username", "\"other\"")),
     ("source.adapter.name", Described("scsi", "source/adapter/name", "\"scsi_host6\"")),
     ("source.adapter.parent", Described("fc", "source/adapter/parent", "\"scsi_host6\"")),
     ("source.adapter.wwnn", Described("fc", "source/adapter/wwnn", "\"20000000c9831b4c\"")),
@@ -302,6 +321,7 @@ const POOL: &[(&str, Shown)] = &[
 
 #[rustfmt::skip]
 const NETWORK: &[(&str, Shown)] = &[
+    ("addressesPerNamespace", Test("tests/tests/reservations.rs", "guests_of_another_namespace_have_as_many_addresses_as_the_network_says", "addressesPerNamespace: 1")),
     ("autostart", AUTOSTART),
     ("bandwidth.inbound.average", Described("shaped", "bandwidth/inbound/average", "7")),
     ("bandwidth.inbound.burst", Described("shaped", "bandwidth/inbound/burst", "7")),
@@ -334,6 +354,7 @@ const NETWORK: &[(&str, Shown)] = &[
     ("ips[].cidr", Described("nat", "ips/1/cidr", "\"fd00:151::1/64\"")),
     ("ips[].dhcp.bootp.file", Described("dhcp", "ips/0/dhcp/bootp/file", "\"http://10.41.0.2/boot.ipxe\"")),
     ("ips[].dhcp.bootp.server", Described("dhcp", "ips/0/dhcp/bootp/server", "\"10.41.0.9\"")),
+    ("ips[].dhcp.hosts[].duid", Described("ipv6", "ips/0/dhcp/hosts/0/duid", "\"00:03:00:01:52:54:00:aa:00:09\"")),
     ("ips[].dhcp.hosts[].ip", Described("nat", "ips/0/dhcp/hosts/0/ip", "\"192.168.150.7\"")),
     ("ips[].dhcp.hosts[].leaseTime", Described("dhcp", "ips/0/dhcp/hosts/0/leaseTime", "\"1h\"")),
     ("ips[].dhcp.hosts[].mac", Described("nat", "ips/0/dhcp/hosts/0/mac", "\"52:54:00:aa:00:07\"")),
@@ -341,6 +362,8 @@ const NETWORK: &[(&str, Shown)] = &[
     ("ips[].dhcp.ranges[].end", Described("nat", "ips/0/dhcp/ranges/0/end", "\"192.168.150.98\"")),
     ("ips[].dhcp.ranges[].leaseTime", Described("dhcp", "ips/0/dhcp/ranges/1/leaseTime", "\"2h\"")),
     ("ips[].dhcp.ranges[].start", Described("nat", "ips/0/dhcp/ranges/0/start", "\"192.168.150.11\"")),
+    ("hostDevices.addresses[]", Described("functions", "hostDevices/addresses/1", "\"0000:03:10.4\"")),
+    ("hostDevices.physicalFunction", Described("card", "hostDevices/physicalFunction", "\"eno9\"")),
     ("isolatedPorts", Described("isolated", "isolatedPorts", "false")),
     ("mode", Described("nat", "mode", "\"Open\"")),
     ("mtu", Described("open", "mtu", "1400")),
@@ -378,11 +401,13 @@ const LINKS_OF_DOMAIN: [(&str, &str, &str); 10] = [
 ];
 
 /// The same of the Volume.
-const LINKS_OF_VOLUME: [(&str, &str, &str); 4] = [
+const LINKS_OF_VOLUME: [(&str, &str, &str); 6] = [
     ("backingStore.volumeRef", "overlay", "backingStore/volumeRef"),
     ("backingStore.volumeSelector", "selected", "backingStore/volumeSelector"),
     ("poolRef", "blank", "poolRef"),
     ("poolSelector", "selected", "poolSelector"),
+    ("source.volumeRef", "copied", "source/volumeRef"),
+    ("source.volumeSelector", "chosen", "source/volumeSelector"),
 ];
 
 /// The leaves of a reference and of a selector, each with a value that no example has.
@@ -416,9 +441,13 @@ const POLICIES: &str = "a_selector_chooses_when_its_policy_says";
 const FOUND: &str = "objects_of_one_owner_find_each_other_and_leave_those_of_another_alone";
 const ELSEWHERE: &str = "objects_of_another_namespace_are_found_and_kept_while_they_are_used";
 
+const CONTENTS: &str = "tests/tests/contents.rs";
+const WRITTEN: &str = "a_key_of_a_secret_or_config_map_is_a_volume_byte_for_byte_and_nothing_of_it_is_told";
+
 const CLOUD_INIT: &str = "tests/tests/cloud_init.rs";
 const PARTS: &str = "several_parts_are_one_message_in_the_seed_and_lose_no_byte";
-const TYPED: &str = "a_real_cloud_init_does_what_the_fields_and_parts_of_a_seed_say";
+const DEBIAN: &str = "tests/tests/debian.rs";
+const TYPED: &str = "a_real_cloud_init_does_what_a_seed_says_and_its_guest_has_the_address_that_its_network_keeps";
 const INTERFACES: &str = "interfaces_are_a_network_config_of_version_2";
 const IGNITED: &str = "a_config_of_ignition_is_told_by_the_firmware_and_seen_nowhere_else";
 const INSTANCE: &str = "an_instance_id_is_kept_or_changes_with_the_content_as_the_object_says";
@@ -515,7 +544,7 @@ fn cloud_init() -> Vec<(String, Shown)> {
     table.extend(TYPED_FIELDS.iter().map(|field| {
         let mut words = field.split('.').map(|word| word.trim_end_matches("[]"));
         let word = words.rfind(|word| !["name", "key"].contains(word)).unwrap();
-        ((*field).to_owned(), Test(CLOUD_INIT, TYPED, word))
+        ((*field).to_owned(), Test(DEBIAN, TYPED, word))
     }));
     // The networkd of cloud-init 22.4 drops it.
     let metric = Test("controllers/tests/cloud_config.rs", INTERFACES, "metric");

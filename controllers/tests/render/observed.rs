@@ -143,8 +143,7 @@ fn differences(parameters: &Value) -> Vec<String> {
         "metadata": {"namespace": "n", "name": "x", "uid": "another"}, "spec": {"forProvider": parameters},
     });
     let object: apis::Domain = serde_json::from_value(object).unwrap();
-    let medium =
-        domain::render::Medium { path: "/pool/a".to_owned(), format: apis::volume::Format::Raw, backing: vec![] };
+    let medium = domain::render::Medium::file("/pool/a", apis::volume::Format::Raw);
     let around = domain::Surroundings { media: [("vda".to_owned(), medium)].into(), ..domain::Surroundings::default() };
     let theirs = Element::parse(THEIRS).unwrap();
     let found = domain::import::differences(&object, &around, &facts(), &domain::rules::rules(), &theirs).unwrap();

@@ -1,13 +1,9 @@
 //! From `virsh destroy` until the guest runs again.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use tests::{Namespace, Provider};
-use virt::{
-    domain::{Domain, DomainState},
-    enumutil::Enum,
-};
 
 use crate::{
     plain,
@@ -17,7 +13,6 @@ use crate::{
 };
 
 const REPETITIONS: usize = 20;
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Measures and prints.
 pub(crate) fn measure(stage: &Stage, driver: Driver) -> Result<()> {
@@ -36,7 +31,7 @@ pub(crate) fn measure(stage: &Stage, driver: Driver) -> Result<()> {
         twin.destroy().context("destroy the twin")?;
         by_hand.push(plain::start(&twin)?);
         kept.destroy().context("destroy the domain")?;
-        by_provider.push(until_running(&kept)?);
+        by_provider.push(plain::until_running(&kept)?);
         // The pass that started it is over before the next one.
         std::thread::sleep(Duration::from_millis(300));
     }
@@ -49,15 +44,4 @@ pub(crate) fn measure(stage: &Stage, driver: Driver) -> Result<()> {
     let extra = by_provider.median.saturating_sub(by_hand.median);
     println!("  the provider adds at the median {:>29} (goal: at most 50 ms)\n", millis(extra));
     Ok(())
-}
-
-fn until_running(domain: &Domain) -> Result<Duration> {
-    let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
-        if domain.state().context("read the domain's state")?.0 == Enum::Known(DomainState::Running) {
-            return Ok(begun.elapsed());
-        }
-        std::thread::sleep(Duration::from_micros(500));
-    }
-    bail!("the domain does not run {} s after it was destroyed", PATIENCE.as_secs())
 }

@@ -6,12 +6,16 @@
 //! ```
 //!
 //! It reports and never fails on a figure. `make bench` runs it on the release binary. Names of parts (`ready`, `cycle`, `memory`,
-//! `pickup`, `upkeep`, `import`, `admission`) on the command line choose among them.
+//! `pickup`, `upkeep`, `import`, `admission`, `observe`, `event`, `link`, `hosts`, `away`) on the command line choose among them.
 
 mod admission;
+mod away;
+mod crowd;
 mod cycle;
+mod far;
 mod import;
 mod memory;
+mod observe;
 mod pickup;
 mod plain;
 mod ready;
@@ -52,6 +56,21 @@ fn main() -> Result<()> {
     }
     if wanted("admission") {
         admission::measure(&stage)?;
+    }
+    if wanted("observe") {
+        observe::measure(&stage)?;
+    }
+    if wanted("event") {
+        far::event(&stage)?;
+    }
+    if wanted("link") {
+        far::link(&stage)?;
+    }
+    if wanted("hosts") {
+        crowd::measure(&stage)?;
+    }
+    if wanted("away") {
+        away::measure(&stage)?;
     }
     println!("took {} s; {}", begun.elapsed().as_secs(), Stage::machine());
     Ok(())

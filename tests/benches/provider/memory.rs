@@ -35,32 +35,32 @@ pub(crate) fn measure(stage: &Stage) -> Result<()> {
     ] {
         println!("  {what:<43} {} {goal}", resident.mib());
     }
-    println!("  {:<43} {} (goal: below 5 KiB)\n", "each domain", full.each(&empty));
+    println!("  {:<43} {} (goal: below 5 KiB)\n", "each domain", full.each(&empty, f64::from(COUNT)));
     Ok(())
 }
 
 /// A process's memory in KiB.
-struct Resident([u64; 3]);
+pub(crate) struct Resident([u64; 3]);
 
 impl Resident {
-    fn of(provider: &Provider) -> Result<Self> {
+    pub(crate) fn of(provider: &Provider) -> Result<Self> {
         let folder = PathBuf::from(format!("/proc/{}", provider.pid()));
         let (status, maps) = (folder.join("status"), folder.join("smaps_rollup"));
         Ok(Self([kib(&status, "VmRSS")?, kib(&status, "RssAnon")?, kib(&maps, "Pss")?]))
     }
 
-    fn mib(&self) -> String {
+    pub(crate) fn mib(&self) -> String {
         let Self(figures) = self;
         figures.map(|figure| format!("{:>5.1} MiB", number(figure) / 1024.0)).join(" ")
     }
 
-    fn each(&self, empty: &Self) -> String {
+    pub(crate) fn each(&self, empty: &Self, count: f64) -> String {
         let [first, second, third] = std::array::from_fn(|which| self.0[which].saturating_sub(empty.0[which]));
-        [first, second, third].map(|figure| format!("{:>5.1} KiB", number(figure) / f64::from(COUNT))).join(" ")
+        [first, second, third].map(|figure| format!("{:>5.1} KiB", number(figure) / count)).join(" ")
     }
 }
 
 /// KiB as a number to divide; four TiB is more than any process here has.
-fn number(figure: u64) -> f64 {
+pub(crate) fn number(figure: u64) -> f64 {
     f64::from(u32::try_from(figure).unwrap_or(u32::MAX))
 }

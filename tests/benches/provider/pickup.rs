@@ -12,12 +12,12 @@ use tests::{Namespace, Provider, eventually};
 
 use crate::{
     ready::{Column, Watch},
-    stage::{Driver, Stage},
+    stage::{Driver, Stage, count_of, figure},
     summary::{Summary, head, line},
 };
 
 /// How many others there are, unless `PICKUP_OBJECTS` says otherwise.
-const OTHERS: usize = 2000;
+const OTHERS: u32 = 2000;
 /// How many are applied at once when the others are made.
 const BATCH: usize = 250;
 /// How many new objects are measured, one after another.
@@ -26,10 +26,7 @@ const PATIENCE: Duration = Duration::from_mins(10);
 
 /// Measures and prints.
 pub(crate) fn measure(stage: &Stage) -> Result<()> {
-    let others = match std::env::var("PICKUP_OBJECTS") {
-        Ok(count) => count.parse().context("read PICKUP_OBJECTS")?,
-        Err(_) => OTHERS,
-    };
+    let others = count_of("PICKUP_OBJECTS", OTHERS)? as usize;
     let mut provider = Provider::start(&stage.plane.kubeconfig(), &["--poll=10s", "--no-leader-election"])?;
     provider.await_ready()?;
     // What other measurements left behind is on its way out.
@@ -105,9 +102,4 @@ fn await_domains(provider: &Provider, state: &str, is_enough: impl Fn(f64) -> bo
 
 fn passes(provider: &Provider) -> Result<f64> {
     figure(provider, "controller_runtime_reconcile_total{controller=\"managed/domain.")
-}
-
-/// The sum of the figures whose names begin so.
-fn figure(provider: &Provider, begin: &str) -> Result<f64> {
-    Ok(provider.metrics()?.iter().filter(|(name, _)| name.starts_with(begin)).map(|(_, value)| value).sum())
 }

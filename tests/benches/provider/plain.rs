@@ -2,10 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow};
-use virt::{connect::Connect, domain::Domain, sys};
+use anyhow::{Context as _, Result, anyhow, bail};
+use virt::{
+    connect::Connect,
+    domain::{Domain, DomainState},
+    enumutil::Enum,
+    sys,
+};
 
 use crate::summary::Summary;
+
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A connection of the loop's own.
 pub(crate) struct Host {
@@ -75,7 +82,20 @@ impl Host {
     }
 }
 
-fn remove(domain: &Domain) -> Result<()> {
+/// How long it takes until a domain runs that was destroyed just now.
+pub(crate) fn until_running(domain: &Domain) -> Result<Duration> {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        if domain.state().context("read the domain's state")?.0 == Enum::Known(DomainState::Running) {
+            return Ok(begun.elapsed());
+        }
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    bail!("the domain does not run {} s after it was destroyed", PATIENCE.as_secs())
+}
+
+/// Takes one away.
+pub(crate) fn remove(domain: &Domain) -> Result<()> {
     domain.destroy().context("destroy the domain")?;
     domain.undefine().context("undefine the domain")
 }

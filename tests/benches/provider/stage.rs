@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, Result};
-use tests::{ControlPlane, Host, Scratch, workspace};
+use tests::{ControlPlane, Host, Provider, Scratch, workspace};
 
 use crate::plain;
 
@@ -33,6 +33,11 @@ impl Driver {
 
     /// A manifest of `count` domains.
     pub(crate) fn domains(self, prefix: &str, count: usize) -> String {
+        self.domains_on(self.name(), prefix, count)
+    }
+
+    /// The same on the host of a config.
+    pub(crate) fn domains_on(self, config: &str, prefix: &str, count: usize) -> String {
         (0..count).fold(String::new(), |mut text, number| {
             // Writing to a string does not fail.
             let _ = write!(
@@ -40,7 +45,7 @@ impl Driver {
                 "---\napiVersion: libvirt.m.nourspeed.io/v1alpha1\nkind: Domain\nmetadata: {{name: {prefix}-{number}}}\n\
                  spec:\n  providerConfigRef: {{kind: ClusterProviderConfig, name: {}}}\n  \
                  forProvider: {{type: {}, memory: 64Mi, vcpus: 1, shutdown: {{timeout: 1s, forceAfterTimeout: true}}}}\n",
-                self.name(),
+                config,
                 self.domain_type(),
             );
             text
@@ -78,6 +83,20 @@ impl Stage {
         plain::Host::open(&uri(&self.host, driver))
     }
 
+    /// Where the daemon of all measurements listens.
+    pub(crate) fn uri(&self, driver: Driver) -> String {
+        uri(&self.host, driver)
+    }
+
+    /// Applies one more config.
+    pub(crate) fn configure(&self, name: &str, uri: &str, connection: &str) -> Result<()> {
+        let config = format!(
+            "{{apiVersion: libvirt.m.nourspeed.io/v1alpha1, kind: ClusterProviderConfig, metadata: {{name: {name}}}, \
+             spec: {{uri: '{uri}', connection: {{{connection}}}}}}}"
+        );
+        self.plane.apply(&config).map(drop)
+    }
+
     /// The machine in a few words.
     pub(crate) fn machine() -> String {
         let cpus = std::thread::available_parallelism().map_or(0, usize::from);
@@ -100,4 +119,17 @@ pub(crate) fn kib(file: &Path, key: &str) -> Result<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
     let figure = line.and_then(|line| line.split_whitespace().next()).and_then(|figure| figure.parse().ok());
     figure.with_context(|| format!("find {key} in {}", file.display()))
+}
+
+/// A number that the environment says, or the usual one.
+pub(crate) fn count_of(variable: &str, usual: u32) -> Result<u32> {
+    match std::env::var(variable) {
+        Ok(count) => count.parse().with_context(|| format!("read {variable}")),
+        Err(_) => Ok(usual),
+    }
+}
+
+/// The sum of the figures of a provider whose names begin so.
+pub(crate) fn figure(provider: &Provider, begin: &str) -> Result<f64> {
+    Ok(provider.metrics()?.iter().filter(|(name, _)| name.starts_with(begin)).map(|(_, value)| value).sum())
 }

@@ -23,7 +23,7 @@ const POLLS: u16 = 5;
 const CHANGED: u16 = 200;
 const PATIENCE: Duration = Duration::from_mins(5);
 /// How many ticks the kernel counts in a second of a process (`sysconf(_SC_CLK_TCK)`, the same on every Linux).
-const TICKS: f64 = 100.0;
+pub(crate) const TICKS: f64 = 100.0;
 
 /// Measures and prints.
 pub(crate) fn measure(stage: &Stage) -> Result<()> {
@@ -95,7 +95,7 @@ fn remove(namespace: &Namespace, provider: &Provider) -> Result<()> {
 }
 
 /// Ticks of processor time that the provider has used, in its own code and in the kernel's (`proc(5)`, fields 14 and 15 of `stat`).
-fn cpu(provider: &Provider) -> Result<f64> {
+pub(crate) fn cpu(provider: &Provider) -> Result<f64> {
     let file = format!("/proc/{}/stat", provider.pid());
     let text = fs::read_to_string(Path::new(&file)).with_context(|| format!("read {file}"))?;
     let (_, fields) = text.rsplit_once(')').context("find the end of the name")?;

@@ -24,6 +24,10 @@ fn an_image_gives_a_guest_no_file_that_is_no_volume_of_the_host() -> Result<()> 
     image(&there("outside"), &["-b", &secret, "-F", "raw"])?;
     image(&there("far"), &["-b", "outside", "-F", "qcow2"])?;
     image(&there("data"), &["-o", &format!("data_file={secret},data_file_raw=on")])?;
+    // A circle: each of two images stands on the other.
+    image(&there("round"), &[])?;
+    image(&there("back"), &["-b", "round", "-F", "qcow2"])?;
+    run("qemu-img", &["rebase", "-q", "-u", "-b", "back", "-F", "qcow2", &there("round")])?;
     host.virsh(&["pool-refresh", "beneath"])?;
     allow(&scenario, &json!({}))?;
     let guest = |name: &str, volume: &str, format: &str| {
@@ -35,6 +39,7 @@ fn an_image_gives_a_guest_no_file_that_is_no_volume_of_the_host() -> Result<()> 
         ("outside", format!("disks[data].volume: {} {outside}", there("outside"))),
         ("far", format!("disks[data].volume: {} {outside}", there("far"))),
         ("data", format!("disks[data].volume: {} keeps its data in another file", there("data"))),
+        ("round", format!("disks[data].volume: {} stands on more than 32 files", there("round"))),
     ];
     let guests = refused.each_ref().map(|(name, _)| guest(name, name, "Qcow2")).concat();
     scenario.apply(&(guests + &guest("good", "good", "Qcow2")))?;

@@ -140,6 +140,17 @@ pub(crate) fn imply_keys(part: &mut Part, parent: &str, rules: &Rules) {
 }
 
 fn imply(form: &mut Form, key: &str, keys: &[Key]) {
+    if let (Form::Part(part), [_, _, ..]) = (&*form, keys)
+        && !keys.contains(&Key::Alias)
+    {
+        // Of several ways to know an item one is enough, and the wish may say it itself.
+        let sketch = part.sketch("");
+        let is_said = |&(path, _): &(&str, &str)| sketch.attr_at(path).is_some();
+        let says = |key: &Key| matches!(key, Key::Fields(fields) if fields.iter().all(is_said));
+        if keys.iter().any(says) {
+            return;
+        }
+    }
     let fields = keys.iter().find_map(|key| match key {
         Key::Fields(fields) => Some(*fields),
         Key::Alias | Key::First => None,

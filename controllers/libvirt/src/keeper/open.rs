@@ -1,11 +1,12 @@
 //! Opening a host's two connections on a thread that may hang.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
 use super::Note;
-use crate::calls::{Lane, LaneKind};
-use crate::facts::Facts;
+use crate::calls::{Lane, LaneKind, More, Parts};
+use crate::facts::{Facts, Feature};
 use crate::host::{Inner, Session};
 use crate::mirror::Claim;
 use crate::sys::{CloseReason, on_close, on_domain_events, on_network_events, on_pool_events};
@@ -17,16 +18,37 @@ pub(crate) struct Opened {
     pub(super) facts: Arc<Facts>,
     short: Connection,
     long: Connection,
+    /// Counts what came over them.
+    pub(super) heard: Heard,
+}
+
+/// What has been heard of a host over one pair of lanes: answers over each of them, and events.
+#[derive(Clone)]
+pub(super) struct Heard([Arc<AtomicU64>; 3]);
+
+impl Heard {
+    /// How much it is so far.
+    pub(super) fn total(&self) -> u64 {
+        self.0.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
 }
 
 impl Opened {
     /// Starts the lanes.
     pub(super) fn into_session(self, inner: &Arc<Inner>) -> Result<Session, Error> {
-        let Self { generation, facts: _, short, long } = self;
-        let lane = |kind, connection| {
-            let notes = inner.notes.clone();
-            let worn_out = move || drop(notes.send(Note::WornOut(generation)));
-            Lane::start(kind, &inner.label, connection, Arc::clone(&inner.counters), worn_out)
+        let Self { generation, facts, short, long, heard: _ } = self;
+        let lane = |kind, connection: Connection| {
+            let [worn, ended] = [inner.notes.clone(), inner.notes.clone()];
+            let parts = Parts {
+                kind,
+                host: inner.label.clone(),
+                counters: Arc::clone(&inner.counters),
+                more: more(inner, &facts, &connection),
+                keepalive: inner.settings.keepalive(),
+                worn_out: Box::new(move || drop(worn.send(Note::WornOut(generation)))),
+                ended: Box::new(move || drop(ended.send(Note::Closed(generation)))),
+            };
+            Lane::start(parts, connection)
         };
         let short = lane(LaneKind::Short, short)?;
         match lane(LaneKind::Long, long) {
@@ -53,32 +75,53 @@ pub(super) fn start(inner: &Arc<Inner>, generation: u64) -> Result<(), Error> {
 }
 
 fn open(inner: &Arc<Inner>, generation: u64) -> Result<Opened, Error> {
-    let short = connect(inner, generation)?;
+    let short = connect(inner, generation, LaneKind::Short)?;
     // Callbacks before the lists: what happens in between is then noted.
-    register(inner, &short)?;
-    let long = connect(inner, generation)?;
-    let facts = Arc::new(short.facts()?);
-    Ok(Opened { generation, facts, short, long })
+    let events = Arc::default();
+    let lacks = register(inner, &short, &events)?;
+    let long = connect(inner, generation, LaneKind::Long)?;
+    let facts = Arc::new(short.facts(lacks)?);
+    let heard = Heard([short.answers(), long.answers(), events]);
+    Ok(Opened { generation, facts, short, long, heard })
 }
 
-fn connect(inner: &Arc<Inner>, generation: u64) -> Result<Connection, Error> {
-    let connection = Connection::open(inner.endpoint.uri(), Arc::clone(&inner.counters))?;
+fn connect(inner: &Arc<Inner>, generation: u64, kind: LaneKind) -> Result<Connection, Error> {
+    let connection = Connection::open(&inner.dial, Arc::clone(&inner.counters), Arc::clone(&inner.pool_calls))?;
     // A driver in this process cannot go away, and takes a close callback without ever giving it back.
     if inner.endpoint.is_in_process() {
         return Ok(connection);
     }
-    connection.keep_alive(inner.settings.keepalive_interval, inner.settings.keepalive_count)?;
     let weak = Arc::downgrade(inner);
     connection.register(|connect| {
         let closed = move |reason| {
             if let Some(inner) = weak.upgrade() {
-                inner.lost(generation, &Error::unreachable(sentence(reason)));
+                inner.lost_lane(generation, kind, &Error::unreachable(sentence(reason)));
                 let _ = inner.notes.send(Note::Closed(generation));
             }
         };
         Ok([on_close(connect, closed)?])
     })?;
     Ok(connection)
+}
+
+/// How to open a connection beside the first one of a lane. None where one is enough for any number of threads.
+fn more(inner: &Arc<Inner>, facts: &Arc<Facts>, first: &Connection) -> Option<More> {
+    if inner.endpoint.is_in_process() {
+        return None;
+    }
+    let (dial, facts) = (Arc::clone(&inner.dial), Arc::clone(facts));
+    let (offers, answers) = (Arc::clone(first.known_offers()), first.answers());
+    let (counters, pool_calls) = (Arc::clone(&inner.counters), Arc::clone(&inner.pool_calls));
+    Some(Box::new(move || {
+        let mut connection = Connection::open(&dial, Arc::clone(&counters), Arc::clone(&pool_calls))?;
+        if !connection.leads_to(&facts)? {
+            return Err(Error::other(
+                "another host answers than the one that is connected, or it has another name by now",
+            ));
+        }
+        connection.share(&offers, &answers);
+        Ok(connection)
+    }))
 }
 
 fn sentence(reason: CloseReason) -> &'static str {
@@ -90,22 +133,26 @@ fn sentence(reason: CloseReason) -> &'static str {
     }
 }
 
-/// Registers for events. Hosts without networks or storage have no such events.
-fn register(inner: &Arc<Inner>, connection: &Connection) -> Result<(), Error> {
-    let sender = EventSender { notes: inner.notes.clone(), counters: Arc::clone(&inner.counters) };
+/// Registers for events. Hosts without networks or storage have no such events: answers which of them are missing.
+fn register(inner: &Arc<Inner>, connection: &Connection, events: &Arc<AtomicU64>) -> Result<Vec<Feature>, Error> {
+    let (notes, counters) = (inner.notes.clone(), Arc::clone(&inner.counters));
+    let sender = EventSender { notes, counters, heard: Arc::clone(events) };
     let domains = sender.clone();
     connection.register(|connect| on_domain_events(connect, move |uuid| domains.send(Claim::Domain(uuid))))?;
     let networks = sender.clone();
     let registered = connection
         .register(|connect| Ok([on_network_events(connect, move |uuid| networks.send(Claim::Network(uuid)))?]));
-    supported(registered)?;
-    supported(connection.register(|connect| on_pool_events(connect, move |uuid| sender.send(Claim::Pool(uuid)))))
+    let networks = lacking(registered, Feature::Networks)?;
+    let registered = connection.register(|connect| on_pool_events(connect, move |uuid| sender.send(Claim::Pool(uuid))));
+    let storage = lacking(registered, Feature::Storage)?;
+    Ok(networks.into_iter().chain(storage).collect())
 }
 
-fn supported(registered: Result<(), Error>) -> Result<(), Error> {
+/// The feature, where the host does not have it.
+fn lacking(registered: Result<(), Error>, feature: Feature) -> Result<Option<Feature>, Error> {
     match registered {
-        Err(error) if error.is_unsupported() => Ok(()),
-        registered => registered,
+        Err(error) if error.is_unsupported() => Ok(Some(feature)),
+        registered => registered.map(|()| None),
     }
 }
 
@@ -113,11 +160,43 @@ fn supported(registered: Result<(), Error>) -> Result<(), Error> {
 struct EventSender {
     notes: mpsc::Sender<Note>,
     counters: Arc<crate::Counters>,
+    /// Of this connection alone.
+    heard: Arc<AtomicU64>,
 }
 
 impl EventSender {
     fn send(&self, claim: Claim) {
+        #[cfg(feature = "double")]
+        if !self.counters.double.hears() {
+            return;
+        }
         self.counters.add_event();
+        self.heard.fetch_add(1, Ordering::Relaxed);
         let _ = self.notes.send(Note::Event(claim));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{Host, Lasting};
+    use crate::wakes::WakeHub;
+    use crate::{Endpoint, Settings};
+
+    #[test]
+    fn what_is_heard_over_one_pair_is_not_heard_over_another_of_the_same_config() {
+        let endpoint = Endpoint::parse("test:///default").unwrap();
+        let lasting = Arc::new(Lasting::default());
+        let started = || {
+            let hub = WakeHub::default();
+            Host::start("heard", endpoint.clone(), Settings::default(), hub, Arc::clone(&lasting)).unwrap()
+        };
+        let (one, other) = (started(), started());
+        let [one, other] = [&one, &other].map(|host| open(host.inner(), 7).unwrap());
+        let before = (one.heard.total(), other.heard.total());
+        one.short.facts(Vec::new()).unwrap();
+        one.long.facts(Vec::new()).unwrap();
+        assert!(one.heard.total() >= before.0 + 2);
+        assert_eq!(other.heard.total(), before.1, "only what came over its own connections counts");
     }
 }

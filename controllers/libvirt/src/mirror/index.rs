@@ -52,6 +52,10 @@ impl<E: Entry + PartialEq + Clone> Index<E> {
         self.rows.len()
     }
 
+    pub(super) fn names(&self) -> Vec<String> {
+        self.names.keys().map(ToString::to_string).collect()
+    }
+
     pub(super) fn by_uuid(&self, uuid: &str) -> Option<Arc<E>> {
         self.rows.get(uuid).map(Row::entry)
     }

@@ -36,7 +36,7 @@ impl Look {
     }
 }
 
-/// Reads everything, and of running domains the description whose turn it is.
+/// Reads everything but pools, and of running domains the description whose turn it is.
 ///
 /// Per poll: for domains one list of states and one of autostart, for pools and networks three lists each, one description
 /// for each claimed domain, network and pool, one list for each pool with claimed volumes and one description for each of
@@ -45,8 +45,12 @@ impl Look {
 pub(crate) fn sweep(connection: &Connection, mirror: &Mirror, look: Look) -> Result<(), Error> {
     let (stamp, whole) = (mirror.begin(), look == Look::Whole);
     domains(connection, mirror, stamp, look)?;
-    networks(connection, mirror, stamp, whole)?;
-    pools(connection, mirror, stamp, whole)
+    networks(connection, mirror, stamp, whole)
+}
+
+/// The same of the pools.
+pub(crate) fn sweep_pools(connection: &Connection, mirror: &Mirror, look: Look) -> Result<(), Error> {
+    pools(connection, mirror, mirror.begin(), look == Look::Whole)
 }
 
 /// A host may lack the driver for networks or storage; then it has none of them.

@@ -1,6 +1,6 @@
 //! The tables, and who is woken when a row changes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::claims::{Claim, Claims};
@@ -24,6 +24,10 @@ pub(super) struct Tables {
     /// How many rows were written by [`super::Mirror::replace_domain`] and its like.
     pub(super) writes: u64,
     pub(super) synced: bool,
+    /// Whether the pools have been listed over the present connection. While one of them does not answer they cannot be.
+    pub(super) pools_listed: bool,
+    /// The names of pools that objects have, until the pools have been listed.
+    pub(super) pools_expected: BTreeSet<String>,
 }
 
 impl Tables {
@@ -32,7 +36,13 @@ impl Tables {
         self.domains.len() + self.networks.len() + self.pools.len() + volumes
     }
 
+    /// A guest that was off is so until its start is over: that one could be running when a start of it that fails was seen in its
+    /// midst would be taken for success. An event follows if it came up, and if it did not it is as it was.
     pub(super) fn put_domain(&mut self, uuid: &str, entry: Option<Arc<DomainEntry>>, stamp: u64) -> Vec<Arc<str>> {
+        let is_midway = entry.as_ref().is_some_and(|entry| entry.state.is_starting());
+        if is_midway && self.domains.by_uuid(uuid).is_some_and(|known| known.id.is_none()) {
+            return Vec::new();
+        }
         let change = self.domains.put(uuid, entry, stamp);
         self.owners(change, Claim::Domain)
     }
@@ -134,7 +144,7 @@ impl Tables {
         match claim {
             Claim::Domain(id) => self.domains.by_either(id).is_none_or(|entry| entry.is_described()),
             Claim::Network(id) => self.networks.by_either(id).is_none_or(|entry| entry.is_described()),
-            Claim::Pool(id) => self.pools.by_either(id).is_none_or(|entry| entry.is_described()),
+            Claim::Pool(id) => self.pools.by_either(id).map_or(self.pools_listed, |entry| entry.is_described()),
             Claim::Volume { pool, name } => self.volume(pool, name).is_some(),
             Claim::Leases { network, .. } => self.leases.contains_key(network),
         }
@@ -142,7 +152,19 @@ impl Tables {
 
     /// Drops what only a claim keeps and nobody claims.
     pub(super) fn forget_unclaimed(&mut self) {
-        let Self { domains, networks, pools, volumes, leases, sizes, claims, writes: _, synced: _ } = self;
+        let Self {
+            domains,
+            networks,
+            pools,
+            volumes,
+            leases,
+            sizes,
+            claims,
+            writes: _,
+            synced: _,
+            pools_listed: _,
+            pools_expected: _,
+        } = self;
         domains.strip(|entry| claimed(claims, Claim::Domain, &entry.uuid, &entry.name));
         networks.strip(|entry| claimed(claims, Claim::Network, &entry.uuid, &entry.name));
         pools.strip(|entry| claimed(claims, Claim::Pool, &entry.uuid, &entry.name));
@@ -158,4 +180,32 @@ impl Tables {
 
 fn claimed(claims: &Claims, claim: fn(String) -> Claim, uuid: &str, name: &str) -> bool {
     claims.has(&claim(uuid.to_owned())) || claims.has(&claim(name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{State, StateReason};
+
+    fn guest(state: State, reason: u32, id: Option<u32>) -> Arc<DomainEntry> {
+        let state = StateReason { state, reason };
+        let (uuid, name) = ("u".to_owned(), "guest".to_owned());
+        Arc::new(DomainEntry { uuid, name, id, state, autostart: false, persistent: true, inactive: None, live: None })
+    }
+
+    #[test]
+    fn a_guest_seen_in_the_midst_of_its_start_is_as_it_was_before() {
+        let starting = guest(State::Paused, virt::sys::VIR_DOMAIN_PAUSED_STARTING_UP, Some(1));
+        let off = guest(State::Shutoff, 0, None);
+        let running = guest(State::Running, 1, Some(1));
+        let mut tables = Tables::default();
+        let mut after = |entry: &Arc<DomainEntry>| {
+            tables.put_domain("u", Some(Arc::clone(entry)), 0);
+            tables.domains.by_uuid("u").map(|known| known.state)
+        };
+        // Of one that was not known before there is nothing better to tell.
+        for (seen, told) in [(&starting, &starting), (&off, &off), (&starting, &off), (&running, &running)] {
+            assert_eq!(after(seen), Some(told.state));
+        }
+    }
 }

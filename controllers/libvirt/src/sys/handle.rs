@@ -6,6 +6,7 @@ use std::ops::Deref;
 use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::network::Network;
+use virt::secret::Secret;
 use virt::storage_pool::StoragePool;
 use virt::storage_vol::StorageVol;
 use virt::stream::Stream;
@@ -76,6 +77,13 @@ impl Freed for StorageVol {
     unsafe fn free(&self) {
         // SAFETY: by the contract of the trait.
         unsafe { sys::virStorageVolFree(self.as_ptr()) };
+    }
+}
+
+impl Freed for Secret {
+    unsafe fn free(&self) {
+        // SAFETY: by the contract of the trait.
+        unsafe { sys::virSecretFree(self.as_ptr()) };
     }
 }
 

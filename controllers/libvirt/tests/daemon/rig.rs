@@ -40,10 +40,15 @@ const QEMU: &str = "security_driver = \"none\"\nuser = \"root\"\ngroup = \"root\
 impl Daemon {
     /// Starts a daemon and waits for its socket.
     pub(crate) fn start(name: &str) -> Self {
+        Self::with(name, "")
+    }
+
+    /// Starts a daemon with further lines in its configuration.
+    pub(crate) fn with(name: &str, lines: &str) -> Self {
         let directory = PathBuf::from(format!("/tmp/lvt-{}-{name}", std::process::id()));
         fs::create_dir_all(directory.join("etc")).unwrap();
         fs::create_dir_all(directory.join("pool")).unwrap();
-        fs::write(directory.join("etc/libvirtd.conf"), LIBVIRTD).unwrap();
+        fs::write(directory.join("etc/libvirtd.conf"), format!("{LIBVIRTD}{lines}")).unwrap();
         fs::write(directory.join("etc/qemu.conf"), QEMU).unwrap();
         // Without it the daemon asks DNS for its own name, for ten seconds.
         fs::write(directory.join("hosts"), "127.0.0.1 localhost virtlib-test\n").unwrap();
@@ -109,6 +114,11 @@ impl Daemon {
             .unwrap();
         assert!(output.status.success(), "{command}: {}", output.status);
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// How many connections it has.
+    pub(crate) fn clients(&self) -> usize {
+        self.run("virt-admin -q client-list libvirtd").lines().filter(|line| !line.trim().is_empty()).count()
     }
 
     /// A directory for a pool, at the same path inside and outside.

@@ -10,13 +10,13 @@ use apis::{
     Managed, Pool,
     condition::{Status, Type, Wish},
     managed::{ConfigKind, annotation::OWNERSHIP},
-    placement::{ConfigId, Placement},
+    placement::{Choice, ConfigId, Neighbour, Placement},
     pool::PoolObservation,
 };
 use managed::{
     creation::Creation,
     external::{
-        Connect, Deletion, Details, Effect, External, NoConfig, Pass, Record, Refusal, Report, Retry, Standing,
+        Connect, Deletion, Details, Effect, External, NoConfig, NotYet, Pass, Record, Refusal, Report, Retry, Standing,
     },
 };
 
@@ -44,6 +44,10 @@ pub(crate) struct World {
     /// What a create or an update makes of the thing; an error that is said instead.
     pub(crate) outcome: Result<Thing, &'static str>,
     pub(crate) away: bool,
+    /// Whether it is not known yet whether it is away.
+    pub(crate) early: bool,
+    /// Whether it comes out while it is connected that it is to be left alone.
+    pub(crate) held_once_connected: bool,
     /// Whether its config is gone.
     pub(crate) unconfigured: bool,
     /// What the object still waits for.
@@ -54,6 +58,10 @@ pub(crate) struct World {
     /// What a deletion says while the thing is there.
     pub(crate) deletion: fn(&mut Thing) -> anyhow::Result<Deletion>,
     pub(crate) ignored: Option<ConfigId>,
+    /// Whether the host is left alone.
+    pub(crate) held: bool,
+    /// What the hosts say of an object that nothing else places.
+    pub(crate) found: Result<Option<ConfigId>, String>,
     pub(crate) nowhere: bool,
     /// What a create was told of the attempt before.
     pub(crate) before: Option<Creation>,
@@ -102,6 +110,8 @@ impl Fake {
             thing: Thing::Absent,
             outcome: Ok(Thing::Settled),
             away: false,
+            early: false,
+            held_once_connected: false,
             unconfigured: false,
             waits: None,
             bare: false,
@@ -111,6 +121,8 @@ impl Fake {
                 Ok(Deletion::Requested)
             },
             ignored: None,
+            held: false,
+            found: Ok(None),
             nowhere: false,
             before: None,
             leftover: false,
@@ -145,16 +157,28 @@ impl Fake {
 impl Connect for Fake {
     type Host = ();
 
-    fn place<K: Managed>(&self, _: &K, _: Vec<ConfigId>) -> Result<Placement, String> {
+    fn place<K: Managed>(&self, _: &K, _: Vec<Neighbour>) -> Result<Placement, String> {
         if self.world().nowhere {
             return Err("cannot determine placement".to_owned());
         }
-        Ok(Placement { config: config(), recorded: true, ignored: self.world().ignored.clone() })
+        let ignored = self.world().ignored.clone();
+        Ok(Placement { config: config(), recorded: true, ignored, choice: Choice::Own })
+    }
+
+    fn hold(&self, _: &ConfigId) -> Option<Refusal> {
+        let message = "the host is left alone".to_owned();
+        self.world().held.then_some(Refusal { reason: "Maintenance", message })
     }
 
     async fn connect(&self, config: &ConfigId) -> anyhow::Result<Arc<()>> {
         if self.world().unconfigured {
             return Err(NoConfig(config.clone()).into());
+        }
+        if self.world().early {
+            return Err(anyhow::Error::new(NotYet("the host is being read".to_owned())).context("config"));
+        }
+        if self.world().held_once_connected {
+            self.world().held = true;
         }
         if self.world().away { Err(anyhow!("host is away")) } else { Ok(Arc::new(())) }
     }
@@ -181,8 +205,12 @@ impl External for Fake {
 
     const CONDITIONS: &'static [Type] = &[Type::Importing];
 
-    fn neighbours(&self, _: &Pool) -> Vec<ConfigId> {
+    fn neighbours(&self, _: &Pool) -> Vec<Neighbour> {
         Vec::new()
+    }
+
+    async fn search(&self, _: &Pool) -> Result<Option<ConfigId>, String> {
+        self.world().found.clone()
     }
 
     async fn resolve(&self, _: &Pool, _: &ConfigId) -> anyhow::Result<()> {

@@ -139,8 +139,9 @@ impl Rig {
 
     /// One pass over a copy of the object.
     pub(crate) async fn pass_on(&self, object: Value) -> Requeue {
-        let Outcome { object: _, requeue, failed: _, verdict: _ } =
-            self.reconciler.reconcile(serde_json::from_value(object).unwrap()).await;
+        // The state of a pass is too large for the stacks of all who wait for it here.
+        let pass = Box::pin(self.reconciler.reconcile(serde_json::from_value(object).unwrap()));
+        let Outcome { object: _, requeue, failed: _, verdict: _ } = pass.await;
         requeue
     }
 

@@ -43,6 +43,7 @@ const ERROR: Option<&str> = Some("False ReconcileError");
 const SUCCESS: Option<&str> = Some("True ReconcileSuccess");
 const AVAILABLE: Option<&str> = Some("True Available");
 const CREATING: Option<&str> = Some("False Creating");
+const HELD: Option<&str> = Some("False Maintenance");
 const DELETING: Option<&str> = Some("False Deleting");
 
 use Given::{Deleted, Made, New};
@@ -138,6 +139,24 @@ fn rows() -> Vec<Row> {
             rig.policies(&["Observe", "LateInitialize"]);
         }, None, AVAILABLE, SUCCESS, P, true),
         row("up to date", Made, |_| (), None, None, None, P, false),
+        // A host that is left alone: nothing of crossplane-runtime's.
+        row("held: up to date", Made, |rig| rig.fake.world().held = true, None, None, None, P, true),
+        row("held: drift", Made, |rig| {
+            rig.fake.world().held = true;
+            rig.thing(Thing::Drifted);
+        }, None, None, None, P, true),
+        row("held: absent", New, |rig| rig.fake.world().held = true,
+            Some("Warning CannotCreateExternalResource"), HELD, ERROR, P, true),
+        row("held: being deleted", Deleted, |rig| rig.fake.world().held = true,
+            Some("Warning CannotDeleteExternalResource"), HELD, ERROR, P, true),
+        row("held: let go of", Deleted, |rig| {
+            rig.fake.world().held = true;
+            rig.policies(&["Observe"]);
+        }, None, None, None, OFF, false),
+        row("nothing places it, and the hosts do not agree", New, |rig| {
+            rig.fake.world().nowhere = true;
+            rig.fake.world().found = Err("it is on two".to_owned());
+        }, Some("Warning CannotInitializeManagedResource"), None, ERROR, P, true),
         row("drift, and no policy Update", Made, |rig| {
             rig.policies(&["Observe", "Create", "Delete"]);
             rig.thing(Thing::Drifted);

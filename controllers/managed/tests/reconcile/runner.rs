@@ -119,3 +119,42 @@ async fn what_was_made_for_an_object_that_vanished_is_taken_away_also_when_that_
     queue.close();
     work.await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_made_for_an_object_that_vanished_waits_for_a_host_that_is_left_alone_however_long() {
+    let rig = Rig::made().await;
+    let (fake, log) = (rig.fake.clone(), rig.log.clone());
+    let pool: Pool = serde_json::from_value(rig.object().unwrap()).unwrap();
+    let (store, _writer) = reflector::store();
+    let (queue, vanished) = (Arc::new(Queue::new()), Arc::new(Vanished::default()));
+    let work = Work { queue: queue.clone(), vanished: vanished.clone() };
+    let runner = Runner::new(Arc::new(rig.into_reconciler()), work, store, Arc::new(Seen::default()), pace());
+    let work = tokio::spawn(runner.work());
+
+    fake.world().held = true;
+    assert!(vanished.note(&key(&pool), &pool));
+    log.lock().unwrap().clear();
+    queue.push(key(&pool), Urgency::Event);
+    tokio::time::sleep(Duration::from_hours(2)).await;
+    assert_eq!(
+        (fake.world().thing, log.lock().unwrap().clone()),
+        (Thing::Settled, vec![]),
+        "nothing is even asked for"
+    );
+    fake.world().held = false;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(fake.world().thing, Thing::Absent);
+
+    // What cannot be taken away for other reasons is given up one day.
+    fake.world().thing = Thing::Settled;
+    let usual = fake.world().deletion;
+    fake.world().deletion = |_| anyhow::bail!("the host does not answer");
+    assert!(vanished.note(&key(&pool), &pool));
+    queue.push(key(&pool), Urgency::Event);
+    tokio::time::sleep(Duration::from_hours(2)).await;
+    fake.world().deletion = usual;
+    tokio::time::sleep(Duration::from_hours(2)).await;
+    assert_eq!(fake.world().thing, Thing::Settled);
+    queue.close();
+    work.await.unwrap();
+}

@@ -114,6 +114,37 @@ async fn a_second_try_that_is_under_way_does_not_take_back_what_the_first_one_me
 }
 
 #[tokio::test]
+async fn while_nothing_is_known_of_its_host_an_object_keeps_what_it_says_and_costs_nothing() {
+    let rig = Rig::made().await;
+    let before = rig.conditions();
+    rig.log();
+    rig.fake.world().early = true;
+    for _ in 0..3 {
+        assert_eq!((rig.pass().await, rig.log(), rig.conditions()), (seconds(30), vec![], before.clone()));
+    }
+    // What it says of a host that is away stays as well, until there is something else to say.
+    (rig.fake.world().early, rig.fake.world().away) = (false, true);
+    rig.pass().await;
+    let away = rig.conditions();
+    rig.log();
+    rig.fake.world().early = true;
+    assert_eq!((rig.pass().await, rig.log(), rig.conditions()), (seconds(30), vec![], away));
+    (rig.fake.world().early, rig.fake.world().away) = (false, false);
+    assert_eq!((rig.pass().await, rig.conditions()), (Requeue::Poll, before));
+}
+
+#[tokio::test]
+async fn a_host_of_which_it_comes_out_only_then_that_it_is_left_alone_is_left_alone() {
+    let rig = Rig::new();
+    rig.fake.world().held_once_connected = true;
+    assert_eq!(rig.pass().await, seconds(30));
+    assert!(!rig.log().iter().any(|line| line == "host: create"));
+    rig.pass().await;
+    assert!(rig.conditions()[0].starts_with("Ready=False Maintenance"), "{:?}", rig.conditions());
+    assert!(!rig.log().iter().any(|line| line == "host: create"));
+}
+
+#[tokio::test]
 async fn an_event_that_repeats_is_not_written_again() {
     let rig = Rig::made().await;
     rig.fake.world().away = true;
@@ -203,6 +234,38 @@ async fn a_host_that_does_not_answer_a_question_changes_nothing() {
     assert_eq!(rig.pass().await, seconds(1));
     assert_eq!(rig.log(), ["event Warning CannotObserveExternalResource", "status"]);
     assert_eq!(rig.conditions()[..2], [READY, "Synced=False ReconcileError: observe failed: the host does not say"]);
+}
+
+#[tokio::test]
+async fn an_edit_that_no_pass_could_compare_is_not_called_up_to_date() {
+    let rig = Rig::made().await;
+    let unsynced = "Synced=False ReconcileError: observe failed: the host does not say";
+    rig.fake.world().blind = true;
+    rig.pass().await;
+    let settled = [READY, "Synced=True ReconcileSuccess", "UpToDate=True ObserveMatched"];
+    assert_eq!(rig.conditions(), [READY, unsynced, settled[2]], "of this spec it was found out");
+
+    rig.edit(|object| object["spec"]["forProvider"]["autostart"] = json!(true));
+    rig.log();
+    rig.pass().await;
+    assert_eq!(rig.log(), ["status"], "at no further write");
+    let unknown = [READY, unsynced, "UpToDate=Unknown ReconcileError"];
+    assert_eq!(rig.conditions(), unknown);
+    for _ in 0..3 {
+        rig.pass().await;
+        assert_eq!((rig.log(), rig.conditions()), (Vec::<String>::new(), unknown.map(str::to_owned).to_vec()));
+    }
+    rig.fake.world().waits = Some("Pool q");
+    rig.pass().await;
+    assert_eq!(rig.conditions()[2], unknown[2], "another failure tells no more of it");
+
+    (rig.fake.world().blind, rig.fake.world().waits) = (false, None);
+    assert_eq!((rig.pass().await, rig.conditions()), (Requeue::Poll, settled.map(str::to_owned).to_vec()));
+    rig.fake.world().blind = true;
+    rig.edit(|object| object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z"));
+    rig.policies(&["Observe", "Delete", "Update"]);
+    rig.pass().await;
+    assert_eq!(rig.conditions()[2], settled[2], "what is being deleted has no other spec");
 }
 
 #[tokio::test]

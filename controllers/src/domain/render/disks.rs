@@ -10,7 +10,7 @@ use libvirt::{
 };
 
 use super::{
-    DISK, Medium, SEED, Surroundings, own_medium, sources,
+    DISK, DiskType, Layer, Medium, SEED, Surroundings, own_medium, sources,
     targets::{Targets, prefix},
     tune,
 };
@@ -38,7 +38,7 @@ pub(super) fn disks(
     }
     if let Some(path) = &around.seed {
         let alias = format!("{SEED}cloud-init");
-        let medium = Medium { path: path.clone(), format: Format::Raw, backing: Vec::new() };
+        let medium = Medium::file(path, Format::Raw);
         let part = data(Part::new(), Some(&medium)).with("@device", "cdrom").with_flag("readonly", true);
         wishes.item("devices/disk", &alias, place(part, &alias, DiskBus::Scsi, &mut targets)?);
     }
@@ -108,19 +108,32 @@ pub(super) fn bus(disk: &Disk) -> DiskBus {
 
 /// The whole chain is spelled out, down to its end: QEMU then opens no file that an image's header names.
 fn data(part: Part, medium: Option<&Medium>) -> Part {
-    let part = part.with("@type", "file").with("driver@name", "qemu");
-    let Some(medium) = medium else { return part.with("driver@type", "raw").with_flag("source", false) };
+    let part = part.with("driver@name", "qemu");
+    let Some(medium) = medium else {
+        return part.with("@type", "file").with("driver@type", "raw").with_flag("source", false);
+    };
     let end = Element::new("backingStore");
-    let chain = medium.backing.iter().rev().fold(end, |below, (path, format)| {
+    let chain = medium.backing.iter().rev().fold(end, |below, Layer { path, block, format }| {
+        let (type_, attribute) = if *block { ("block", "dev") } else { ("file", "file") };
         Element::new("backingStore")
-            .attr("type", "file")
+            .attr("type", type_)
             .child(Element::new("format").attr("type", format.as_libvirt()))
-            .child(Element::new("source").attr("file", path.as_str()))
+            .child(Element::new("source").attr(attribute, path.as_str()))
             .child(below)
     });
-    part.with("driver@type", medium.format.as_libvirt())
-        .with("source@file", medium.path.as_str())
-        .with_whole("backingStore", chain)
+    let path = medium.path.as_str();
+    let part = match &medium.type_ {
+        DiskType::File => part.with("@type", "file").with("source@file", path),
+        DiskType::Block => part.with("@type", "block").with("source@dev", path),
+        DiskType::Volume { pool, name } => {
+            part.with("@type", "volume").with("source@pool", pool.as_str()).with("source@volume", name.as_str())
+        }
+    };
+    let part = part.with("driver@type", medium.format.as_libvirt()).with_whole("backingStore", chain);
+    let Some(secret) = &medium.secret else { return part };
+    part.with("source/encryption@format", "luks")
+        .with("source/encryption/secret@type", "passphrase")
+        .with("source/encryption/secret@uuid", secret.as_str())
 }
 
 fn place(part: Part, alias: &str, bus: DiskBus, targets: &mut Targets) -> anyhow::Result<Part> {

@@ -74,15 +74,19 @@ fn interface(nic: &NetworkInterface, around: &Surroundings) -> anyhow::Result<Pa
     if let Some(filter) = filter {
         part = part.with_whole("filterref", Element::new("filterref").attr("filter", filter.as_str()));
     }
+    isolate(&mut part, *isolated);
+    Ok(match vlan {
+        Some(vlan) => part.with_whole("vlan", vlan_element(vlan)),
+        None => part,
+    })
+}
+
+fn isolate(part: &mut Part, isolated: Option<bool>) {
     match isolated {
         Some(true) => part.set("port@isolated", "yes"),
         Some(false) => part.flag("port", false),
         None => {}
     }
-    Ok(match vlan {
-        Some(vlan) => part.with_whole("vlan", vlan_element(vlan)),
-        None => part,
-    })
 }
 
 fn cable(part: &mut Part, state: Option<LinkState>) {

@@ -224,7 +224,7 @@ fn check_device(device: &Element, wishes: &Wishes, around: &Surroundings) -> any
     let ours = around
         .media
         .values()
-        .flat_map(|medium| std::iter::once(&medium.path).chain(medium.backing.iter().map(|(path, _)| path)));
+        .flat_map(|medium| std::iter::once(&medium.path).chain(medium.backing.iter().map(|layer| &layer.path)));
     let ours = ours.chain(&around.seed).chain(&around.ignition).chain(&around.kernel).chain(&around.initrd);
     for path in ours.filter(|path| !path.is_empty()) {
         let source = device.find_all("source").into_iter().flat_map(|source| &source.attributes);

@@ -6,14 +6,16 @@ use apis::{
 };
 use libvirt::{wish::Part, xml::Element};
 
-use super::Medium;
+use super::{DiskType, Medium};
 use crate::domain::words::Word as _;
 
 /// The data of a disk that is a file or block device of the host.
 pub fn own_medium(disk: &Disk) -> Option<Medium> {
-    let medium = |path: &String, format| Medium { path: path.clone(), format, backing: Vec::new() };
-    let of_file = |DiskFile { path, format }: &DiskFile| medium(path, *format);
-    let of_block = |DiskBlock { path, format }: &DiskBlock| medium(path, format.unwrap_or(Format::Raw));
+    let of_file = |DiskFile { path, format }: &DiskFile| Medium::file(path, *format);
+    let of_block = |DiskBlock { path, format }: &DiskBlock| Medium {
+        type_: DiskType::Block,
+        ..Medium::file(path, format.unwrap_or(Format::Raw))
+    };
     disk.file.as_ref().map(of_file).or_else(|| disk.block.as_ref().map(of_block))
 }
 
@@ -27,7 +29,7 @@ fn last(part: Part, type_: &str, format: Format) -> Part {
 
 /// A block device.
 pub(super) fn block(medium: Option<&Medium>) -> Part {
-    let Some(Medium { path, format, backing: _ }) = medium else { return Part::new() };
+    let Some(Medium { path, format, type_: _, backing: _, secret: _ }) = medium else { return Part::new() };
     last(Part::new(), "block", *format).with("source@dev", path.as_str())
 }
 

@@ -2,7 +2,7 @@
 
 use apis::{
     domain::{Bandwidth, DirectMode},
-    network::{NetworkDirect, NetworkMode, NetworkParameters, PortGroup},
+    network::{NetworkDirect, NetworkHostDevices, NetworkMode, NetworkParameters, PortGroup},
 };
 use libvirt::{
     wish::{Part, Wishes},
@@ -22,6 +22,7 @@ pub(super) fn forward(parameters: &NetworkParameters) -> Option<&'static str> {
             let mode = parameters.direct.as_ref().and_then(|direct| direct.mode);
             Some(direct_word(mode.unwrap_or(DirectMode::Bridge)))
         }
+        NetworkMode::HostDevices => Some("hostdev"),
         NetworkMode::Isolated => None,
     }
 }
@@ -36,6 +37,9 @@ pub(super) fn links(wishes: &mut Wishes, parameters: &NetworkParameters) {
         wishes.set("forward@dev", devices.first().map(String::as_str).unwrap_or_default());
         let element = |device: &String| Element::new("interface").attr("dev", device.as_str());
         wishes.replace_all("forward/interface", devices.iter().map(element).collect());
+    }
+    if let Some(devices) = &parameters.host_devices {
+        functions(wishes, devices);
     }
     match parameters.open_v_switch {
         Some(true) => wishes.set("virtualport@type", "openvswitch"),
@@ -54,6 +58,26 @@ pub(super) fn links(wishes: &mut Wishes, parameters: &NetworkParameters) {
             wishes.item("portgroup", &group.name.0, port_group(group));
         }
     }
+}
+
+/// The host gives each function up when a guest gets it, and takes it back.
+fn functions(wishes: &mut Wishes, NetworkHostDevices { physical_function, addresses }: &NetworkHostDevices) {
+    wishes.set("forward@managed", "yes");
+    if let Some(card) = physical_function {
+        wishes.replace_all("forward/pf", vec![Element::new("pf").attr("dev", card.as_str())]);
+    }
+    if let Some(addresses) = addresses {
+        wishes.replace_all("forward/address", addresses.iter().filter_map(|address| function(address)).collect());
+    }
+}
+
+fn function(address: &str) -> Option<Element> {
+    let (rest, function) = address.rsplit_once('.')?;
+    let mut element = Element::new("address").attr("type", "pci");
+    for (name, number) in ["domain", "bus", "slot"].into_iter().zip(rest.splitn(3, ':')) {
+        element.set(name, format!("0x{number}"));
+    }
+    Some(element.attr("function", format!("0x{function}")))
 }
 
 fn traffic(bandwidth: Option<&Bandwidth>) -> Vec<(String, String)> {

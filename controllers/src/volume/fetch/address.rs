@@ -5,6 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use reqwest::Url;
+
 /// The hosts that need not be public.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Allowed(Vec<Entry>);
@@ -30,6 +32,11 @@ impl Allowed {
         })
     }
 
+    /// Whether the host of a URL is listed as it stands there.
+    pub(super) fn lists_host_of(&self, url: &Url) -> bool {
+        self.lists(&canonical(url.host_str().unwrap_or_default()), url.port_or_known_default().unwrap_or_default())
+    }
+
     fn lists(&self, host: &str, port: u16) -> bool {
         self.0.iter().any(|entry| entry.host == host && entry.port.is_none_or(|listed| listed == port))
     }
@@ -50,7 +57,7 @@ impl Entry {
 }
 
 /// The one spelling of a host: lower case, no final dot, no brackets, addresses as Rust writes them.
-fn canonical(host: &str) -> String {
+pub(super) fn canonical(host: &str) -> String {
     let host = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
     host.parse::<IpAddr>().map_or_else(|_| host.to_ascii_lowercase(), |address| address.to_string())
 }

@@ -5,7 +5,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use super::Credentials;
+use super::{Credentials, Proxy};
 
 /// How the servers of one image are met.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Access {
     pub credentials: Option<Credentials>,
     /// Whom all of them may be vouched for by, beside the authorities of the system.
     pub authorities: Option<Authorities>,
+    /// Who asks them in the provider's place.
+    pub proxy: Option<Proxy>,
 }
 
 /// Certificate authorities that an object says.

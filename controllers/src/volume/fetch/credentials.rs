@@ -92,6 +92,11 @@ impl Credentials {
         Ok(self)
     }
 
+    /// Who asks, as a header says it.
+    pub(super) fn authorization(&self) -> Option<HeaderValue> {
+        self.0.get(AUTHORIZATION).cloned()
+    }
+
     /// The headers, if this address is of the origin that they are for: scheme, host and port.
     pub(super) fn shown(&self, origin: &Url, url: &Url) -> Option<HeaderMap> {
         (origin.origin() == url.origin()).then(|| self.0.clone())

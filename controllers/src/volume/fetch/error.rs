@@ -5,7 +5,7 @@ use std::{error::Error, fmt, io, time::Duration};
 use reqwest::{StatusCode, Url};
 use rustls::CertificateError;
 
-use super::checksum::Checksum;
+use super::{checksum::Checksum, proxy::Trouble};
 
 /// Why an image did not come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,9 @@ impl fmt::Display for FetchError {
         match self {
             Self::Source(reason) => formatter.write_str(reason),
             // The host is at fault, not the request: none was made.
-            Self::Get { url: _, failure: failure @ Failure::NotPublic(_) } => write!(formatter, "{failure}"),
+            Self::Get { url: _, failure: failure @ (Failure::NotPublic(_) | Failure::Unknown(_)) } => {
+                write!(formatter, "{failure}")
+            }
             Self::Get { url: _, failure: Failure::Unwanted } | Self::Unwanted => {
                 formatter.write_str("the image is no longer wanted")
             }
@@ -61,6 +63,17 @@ impl FetchError {
     }
 }
 
+impl FetchError {
+    /// Whether what was there of an image and what came after it are not one: fetched from its beginning it may be right.
+    pub fn is_of_another(&self) -> bool {
+        match self {
+            Self::Checksum { .. } => true,
+            Self::Get { url: _, failure } => matches!(failure, Failure::Changed | Failure::NoParts),
+            Self::Source(_) | Self::Unwanted => false,
+        }
+    }
+}
+
 /// How a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -68,12 +81,28 @@ pub enum Failure {
     NotPublic(String),
     /// The host's name leads nowhere.
     Unresolved(String),
+    /// The same of a host that a proxy would be asked for, and that is not listed.
+    Unknown(String),
+    /// The proxy did not do its part.
+    Proxy {
+        /// Its host and port.
+        proxy: String,
+        /// What it did instead.
+        trouble: Trouble,
+    },
     /// No connection within this time.
     ConnectTimeout(Duration),
     /// No connection, or none that can be trusted.
     Connect(String),
     /// The server answered with another status than 200.
     Status(StatusCode),
+    /// The same, where it may be the answer of a proxy.
+    Relayed {
+        /// What was answered.
+        status: StatusCode,
+        /// The proxy's host and port.
+        proxy: String,
+    },
     /// A redirect that is not followed.
     Redirect(&'static str),
     /// More redirects than this.
@@ -124,8 +153,10 @@ impl Failure {
             | Self::Connect(_)
             | Self::Stalled(_)
             | Self::Short { .. } => true,
-            Self::Status(status) => status.is_server_error(),
+            Self::Status(status) | Self::Relayed { status, proxy: _ } => status.is_server_error(),
+            Self::Proxy { proxy: _, trouble } => trouble.may_pass(),
             Self::NotPublic(_)
+            | Self::Unknown(_)
             | Self::Redirect(_)
             | Self::Redirects(_)
             | Self::Slow(_)
@@ -151,11 +182,15 @@ impl fmt::Display for Failure {
             Self::Unresolved(host) => write!(formatter, "host {host} cannot be resolved"),
             Self::ConnectTimeout(time) => write!(formatter, "no connection within {time:?}"),
             Self::Connect(reason) => formatter.write_str(reason),
-            // The code's own Display has no reason for codes that it does not know; then the number must do.
-            Self::Status(status) => match status.canonical_reason() {
-                Some(reason) => write!(formatter, "{} {reason}", status.as_u16()),
-                None => write!(formatter, "{}", status.as_u16()),
-            },
+            Self::Unknown(host) => write!(
+                formatter,
+                "image host {host} cannot be resolved by the provider, so nobody can say whether the proxy would find it at a public address; list it in the ProviderConfig's policy.imageHosts"
+            ),
+            Self::Proxy { proxy, trouble } => write!(formatter, "proxy {proxy} {trouble}"),
+            Self::Status(status) => formatter.write_str(&words(*status)),
+            Self::Relayed { status, proxy } => {
+                write!(formatter, "{}, from the server or from proxy {proxy}", words(*status))
+            }
             Self::Redirect(how) => write!(formatter, "redirected {how}"),
             Self::Redirects(most) => write!(formatter, "more than {most} redirects"),
             Self::Stalled(time) => write!(formatter, "no data for {time:?}"),
@@ -179,6 +214,14 @@ impl fmt::Display for Failure {
     }
 }
 
+/// A status as text. The code's own Display has no reason for codes that it does not know; then the number must do.
+pub(super) fn words(status: StatusCode) -> String {
+    match status.canonical_reason() {
+        Some(reason) => format!("{} {reason}", status.as_u16()),
+        None => status.as_u16().to_string(),
+    }
+}
+
 /// The URL for a sentence: without its query, which may hold a token.
 pub(super) fn shown(url: &Url) -> String {
     let mut url = url.clone();
@@ -187,31 +230,36 @@ pub(super) fn shown(url: &Url) -> String {
     url.into()
 }
 
-/// Why no answer came. The causes below the library's error are looked at for the few that a user can act on.
+/// Why no answer came.
 pub(super) fn connect_failure(error: &(dyn Error + 'static)) -> Failure {
+    Failure::Connect(why(error, "the server"))
+}
+
+/// Why this one gave no answer. The causes below the library's error are looked at for the few that a user can act on.
+pub(super) fn why(error: &(dyn Error + 'static), who: &str) -> String {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if let Some(reason) = reason(error) {
-            return Failure::Connect(reason);
+        if let Some(reason) = reason(error, who) {
+            return reason;
         }
         cause = error.source();
     }
-    Failure::Connect("the server gave no valid answer".into())
+    format!("{who} gave no valid answer")
 }
 
-fn reason(error: &(dyn Error + 'static)) -> Option<String> {
+fn reason(error: &(dyn Error + 'static), who: &str) -> Option<String> {
     if let Some(error) = error.downcast_ref::<rustls::Error>() {
-        return Some(tls_reason(error));
+        return Some(tls_reason(error, who));
     }
     let error = error.downcast_ref::<io::Error>()?;
     // An I/O error hides the error that it was made of from source().
-    if let Some(reason) = error.get_ref().and_then(|inner| reason(inner)) {
+    if let Some(reason) = error.get_ref().and_then(|inner| reason(inner, who)) {
         return Some(reason);
     }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Some("connection refused".into()),
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
-            Some("the server closed the connection".into())
+            Some(format!("{who} closed the connection"))
         }
         io::ErrorKind::HostUnreachable => Some("host unreachable".into()),
         io::ErrorKind::NetworkUnreachable => Some("network unreachable".into()),
@@ -221,7 +269,7 @@ fn reason(error: &(dyn Error + 'static)) -> Option<String> {
 }
 
 /// The library's sentences on certificates tell times; these do not.
-fn tls_reason(error: &rustls::Error) -> String {
+fn tls_reason(error: &rustls::Error, who: &str) -> String {
     let rustls::Error::InvalidCertificate(certificate) = error else {
         return "the TLS handshake failed".into();
     };
@@ -233,5 +281,5 @@ fn tls_reason(error: &rustls::Error) -> String {
         CertificateError::Revoked => "was revoked",
         _ => "is not valid",
     };
-    format!("the server's certificate {what}")
+    format!("{who}'s certificate {what}")
 }

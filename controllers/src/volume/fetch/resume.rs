@@ -25,7 +25,7 @@ pub(super) struct Version {
 impl Version {
     /// The version that an answer is of; None where the server tells none, or gives no parts. An `ETag` that begins with `W/` says that
     /// two files serve the same purpose, not that they are equal.
-    fn of(headers: &HeaderMap) -> Option<Self> {
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         if headers.get(ACCEPT_RANGES).is_some_and(|ranges| ranges.as_bytes().eq_ignore_ascii_case(b"none")) {
             return None;
         }
@@ -47,14 +47,14 @@ impl Version {
 /// What is missing of a file.
 pub(super) struct Rest {
     pub(super) version: Version,
-    from: u64,
-    announced: Option<u64>,
+    pub(super) from: u64,
+    pub(super) announced: Option<u64>,
 }
 
 impl Rest {
     /// For the header `Range`.
-    pub(super) fn range(&self) -> String {
-        format!("bytes={}-", self.from)
+    pub(super) fn range(&self) -> Result<HeaderValue, Failure> {
+        HeaderValue::try_from(format!("bytes={}-", self.from)).map_err(|_| Failure::NoParts)
     }
 
     /// The answer, if it is this part of this file.

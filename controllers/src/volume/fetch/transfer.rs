@@ -35,6 +35,11 @@ impl Transfer {
         Self { sink, announced, received: 0, hash: Hasher::new(algorithm), held: BytesMut::with_capacity(2 * CHUNK) }
     }
 
+    /// One of which a part is there and in the hash already.
+    pub(super) fn going_on(sink: Sink, hash: Hasher, (received, length): (u64, u64)) -> Self {
+        Self { sink, announced: Some(length), received, hash, held: BytesMut::with_capacity(2 * CHUNK) }
+    }
+
     /// Takes what comes with an answer: the whole image, or what is missing of it.
     pub(super) async fn receive(&mut self, mut response: Response, stall: Duration) -> Result<(), Failure> {
         self.within(self.announced.unwrap_or_default())?;

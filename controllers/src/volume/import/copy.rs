@@ -4,16 +4,22 @@ use std::sync::{Arc, atomic::Ordering};
 
 use anyhow::{Context, ensure};
 use apis::volume::Format;
-use libvirt::{Connection, VolumeInfo};
-use tokio::sync::{OwnedRwLockReadGuard, watch};
+use libvirt::{Connection, Pool, Volume, VolumeInfo, xml::Element};
+use tokio::{
+    sync::{OwnedRwLockReadGuard, watch},
+    time::timeout,
+};
 
 use super::{
     Order,
     permit::Permit,
+    place::{NO_ROOM, Place},
     share::{End, Other},
-    store::vacant,
 };
-use crate::volume::{fetch::Progress, render};
+use crate::{
+    hosts::{COPY, LONG},
+    volume::{act::another_format, fetch::Progress},
+};
 
 /// What came of waiting for another's volume.
 pub(super) enum Copied {
@@ -38,22 +44,26 @@ pub(super) async fn copy(
         None => return Ok(Copied::Nothing),
     };
     // While these are held nothing is deleted from either pool; for as long as the host copies, whoever waits for that.
-    let turn = permit.next(order.host.copying()).await?;
+    let turn = permit.next(timeout(LONG, order.host.copying())).await?;
+    let turn = turn.context("wait for the host to copy others")?;
+    order.may_begin()?;
     let sharing = permit.next(sharing(order, &from.pool)).await?;
-    let (to, format, resumed) = (order.volume(), order.format, order.resumed);
-    let most = order.capacity.filter(|_| format == Format::Raw);
-    let object = format!("{}/{}", to.pool, to.name);
-    let watched = other.clone();
+    let most = order.capacity.filter(|_| order.format == Format::Raw);
+    let place = Place::of(order, most);
+    let object = place.object();
+    let (watched, format) = (other.clone(), order.format);
     let work = move |host: &Connection| {
         let _held = (turn, sharing);
         let holder = host.find_pool_by_name(&from.pool)?.context("the image's pool went away meanwhile")?;
         let content = holder.find_volume(&from.name)?.context("the image went away meanwhile")?;
+        if !comes_to_be_seen(&holder, &content, format)? {
+            return Ok(false);
+        }
         // The answer is of the file as it is now; the copy is made by it.
         let VolumeInfo { capacity: size, allocation } = content.info()?;
         ensure!(most.is_none_or(|most| size <= most), "the image is larger than the volume is to be");
-        let text = render::blank(&to.name, format, size).write().context("write the description")?;
-        let pool = vacant(host, &to.pool, &to.name, resumed)?;
-        ensure!(allocation <= pool.info()?.available, "the pool has no room for a copy");
+        let (pool, text) = place.ready(host, size)?;
+        ensure!(allocation <= pool.info()?.available, NO_ROOM);
         if !watched.still() {
             return Ok(false);
         }
@@ -65,15 +75,35 @@ pub(super) async fn copy(
         copy.delete().context("remove the copy")?;
         Ok(false)
     };
-    let copied = order.host.long(&object, work).await?;
+    let copied = order.host.lasting(&object, COPY, work).await?;
     order.made.fetch_or(copied, Ordering::AcqRel);
     drop(other);
     permit.check()?;
     Ok(if copied { Copied::Whole } else { Copied::Nothing })
 }
 
+/// Whether the host takes a volume for what it is to be, if need be once it has looked again. libvirt copies a file as what it took it for
+/// when it last looked, and that may have been before its head was there.
+fn comes_to_be_seen(pool: &Pool<'_>, volume: &Volume<'_>, format: Format) -> anyhow::Result<bool> {
+    if is_seen_as(volume, format)? {
+        return Ok(true);
+    }
+    let refreshed = pool.refresh();
+    let is_seen = is_seen_as(volume, format)?;
+    if !is_seen {
+        tracing::debug!(volume = volume.name().ok(), ?refreshed, "the host does not see what the image is");
+    }
+    Ok(is_seen)
+}
+
+/// Whether the host takes a volume for what it is to be.
+pub(super) fn is_seen_as(volume: &Volume<'_>, format: Format) -> anyhow::Result<bool> {
+    let description = Element::parse(&volume.describe()?).context("parse the image's description")?;
+    Ok(another_format(&description, format).is_none())
+}
+
 /// Keeps both pools from being changed as a whole, always in the same order: two that wait for each other's would wait for ever.
-async fn sharing(order: &Order, other: &str) -> Vec<OwnedRwLockReadGuard<()>> {
+pub(super) async fn sharing(order: &Order, other: &str) -> Vec<OwnedRwLockReadGuard<()>> {
     let mut pools = vec![order.pool.as_str(), other];
     pools.sort_unstable();
     pools.dedup();

@@ -29,9 +29,14 @@ impl Permit {
         self.term.holds()
     }
 
+    /// Whether this process is to end.
+    pub(super) fn is_ended(&self) -> bool {
+        *self.ended.borrow()
+    }
+
     /// An error when nothing may be written any more.
     pub(super) fn check(&self) -> anyhow::Result<()> {
-        anyhow::ensure!(!*self.ended.borrow() && self.leads(), "the import goes on where the next provider leads");
+        anyhow::ensure!(!self.is_ended() && self.leads(), "the import goes on where the next provider leads");
         Ok(())
     }
 

@@ -1,8 +1,11 @@
 //! The image into its volume: unpacked if it is packed, looked at, and written as it comes.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use apis::{
     quantity::Quantity,
     volume::{Decompression, Format},
@@ -11,8 +14,8 @@ use bytes::Bytes;
 use libvirt::{Upload, UploadRequest};
 use tokio::sync::{OwnedRwLockReadGuard, mpsc};
 
-use super::{Order, permit::Permit};
-use crate::volume::{image, render, unpack::Pieces};
+use super::{Content, Order, permit::Permit};
+use crate::volume::{devices, image, permissions, unpack::Pieces};
 
 /// How long the host may take for one piece of an image.
 const PIECE: Duration = Duration::from_mins(1);
@@ -22,14 +25,17 @@ const SPARE: u64 = 64 * 1024 * 1024;
 
 const WRITE: &str = "write the image to the host";
 
+/// Keeps the pool from being changed as a whole.
+type Sharing = Arc<OwnedRwLockReadGuard<()>>;
+
 /// Makes the volume when the first bytes are good, and writes all of them into it.
 pub(super) async fn store(
     order: &Order,
+    decompression: Decompression,
     permit: &Permit,
-    chunks: mpsc::Receiver<Bytes>,
-    room: u64,
+    (chunks, room): (mpsc::Receiver<Bytes>, u64),
 ) -> anyhow::Result<Stored> {
-    let mut pieces = match order.source.decompression.unwrap_or_default() {
+    let mut pieces = match decompression {
         Decompression::Auto => permit.next(Pieces::of(chunks)).await?,
         Decompression::Never => Pieces::plain(chunks),
     };
@@ -42,11 +48,67 @@ pub(super) async fn store(
     image::check(&seen, order.format).map_err(anyhow::Error::msg)?;
     let limit = if pieces.are_unpacked() { Limit::new(order, &seen, room) } else { Limit::none() };
     limit.check(head.len() as u64)?;
-    let sharing = permit.next(order.host.sharing(&order.pool)).await?;
-    make(order, seen.virtual_size.or(order.capacity).unwrap_or(head.len() as u64)).await?;
-    let request = UploadRequest { pool: order.pool.clone(), volume: order.name.clone(), length: 0, progress: PIECE };
-    let mut stored = Stored { upload: order.host.upload(request).await.context(WRITE)?, passed: 0, _sharing: sharing };
-    stored.send(head).await?;
+    if pieces.are_unpacked() {
+        order.parts.store(false, Ordering::Release);
+    }
+    let sharing = Arc::new(permit.next(order.host.sharing(&order.pool)).await?);
+    make(order, &seen, head.len() as u64, sharing.clone()).await?;
+    let mut stored = Stored { upload: upload(order, 0).await?, passed: 0, head: Bytes::new(), _sharing: sharing };
+    // Until all the rest is there and right, nothing boots.
+    let rest = head.split_off(head.len().min(image::HEAD));
+    stored.send(image::closed(&seen, head.len())).await?;
+    stored.send(rest).await?;
+    stored.head = head.into();
+    pass_on(stored, permit, pieces, &limit).await
+}
+
+/// Writes the rest of an image whose beginning is there, but for its head.
+pub(super) async fn go_on(
+    order: &Order,
+    permit: &Permit,
+    (head, from): (Bytes, u64),
+    chunks: mpsc::Receiver<Bytes>,
+) -> anyhow::Result<Stored> {
+    let seen = image::inspect(&head);
+    image::check(&seen, order.format).map_err(anyhow::Error::msg)?;
+    let sharing = Arc::new(permit.next(order.host.sharing(&order.pool)).await?);
+    unused(order).await?;
+    order.made.store(true, Ordering::Release);
+    order.parts.store(true, Ordering::Release);
+    // The image's own head is there if that alone was not written down any more.
+    permit.check()?;
+    begin_with(order, image::closed(&seen, head.len())).await?;
+    let stored = Stored { upload: upload(order, from).await?, passed: 0, head, _sharing: sharing };
+    pass_on(stored, permit, Pieces::plain(chunks), &Limit::none()).await
+}
+
+/// Fails where somebody uses the volume by now: it may have been there for long.
+async fn unused(order: &Order) -> anyhow::Result<()> {
+    let (pool, name) = (order.pool.clone(), order.name.clone());
+    let ask = move |host: &libvirt::Connection| {
+        let Some(found) = host.find_pool_by_name(&pool)? else { bail!("there is no pool {pool} on the host") };
+        let volume = found.find_volume(&name)?.context("the part of an image that was left went away meanwhile")?;
+        not_used(host, &pool, &volume)
+    };
+    order.host.long(&format!("{}/{}", order.pool, order.name), ask).await
+}
+
+/// Fails where somebody on the host uses the volume.
+pub(super) fn not_used(host: &libvirt::Connection, pool: &str, volume: &libvirt::Volume<'_>) -> anyhow::Result<()> {
+    match crate::storage::user(host, pool, &volume.name()?, &volume.path()?)? {
+        Some(user) => bail!("the volume is used by {user}"),
+        None => Ok(()),
+    }
+}
+
+async fn upload(order: &Order, offset: u64) -> anyhow::Result<Upload> {
+    let (pool, volume) = (order.pool.clone(), order.name.clone());
+    let request = UploadRequest { pool, volume, offset, length: 0, progress: PIECE };
+    order.host.upload(request).await.context(WRITE)
+}
+
+/// Writes piece by piece.
+async fn pass_on(mut stored: Stored, permit: &Permit, mut pieces: Pieces, limit: &Limit) -> anyhow::Result<Stored> {
     loop {
         let piece = match next(permit, &mut pieces).await {
             Ok(Some(piece)) => limit.check(stored.passed + piece.len() as u64).map(|()| piece),
@@ -64,18 +126,42 @@ pub(super) async fn store(
     }
 }
 
+/// Makes the volume with this content.
+pub(super) async fn write(order: &Order, permit: &Permit, bytes: &[u8], room: u64) -> anyhow::Result<()> {
+    let most = order.capacity.filter(|_| order.format == Format::Raw).unwrap_or(room);
+    ensure!(!bytes.is_empty(), "the content is empty");
+    ensure!(bytes.len() as u64 <= most.min(room), "the content is larger than the volume is to be");
+    let (sender, chunks) = mpsc::channel(1);
+    sender.send(Bytes::copy_from_slice(bytes)).await.context("hand the content over")?;
+    drop(sender);
+    let stored = store(order, Decompression::Never, permit, (chunks, room)).await?;
+    permit.check()?;
+    stored.finish(order, permit).await
+}
+
 /// The next piece, unless nothing may be written any more or it cannot be unpacked.
 async fn next(permit: &Permit, pieces: &mut Pieces) -> anyhow::Result<Option<Bytes>> {
     permit.next(pieces.next()).await?.map_err(anyhow::Error::msg)
 }
 
-/// Makes the volume for the image.
-async fn make(order: &Order, size: u64) -> anyhow::Result<()> {
-    let element = render::blank(&order.name, order.format, size);
-    let (pool, name) = (order.pool.clone(), order.name.clone());
-    let text = element.write().context("write the description")?;
-    let resumed = order.resumed;
-    order.host.long(&format!("{pool}/{name}"), move |host| replace(host, &pool, &name, &text, resumed)).await?;
+/// Makes the volume for the content, of which so many bytes have come. Who waits for that may be sent away while the host is at it: until it
+/// has ended nobody is told that there is no such volume.
+async fn make(order: &Order, seen: &image::Image, come: u64, sharing: Sharing) -> anyhow::Result<()> {
+    let known = seen.virtual_size.or(order.capacity);
+    // An image goes on for as long as its server likes; other content is there as a whole.
+    let is_endless = known.is_none() && matches!(order.content, Content::Image(_));
+    let size = known.unwrap_or(come);
+    let (pool, name, wished) = (order.pool.clone(), order.name.clone(), order.shape().describe(size));
+    let (resumed, least) = (order.resumed, order.capacity);
+    let make = move |host: &libvirt::Connection| {
+        let _held = sharing;
+        let pool = vacant(host, &pool, &name, resumed)?;
+        let type_ = pool.type_()?;
+        devices::sized(&type_, is_endless)?;
+        let text = devices::fitted(&wished, &type_, least)?.write().context("write the description")?;
+        permissions::made(|| pool.create_volume(&text).map_err(|error| not_made(error, &name, resumed)), &wished)
+    };
+    order.host.long(&format!("{}/{}", order.pool, order.name), make).await?;
     order.made.store(true, Ordering::Release);
     Ok(())
 }
@@ -84,7 +170,9 @@ async fn make(order: &Order, size: u64) -> anyhow::Result<()> {
 pub(super) struct Stored {
     upload: Upload,
     passed: u64,
-    _sharing: OwnedRwLockReadGuard<()>,
+    /// The first bytes of the image, which come last.
+    head: Bytes,
+    _sharing: Sharing,
 }
 
 impl Stored {
@@ -94,12 +182,23 @@ impl Stored {
     }
 
     /// Waits until the host has all of it.
-    pub(super) async fn finish(self) -> anyhow::Result<()> {
-        let Self { upload, passed, _sharing } = self;
-        let sent = upload.finish().await.context(WRITE)?;
-        anyhow::ensure!(sent == passed, "the host took {sent} of the image's {passed} bytes");
-        Ok(())
+    pub(super) async fn finish(self, order: &Order, permit: &Permit) -> anyhow::Result<()> {
+        let Self { upload: rest, passed, head, _sharing } = self;
+        let sent = rest.finish().await.context(WRITE)?;
+        ensure!(sent == passed, "the host took {sent} of the image's {passed} bytes");
+        permit.check()?;
+        begin_with(order, head.to_vec()).await?;
+        permit.check()
     }
+}
+
+/// Writes the first bytes of the volume.
+async fn begin_with(order: &Order, head: Vec<u8>) -> anyhow::Result<()> {
+    let (mut first, length) = (upload(order, 0).await?, head.len() as u64);
+    first.send(head).await.context(WRITE)?;
+    let sent = first.finish().await.context(WRITE)?;
+    ensure!(sent == length, "the host took {sent} of the image's first {length} bytes");
+    Ok(())
 }
 
 /// How much may come of a packed image, whose length says nothing of that.
@@ -132,20 +231,14 @@ impl Limit {
     }
 
     fn check(&self, bytes: u64) -> anyhow::Result<()> {
-        anyhow::ensure!(bytes <= self.most, "{}", self.why);
+        ensure!(bytes <= self.most, "{}", self.why);
         Ok(())
     }
 }
 
-/// Makes the volume.
-fn replace(host: &libvirt::Connection, pool: &str, name: &str, text: &str, resumed: bool) -> anyhow::Result<()> {
-    vacant(host, pool, name, resumed)?.create_volume(text).context("create volume")?;
-    Ok(())
-}
-
-/// The pool, with nothing in it by that name. A part of the image that an earlier attempt left goes; anything else of that name is
+/// The pool, with nothing in it by that name. A part of a volume that an earlier attempt left goes; anything else of that name is
 /// somebody's.
-pub(super) fn vacant<'c>(
+pub(in crate::volume) fn vacant<'c>(
     host: &'c libvirt::Connection,
     pool: &str,
     name: &str,
@@ -153,12 +246,29 @@ pub(super) fn vacant<'c>(
 ) -> anyhow::Result<libvirt::Pool<'c>> {
     let Some(found) = host.find_pool_by_name(pool)? else { bail!("there is no pool {pool} on the host") };
     if let Some(volume) = found.find_volume(name)? {
-        anyhow::ensure!(resumed, "{}", crate::storage::foreign_volume(name, pool).message);
-        let path = volume.path()?;
-        if let Some(user) = crate::storage::user(host, pool, name, &path)? {
-            bail!("the volume is used by {user}");
-        }
-        volume.delete().context("remove the part of an image that was left")?;
+        ensure!(resumed, "{}", crate::storage::foreign_volume(name, pool).message);
+        not_used(host, pool, &volume)?;
+        volume.delete().map_err(|error| still(error, name)).context("remove the part of a volume that was left")?;
     }
     Ok(found)
+}
+
+/// Why a volume could not be made: what an earlier attempt left may not be listed yet. Later its pool has been looked through.
+pub(super) fn not_made(error: libvirt::Error, name: &str, resumed: bool) -> anyhow::Error {
+    if resumed && error.kind == libvirt::Kind::Exists {
+        let message =
+            format!("what an earlier attempt left of volume {name} is removed when nothing is written into its pool");
+        return libvirt::Error::busy(message).into();
+    }
+    devices::not_made(error)
+}
+
+/// The host goes on with what it was asked for, also when nobody waits for that any more.
+fn still(error: libvirt::Error, name: &str) -> libvirt::Error {
+    if error.is_invalid_state() {
+        return libvirt::Error::busy(format!(
+            "the host still writes volume {name} for an earlier process of this provider"
+        ));
+    }
+    error
 }

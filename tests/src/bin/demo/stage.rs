@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tests::{
     ControlPlane, Kubectl, Lifetime, Process, Provider, Recorded, control_plane_programs, eventually, free_port,
-    guest_files, http_get, provider_binary, run, workspace,
+    guest_files, http_get, provider_binary, run, sha256, workspace,
 };
 
 use crate::{IMAGE, State};
@@ -107,7 +107,8 @@ fn image_server(state: &State) -> Result<Image> {
         let own = std::env::current_exe().context("find the demo's own path")?;
         let mut command = Command::new(own);
         command.args(["serve", &port, &file]);
-        Process::spawn_for(Lifetime::Detached(&record(state)), &command, &state.path("image-server.log"))?;
+        let lifetime = Lifetime::Detached(&record(state));
+        Process::spawn_as(PROCESSES[4], lifetime, &command, &state.path("image-server.log"))?;
         let port = port.parse().context("read the image server's port")?;
         eventually(Duration::from_secs(5), || http_get(port, "/")).context("wait for the image server")?;
         state.say(&format!("guest image served on loopback, port {port}"));
@@ -117,9 +118,8 @@ fn image_server(state: &State) -> Result<Image> {
 
 fn first_image(note: &Path) -> Result<Value> {
     let file = guest_files()?.disk.display().to_string();
-    let sum = run("sha256sum", &[&file])?;
-    let sum = sum.split(' ').next().unwrap_or_default();
-    let known = json!({"port": free_port()?.to_string(), "file": file, "checksum": format!("sha256:{sum}")});
+    let checksum = format!("sha256:{}", sha256(&file)?);
+    let known = json!({"port": free_port()?.to_string(), "file": file, "checksum": checksum});
     fs::write(note, known.to_string()).context("write down the image")?;
     Ok(known)
 }

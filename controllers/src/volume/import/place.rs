@@ -1,0 +1,43 @@
+//! Where the host makes a copy.
+
+use anyhow::Context;
+use libvirt::{Connection, Pool, VolumeId};
+
+use super::{Order, order::Shape, store};
+use crate::volume::devices;
+
+/// What is said where a copy does not fit.
+pub(super) const NO_ROOM: &str = "the pool has no room for a copy";
+
+/// The volume that is to be made of another one.
+pub(super) struct Place {
+    to: VolumeId,
+    shape: Shape,
+    resumed: bool,
+    /// The bytes that it is to have in the end, where that is known.
+    least: Option<u64>,
+}
+
+impl Place {
+    pub(super) fn of(order: &Order, least: Option<u64>) -> Self {
+        Self { to: order.volume(), shape: order.shape(), resumed: order.resumed, least }
+    }
+
+    /// What jobs of the host are told apart by.
+    pub(super) fn object(&self) -> String {
+        format!("{}/{}", self.to.pool, self.to.name)
+    }
+
+    /// The pool, with nothing in it by that name, and the description of a volume of so many bytes as that pool takes it.
+    pub(super) fn ready<'c>(&self, host: &'c Connection, size: u64) -> anyhow::Result<(Pool<'c>, String)> {
+        let pool = store::vacant(host, &self.to.pool, &self.to.name, self.resumed)?;
+        let fitted = devices::fitted(&self.shape.describe(size), &pool.type_()?, self.least)?;
+        let text = fitted.write().context("write the description")?;
+        Ok((pool, text))
+    }
+
+    /// Why it could not be made.
+    pub(super) fn not_made(&self, error: libvirt::Error) -> anyhow::Error {
+        store::not_made(error, &self.to.name, self.resumed)
+    }
+}
