@@ -28,7 +28,7 @@ use crate::mirror::{Claim, Look, refresh, sweep, sweep_pools};
 use attempts::Attempts;
 use backoff::{Backoff, jittered};
 use knock::Knocker;
-use open::Opened;
+use open::{Opened, Step};
 use work::{Cause, Work, object};
 
 /// What the keeper is told.
@@ -61,6 +61,9 @@ const EVENT: Duration = Duration::from_millis(50);
 /// were lost it goes on a long time after they are not any more.
 const PROMPT: Duration = Duration::from_secs(2);
 
+/// How long after its end a connection is opened again when the first attempt failed at once.
+const PARTING: Duration = Duration::from_millis(100);
+
 /// How soon what could not be read is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -75,6 +78,10 @@ struct Keeper {
     backoff: Backoff,
     /// What an attempt to connect ended with since the host was last in use.
     failure: Option<Error>,
+    /// The host was in use a moment ago, and nothing was tried since.
+    parting: bool,
+    /// Of the newest attempt, until it was told.
+    step: Option<Step>,
 }
 
 /// What ended a wait.
@@ -106,6 +113,8 @@ pub(crate) fn start(inner: Arc<Inner>, inbox: Receiver<Note>) -> Result<(), Erro
         closed: HashSet::new(),
         backoff: Backoff::default(),
         failure: None,
+        parting: false,
+        step: None,
     };
     let spawned = thread::Builder::new().name(name).spawn(move || keeper.run());
     spawned.map(drop).map_err(|error| Error::other(format!("cannot start the host's thread: {error}")))
@@ -122,6 +131,7 @@ impl Keeper {
                 Ok(End::WornOut) => Some(None),
                 Ok(End::Lost) if begin.elapsed() > LASTING => {
                     self.backoff.reset();
+                    self.parting = true;
                     Some(None)
                 }
                 // A daemon that lets us in and throws us out again is not asked all the time.
@@ -153,6 +163,12 @@ impl Keeper {
             let failure = match heard {
                 Heard::Opened(ended) => match *ended {
                     Ok(opened) => return Some(opened),
+                    // A daemon on its way out still takes connections and drops them. That is not why the host is away, and two sentences
+                    // would be written to the objects that look meanwhile.
+                    Err(_) if std::mem::take(&mut self.parting) => {
+                        thread::sleep(PARTING);
+                        continue;
+                    }
                     Err(error) => self.failure.insert(error).clone(),
                 },
                 Heard::Knocked => {
@@ -161,7 +177,10 @@ impl Keeper {
                 }
                 // What the last attempt ended with says more than that this one hangs, and two sentences that take turns would be written
                 // to every object again and again.
-                Heard::Nothing => self.failure.clone().unwrap_or_else(|| self.silent(timeout)),
+                Heard::Nothing => {
+                    self.log_hanging();
+                    self.failure.clone().unwrap_or_else(|| self.silent(timeout))
+                }
             };
             self.inner.down(&failure);
             if let Some(opened) = self.pause()? {
@@ -177,7 +196,10 @@ impl Keeper {
         }
         self.generation += 1;
         match open::start(&self.inner, self.generation) {
-            Ok(()) => self.attempts.begun(Instant::now()),
+            Ok(step) => {
+                self.attempts.begun(Instant::now());
+                self.step = Some(step);
+            }
             Err(error) => self.inner.down(&error),
         }
         PROMPT
@@ -208,6 +230,13 @@ impl Keeper {
             Heard::Nothing => {}
         }
         Some(None)
+    }
+
+    /// Says once of each attempt how far it came; the word for objects stays the same whatever it hangs at.
+    fn log_hanging(&mut self) {
+        if let Some(step) = self.step.take() {
+            tracing::warn!(host = self.inner.label, attempt = self.generation, step = step.name(), "an attempt to connect hangs");
+        }
     }
 
     fn silent(&self, timeout: Duration) -> Error {
@@ -249,7 +278,7 @@ impl Keeper {
         let (facts, heard) = (Arc::clone(&opened.facts), opened.heard.clone());
         self.inner.mirror.restart();
         self.inner.up(opened.into_session(&self.inner)?, facts);
-        self.failure = None;
+        (self.failure, self.parting, self.step) = (None, false, None);
         pulse::watch(&self.inner, generation, heard)?;
         if std::mem::take(&mut self.closed).contains(&generation) {
             self.inner.lost(generation, &lost());

@@ -1,13 +1,14 @@
 //! Opening a host's two connections on a thread that may hang.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use super::Note;
 use crate::calls::{Lane, LaneKind, More, Parts};
 use crate::facts::{Facts, Feature};
 use crate::host::{Inner, Session};
+use crate::lock::lock;
 use crate::mirror::Claim;
 use crate::sys::{CloseReason, on_close, on_domain_events, on_network_events, on_pool_events};
 use crate::{Connection, Error};
@@ -20,6 +21,20 @@ pub(crate) struct Opened {
     long: Connection,
     /// Counts what came over them.
     pub(super) heard: Heard,
+}
+
+/// How far an attempt has come.
+#[derive(Clone)]
+pub(super) struct Step(Arc<Mutex<&'static str>>);
+
+impl Step {
+    fn begin(&self, step: &'static str) {
+        *lock(&self.0) = step;
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        *lock(&self.0)
+    }
 }
 
 /// What has been heard of a host over one pair of lanes: answers over each of them, and events.
@@ -62,24 +77,29 @@ impl Opened {
 }
 
 /// Starts an attempt; its end is told to the keeper.
-pub(super) fn start(inner: &Arc<Inner>, generation: u64) -> Result<(), Error> {
+pub(super) fn start(inner: &Arc<Inner>, generation: u64) -> Result<Step, Error> {
     let name = format!("lv-{}-open-{generation}", inner.label);
-    let inner = Arc::clone(inner);
+    let (inner, step) = (Arc::clone(inner), Step(Arc::new(Mutex::new("begin"))));
+    let mine = step.clone();
     let attempt = move || {
-        let opened = open(&inner, generation);
+        let opened = open(&inner, generation, &mine);
         // If the keeper is gone, what was opened closes here.
         let _ = inner.notes.send(Note::Opened(Box::new(opened)));
     };
     let spawned = thread::Builder::new().name(name).spawn(attempt);
-    spawned.map(drop).map_err(|error| Error::other(format!("cannot start a thread to connect: {error}")))
+    spawned.map(|_| step).map_err(|error| Error::other(format!("cannot start a thread to connect: {error}")))
 }
 
-fn open(inner: &Arc<Inner>, generation: u64) -> Result<Opened, Error> {
+fn open(inner: &Arc<Inner>, generation: u64, step: &Step) -> Result<Opened, Error> {
+    step.begin("open the connection for short calls");
     let short = connect(inner, generation, LaneKind::Short)?;
     // Callbacks before the lists: what happens in between is then noted.
+    step.begin("register for events");
     let events = Arc::default();
     let lacks = register(inner, &short, &events)?;
+    step.begin("open the connection for long calls");
     let long = connect(inner, generation, LaneKind::Long)?;
+    step.begin("read the facts");
     let facts = Arc::new(short.facts(lacks)?);
     let heard = Heard([short.answers(), long.answers(), events]);
     Ok(Opened { generation, facts, short, long, heard })
@@ -192,7 +212,7 @@ mod tests {
             Host::start("heard", endpoint.clone(), Settings::default(), hub, Arc::clone(&lasting)).unwrap()
         };
         let (one, other) = (started(), started());
-        let [one, other] = [&one, &other].map(|host| open(host.inner(), 7).unwrap());
+        let [one, other] = [&one, &other].map(|host| open(host.inner(), 7, &Step(Arc::default())).unwrap());
         let before = (one.heard.total(), other.heard.total());
         one.short.facts(Vec::new()).unwrap();
         one.long.facts(Vec::new()).unwrap();
