@@ -9,6 +9,7 @@ pub mod image;
 mod import;
 mod observed;
 mod original;
+mod partition;
 mod permissions;
 pub mod render;
 mod room;

@@ -37,8 +37,13 @@ pub enum HostState {
         since: SystemTime,
         /// The last failure, with its own class: `Denied` for refused credentials and so on.
         reason: Error,
+        /// It was in use a moment ago: what ended the connection is known, and not yet what keeps the next one from being made.
+        parting: bool,
     },
 }
+
+/// How long nobody is told that a host is away that was in use until then: most of those that are not back by then have said why.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// A host and everything that runs for it. Dropping it ends its threads; one that is stuck in a call ends with the call.
 pub struct Host {
@@ -163,16 +168,23 @@ impl Host {
         Arc::clone(locks.entry(pool.to_owned()).or_default())
     }
 
-    /// The host's facts; waits for the first connection, fails at once when the host is known to be down.
+    /// The host's facts; waits for the first connection, and a second for the next one where the connection was just lost. Fails at once
+    /// when the host is known to be down.
     pub async fn facts(&self) -> Result<Arc<Facts>, Error> {
         let mut state = self.inner.state.subscribe();
         loop {
-            match &*state.borrow_and_update() {
+            let left = match &*state.borrow_and_update() {
                 HostState::Up { facts } => return Ok(Arc::clone(facts)),
-                HostState::Down { since: _, reason } => return Err(unreachable(reason)),
-                HostState::Connecting => {}
+                HostState::Down { since, reason, parting } => match moment_left(*since).filter(|_| *parting) {
+                    Some(left) => Some(left),
+                    None => return Err(unreachable(reason)),
+                },
+                HostState::Connecting => None,
+            };
+            match left {
+                Some(left) => drop(tokio::time::timeout(left, state.changed()).await),
+                None => self.changed(&mut state).await?,
             }
-            self.changed(&mut state).await?;
         }
     }
 
@@ -246,13 +258,17 @@ impl Inner {
 
     /// Says that the host cannot be reached. The time of the first failure stays.
     pub(crate) fn down(&self, reason: &Error) {
+        self.away(reason, false);
+    }
+
+    fn away(&self, reason: &Error, parting: bool) {
         self.disconnect();
         self.state.send_modify(|state| {
             let since = match state {
                 HostState::Down { since, .. } => *since,
                 HostState::Up { .. } | HostState::Connecting => SystemTime::now(),
             };
-            *state = HostState::Down { since, reason: reason.clone() };
+            *state = HostState::Down { since, reason: reason.clone(), parting };
         });
     }
 
@@ -309,7 +325,7 @@ impl Inner {
     /// The pair is of no more use.
     pub(crate) fn lost(&self, generation: u64, reason: &Error) {
         if self.generation() == Some(generation) {
-            self.down(reason);
+            self.away(reason, true);
         }
     }
 
@@ -338,6 +354,13 @@ impl Inner {
             session.close();
         }
     }
+}
+
+/// How much is left of the moment in which nobody is told that a host is away since then.
+fn moment_left(since: SystemTime) -> Option<Duration> {
+    // A clock that was set back would have everybody wait.
+    let passed = since.elapsed().unwrap_or(PARTING);
+    PARTING.checked_sub(passed).filter(|left| !left.is_zero())
 }
 
 /// What a caller gets while the host is down: the cause, in the class that means "wait for the host".

@@ -235,7 +235,12 @@ impl Keeper {
     /// Says once of each attempt how far it came; the word for objects stays the same whatever it hangs at.
     fn log_hanging(&mut self) {
         if let Some(step) = self.step.take() {
-            tracing::warn!(host = self.inner.label, attempt = self.generation, step = step.name(), "an attempt to connect hangs");
+            tracing::warn!(
+                host = self.inner.label,
+                attempt = self.generation,
+                step = step.name(),
+                "an attempt to connect hangs"
+            );
         }
     }
 

@@ -289,7 +289,7 @@ async fn a_host_that_cannot_be_reached_says_why_and_answers_at_once_from_then_on
     let begin = Instant::now();
     assert_eq!(short(&host, "a", |_| Ok(())).await, Err(first));
     assert!(begin.elapsed() < SECOND / 10);
-    let HostState::Down { since: _, reason } = host.state().borrow().clone() else { panic!("not down") };
+    let HostState::Down { since: _, reason, parting: _ } = host.state().borrow().clone() else { panic!("not down") };
     assert_eq!(reason.message(), sentence);
 }
 

@@ -68,7 +68,7 @@ impl Configs {
                 }
             },
             HostState::Connecting => (not("Connecting", "the first connection is being made".to_owned()), None),
-            HostState::Down { since: _, reason } => {
+            HostState::Down { since: _, reason, parting: _ } => {
                 let trouble = reason.trouble.unwrap_or(Trouble::ConnectFailed);
                 let (word, message) =
                     self.connector.fault(id).unwrap_or_else(|| (trouble.reason(), reason.to_string()));

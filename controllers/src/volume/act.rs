@@ -5,7 +5,7 @@ use apis::{quantity::Quantity, volume::Format};
 use libvirt::{Connection, Running, xml::Element};
 use managed::external::{Deletion, Refusal};
 
-use super::{devices, encryption::patiently, import::vacant, permissions};
+use super::{devices, encryption::patiently, import::vacant, partition, permissions, room};
 use crate::{
     hosts::{Left, Site},
     storage::{self, bytes},
@@ -39,7 +39,7 @@ pub(super) fn make(
     }
     // What the host itself did not come to an end with is nobody's yet.
     let pool = vacant(host, pool, name, resumed)?;
-    let text = devices::fitted(wished, &pool.type_()?, None)?.write().context("write the description")?;
+    let text = devices::described(&pool, wished, None)?;
     let make = || if tables { pool.create_preallocated_volume(&text) } else { pool.create_volume(&text) };
     permissions::made(|| patiently(&make).map_err(devices::not_made), wished)
 }
@@ -47,8 +47,11 @@ pub(super) fn make(
 /// Takes away what a program of the host left that was making a volume and failed: one that is killed leaves its file, and libvirt lists no
 /// volume of which the making failed, so that nobody would ever find it. libvirt starts that program where it has seen that nothing of the
 /// name is there, so what is there now is its work; after any other failure nothing is looked for. Where the pool has other work, it is left
-/// to a later pass.
+/// to a later pass. After a partition that could not be made the room of its disk is counted anew.
 pub(super) async fn clear(host: &Site, (pool, name): (&str, &str), error: anyhow::Error) -> anyhow::Error {
+    if partition::was_refused(&error) {
+        room::count(host, pool).await;
+    }
     let is_of_program = |cause: &libvirt::Error| cause.is_of_qemu_img();
     if !error.chain().filter_map(|cause| cause.downcast_ref()).any(is_of_program) {
         return error;

@@ -1,9 +1,11 @@
 //! Volumes of pools that hold no files: logical volumes, partitions, units of a SAN. libvirt makes them otherwise than files.
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use apis::quantity::Quantity;
-use libvirt::xml::Element;
+use libvirt::{Pool, xml::Element};
 use managed::external::Refusal;
+
+use super::partition;
 
 /// The most that a kind of pool rounds a volume's size up by: extents of a volume group are 4 MiB unless somebody chose others, and a
 /// partition ends where the next track begins.
@@ -90,6 +92,13 @@ pub(super) fn fitted(wished: &Element, pool_type: &str, least: Option<u64>) -> a
     Ok(fitted)
 }
 
+/// The description of a new volume, written, as this pool takes it; see [`fitted`].
+pub(super) fn described(pool: &Pool<'_>, wished: &Element, least: Option<u64>) -> anyhow::Result<String> {
+    let type_ = pool.type_()?;
+    partition::check_name(pool, &type_, wished.text_at("name").unwrap_or_default())?;
+    fitted(wished, &type_, least)?.write().context("write the description")
+}
+
 /// That a device has its size from its beginning, and so cannot take what ends nobody knows where.
 pub(super) fn sized(pool_type: &str, is_endless: bool) -> Result<(), Refusal> {
     if holds(pool_type) != Holds::Devices || !is_endless {
@@ -109,12 +118,7 @@ pub(super) fn is_rounded(description: &Element, wished: u64, from: u64) -> bool 
 /// Why a volume could not be made, with what helps where its name cannot be.
 pub(super) fn not_made(error: libvirt::Error) -> anyhow::Error {
     let expected = error.message().split_once("invalid partition name").and_then(|(_, rest)| rest.rsplit('\'').nth(1));
-    let refusal = expected.map(|name| Refusal {
-        reason: "NameRefused",
-        message: format!(
-            "create volume: a partition has the name that its disk gives it; the next one here is had by the annotation crossplane.io/external-name: {name}"
-        ),
-    });
+    let refusal = expected.map(partition::refusal);
     let error = anyhow::Error::new(error);
     match refusal {
         Some(refusal) => error.context(refusal),

@@ -1,6 +1,5 @@
 //! Where the host makes a copy.
 
-use anyhow::Context;
 use libvirt::{Connection, Pool, VolumeId};
 
 use super::{Order, order::Shape, store};
@@ -31,8 +30,7 @@ impl Place {
     /// The pool, with nothing in it by that name, and the description of a volume of so many bytes as that pool takes it.
     pub(super) fn ready<'c>(&self, host: &'c Connection, size: u64) -> anyhow::Result<(Pool<'c>, String)> {
         let pool = store::vacant(host, &self.to.pool, &self.to.name, self.resumed)?;
-        let fitted = devices::fitted(&self.shape.describe(size), &pool.type_()?, self.least)?;
-        let text = fitted.write().context("write the description")?;
+        let text = devices::described(&pool, &self.shape.describe(size), self.least)?;
         Ok((pool, text))
     }
 

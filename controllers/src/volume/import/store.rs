@@ -156,9 +156,8 @@ async fn make(order: &Order, seen: &image::Image, come: u64, sharing: Sharing) -
     let make = move |host: &libvirt::Connection| {
         let _held = sharing;
         let pool = vacant(host, &pool, &name, resumed)?;
-        let type_ = pool.type_()?;
-        devices::sized(&type_, is_endless)?;
-        let text = devices::fitted(&wished, &type_, least)?.write().context("write the description")?;
+        devices::sized(&pool.type_()?, is_endless)?;
+        let text = devices::described(&pool, &wished, least)?;
         permissions::made(|| pool.create_volume(&text).map_err(|error| not_made(error, &name, resumed)), &wished)
     };
     order.host.long(&format!("{}/{}", order.pool, order.name), make).await?;
