@@ -1,6 +1,7 @@
 //! Places objects on configs, and connects configs to libvirt hosts.
 
 mod hold;
+mod identity;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -12,6 +13,7 @@ use apis::{
     provider_config::{Connection as ConnectionSpec, HostSpec},
     quantity::Span,
 };
+use futures::future::join_all;
 use kube::Client;
 use libvirt::{
     Connection, Endpoint, Error, Facts, Host, Hosts, Key, LaneKind, Mirror, Reading, Settings, Upload, UploadRequest,
@@ -80,15 +82,10 @@ impl Connector {
     /// Why nothing may be done on a host: it is another one than its config led to before. The same objects would be made there twice,
     /// and what is on the first host would be forgotten.
     pub fn mismatch(&self, config: &ConfigId, facts: &Facts) -> Option<String> {
-        let before = self.cluster.host_seen(config)?.uuid;
-        let now = facts.uuid.as_deref().unwrap_or_default();
         let accepted = self.cluster.host_spec(config)?.accept_host;
-        let is_meant = before == now || before.is_empty() || accepted.as_deref() == Some(now);
-        (!is_meant).then(|| {
-            format!(
-                "{config} led to the host with UUID {before} before and leads to the one with UUID {now} now; nothing is made, changed or deleted there. Correct spec.uri, or confirm the new host with spec.acceptHost: {now}"
-            )
-        })
+        let now = (facts.uuid.as_deref().unwrap_or_default(), facts.hostname.as_str());
+        identity::another(&self.cluster.host_seen(config)?, now, accepted.as_deref())
+            .map(|another| format!("{config} led to {another}"))
     }
 
     /// Why a config that is connected could not be connected anew, if so.
@@ -144,12 +141,13 @@ impl Connector {
 
     /// The hosts of all configs but this one: connected, or the reason why not.
     pub async fn others(&self, config: &ConfigId) -> Vec<(ConfigId, anyhow::Result<Arc<Site>>)> {
-        let mut others = Vec::new();
-        for other in self.cluster.all_configs().into_iter().filter(|other| other != config) {
+        // Those that hang are waited for together.
+        let others = self.cluster.all_configs().into_iter().filter(|other| other != config);
+        let reached = others.map(async |other| {
             let host = self.reach(&other, SHORT).await;
-            others.push((other, host));
-        }
-        others
+            (other, host)
+        });
+        join_all(reached).await
     }
 }
 

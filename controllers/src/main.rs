@@ -1,6 +1,6 @@
 //! The provider-libvirt binary.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{io::IsTerminal, process::ExitCode, thread, time::Duration};
 
 use provider_libvirt::{args::Args, serve};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         tracing::warn!("{warning}");
     }
     libvirt::sweep();
+    sweep_later();
     let run = || {
         // One provider of cryptography in the whole process, chosen before anyone asks for it.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -34,6 +35,17 @@ fn main() -> ExitCode {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Sweeps once more: one that was killed right before may have been at its end still when this one started.
+fn sweep_later() {
+    let later = || {
+        thread::sleep(Duration::from_mins(1));
+        libvirt::sweep();
+    };
+    if let Err(error) = thread::Builder::new().name("sweep".to_owned()).spawn(later) {
+        tracing::warn!(%error, "start a thread that sweeps");
     }
 }
 

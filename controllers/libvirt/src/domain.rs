@@ -7,7 +7,8 @@ use virt::{domain, sys};
 use crate::counters::Call;
 use crate::error::absent;
 use crate::sys::{
-    Number, Owned, Parameters, all_domain_states, domain_state, saved_description, set_interface_parameters,
+    Number, Owned, Parameters, all_domain_states, all_domains, domain_state, saved_description,
+    set_interface_parameters,
 };
 use crate::{Connection, Error};
 
@@ -164,7 +165,7 @@ impl Connection {
     }
 
     fn domains_with(&self, flags: u32) -> Result<Vec<String>, Error> {
-        let domains = self.counted(Call::DomainList, |connect| connect.list_all_domains(flags))?;
+        let domains = self.counted(Call::DomainList, |connect| all_domains(connect, flags))?;
         self.arrived(Call::DomainList, domains).into_iter().map(|handle| self.domain(handle).uuid()).collect()
     }
 

@@ -6,7 +6,7 @@ use crate::counters::Call;
 use crate::domain::Affect;
 use crate::error::absent;
 use crate::pool::Listing;
-use crate::sys::{Lease, Owned, dhcp_leases};
+use crate::sys::{Lease, Owned, all_networks, dhcp_leases};
 use crate::{Connection, Error};
 
 /// A network found on the host. Knows name and UUID without a call.
@@ -69,7 +69,7 @@ impl Connection {
             Listing::Active => sys::VIR_CONNECT_LIST_NETWORKS_ACTIVE,
             Listing::Autostart => sys::VIR_CONNECT_LIST_NETWORKS_AUTOSTART,
         };
-        let networks = self.counted(Call::NetworkList, |connect| connect.list_all_networks(flags))?;
+        let networks = self.counted(Call::NetworkList, |connect| all_networks(connect, flags))?;
         Ok(self.arrived(Call::NetworkList, networks).into_iter().map(|handle| self.network(handle)).collect())
     }
 

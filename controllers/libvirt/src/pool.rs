@@ -6,7 +6,7 @@ use virt::{storage_pool, sys};
 
 use crate::counters::Call;
 use crate::error::absent;
-use crate::sys::Owned;
+use crate::sys::{Owned, all_pools, all_volumes};
 use crate::volume::Volume;
 use crate::xml::Element;
 use crate::{Connection, Error};
@@ -77,7 +77,7 @@ impl Connection {
             Listing::Autostart => sys::VIR_CONNECT_LIST_STORAGE_POOLS_AUTOSTART,
         };
         let _out = self.listing_pools()?;
-        let pools = self.counted(Call::PoolList, |connect| connect.list_all_storage_pools(flags))?;
+        let pools = self.counted(Call::PoolList, |connect| all_pools(connect, flags))?;
         Ok(self.arrived(Call::PoolList, pools).into_iter().map(|handle| self.pool(handle)).collect())
     }
 
@@ -90,10 +90,10 @@ impl Connection {
 }
 
 impl<'c> Pool<'c> {
-    fn counted<T>(
+    fn counted<T, E: Into<Error>>(
         &self,
         call: Call,
-        make: impl FnOnce(&storage_pool::StoragePool) -> Result<T, virt::error::Error>,
+        make: impl FnOnce(&storage_pool::StoragePool) -> Result<T, E>,
     ) -> Result<T, Error> {
         let _out = self.connection.on_pool(&self.name()?, &self.uuid()?)?;
         self.connection.counted(call, |_| make(&self.handle))
@@ -202,7 +202,7 @@ impl<'c> Pool<'c> {
 
     /// Handles of its volumes as of the last refresh, in one call. Only an active pool has any.
     pub fn volumes(&self) -> Result<Vec<Volume<'c>>, Error> {
-        let volumes = self.counted(Call::VolumeList, |pool| pool.list_all_volumes(0))?;
+        let volumes = self.counted(Call::VolumeList, all_volumes)?;
         let name: Arc<str> = self.name()?.into();
         let volumes = self.connection.arrived(Call::VolumeList, volumes);
         Ok(volumes.into_iter().map(|handle| Volume::new(handle, &name, self.connection)).collect())

@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code)]
 
+mod all;
 mod block;
 mod cpu;
 mod event;
@@ -18,6 +19,7 @@ mod saved;
 mod throttle;
 mod tune;
 
+pub(crate) use all::{all_domains, all_networks, all_pools, all_volumes};
 pub(crate) use block::block_physical;
 pub(crate) use cpu::compare_hypervisor_cpu;
 pub(crate) use event::{CloseReason, Registration, on_close, on_domain_events, on_network_events, on_pool_events};

@@ -44,7 +44,8 @@ fn access(spec: &HostSpec, transport: Transport, values: &Values, now: Timestamp
     let is_insecure = |verification: Option<Verification>| verification == Some(Verification::Insecure);
     let mut access = Access { login: login(values)?, ..Access::default() };
     match transport {
-        Transport::InProcess | Transport::Unix | Transport::Tcp => {}
+        Transport::InProcess | Transport::Unix => {}
+        Transport::Tcp => check_login(values)?,
         Transport::Tls => {
             let TlsSpec { verification } = spec.tls.clone().unwrap_or_default();
             access.tls = Some(tls(values, is_insecure(verification), now)?);
@@ -55,6 +56,17 @@ fn access(spec: &HostSpec, transport: Transport, values: &Values, now: Timestamp
         }
     }
     Ok(access)
+}
+
+/// That a Secret for a host by TCP has what its SASL asks for.
+fn check_login(values: &Values) -> anyhow::Result<()> {
+    let has = |key: &str| values.get(key).is_some();
+    for (key, other) in [("username", "password"), ("password", "username")] {
+        ensure!(has(key) || !has(other), "there is no key {key}, which belongs to {other}");
+    }
+    let says_nothing = values.iter().all(|(key, _)| key == "uri");
+    ensure!(says_nothing || has("username"), "there is no key username, by which a host lets in by TCP");
+    Ok(())
 }
 
 fn login(values: &Values) -> anyhow::Result<Option<Login>> {

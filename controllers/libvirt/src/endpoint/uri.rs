@@ -144,6 +144,15 @@ fn check_path(driver: &str, path: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// libvirt decodes what is said of a socket; what then controls a terminal or ends the path is no name of one.
+fn check_encoded(value: &str) -> Result<(), String> {
+    let codes = value.split('%').skip(1).map(|rest| rest.get(..2).and_then(|code| u8::from_str_radix(code, 16).ok()));
+    if codes.flatten().any(|code| code.is_ascii_control()) {
+        return Err("its parameter socket holds control characters".to_owned());
+    }
+    Ok(())
+}
+
 fn check_query(said: &str, query: &str) -> Result<(), String> {
     // libvirt parts parameters there too.
     if query.contains(';') {
@@ -153,7 +162,7 @@ fn check_query(said: &str, query: &str) -> Result<(), String> {
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         match name {
-            "socket" => {}
+            "socket" => check_encoded(value)?,
             "no_verify" => {
                 return Err(
                     "the parameter no_verify is not allowed; set spec.tls.verification or spec.ssh.hostKeyVerification"

@@ -2,14 +2,14 @@
 
 use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::ptr;
-use std::slice;
 
 use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::network::Network;
 use virt::sys;
 
-use super::{Owned, last_error, libc_free};
+use super::all::taken;
+use super::{Owned, last_error};
 use crate::Error;
 
 /// One domain of the bulk state list.
@@ -28,16 +28,24 @@ pub(crate) fn all_domain_states(connect: &Connect) -> Result<Vec<DomainRow>, Err
     // SAFETY: the connection is open; libvirt fills `records` with a list that we free below.
     let count =
         unsafe { sys::virConnectGetAllDomainStats(connect.as_ptr(), sys::VIR_DOMAIN_STATS_STATE, &raw mut records, 0) };
-    let Ok(length) = usize::try_from(count) else { return Err(last_error()) };
+    if count < 0 {
+        return Err(last_error());
+    }
     if records.is_null() {
         return Ok(Vec::new());
     }
-    // SAFETY: libvirt returned `length` valid records; each row takes a domain reference of its own before the list goes.
+    let mut rows = Vec::new();
+    // SAFETY: libvirt returned valid records and a null pointer behind them; each row takes a domain reference of its own before the list
+    // goes.
     unsafe {
-        let rows = slice::from_raw_parts(records, length).iter().map(|record| row(*record)).collect();
+        let mut at = records;
+        while !(*at).is_null() {
+            rows.push(row(*at));
+            at = at.add(1);
+        }
         sys::virDomainStatsRecordListFree(records);
-        Ok(rows)
     }
+    Ok(rows)
 }
 
 /// # Safety
@@ -89,21 +97,15 @@ pub struct Lease {
 /// The current leases of a network, sorted.
 pub(crate) fn dhcp_leases(network: &Network) -> Result<Vec<Lease>, Error> {
     let mut list: *mut sys::virNetworkDHCPLeasePtr = ptr::null_mut();
-    // SAFETY: the handle is valid; libvirt fills `list` with leases that we free one by one, then the array.
-    let count = unsafe { sys::virNetworkGetDHCPLeases(network.as_ptr(), ptr::null(), &raw mut list, 0) };
-    let Ok(length) = usize::try_from(count) else { return Err(last_error()) };
-    if list.is_null() {
-        return Ok(Vec::new());
-    }
-    let mut leases = Vec::with_capacity(length);
-    // SAFETY: libvirt returned `length` valid pointers; each is read once and freed, the array is from malloc.
-    unsafe {
-        for lease in slice::from_raw_parts(list, length) {
-            leases.push(read_lease(&**lease));
-            sys::virNetworkDHCPLeaseFree(*lease);
-        }
-        libc_free(list.cast());
-    }
+    // SAFETY: the handle is valid; libvirt fills `list` with leases that are each read once and freed, then the array.
+    let mut leases = unsafe {
+        let count = sys::virNetworkGetDHCPLeases(network.as_ptr(), ptr::null(), &raw mut list, 0);
+        taken(list, count, |lease| {
+            let read = read_lease(&*lease);
+            sys::virNetworkDHCPLeaseFree(lease);
+            read
+        })?
+    };
     leases.sort();
     Ok(leases)
 }
