@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{files::servers, host::Host, link::Link, pki::Pki, process::run, wait::eventually};
+use crate::{files::servers, host::Host, link::Link, pki::{Pair, Pki}, process::run, wait::eventually};
 
 /// Who is let in by SASL and by SSH.
 const USER: &str = "rig";
@@ -19,6 +19,8 @@ const PASSWORD: &str = "let-me-in";
 const TLS: u16 = 16514;
 const TCP: u16 = 16509;
 const SSH: u16 = 2222;
+/// What its certificate is for.
+const ADDRESSES: [&str; 2] = ["127.0.0.1", "::1"];
 
 /// A libvirt host with three doors, each behind a line of its own on this machine's loopback interface.
 #[derive(Debug)]
@@ -53,7 +55,22 @@ impl Far {
     /// As there.
     pub fn start_asking(name: &str, tls: &str) -> Result<Self> {
         let pki = Pki::new("rig")?;
-        let host = Host::start_prepared(name, |folder| prepare(folder, &pki, tls))?;
+        let own = pki.host(&ADDRESSES)?;
+        Self::start_with(name, pki, &own, &format!("auth_tls = \"{tls}\"\n"))
+    }
+
+    /// Like [`Self::start`], with a certificate of the host that expired long ago. The daemon itself would not use it unless told to.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_expired(name: &str) -> Result<Self> {
+        let pki = Pki::new("rig")?;
+        let own = pki.expired_host(&ADDRESSES)?;
+        Self::start_with(name, pki, &own, "auth_tls = \"none\"\ntls_no_sanity_certificate = 1\n")
+    }
+
+    fn start_with(name: &str, pki: Pki, own: &Pair, tls: &str) -> Result<Self> {
+        let host = Host::start_prepared(name, |folder| prepare(folder, (&pki.authority, own), tls))?;
         let (tls, tcp, ssh) = (Link::open(&host, TLS)?, Link::open(&host, TCP)?, Link::open(&host, SSH)?);
         let far = Self { host, pki, tls, tcp, ssh };
         far.start_sshd()?;
@@ -115,7 +132,7 @@ impl Far {
 }
 
 /// Writes what the doors need into the host's folder.
-fn prepare(folder: &Path, pki: &Pki, tls: &str) -> Result<()> {
+fn prepare(folder: &Path, (authority, own): (&str, &Pair), tls: &str) -> Result<()> {
     let write = |file: &str, text: &str| fs::write(folder.join(file), text).with_context(|| format!("write {file}"));
     let append = |file: &str, text: &str| -> Result<()> {
         let before = fs::read_to_string(folder.join(file)).with_context(|| format!("read {file}"))?;
@@ -124,14 +141,13 @@ fn prepare(folder: &Path, pki: &Pki, tls: &str) -> Result<()> {
     for below in ["etc/pki", "sasl2", "ssh"] {
         fs::create_dir_all(folder.join(below)).with_context(|| format!("create {below}"))?;
     }
-    let own = pki.host(&["127.0.0.1", "::1"])?;
-    write("etc/pki/ca.pem", &pki.authority)?;
+    write("etc/pki/ca.pem", authority)?;
     write("etc/pki/cert.pem", &own.certificate)?;
     write("etc/pki/key.pem", &own.key)?;
     append(
         "etc/libvirtd.conf",
         &format!(
-            "listen_tls = 1\nlisten_tcp = 1\nlisten_addr = \"127.0.0.1\"\nauth_tcp = \"sasl\"\nauth_tls = \"{tls}\"\n\
+            "listen_tls = 1\nlisten_tcp = 1\nlisten_addr = \"127.0.0.1\"\nauth_tcp = \"sasl\"\n{tls}\
          ca_file = \"/etc/libvirt/pki/ca.pem\"\ncert_file = \"/etc/libvirt/pki/cert.pem\"\nkey_file = \"/etc/libvirt/pki/key.pem\"\n"
         ),
     )?;

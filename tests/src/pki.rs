@@ -49,6 +49,16 @@ impl Pki {
         self.sign(params, names.first().unwrap_or(&""), ExtendedKeyUsagePurpose::ServerAuth)
     }
 
+    /// The same, and it expired long ago.
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn expired_host(&self, names: &[&str]) -> Result<Pair> {
+        let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+        self.sign(params, names.first().unwrap_or(&""), ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
     /// The certificate of somebody who comes.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ const QUICK: &str = "connectTimeout: 2s, callTimeout: 5s, keepaliveInterval: 1s,
 const SOON: Duration = Duration::from_secs(40);
 
 #[test]
-fn a_frozen_host_keeps_what_was_known_and_the_other_host_does_not_notice() -> Result<()> {
+fn row_10_a_frozen_host_is_told_keeps_what_was_known_and_the_other_host_does_not_notice() -> Result<()> {
     let (stage, other) = two_hosts("frozen")?;
     let scenario = stage.scenario("frozen")?;
     let (kept, usual) = prepare(&scenario)?;
@@ -118,7 +118,7 @@ fn a_config_of_another_namespace_that_leads_nowhere_holds_up_nobodys_guests() ->
 }
 
 #[test]
-fn a_config_in_use_is_not_deleted_before_its_last_user() -> Result<()> {
+fn row_27_a_config_in_use_is_not_deleted_before_its_last_user() -> Result<()> {
     let stage = Stage::start("inuse", &["--poll=2s"])?;
     let scenario = stage.scenario("inuse")?;
     scenario.apply(&(manifest("Network", "a", "mode: Isolated") + &manifest("Network", "b", "mode: Isolated")))?;

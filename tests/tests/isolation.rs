@@ -23,7 +23,7 @@ const CONNECTION: &str =
 const ROUND_TRIP: Duration = Duration::from_millis(200);
 
 #[test]
-fn with_one_host_frozen_one_refusing_and_one_slow_the_healthy_one_works_as_if_it_were_alone() -> Result<()> {
+fn row_16_with_one_host_frozen_one_refusing_and_one_slow_the_healthy_one_works_as_if_it_were_alone() -> Result<()> {
     let stage = Stage::start_unconfigured("isolated", &["--poll=10s"])?;
     let scenario = stage.scenario("isolated")?;
     let (frozen, refusing, slow) = (Host::start("frozen")?, Host::start("refusing")?, Far::start("slow")?);

@@ -39,7 +39,7 @@ fn a_provider_killed_at_ten_moments_of_a_create_makes_everything_once() -> Resul
 }
 
 #[test]
-fn a_provider_killed_at_ten_moments_of_a_deletion_leaves_nothing_behind() -> Result<()> {
+fn row_25_a_provider_killed_at_ten_moments_of_a_deletion_leaves_nothing_behind() -> Result<()> {
     let stage = Stage::start("delete", &["--poll=2s"])?;
     let scenario = stage.scenario("delete")?;
     undisturbed(&scenario)?;

@@ -16,7 +16,7 @@ fn patch(stage: &Stage, spec: &Value) -> Result<()> {
 }
 
 #[test]
-fn a_config_that_leads_to_another_host_does_nothing_there_until_that_is_confirmed() -> Result<()> {
+fn row_8_a_config_that_leads_to_another_host_does_nothing_there_until_that_is_confirmed() -> Result<()> {
     let stage = Stage::start("here", &["--poll=2s"])?;
     let scenario = stage.scenario("here")?;
     scenario.apply(&(scenario.network() + &scenario.idle_world("")))?;

@@ -49,7 +49,7 @@ fn a_namespace_that_is_deleted_takes_everything_on_the_host_with_it() -> Result<
 }
 
 #[test]
-fn a_config_of_a_namespace_counts_its_users_and_does_not_go_before_them() -> Result<()> {
+fn row_27_a_config_of_a_namespace_counts_its_users_and_does_not_go_before_them() -> Result<()> {
     let scenario = STAGE.scenario("inuse")?;
     scenario.apply(&(own_config(&scenario) + &on_own(&manifest("Network", "inuse-a", "mode: Isolated"))))?;
     scenario.apply(&on_own(&manifest("Network", "inuse-b", "mode: Isolated")))?;

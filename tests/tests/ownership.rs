@@ -42,7 +42,7 @@ fn not_made_by_us(what: &str, name: &str) -> String {
 }
 
 #[test]
-fn a_foreign_domain_is_left_alone_stopped_or_running() -> Result<()> {
+fn row_21_a_foreign_domain_is_left_alone_stopped_or_running() -> Result<()> {
     let scenario = STAGE.scenario("theirguest")?;
     let host = scenario.host();
     host.virsh_xml(

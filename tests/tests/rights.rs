@@ -129,7 +129,7 @@ fn the_readme_lists_what_is_needed() -> Result<()> {
 }
 
 #[test]
-fn the_rights_that_are_listed_are_enough() -> Result<()> {
+fn row_28_the_rights_that_are_listed_are_enough() -> Result<()> {
     let bench = Bench::start("enough")?;
     let mut provider = bench.provider(&needed())?;
     provider.await_ready()?;
@@ -171,7 +171,7 @@ fn contend(namespace: &Namespace, resource: &str, writes: usize) -> Result<()> {
 }
 
 #[test]
-fn without_any_one_of_the_rights_that_are_listed_something_is_told_to_be_forbidden() -> Result<()> {
+fn row_28_without_any_one_of_the_rights_that_are_listed_something_is_told_to_be_forbidden() -> Result<()> {
     let bench = Bench::start("lacking")?;
     for lacking in needed() {
         let rest: Vec<Right> = needed().into_iter().filter(|right| *right != lacking).collect();

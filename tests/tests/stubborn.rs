@@ -16,7 +16,7 @@ const IGNORED: &str =
     "the guest did not shut down within 4s and was asked again; set shutdown.forceAfterTimeout to force it off";
 
 #[test]
-fn a_guest_that_ignores_its_shutdown_is_forced_only_where_the_object_allows() -> Result<()> {
+fn row_25_a_guest_that_ignores_its_shutdown_is_forced_only_where_the_object_allows() -> Result<()> {
     let stage = Stage::start("stubborn", &["--poll=1s"])?;
     let scenario = stage.scenario("stubborn")?;
     apply_guests(&scenario)?;

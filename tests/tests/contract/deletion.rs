@@ -26,7 +26,7 @@ fn finalizers_of_others_go_before_anything_on_the_host() -> Result<()> {
 }
 
 #[test]
-fn what_was_never_on_a_host_has_no_finalizer_and_goes_at_once() -> Result<()> {
+fn row_26_what_was_never_on_a_host_has_no_finalizer_and_goes_at_once() -> Result<()> {
     let scenario = STAGE.scenario("never")?;
     scenario.stage().configure("nowhere", "qemu+unix:///system?socket=/nowhere/sock", "connectTimeout: 1s")?;
     scenario.apply(&manifest_on(Some("nowhere"), "Network", "never", "mode: Isolated"))?;
@@ -43,7 +43,7 @@ fn what_was_never_on_a_host_has_no_finalizer_and_goes_at_once() -> Result<()> {
 }
 
 #[test]
-fn an_object_on_a_host_that_is_gone_for_good_is_let_go_by_dropping_delete() -> Result<()> {
+fn row_26_an_object_on_a_host_that_is_gone_waits_and_is_let_go_by_dropping_delete() -> Result<()> {
     let scenario = STAGE.scenario("dead")?;
     let host = Host::start("dead")?;
     scenario.stage().configure("dead", &host.uri(), "connectTimeout: 1s, callTimeout: 2s, keepaliveInterval: 1s")?;

@@ -81,7 +81,7 @@ fn ids(host: &Host) -> Result<BTreeSet<String>> {
 }
 
 #[test]
-fn row_8_two_configs_for_one_host_are_told_by_an_event() -> Result<()> {
+fn two_configs_for_one_host_are_told_by_an_event() -> Result<()> {
     let (scenario, other) = scenario("twofold")?;
     configure(&scenario, "one", scenario.host(), &json!({}))?;
     configure(&scenario, "else", other, &json!({}))?;

@@ -97,7 +97,7 @@ fn twice_wanted(scenario: &Scenario<'_>) -> Result<[(&'static str, &'static str,
 }
 
 #[test]
-fn what_another_object_has_is_never_taken_whatever_is_asked_for_or_copied() -> Result<()> {
+fn row_21_what_another_object_has_is_never_taken_whatever_is_asked_for_or_copied() -> Result<()> {
     let scenario = scenario("taken-twice")?;
     let host = scenario.host();
     let things = twice_wanted(&scenario)?;
