@@ -10,7 +10,14 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{files::servers, host::Host, link::Link, pki::{Pair, Pki}, process::run, wait::eventually};
+use crate::{
+    files::servers,
+    host::Host,
+    link::Link,
+    pki::{Pair, Pki},
+    process::run,
+    wait::eventually,
+};
 
 /// Who is let in by SASL and by SSH.
 const USER: &str = "rig";

@@ -1,7 +1,8 @@
 //! Hosts side by side, one frozen, one that refuses, one far away and one healthy: the healthy one's objects behave as if it were alone, and
-//! those that come back are in use at once (rows 10 and 16 of the table of behaviours with many hosts).
+//! those that come back are in use at once, and the figures of each host are its own (rows 10 and 16 of the table of behaviours with many hosts).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
+#![allow(clippy::float_cmp, reason = "what is compared are counts, which are whole")]
 
 use std::{
     collections::BTreeSet,
@@ -50,11 +51,13 @@ fn row_16_with_one_host_frozen_one_refusing_and_one_slow_the_healthy_one_works_a
         }
         beside(&scenario, usual, calls)?;
         check_told(&scenario)?;
+        check_up(&scenario, [("healthy", 1.0), ("slow", 1.0), ("frozen", 0.0), ("refusing", 0.0)])?;
         // It is far away, and that is all.
         scenario.await_ready(&names("slow-during").iter().map(String::as_str).collect::<Vec<_>>())?;
         assert_eq!(await_config(&scenario, "slow", ("True", "Available"))?, "");
         beside_again(&scenario, usual)?;
         check_back(&scenario, &frozen, &refusing)?;
+        check_figures(&scenario)?;
         assert_eq!(ready_since(&scenario, "healthy")?, healthy, "nothing was ever said of the healthy host");
         end.store(true, Ordering::Release);
         assert_eq!(watch.join().expect("ask whether it is ready"), BTreeSet::new(), "/readyz said no");
@@ -134,6 +137,41 @@ fn check_back(scenario: &Scenario<'_>, frozen: &Host, refusing: &Host) -> Result
     scenario.await_all_ready(PATIENCE)?;
     for host in [frozen, refusing] {
         assert_eq!(host.virsh(&["list", "--all", "--name"])?.split_whitespace().count(), 2 * GUESTS);
+    }
+    Ok(())
+}
+
+/// A figure of a host, of those that each has.
+fn figure(scenario: &Scenario<'_>, figure: &str, host: &str) -> Result<f64> {
+    let config = format!("ProviderConfig {}/{host}", scenario.namespace().name());
+    let name = format!("provider_libvirt_host_{figure}{{host=\"{config}\"}}");
+    scenario.stage().metrics()?.get(&name).copied().with_context(|| format!("find {name}"))
+}
+
+/// Whether each host is connected.
+fn check_up(scenario: &Scenario<'_>, hosts: [(&str, f64); 4]) -> Result<()> {
+    for (host, up) in hosts {
+        assert_eq!(figure(scenario, "up", host)?, up, "{host}");
+    }
+    Ok(())
+}
+
+/// What each host has, and what happened to it, is counted under its own name once all of them are back.
+fn check_figures(scenario: &Scenario<'_>) -> Result<()> {
+    check_up(scenario, [("healthy", 1.0), ("slow", 1.0), ("frozen", 1.0), ("refusing", 1.0)])?;
+    for (host, guests, was_away) in [
+        ("healthy", 9 * GUESTS, false),
+        ("slow", 2 * GUESTS, false),
+        ("frozen", 2 * GUESTS, true),
+        ("refusing", 2 * GUESTS, true),
+    ] {
+        let guests = f64::from(u32::try_from(guests)?);
+        assert_eq!(figure(scenario, "mirror_objects", host)?, guests, "{host}");
+        let reconnects = figure(scenario, "reconnects_total", host)?;
+        assert_eq!(reconnects > 0.0, was_away, "{host} was connected anew {reconnects} times");
+        // Libvirt tells of each definition, unless it is made while nobody listens.
+        let events = figure(scenario, "events_total", host)?;
+        assert!(events >= guests, "{host}: {events} events of {guests} guests");
     }
     Ok(())
 }

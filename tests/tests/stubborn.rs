@@ -37,6 +37,8 @@ fn row_25_a_guest_that_ignores_its_shutdown_is_forced_only_where_the_object_allo
     halted.wait_for_nth("power-button-ignored", 3, PATIENCE)?;
     deleted.wait_for_nth("power-button-ignored", 3, PATIENCE)?;
     assert_eq!(scenario.host().virsh(&["list", "--name"])?.split_whitespace().count(), 2, "both run on");
+    let finalizers = &scenario.object("domain", "deleted")?["metadata"]["finalizers"];
+    assert_eq!(*finalizers, json!(["finalizer.managedresource.crossplane.io"]), "what runs holds its object");
     assert_eq!([version("halted")?, version("deleted")?], before, "the status is written once");
 
     let begin = Instant::now();

@@ -20,7 +20,8 @@ impl Stopped {
     /// Stops the QEMU of a guest where it stands.
     fn stop(host: &Host, guest: &str) -> Result<Self> {
         let word = format!("guest={guest},");
-        let is_its = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(&word));
+        let is_its =
+            |pid: &u32| fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(&word));
         let pid = host.pids("qemu-system-x86")?.into_iter().find(is_its).context("find the guest's QEMU")?;
         signal(pid, Signal::STOP)?;
         Ok(Self(pid))
@@ -84,7 +85,8 @@ fn check_others(scenario: &Scenario<'_>) -> Result<()> {
 /// A guest with a disk of its own, whose speed is limited.
 fn guest(scenario: &Scenario<'_>, name: &str) -> String {
     let parameters = "type: Qemu, memory: 32Mi, shutdown: {timeout: 1s, forceAfterTimeout: true}";
-    let disks = format!("disks: [{{name: root, volumeRef: {{name: {name}}}, ioTune: {{iopsPerSecond: {{total: 50}}}}}}]");
+    let disks =
+        format!("disks: [{{name: root, volumeRef: {{name: {name}}}, ioTune: {{iopsPerSecond: {{total: 50}}}}}}]");
     scenario.volume(name, "capacity: 1Mi") + &manifest("Domain", name, &format!("{parameters}, {disks}"))
 }
 
@@ -136,7 +138,9 @@ fn figure(scenario: &Scenario<'_>, name: &str) -> Result<f64> {
 /// How many times a limit was set on a running guest.
 fn tunings(scenario: &Scenario<'_>) -> Result<f64> {
     let samples = scenario.stage().metrics()?;
-    let of = |name: &str| name.starts_with("provider_libvirt_host_calls_total{") && name.contains("\"virDomainSetBlockIoTune\"");
+    let of = |name: &str| {
+        name.starts_with("provider_libvirt_host_calls_total{") && name.contains("\"virDomainSetBlockIoTune\"")
+    };
     Ok(samples.into_iter().filter(|(name, _)| of(name)).map(|(_, count)| count).sum())
 }
 

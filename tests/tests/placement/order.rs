@@ -69,6 +69,38 @@ fn check_record_mark_and_default(scenario: &Scenario<'_>, two: &Host) -> Result<
     Ok(())
 }
 
+// The flag is the provider's, and a config of the cluster is everybody's: both want a stage of their own.
+#[test]
+fn row_4_what_the_flag_names_comes_before_a_config_named_default_and_the_clusters_default_before_others() -> Result<()>
+{
+    let flag = "--default-provider-config=ClusterProviderConfig/flagged";
+    let stage = Stage::start_unconfigured("defaults", &["--poll=1s", flag])?;
+    let (scenario, other) = (stage.scenario("defaults")?, Host::start("defaults-two")?);
+    stage.configure("flagged", &other.uri(), "")?;
+    stage.configure("default", &stage.host().uri(), "")?;
+    configure(&scenario, "own", stage.host(), &json!({}))?;
+    scenario.apply(&manifest("Domain", "by-flag", OFF))?;
+    let on_cluster = |name: &str| (format!("ClusterProviderConfig/{name}"), name.to_owned());
+    assert_eq!(await_placed(&scenario, "domain/by-flag")?, on_cluster("flagged"));
+    assert_eq!((has_domain(stage.host(), "by-flag")?, has_domain(&other, "by-flag")?), (false, true));
+
+    // Without the flag it is the cluster's default, beside two more; where the namespace has one too, it is that.
+    let plain = Stage::start_unconfigured("default", &["--poll=1s"])?;
+    let (scenario, second) = (plain.scenario("default")?, Host::start("default-two")?);
+    plain.configure("else", &second.uri(), "")?;
+    plain.configure("default", &plain.host().uri(), "")?;
+    configure(&scenario, "own", &second, &json!({}))?;
+    scenario.apply(&manifest("Domain", "by-default", OFF))?;
+    assert_eq!(await_placed(&scenario, "domain/by-default")?, on_cluster("default"));
+    assert_eq!((has_domain(plain.host(), "by-default")?, has_domain(&second, "by-default")?), (true, false));
+    configure(&scenario, "default", &second, &json!({}))?;
+    await_available(&scenario, &["default"])?;
+    scenario.apply(&manifest("Domain", "by-own", OFF))?;
+    assert_eq!(await_placed(&scenario, "domain/by-own")?, placed("default"));
+    assert_eq!((has_domain(plain.host(), "by-own")?, has_domain(&second, "by-own")?), (false, true));
+    Ok(())
+}
+
 #[test]
 fn row_5_a_domain_that_is_on_several_hosts_is_made_on_none_and_all_are_named() -> Result<()> {
     let (scenario, other) = scenario("several")?;

@@ -37,9 +37,7 @@ fn a_host_that_nothing_gets_to_is_told_for_what_it_is() -> Result<()> {
     let own = far.pki.client("provider")?;
     let keys = || certificates(&far.pki.authority, &own.certificate, &own.key);
     // Nobody has a connection to an address of many.
-    let nowhere = format!(
-        "unable to connect to server at '224.0.0.1:16514': Network is unreachable; {UNREACHABLE}"
-    );
+    let nowhere = format!("unable to connect to server at '224.0.0.1:16514': Network is unreachable; {UNREACHABLE}");
     far.tls.silence();
     let silent = format!("the host did not answer within 5 s; {UNREACHABLE}");
     let table = vec![
@@ -125,10 +123,14 @@ fn an_address_that_would_start_a_program_or_name_a_file_of_ours_is_refused_and_s
             (format!("{ssh}?netcat={program}"), "the parameter netcat is not allowed".to_owned()),
             (format!("{ssh}?keyfile=/etc/shadow"), format!("the parameter keyfile {ours}")),
             (format!("{ssh}?known_hosts=/dev/null"), format!("the parameter known_hosts {ours}")),
-            (format!("{ssh}?socket=/tmp/x;command={program}"), "it holds a semicolon between or in its parameters".to_owned()),
+            (
+                format!("{ssh}?socket=/tmp/x;command={program}"),
+                "it holds a semicolon between or in its parameters".to_owned(),
+            ),
             (
                 format!("qemu+ext:///system?command={program}"),
-                "the transport ext is not supported; use unix, tls, tcp or ssh, as in qemu+tls://host/system".to_owned(),
+                "the transport ext is not supported; use unix, tls, tcp or ssh, as in qemu+tls://host/system"
+                    .to_owned(),
             ),
         ];
         let namespace = scenario.namespace().name();
