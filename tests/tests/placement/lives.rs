@@ -38,7 +38,11 @@ fn row_25_the_finalizer_goes_with_the_domain_and_what_bears_its_name_by_then_is_
         scenario.namespace().kubectl(&["annotate", "--overwrite", "domain", "replaced", &annotation])
     };
     paused(true)?;
-    scenario.await_condition("domain/replaced", "Synced", ("False", "ReconcilePaused", ""))?;
+    scenario.await_object("domain", "replaced", |object| {
+        let (status, reason, _) = condition(object, "Synced")?;
+        ensure!((status, reason) == ("False", "ReconcilePaused"), "{status} {reason}");
+        Ok(())
+    })?;
     scenario.delete(&["domain/replaced"])?;
     // Nobody deletes it yet, so it holds its object.
     assert_eq!(scenario.object("domain", "replaced")?["metadata"]["finalizers"], json!([FINALIZER]));
