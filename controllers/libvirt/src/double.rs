@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Host::call ──▶ thread ──▶ Connection::counted ──▶ Double: noted; hang, delay, error? ──▶ libvirt ──▶ Double: list cut? ──▶ answer
-//!                                                          events ──▶ Double: lost? ──▶ keeper
+//!                                                          events ──▶ Double: lost, late, repeated? ──▶ keeper
 //! ```
 
 use std::cell::RefCell;
@@ -48,7 +48,8 @@ struct State {
     asked: Vec<Asked>,
     /// By call and object; None is every object.
     faults: HashMap<(Call, Option<String>), Fault>,
-    is_deaf: bool,
+    /// How much later each event arrives, once for each of these; None is once and at once.
+    arrivals: Option<Vec<Duration>>,
     lost: usize,
     hanging: usize,
 }
@@ -82,14 +83,19 @@ impl Double {
 
     /// Events do not arrive from now on.
     pub fn lose_events(&self) {
-        lock(&self.state).is_deaf = true;
+        self.shift_events(&[]);
+    }
+
+    /// Each event arrives once for each of these from now on, and so much later.
+    pub fn shift_events(&self, arrivals: &[Duration]) {
+        lock(&self.state).arrivals = Some(arrivals.to_vec());
     }
 
     /// Nothing goes wrong any more; calls that hang go on.
     pub fn lift(&self) {
         let mut state = lock(&self.state);
         state.faults.clear();
-        state.is_deaf = false;
+        state.arrivals = None;
         drop(state);
         self.lifted.notify_all();
     }
@@ -147,10 +153,11 @@ impl Double {
         list
     }
 
-    /// Whether an event arrives.
-    pub(crate) fn hears(&self) -> bool {
+    /// How much later an event arrives, each time that it does.
+    pub(crate) fn arrivals(&self) -> Vec<Duration> {
         let mut state = lock(&self.state);
-        state.lost += usize::from(state.is_deaf);
-        !state.is_deaf
+        let arrivals = state.arrivals.clone().unwrap_or_else(|| vec![Duration::ZERO]);
+        state.lost += usize::from(arrivals.is_empty());
+        arrivals
     }
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
 
 mod counts;
+mod events;
 mod faults;
 mod partial;
 mod rig;

@@ -239,7 +239,9 @@ fn tell(scenario: &Scenario<'_>, name: &str, mistakes: Vec<Mistake>) -> Result<(
         let told = scenario.await_object("providerconfig", name, |config| {
             let (status, found, said) = condition(config, "Ready")?;
             let fits = said == message || parts.len() > 1 && has_parts(said, &parts);
-            if fits { println!("TOLD {found}: {said}"); }
+            if fits {
+                println!("TOLD {found}: {said}");
+            }
             ensure!((status, found) == ("False", reason) && fits, "{found}: {said}, wished {reason}: {message}");
             Ok(())
         });

@@ -185,11 +185,27 @@ struct EventSender {
 }
 
 impl EventSender {
+    #[cfg(not(feature = "double"))]
     fn send(&self, claim: Claim) {
-        #[cfg(feature = "double")]
-        if !self.counters.double.hears() {
-            return;
+        self.arrive(claim);
+    }
+
+    #[cfg(feature = "double")]
+    fn send(&self, claim: Claim) {
+        for late in self.counters.double.arrivals() {
+            let (sender, claim) = (self.clone(), claim.clone());
+            if late.is_zero() {
+                sender.arrive(claim);
+            } else {
+                std::thread::spawn(move || {
+                    std::thread::sleep(late);
+                    sender.arrive(claim);
+                });
+            }
         }
+    }
+
+    fn arrive(&self, claim: Claim) {
         self.counters.add_event();
         self.heard.fetch_add(1, Ordering::Relaxed);
         let _ = self.notes.send(Note::Event(claim));
