@@ -38,7 +38,10 @@ fn row_22_a_guest_that_is_destroyed_on_its_host_is_shown_so_within_two_seconds()
     // What is wrong with a provider holds up all three, what a busy machine does only some.
     let mut times = Vec::new();
     for _ in 0..3 {
-        scenario.host().virsh(&["start", "shown"])?;
+        // Once made it runs; what it does from then on is not the provider's.
+        if scenario.host().virsh(&["domstate", "shown"])?.trim() != "running" {
+            scenario.host().virsh(&["start", "shown"])?;
+        }
         await_shown(&scenario, "Running")?;
         let begun = Instant::now();
         scenario.host().virsh(&["destroy", "shown"])?;
