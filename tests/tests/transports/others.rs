@@ -10,18 +10,25 @@ fn a_host_whose_libvirt_is_away_or_not_for_the_user_is_told_for_what_it_is() -> 
     let (scenario, far) = (STAGE.scenario("inside")?, Far::start("inside")?);
     let ((user, password), known) = (Far::LOGIN, far.known_hosts("host")?);
     let word = vec![("password", password.to_owned()), ("known_hosts", known.clone())];
+    let says = |why: &str| {
+        let socket = "'/var/run/libvirt/libvirt-sock'";
+        format!(
+            "End of file while reading data: virt-ssh-helper: cannot connect to {socket}: Failed to connect socket to {socket}: {why}"
+        )
+    };
     // Who comes as root is let in everywhere.
     far.host.run("chmod", &["0700", "/run/libvirt/libvirt-sock"])?;
-    let denied = "…libvirt-sock': Permission denied…; the user there may not use libvirt: add it to the group libvirt";
-    let table = vec![mistake(&far.ssh_uri("qemu+ssh", user), word, "SocketDenied", denied)];
+    let denied =
+        says("Permission denied: Input/output error; the user there may not use libvirt: add it to the group libvirt");
+    let table = vec![mistake(&far.ssh_uri("qemu+ssh", user), word, "SocketDenied", &denied)];
     tell(&scenario, "denied", table)?;
     far.host.kill_daemon()?;
-    let refused = "…libvirt-sock': Connection refused…; start libvirt on the host";
+    let refused = says("Connection refused: Input/output error; start libvirt on the host");
     let uri = far.ssh_uri("qemu+ssh", "root");
-    tell(&scenario, "down", vec![mistake(&uri, key(&far.key("good")?, &known), "DaemonDown", refused)])?;
+    tell(&scenario, "down", vec![mistake(&uri, key(&far.key("good")?, &known), "DaemonDown", &refused)])?;
     far.host.run("rm", &["/run/libvirt/libvirt-sock"])?;
-    let missing = "…libvirt-sock': No such file or directory…; start libvirt on the host";
-    tell(&scenario, "gone", vec![mistake(&uri, key(&far.key("good")?, &known), "DaemonDown", missing)])?;
+    let missing = says("No such file or directory: Input/output error; start libvirt on the host");
+    tell(&scenario, "gone", vec![mistake(&uri, key(&far.key("good")?, &known), "DaemonDown", &missing)])?;
 
     // All it takes is that it runs.
     far.host.restart_daemon()?;
