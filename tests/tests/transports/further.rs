@@ -2,7 +2,10 @@
 
 use tests::skip;
 
-use super::*;
+use super::{
+    mistakes::{ACCOUNT, certificates, mistake, tell},
+    *,
+};
 
 #[test]
 fn a_host_of_tls_that_wants_an_account_besides_lets_in_who_has_both() -> Result<()> {

@@ -1,7 +1,12 @@
 //! Mistakes on a host that no other test has to share: its libvirt away or shut to the user, its certificate out of date, nothing in between.
 //! And hosts that need not show who they are, and addresses that would start a program.
 
-use super::*;
+use tests::Pki;
+
+use super::{
+    mistakes::{ACCOUNT, UNVERIFIED, certificates, key, mistake, said, tell},
+    *,
+};
 
 const UNREACHABLE: &str = "the host is off, or a network or firewall between is in the way";
 
