@@ -398,6 +398,9 @@ const MOMENT: Duration = Duration::from_secs(1);
 pub const SHORT: Duration = Duration::from_secs(30);
 /// How long a call may take that starts a guest, builds a pool or allocates a volume.
 pub const LONG: Duration = Duration::from_mins(10);
+/// How long a call may take that changes a guest and neither starts nor stops it. QEMU may hang and never answer, and each such call takes one
+/// of the few threads for calls that last; what it does after all counts when it is done.
+pub const CHANGE: Duration = Duration::from_mins(1);
 /// How long the host may copy a volume.
 pub const COPY: Duration = Duration::from_hours(24);
 

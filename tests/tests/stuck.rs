@@ -3,7 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what goes wrong in a test ends it")]
 #![allow(clippy::float_cmp, reason = "what is compared are counts, which are whole")]
 
-use std::{fs, thread::sleep, time::Duration};
+use std::{
+    fs,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
@@ -67,6 +71,54 @@ fn a_guest_whose_qemu_hangs_holds_up_one_call_and_nobody_else_and_goes_on_when_t
     await_calm(&scenario, 0)?;
     assert_eq!(figure(&scenario, "quarantined")?, 0.0);
     assert_eq!(figure(&scenario, "reconnects")?, 0.0, "nobody took the host for lost");
+    scenario.clear()
+}
+
+// As many as there are threads for calls that last, on a host whose storage hangs: after a minute they are given up, and others take over.
+#[test]
+fn as_many_guests_that_hang_as_there_are_threads_hold_up_the_others_for_a_minute_and_not_for_good() -> Result<()> {
+    let stage = Stage::start_unconfigured("several", &["--poll=1s"])?;
+    let scenario = stage.scenario("several")?;
+    stage.configure("default", &stage.host().uri(), "callTimeout: 3s, keepaliveInterval: 1s, keepaliveCount: 3")?;
+    let names = ["one", "two", "three", "beside"];
+    scenario.apply(&(scenario.pool() + &names.map(|name| guest(&scenario, name)).concat()))?;
+    scenario.await_all_ready(PATIENCE)?;
+    let stopped = names[..3].iter().map(|name| Stopped::stop(scenario.host(), name)).collect::<Result<Vec<_>>>()?;
+    for name in &names[..3] {
+        limit(&scenario, name, 100)?;
+    }
+    await_calm(&scenario, 3)?;
+    limit(&scenario, "beside", 100)?;
+    let begin = Instant::now();
+    await_limit(&scenario, "beside", 100)?;
+    println!("another guest was changed {:?} after its edit", begin.elapsed());
+    eventually(PATIENCE, || {
+        let quarantined = figure(&scenario, "quarantined")?;
+        ensure!(quarantined == 3.0, "{quarantined} objects with an unanswered call");
+        Ok(())
+    })?;
+    // None of them takes another worker, and none takes another thread from the rest.
+    for edit in 1..=3 {
+        for name in names {
+            limit(&scenario, name, 100 + edit)?;
+        }
+        await_limit(&scenario, "beside", 100 + edit)?;
+        await_calm(&scenario, 3)?;
+    }
+    scenario.await_object("domain", "one", |domain| {
+        let (status, _, message) = condition(domain, "Synced")?;
+        let waits = "is still waiting for a call that libvirt has not answered";
+        ensure!(status == "False" && message.ends_with(waits), "{message}");
+        Ok(())
+    })?;
+
+    drop(stopped);
+    for name in names {
+        await_limit(&scenario, name, 103)?;
+    }
+    scenario.await_all_ready(PATIENCE)?;
+    await_calm(&scenario, 0)?;
+    assert_eq!(figure(&scenario, "quarantined")?, 0.0);
     scenario.clear()
 }
 

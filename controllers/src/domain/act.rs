@@ -30,7 +30,7 @@ use super::{
     shutdown::{Ending, SHUTDOWN_RECHECK},
 };
 use crate::{
-    hosts::owner,
+    hosts::{CHANGE, LONG, owner},
     mark::{self, Note},
 };
 
@@ -115,7 +115,8 @@ impl Domains {
         let autostarts = found.entry.as_ref().is_some_and(|entry| entry.autostart);
         let todo = Todo { autostart: change.autostart, autostarts, power: change.power, note: change.note.clone() };
         let plugging = pass.host.plugging().await;
-        let (entry, failures) = pass.host.long(&uuid, move |host| order.update(host, &todo)).await?;
+        let limit = if change.power.is_none() { CHANGE } else { LONG };
+        let (entry, failures) = pass.host.lasting(&uuid, limit, move |host| order.update(host, &todo)).await?;
         drop(plugging);
         pass.host.mirror().replace_domain(&uuid, entry.clone());
         let mut found = self.found(pass, entry.map(Arc::new), None, found.media);
