@@ -153,11 +153,11 @@ impl Double {
         list
     }
 
-    /// How much later an event arrives, each time that it does.
-    pub(crate) fn arrivals(&self) -> Vec<Duration> {
+    /// How much later an event arrives, each time that it does; None where it arrives as ever.
+    pub(crate) fn arrivals(&self) -> Option<Vec<Duration>> {
         let mut state = lock(&self.state);
-        let arrivals = state.arrivals.clone().unwrap_or_else(|| vec![Duration::ZERO]);
-        state.lost += usize::from(arrivals.is_empty());
+        let arrivals = state.arrivals.clone();
+        state.lost += usize::from(arrivals.as_ref().is_some_and(Vec::is_empty));
         arrivals
     }
 }

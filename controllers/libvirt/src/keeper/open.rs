@@ -185,14 +185,19 @@ struct EventSender {
 }
 
 impl EventSender {
-    #[cfg(not(feature = "double"))]
     fn send(&self, claim: Claim) {
+        #[cfg(feature = "double")]
+        if self.shift(&claim) {
+            return;
+        }
         self.arrive(claim);
     }
 
+    /// Has an event arrive when a test wants it to; says whether one does.
     #[cfg(feature = "double")]
-    fn send(&self, claim: Claim) {
-        for late in self.counters.double.arrivals() {
+    fn shift(&self, claim: &Claim) -> bool {
+        let Some(arrivals) = self.counters.double.arrivals() else { return false };
+        for late in arrivals {
             let (sender, claim) = (self.clone(), claim.clone());
             if late.is_zero() {
                 sender.arrive(claim);
@@ -203,6 +208,7 @@ impl EventSender {
                 });
             }
         }
+        true
     }
 
     fn arrive(&self, claim: Claim) {
