@@ -159,8 +159,14 @@ fn what_is_wrong_with_an_account_of_sasl_is_told_for_what_it_is() -> Result<()> 
             mistake(
                 &uri,
                 vec![("ca.crt", "unused".to_owned())],
-                "AuthFailed",
-                &format!("authentication failed: …; {account}"),
+                "ConfigInvalid",
+                "…: there is no key username, by which a host lets in by TCP",
+            ),
+            mistake(
+                &uri,
+                vec![("username", user.to_owned())],
+                "ConfigInvalid",
+                "…: there is no key password, which belongs to username",
             ),
             mistake(&strange, login(user, password), "WrongService", &format!("…; {STRANGE}")),
         ];

@@ -148,7 +148,7 @@ fn check_path(driver: &str, path: &str) -> Result<(), String> {
 fn check_encoded(value: &str) -> Result<(), String> {
     let codes = value.split('%').skip(1).map(|rest| rest.get(..2).and_then(|code| u8::from_str_radix(code, 16).ok()));
     if codes.flatten().any(|code| code.is_ascii_control()) {
-        return Err("its parameter socket holds control characters".to_owned());
+        return Err("the parameter socket holds control characters".to_owned());
     }
     Ok(())
 }
@@ -326,6 +326,8 @@ mod tests {
                 "the parameter keyfile is not allowed: what lets in belongs into the Secret of spec.credentials",
             ),
             ("qemu+unix:///system?socket=/a&netcat=/b", "the parameter netcat is not allowed"),
+            ("qemu+unix:///system?socket=/a%00b", "the parameter socket holds control characters"),
+            ("qemu+unix:///system?socket=/a%0A", "the parameter socket holds control characters"),
             ("qemu+unix:///system?socket=a", "the parameter socket is not one absolute path"),
             ("qemu+unix:///system?socket=/a;command=/bin/sh", "it holds a semicolon between or in its parameters"),
             ("qemu+unix:///system?socket=/a&socket=/b", "the parameter socket is not one absolute path"),
