@@ -317,7 +317,7 @@ impl External for CloudInits {
         if let Some(refusal) = self.cluster.in_use(pass.object) {
             return Ok(Deletion::Refused(refusal));
         }
-        storage::take_away(pass.host, self.adoption.own(pass.object)).await
+        storage::take_away(pass.host, self.adoption.own(pass.object), None).await
     }
 
     /// Takes away earlier content that no guest has any more.
@@ -329,7 +329,7 @@ impl External for CloudInits {
         let is_own = |volume: &&String| own.iter().any(|record| record.pool == uuid && record.volume == **volume);
         let mut left = Vec::new();
         for volume in found.outdated.iter().filter(is_own) {
-            match storage::delete(pass.host, &referents.pool, volume).await? {
+            match storage::delete(pass.host, (&referents.pool, volume), None).await? {
                 Deletion::Absent | Deletion::Requested => {}
                 Deletion::Waiting(..) | Deletion::Refused(_) => left.push(volume.clone()),
             }

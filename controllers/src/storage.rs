@@ -14,7 +14,7 @@ use anyhow::Context;
 use apis::{Managed, managed::annotation, volume::VolumeType};
 use jiff::Timestamp;
 use libvirt::{
-    Claim, Connection,
+    Claim, Connection, Pool, Volume,
     mirror::{Presence, VolumeEntry},
     xml::Element,
 };
@@ -202,12 +202,15 @@ pub fn record<K: Managed>(object: &K, host: &Site, pool_uuid: &str, volumes: &[S
     vec![(annotation::OWNERSHIP, Some(lines.join("\n")))]
 }
 
+/// Looks at a volume that is about to be deleted or written over, and answers why it is not to be.
+pub type Guard = Arc<dyn Fn(&Connection, &Pool<'_>, &Volume<'_>) -> anyhow::Result<Option<Refusal>> + Send + Sync>;
+
 /// Takes away the volumes that an object's records name, wherever its other fields lead by now, and nothing else.
-/// What cannot be looked up is not let go.
-pub async fn take_away(host: &Site, records: Vec<Record>) -> anyhow::Result<Deletion> {
+/// What cannot be looked up is not let go, nor what the guard wants left.
+pub async fn take_away(host: &Site, records: Vec<Record>, guard: Option<&Guard>) -> anyhow::Result<Deletion> {
     let mut deletion = Deletion::Absent;
     for record in records {
-        match take_one(host, &record).await? {
+        match take_one(host, &record, guard).await? {
             Deletion::Absent => {}
             Deletion::Requested => deletion = Deletion::Requested,
             other @ (Deletion::Waiting(..) | Deletion::Refused(_)) => return Ok(other),
@@ -216,7 +219,7 @@ pub async fn take_away(host: &Site, records: Vec<Record>) -> anyhow::Result<Dele
     Ok(deletion)
 }
 
-async fn take_one(host: &Site, record: &Record) -> anyhow::Result<Deletion> {
+async fn take_one(host: &Site, record: &Record, guard: Option<&Guard>) -> anyhow::Result<Deletion> {
     if let Some(refusal) = of_another_host(record, host.uuid()) {
         return Ok(Deletion::Refused(refusal));
     }
@@ -237,7 +240,7 @@ async fn take_one(host: &Site, record: &Record) -> anyhow::Result<Deletion> {
         return Ok(Deletion::Refused(pool_stopped(&pool)));
     }
     // A pool lists what it found when it last looked. Only one that has just looked can tell that a volume is not there.
-    let deletion = delete(host, &pool, volume).await?;
+    let deletion = delete(host, (&pool, volume), guard).await?;
     read(host, &pool, volume).await?;
     Ok(deletion)
 }
@@ -272,9 +275,9 @@ fn unknown(why: &str, cure: &str) -> Refusal {
 
 /// Deletes a volume unless a domain of the host or another volume uses it. Looks it up anew, and looks through the pool first:
 /// an overlay that somebody put on the volume may be a file that the pool has not listed yet.
-pub async fn delete(host: &Site, pool: &str, name: &str) -> anyhow::Result<Deletion> {
-    let (of, called) = (pool.to_owned(), name.to_owned());
-    let deleted = host.alone(pool, move |host| remove(host, &of, &called)).await;
+pub async fn delete(host: &Site, (pool, name): (&str, &str), guard: Option<&Guard>) -> anyhow::Result<Deletion> {
+    let (of, called, guard) = (pool.to_owned(), name.to_owned(), guard.cloned());
+    let deleted = host.alone(pool, move |host| remove(host, &of, &called, guard.as_ref())).await;
     match deleted {
         Err(error) if kind(&error) == Some(libvirt::Kind::Busy) => {
             let message = format!("the volume is deleted when nothing is written into pool {pool} any more");
@@ -287,7 +290,7 @@ pub async fn delete(host: &Site, pool: &str, name: &str) -> anyhow::Result<Delet
     }
 }
 
-fn remove(host: &Connection, pool: &str, name: &str) -> anyhow::Result<Deletion> {
+fn remove(host: &Connection, pool: &str, name: &str, guard: Option<&Guard>) -> anyhow::Result<Deletion> {
     let Some(found) = host.find_pool_by_name(pool)? else { anyhow::bail!("there is no pool {pool} on the host") };
     found.refresh().context("refresh pool")?;
     let Some(volume) = found.find_volume(name)? else { return Ok(Deletion::Absent) };
@@ -297,6 +300,9 @@ fn remove(host: &Connection, pool: &str, name: &str) -> anyhow::Result<Deletion>
             reason: "InUse",
             message: format!("the volume is used by {user}; it is deleted when nobody uses it"),
         }));
+    }
+    if let Some(refusal) = guard.map(|look| look(host, &found, &volume)).transpose()?.flatten() {
+        return Ok(Deletion::Refused(refusal));
     }
     match volume.delete() {
         Err(error) => match not_deleted(&error) {

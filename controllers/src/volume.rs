@@ -7,6 +7,7 @@ pub(crate) mod encryption;
 pub mod fetch;
 pub mod image;
 mod import;
+mod left;
 mod observed;
 mod original;
 mod partition;
@@ -16,6 +17,7 @@ mod room;
 mod secrets;
 mod standing;
 mod stranger;
+mod unfinished;
 pub mod unpack;
 mod wipe;
 mod wished;
@@ -60,7 +62,7 @@ use original::Original;
 use render::Below;
 pub use secrets::ImageSecrets;
 pub use standing::Change;
-use standing::{absent, looked_at, takes_time, was_whole, wished_format};
+use standing::{absent, looked_at, was_whole, wished_format};
 use wipe::Wipes;
 
 /// The kind.
@@ -233,9 +235,8 @@ impl External for Volumes {
         if failed || !self.is_ours(pass, found.pool_uuid.as_deref()) {
             return Ok(self.stranger(pass, referents, found, description).standing());
         }
-        if pass.creation.is_incomplete() && takes_time(pass.object) && found.import.is_none() && !was_whole(pass.object)
-        {
-            // What was cut short left a part, or is still made on the host: it is looked at there, or made anew.
+        if pass.creation.is_incomplete() && found.import.is_none() && !was_whole(pass.object) {
+            // What was cut short left a part, or is still made on the host, or somebody put something in its place: it is looked at there.
             return Ok(Standing::Absent);
         }
         if let Err(message) = as_specified(description, wished_format(pass.object)) {
@@ -298,17 +299,18 @@ impl External for Volumes {
             }
             let policy = self.cluster.host_spec(pass.config).and_then(|spec| spec.policy).unwrap_or_default();
             let content = import::Content::of(pass, referents, source, policy)?;
-            self.imports.start(import::Order::new(pass, referents, content, self.connector.clone()));
+            let left = (self.left(pass), self.imports.trace(pass.object));
+            self.imports.start(import::Order::new(pass, referents, content, self.connector.clone(), left));
             return self.read(pass, &referents.pool).await;
         }
         let element = render::render(&whole, referents.backing.as_ref())?;
         let element = self.with_passphrase(pass, referents, element).await?;
         let (pool, name) = (referents.pool.clone(), pass.object.external_name().to_owned());
-        let (tables, resumed) = (render::makes_tables(&whole), pass.creation == Creation::Open);
+        let (tables, left) = (render::makes_tables(&whole), self.left(pass));
         let volume = name.clone();
         let made = pass
             .host
-            .job(&referents.pool, &volume, move |host| make(host, (&pool, &name), &element, tables, resumed))
+            .job(&referents.pool, &volume, move |host| make(host, (&pool, &name), &element, tables, left.as_ref()))
             .await;
         if let Err(error) = made {
             return Err(clear(pass.host, (&referents.pool, &volume), error).await);
@@ -344,10 +346,11 @@ impl External for Volumes {
         if pass.creation.is_incomplete() && !was_whole(pass.object) {
             own.retain(|record| self.adoption.claimant_of(record).is_none());
         }
-        if let Some(obstacle) = self.overwrite(pass, &own)? {
+        let guard = self.guard(pass);
+        if let Some(obstacle) = self.overwrite(pass, &own, guard.as_ref())? {
             return Ok(obstacle);
         }
-        let deletion = storage::take_away(pass.host, own).await?;
+        let deletion = storage::take_away(pass.host, own, guard.as_ref()).await?;
         self.wipes.end(pass.object.uid(), &deletion);
         if matches!(deletion, Deletion::Absent | Deletion::Requested) {
             self.take_passphrase(pass).await?;

@@ -9,9 +9,10 @@ use std::{
 };
 
 use apis::volume::Format;
-use provider_libvirt::volume::image::{HEAD, Image, ImageFormat, MAX_VIRTUAL_SIZE, check, closed, inspect};
+use provider_libvirt::volume::image::{HEAD, Image, ImageFormat, MAX_VIRTUAL_SIZE, check, closed, has_mark, inspect};
 
 const MIB: u64 = 1024 * 1024;
+const UID: &str = "0a3c2f5e-5d0b-4d0e-9a52-0d2f1c7a9b11";
 
 fn qemu_img(directory: &Path, arguments: &[&str]) {
     let run = || {
@@ -277,13 +278,21 @@ fn an_image_that_is_not_whole_shows_its_kind_and_size_and_nobody_reads_it() {
     for arguments in [&["-f", "qcow2"][..], &["-f", "qcow2", "-o", "compat=0.10"]] {
         qemu_img(directory.path(), &[&["create", "-q"], arguments, &["image", "5M"]].concat());
         let (seen, whole) = (inspect(&head(&path)), std::fs::read(&path).unwrap());
-        let shut = closed(&seen, HEAD);
+        let shut = closed(&seen, HEAD, UID);
+        assert!(has_mark(&shut, UID) && !has_mark(&shut, "d27b1cf2") && !has_mark(&whole, UID));
         assert_eq!((shut.len(), inspect(&shut)), (HEAD, qcow2(5 * MIB)));
         std::fs::write(&path, [&shut[..], &whole[HEAD..]].concat()).unwrap();
         let told = Command::new("qemu-img").args(["info", "-f", "qcow2"]).arg(&path).output().unwrap();
         let said = String::from_utf8_lossy(&told.stderr);
         assert!(!told.status.success() && said.contains("Unsupported qcow2 feature"), "{said}");
     }
-    // A raw disk that begins with nothing is not booted from either.
-    assert_eq!(closed(&image(ImageFormat::Raw), 512), [0; 512]);
+    // A raw disk that begins with nothing is not booted from either. Its second sector says whose it is, if it has one.
+    let mark = format!("provider-libvirt: this image is not whole; object {UID}\n");
+    let shut = closed(&image(ImageFormat::Raw), HEAD, UID);
+    let rest = vec![0; HEAD - 512 - mark.len()];
+    assert_eq!(shut, [&[0; 512][..], mark.as_bytes(), &rest].concat());
+    assert_eq!((inspect(&shut), has_mark(&shut, UID)), (image(ImageFormat::Raw), true));
+    for length in [0, 512, 512 + mark.len() - 1] {
+        assert_eq!(closed(&image(ImageFormat::Raw), length, UID), vec![0; length]);
+    }
 }

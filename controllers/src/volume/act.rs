@@ -5,7 +5,13 @@ use apis::{quantity::Quantity, volume::Format};
 use libvirt::{Connection, Running, xml::Element};
 use managed::external::{Deletion, Refusal};
 
-use super::{devices, encryption::patiently, import::vacant, partition, permissions, room};
+use super::{
+    devices,
+    encryption::patiently,
+    import::vacant,
+    left::{self, Expected},
+    partition, permissions, room,
+};
 use crate::{
     hosts::{Left, Site},
     storage::{self, bytes},
@@ -20,11 +26,12 @@ pub(super) fn make(
     (pool, name): (&str, &str),
     wished: &Element,
     tables: bool,
-    resumed: bool,
+    expected: Option<&Expected>,
 ) -> anyhow::Result<()> {
     let found = host.find_pool_by_name(pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
     if let Some(volume) = found.find_volume(name)? {
-        anyhow::ensure!(resumed, "volume {name:?} is on the host already and is not ours");
+        let foreign = || storage::foreign_volume(name, pool);
+        let expected = expected.ok_or_else(foreign)?;
         let aside = bytes(wished, "allocation");
         let takes_time = tables || aside > 0;
         if takes_time && volume.is_busy()? {
@@ -32,13 +39,14 @@ pub(super) fn make(
             let message = format!("the host still sets aside the room of volume {name}");
             return Err(libvirt::Error::busy(message).into());
         }
+        left::look(host, &found, &volume, expected)?.ok_or_else(foreign)?;
         // One that was looked at while it was made has other permissions.
         if volume.info()?.allocation >= aside && permissions::is_as_wished(&volume, wished)? {
             return Ok(());
         }
     }
     // What the host itself did not come to an end with is nobody's yet.
-    let pool = vacant(host, pool, name, resumed)?;
+    let pool = vacant(host, pool, name, expected)?;
     let text = devices::described(&pool, wished, None)?;
     let make = || if tables { pool.create_preallocated_volume(&text) } else { pool.create_volume(&text) };
     permissions::made(|| patiently(&make).map_err(devices::not_made), wished)
@@ -56,7 +64,7 @@ pub(super) async fn clear(host: &Site, (pool, name): (&str, &str), error: anyhow
     if !error.chain().filter_map(|cause| cause.downcast_ref()).any(is_of_program) {
         return error;
     }
-    match storage::delete(host, pool, name).await {
+    match storage::delete(host, (pool, name), None).await {
         Ok(Deletion::Absent) => error,
         Ok(Deletion::Requested) => {
             tracing::info!(pool, volume = name, "removed what was left of a volume whose making failed");

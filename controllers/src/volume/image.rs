@@ -200,11 +200,28 @@ fn has_extension(head: &[u8], start: usize, kind: u32) -> bool {
     false
 }
 
+/// Where the mark is in what is not whole: behind the header of a qcow2 image and the boot code of a raw disk.
+const MARKED: usize = 512;
+
+/// How what is not whole says whose it is.
+fn mark(uid: &str) -> String {
+    format!("provider-libvirt: this image is not whole; object {uid}\n")
+}
+
+/// Whether a file that begins so is an image that is not whole, for the object with this UID.
+pub fn has_mark(head: &[u8], uid: &str) -> bool {
+    head.get(MARKED..).is_some_and(|rest| rest.starts_with(mark(uid).as_bytes()))
+}
+
 /// What stands where the first `length` bytes of an image belong until the rest of it is right: nothing boots from it. Of a qcow2 image it is
-/// a header that names a feature which nobody knows, so QEMU refuses it, and whoever looks at the file sees its kind and size nevertheless.
-pub fn closed(image: &Image, length: usize) -> Vec<u8> {
+/// a header that names a feature which nobody knows, so QEMU refuses it, and whoever looks at the file sees its kind and size nevertheless. If
+/// there is room for it, a mark says whose it is, so that nothing else is taken for it.
+pub fn closed(image: &Image, length: usize, uid: &str) -> Vec<u8> {
     const UNKNOWN: u64 = 1 << 63;
     let mut head = vec![0; length];
+    if let Some(room) = head.get_mut(MARKED..).and_then(|rest| rest.get_mut(..mark(uid).len())) {
+        room.copy_from_slice(mark(uid).as_bytes());
+    }
     let (ImageFormat::Qcow2, Some(size), true) = (image.format, image.virtual_size, length >= V3_LENGTH) else {
         return head;
     };

@@ -21,6 +21,7 @@ mod share;
 mod state;
 mod store;
 mod threads;
+mod trace;
 
 use std::{
     collections::HashMap,
@@ -29,7 +30,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use apis::provider_config::Policy;
+use apis::{Volume, provider_config::Policy};
 use bytes::Bytes;
 use tokio::{
     sync::{mpsc, watch},
@@ -48,6 +49,7 @@ use self::{
     permit::Permit,
     share::{Shares, Turn},
     threads::Threads,
+    trace::{Trace, Traces},
 };
 use super::{fetch, fetch::FetchError, image, room};
 use crate::hosts::LONG;
@@ -70,6 +72,7 @@ pub struct Imports {
     client: OnceLock<fetch::Client>,
     shares: Shares,
     threads: Threads,
+    traces: Traces,
     wake: Box<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -83,6 +86,7 @@ impl Imports {
             client: OnceLock::new(),
             shares: Shares::default(),
             threads: Threads::default(),
+            traces: Traces::default(),
             wake: Box::new(wake),
         }
     }
@@ -107,6 +111,11 @@ impl Imports {
             Import::Done => Some(State::Done),
             Import::Failed(_) => None,
         }
+    }
+
+    /// What is known of the volume of an object beside its first bytes.
+    pub fn trace(&self, object: &Volume) -> Arc<Trace> {
+        self.traces.of(object)
     }
 
     /// Whether an import failed and nobody was told yet.
@@ -149,6 +158,7 @@ impl Imports {
 
     /// The object is gone.
     pub fn forget(&self, uid: &str) {
+        self.traces.forget(uid);
         if let Some(Import::Running(task, _)) = self.lock().remove(uid) {
             task.abort();
         }
@@ -387,6 +397,7 @@ async fn remove(order: &Order) -> anyhow::Result<()> {
         Ok(volume.delete()?)
     });
     removed.await.context("remove the part of an image")?;
+    order.trace.is_made_whole(false);
     crate::storage::read(&order.host, &order.pool, &order.name).await.map(drop)
 }
 

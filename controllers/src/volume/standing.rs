@@ -3,12 +3,7 @@
 use std::fmt;
 
 use anyhow::Context;
-use apis::{
-    Managed, Volume,
-    managed::annotation,
-    quantity::Quantity,
-    volume::{Format, Preallocation, VolumeParameters},
-};
+use apis::{Managed, Volume, managed::annotation, quantity::Quantity, volume::Format};
 use libvirt::xml::Element;
 use managed::{
     creation::was_created,
@@ -41,13 +36,6 @@ impl fmt::Display for Change {
 
 pub(super) fn wished_format(object: &Volume) -> Format {
     object.effective().parameters().format.unwrap_or_default()
-}
-
-/// Whether the volume is there before it is whole, or before it is known to have the permissions that it is to have.
-pub(super) fn takes_time(object: &Volume) -> bool {
-    let whole = object.merged();
-    let VolumeParameters { source, preallocation, permissions, .. } = whole.parameters();
-    source.is_some() || permissions.is_some() || preallocation.unwrap_or_default() != Preallocation::Off
 }
 
 /// Whether the status has shown the volume already, which it does only of a whole one. The annotation that says so may have been

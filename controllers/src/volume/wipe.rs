@@ -22,7 +22,7 @@ use crate::{
     cluster::Cluster,
     hosts::{Connector, Site, kind},
     ownership::Record,
-    storage,
+    storage::{self, Guard},
 };
 
 /// How long overwriting may take beside what its size needs, and how many bytes a slow disk writes in a second.
@@ -69,7 +69,12 @@ impl Wipes {
 
 impl Volumes {
     /// What keeps an object's volumes from being deleted yet: they are to be overwritten first. None where that is done or not wished.
-    pub(super) fn overwrite(&self, pass: &Pass<'_, Self>, records: &[Record]) -> anyhow::Result<Option<Deletion>> {
+    pub(super) fn overwrite(
+        &self,
+        pass: &Pass<'_, Self>,
+        records: &[Record],
+        guard: Option<&Guard>,
+    ) -> anyhow::Result<Option<Deletion>> {
         let uid = pass.object.uid();
         match pass.object.effective().parameters().wipe.unwrap_or_default() {
             Wipe::Off => {
@@ -105,7 +110,7 @@ impl Volumes {
                 Ok(waits())
             }
             None => {
-                let order = Order::new(self, pass, records);
+                let order = Order::new(self, pass, (records, guard));
                 jobs.insert(uid.to_owned(), Job::Running(tokio::spawn(order.run())));
                 Ok(waits())
             }
@@ -121,13 +126,14 @@ struct Order {
     cluster: Arc<Cluster>,
     wipes: Arc<Wipes>,
     records: Vec<Record>,
+    guard: Option<Guard>,
     uid: String,
     namespace: String,
     name: String,
 }
 
 impl Order {
-    fn new(volumes: &Volumes, pass: &Pass<'_, Volumes>, records: &[Record]) -> Self {
+    fn new(volumes: &Volumes, pass: &Pass<'_, Volumes>, (records, guard): (&[Record], Option<&Guard>)) -> Self {
         let metadata = &pass.object.metadata;
         Self {
             connector: volumes.connector.clone(),
@@ -136,6 +142,7 @@ impl Order {
             cluster: volumes.cluster.clone(),
             wipes: volumes.wipes.clone(),
             records: records.to_vec(),
+            guard: guard.cloned(),
             uid: pass.object.uid().to_owned(),
             namespace: metadata.namespace.clone().unwrap_or_default(),
             name: metadata.name.clone().unwrap_or_default(),
@@ -180,9 +187,9 @@ impl Order {
             return Err(hold.into());
         }
         let _sharing = host.sharing(&pool).await;
-        let (of, name) = (pool.clone(), record.volume.clone());
+        let (of, name, guard) = (pool.clone(), record.volume.clone(), self.guard.clone());
         let object = format!("{pool}/{}", record.volume);
-        host.lasting(&object, deadline, move |host| zero(host, &of, &name)).await
+        host.lasting(&object, deadline, move |host| zero(host, (&of, &name), guard.as_ref())).await
     }
 }
 
@@ -198,12 +205,15 @@ fn size(host: &Connection, pool: &str, name: &str) -> anyhow::Result<Option<u64>
 }
 
 /// Overwrites a volume with zeros, unless somebody uses it or libvirt would only give its room back. Whether it was there.
-fn zero(host: &Connection, pool: &str, name: &str) -> anyhow::Result<bool> {
+fn zero(host: &Connection, (pool, name): (&str, &str), guard: Option<&Guard>) -> anyhow::Result<bool> {
     let found = host.find_pool_by_name(pool)?.with_context(|| format!("pool {pool} went away meanwhile"))?;
     let Some(volume) = found.find_volume(name)? else { return Ok(false) };
     if let Some(user) = storage::user(host, pool, name, &volume.path()?)? {
         let message = format!("the volume is used by {user}; it is overwritten and deleted when nobody uses it");
         return Err(Refusal { reason: "InUse", message }.into());
+    }
+    if let Some(refusal) = guard.map(|look| look(host, &found, &volume)).transpose()?.flatten() {
+        return Err(refusal.into());
     }
     let description = Element::parse(&volume.describe()?).context("read the volume's description")?;
     if let Some(message) = hollow(&description) {

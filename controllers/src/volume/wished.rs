@@ -29,6 +29,9 @@ impl Volumes {
             (None, _) => {
                 render::render(&whole, referents.backing.as_ref())?;
                 // What an earlier attempt left has its room, or is made anew in it.
+                if leftover {
+                    self.check_left(pass, &referents.pool).await?;
+                }
                 let needed = if leftover { 0 } else { render::set_aside(&whole, referents.backing.as_ref())? };
                 room::check(pass.host, &referents.pool, needed).await
             }

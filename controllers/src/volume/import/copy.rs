@@ -49,7 +49,8 @@ pub(super) async fn copy(
     order.may_begin()?;
     let sharing = permit.next(sharing(order, &from.pool)).await?;
     let most = order.capacity.filter(|_| order.format == Format::Raw);
-    let place = Place::of(order, most);
+    let place = Place::of_copy(order, most, &from);
+    let trace = order.trace.clone();
     let object = place.object();
     let (watched, format) = (other.clone(), order.format);
     let work = move |host: &Connection| {
@@ -67,8 +68,10 @@ pub(super) async fn copy(
         if !watched.still() {
             return Ok(false);
         }
+        trace.copies();
         let copy = pool.create_volume_from(&text, &content).context("copy the image on the host")?;
         if watched.still() {
+            trace.is_made_whole(true);
             return Ok(true);
         }
         // The first went meanwhile: somebody may have written to what was copied.

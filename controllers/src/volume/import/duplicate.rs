@@ -32,7 +32,7 @@ pub(super) async fn duplicate(
     // While these are held nothing is deleted from either pool.
     let sharing = permit.next(sharing(order, &original.volume.pool)).await?;
     progress.send_replace(Progress::Copying);
-    let (place, original) = (Place::of(order, order.capacity), original.clone());
+    let (place, original, trace) = (Place::of(order, order.capacity), original.clone(), order.trace.clone());
     let object = place.object();
     let work = move |host: &Connection| {
         let _held = (turn, sharing);
@@ -46,7 +46,10 @@ pub(super) async fn duplicate(
         ensure!(original.need(host, info)? <= pool.info()?.available, NO_ROOM);
         let copy = pool.create_volume_from(&text, &content).map_err(|error| place.not_made(error))?;
         let torn = match original.look(host, &content) {
-            Ok(after) if after == before => return Ok(()),
+            Ok(after) if after == before => {
+                trace.is_made_whole(true);
+                return Ok(());
+            }
             Ok(_) => None,
             Err(error) => Some(error),
         };

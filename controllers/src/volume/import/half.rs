@@ -9,7 +9,7 @@ use apis::volume::Decompression;
 use libvirt::Connection;
 use tokio::{sync::OwnedRwLockWriteGuard, time::timeout};
 
-use super::{Order, permit::Permit};
+use super::{Order, permit::Permit, store::goes_on};
 use crate::{
     hosts::{COPY, LONG},
     storage,
@@ -17,7 +17,7 @@ use crate::{
         devices,
         fetch::{self, Begun},
         image::{self, ImageFormat},
-        permissions,
+        left, permissions,
     },
 };
 
@@ -28,7 +28,7 @@ static NOTHING: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Whether enough of an image is there for the rest of it to be fetched.
 pub(super) async fn is_there(order: &Order) -> anyhow::Result<bool> {
-    Ok(order.resumed && allocation(order).await? >= LEAST)
+    Ok(order.left.is_some() && allocation(order).await? >= LEAST)
 }
 
 /// What is there of the image and can be gone on with; None where it is to be fetched from its beginning.
@@ -47,7 +47,7 @@ pub(super) async fn half(
     // Guests start and stop over the same few threads, so one such job is done at a time; nobody waits for a copy that takes a day.
     let Ok(turn) = permit.next(timeout(LONG, order.host.copying())).await? else { return Ok(None) };
     let begun = permit.next(read(order, begun, turn)).await??;
-    Ok((begun.received >= LEAST).then_some(begun))
+    Ok(begun.filter(|begun| begun.received >= LEAST))
 }
 
 /// How much the volume takes on the host; 0 where there is none, or somebody uses it, or it has other permissions, or it is a device: what
@@ -68,17 +68,22 @@ async fn allocation(order: &Order) -> anyhow::Result<u64> {
     order.host.long(&object, look).await.context("look for the part of an image that was left")
 }
 
-/// Adds what is there.
-async fn read(order: &Order, mut begun: Begun, turn: OwnedRwLockWriteGuard<()>) -> anyhow::Result<Begun> {
-    let (pool, name) = (order.pool.clone(), order.name.clone());
+/// Adds what is there, where it is a part of the image.
+async fn read(order: &Order, mut begun: Begun, turn: OwnedRwLockWriteGuard<()>) -> anyhow::Result<Option<Begun>> {
+    let (pool, name, format) = (order.pool.clone(), order.name.clone(), order.format);
+    let expected = order.left(&begun.head, None);
     let read = move |host: &Connection| {
         let _held = turn;
         let found = host.find_pool_by_name(&pool)?.with_context(|| format!("there is no pool {pool} on the host"))?;
         let volume = found.find_volume(&name)?.context("the part of an image that was left went away meanwhile")?;
+        let left = expected.map(|expected| left::look(host, &found, &volume, &expected)).transpose()?.flatten();
+        if !left.is_some_and(|left| goes_on(left, format)) {
+            return Ok(None);
+        }
         let most = volume.info()?.allocation.min(begun.length - 1).saturating_sub(begun.received);
         let mut sure = Sure::default();
         volume.read(begun.received, most, |bytes| sure.take(bytes, &mut begun))?;
-        Ok(begun)
+        Ok(Some(begun))
     };
     let read = order.host.lasting(&format!("{}/{}", order.pool, order.name), COPY, read).await;
     read.context("read the part of an image that was left")

@@ -8,16 +8,14 @@ use apis::{
     provider_config::Policy,
     volume::{Format, HttpSource, Source, VolumePermissions},
 };
+use bytes::Bytes;
 use libvirt::{VolumeId, xml::Element};
-use managed::{
-    creation::Creation,
-    external::{Connect, Pass},
-};
+use managed::external::{Connect, Pass};
 
-use super::share::Image;
+use super::{share::Image, trace::Trace};
 use crate::{
     hosts::{Connector, Site, owner},
-    volume::{Referents, Volumes, fetch, original::Original, permissions::permitted, render},
+    volume::{Referents, Volumes, fetch, left::Expected, original::Original, permissions::permitted, render},
 };
 
 /// What is wanted.
@@ -33,8 +31,10 @@ pub struct Order {
     pub(super) capacity: Option<u64>,
     pub(super) permissions: Option<VolumePermissions>,
     pub(super) content: Content,
-    /// Whether a volume of this name may be there already, left by an attempt before.
-    pub(super) resumed: bool,
+    /// What of this name may be there already, left by an attempt before.
+    pub(super) left: Option<Expected>,
+    /// What is known of the volume beside.
+    pub(super) trace: Arc<Trace>,
     /// Whether this attempt has made the volume, which then goes if the attempt fails.
     pub(super) made: AtomicBool,
     /// Whether what has come of an image can be gone on with.
@@ -83,8 +83,14 @@ impl Content {
 }
 
 impl Order {
-    /// An import for the object of a pass.
-    pub fn new(pass: &Pass<'_, Volumes>, referents: &Referents, content: Content, connector: Arc<Connector>) -> Self {
+    /// An import for the object of a pass, of whose volume so much is known.
+    pub fn new(
+        pass: &Pass<'_, Volumes>,
+        referents: &Referents,
+        content: Content,
+        connector: Arc<Connector>,
+        (left, trace): (Option<Expected>, Arc<Trace>),
+    ) -> Self {
         let object = pass.object;
         let whole = object.merged();
         let parameters = whole.parameters();
@@ -94,7 +100,8 @@ impl Order {
             uid: object.uid().to_owned(),
             owner: owner(object),
             host: pass.host.clone(),
-            resumed: pass.creation == Creation::Open,
+            left,
+            trace,
             made: AtomicBool::new(false),
             parts: Arc::default(),
             pool: referents.pool.clone(),
@@ -109,6 +116,12 @@ impl Order {
     /// Fails where the host is left alone by now: whoever waits for a turn may have waited for hours.
     pub(super) fn may_begin(&self) -> anyhow::Result<()> {
         self.connector.hold(&self.config).map_or(Ok(()), |hold| Err(hold.into()))
+    }
+
+    /// What may be there, now that the first bytes of the image are, and how large its disk is.
+    pub(super) fn left(&self, head: &[u8], size: Option<u64>) -> Option<Expected> {
+        let left = self.left.clone()?;
+        Some(Expected { head: Some(Bytes::copy_from_slice(head)), size, ..left })
     }
 
     /// What is said of the volume when it is made.

@@ -6,6 +6,9 @@ use apis::quantity::Quantity;
 
 use crate::volume::fetch;
 
+/// The reason while the host copies.
+pub(super) const COPYING: &str = "Copying";
+
 /// How far an import is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
@@ -32,7 +35,7 @@ impl State {
     /// One word for programs.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Running(fetch::Progress::Copying) => "Copying",
+            Self::Running(fetch::Progress::Copying) => COPYING,
             Self::Running(_) | Self::Done => "Downloading",
         }
     }

@@ -15,10 +15,18 @@ use libvirt::{Upload, UploadRequest};
 use tokio::sync::{OwnedRwLockReadGuard, mpsc};
 
 use super::{Content, Order, permit::Permit};
-use crate::volume::{devices, image, permissions, unpack::Pieces};
+use crate::volume::{
+    devices, image,
+    left::{self, Expected, LOOK, Left},
+    permissions,
+    unpack::Pieces,
+};
 
 /// How long the host may take for one piece of an image.
 const PIECE: Duration = Duration::from_mins(1);
+
+/// How much of what came already is handed over at once.
+const AT_ONCE: usize = 1024 * 1024;
 
 /// What a qcow2 file may have beside data and tables.
 const SPARE: u64 = 64 * 1024 * 1024;
@@ -40,7 +48,9 @@ pub(super) async fn store(
         Decompression::Never => Pieces::plain(chunks),
     };
     let mut head: Vec<u8> = Vec::new();
-    while head.len() < image::HEAD {
+    // What was left is told by more than the header of an image.
+    let needed = if order.left.is_some() && order.format == Format::Qcow2 { LOOK } else { image::HEAD };
+    while head.len() < needed {
         let Some(piece) = next(permit, &mut pieces).await? else { break };
         head.extend_from_slice(&piece);
     }
@@ -52,12 +62,14 @@ pub(super) async fn store(
         order.parts.store(false, Ordering::Release);
     }
     let sharing = Arc::new(permit.next(order.host.sharing(&order.pool)).await?);
-    make(order, &seen, head.len() as u64, sharing.clone()).await?;
+    make(order, &seen, &head, sharing.clone()).await?;
     let mut stored = Stored { upload: upload(order, 0).await?, passed: 0, head: Bytes::new(), _sharing: sharing };
     // Until all the rest is there and right, nothing boots.
     let rest = head.split_off(head.len().min(image::HEAD));
-    stored.send(image::closed(&seen, head.len())).await?;
-    stored.send(rest).await?;
+    stored.send(image::closed(&seen, head.len(), &order.uid)).await?;
+    for piece in rest.chunks(AT_ONCE) {
+        stored.send(piece.to_vec()).await?;
+    }
     stored.head = head.into();
     pass_on(stored, permit, pieces, &limit).await
 }
@@ -72,25 +84,37 @@ pub(super) async fn go_on(
     let seen = image::inspect(&head);
     image::check(&seen, order.format).map_err(anyhow::Error::msg)?;
     let sharing = Arc::new(permit.next(order.host.sharing(&order.pool)).await?);
-    unused(order).await?;
+    continues(order, order.left(&head, seen.virtual_size)).await?;
     order.made.store(true, Ordering::Release);
     order.parts.store(true, Ordering::Release);
     // The image's own head is there if that alone was not written down any more.
     permit.check()?;
-    begin_with(order, image::closed(&seen, head.len())).await?;
+    begin_with(order, image::closed(&seen, head.len(), &order.uid)).await?;
     let stored = Stored { upload: upload(order, from).await?, passed: 0, head, _sharing: sharing };
     pass_on(stored, permit, Pieces::plain(chunks), &Limit::none()).await
 }
 
-/// Fails where somebody uses the volume by now: it may have been there for long.
-async fn unused(order: &Order) -> anyhow::Result<()> {
+/// Fails where somebody uses the volume by now, or it is no part of the image: it may have been there for long.
+async fn continues(order: &Order, expected: Option<Expected>) -> anyhow::Result<()> {
     let (pool, name) = (order.pool.clone(), order.name.clone());
+    let format = order.format;
     let ask = move |host: &libvirt::Connection| {
         let Some(found) = host.find_pool_by_name(&pool)? else { bail!("there is no pool {pool} on the host") };
         let volume = found.find_volume(&name)?.context("the part of an image that was left went away meanwhile")?;
-        not_used(host, &pool, &volume)
+        not_used(host, &pool, &volume)?;
+        let expected = expected.as_ref();
+        let left = expected.map(|expected| left::look(host, &found, &volume, expected)).transpose()?.flatten();
+        let is_part = left.is_some_and(|left| goes_on(left, format));
+        ensure!(is_part, crate::storage::foreign_volume(&name, &pool));
+        Ok(())
     };
     order.host.long(&format!("{}/{}", order.pool, order.name), ask).await
+}
+
+/// Whether what was left can be gone on with. The first bytes of a qcow2 image that have come by then are its header, which other images have as
+/// well.
+pub(super) fn goes_on(left: Left, format: Format) -> bool {
+    left == Left::Part || (left == Left::Image && format == Format::Raw)
 }
 
 /// Fails where somebody on the host uses the volume.
@@ -144,21 +168,21 @@ async fn next(permit: &Permit, pieces: &mut Pieces) -> anyhow::Result<Option<Byt
     permit.next(pieces.next()).await?.map_err(anyhow::Error::msg)
 }
 
-/// Makes the volume for the content, of which so many bytes have come. Who waits for that may be sent away while the host is at it: until it
+/// Makes the volume for the content, of which so much has come. Who waits for that may be sent away while the host is at it: until it
 /// has ended nobody is told that there is no such volume.
-async fn make(order: &Order, seen: &image::Image, come: u64, sharing: Sharing) -> anyhow::Result<()> {
+async fn make(order: &Order, seen: &image::Image, head: &[u8], sharing: Sharing) -> anyhow::Result<()> {
     let known = seen.virtual_size.or(order.capacity);
     // An image goes on for as long as its server likes; other content is there as a whole.
     let is_endless = known.is_none() && matches!(order.content, Content::Image(_));
-    let size = known.unwrap_or(come);
+    let size = known.unwrap_or(head.len() as u64);
     let (pool, name, wished) = (order.pool.clone(), order.name.clone(), order.shape().describe(size));
-    let (resumed, least) = (order.resumed, order.capacity);
+    let (left, least) = (order.left(head, known), order.capacity);
     let make = move |host: &libvirt::Connection| {
         let _held = sharing;
-        let pool = vacant(host, &pool, &name, resumed)?;
+        let pool = vacant(host, &pool, &name, left.as_ref())?;
         devices::sized(&pool.type_()?, is_endless)?;
         let text = devices::described(&pool, &wished, least)?;
-        permissions::made(|| pool.create_volume(&text).map_err(|error| not_made(error, &name, resumed)), &wished)
+        permissions::made(|| pool.create_volume(&text).map_err(|error| not_made(error, &name, left.is_some())), &wished)
     };
     order.host.long(&format!("{}/{}", order.pool, order.name), make).await?;
     order.made.store(true, Ordering::Release);
@@ -186,6 +210,7 @@ impl Stored {
         let sent = rest.finish().await.context(WRITE)?;
         ensure!(sent == passed, "the host took {sent} of the image's {passed} bytes");
         permit.check()?;
+        order.trace.is_made_whole(true);
         begin_with(order, head.to_vec()).await?;
         permit.check()
     }
@@ -235,19 +260,23 @@ impl Limit {
     }
 }
 
-/// The pool, with nothing in it by that name. A part of a volume that an earlier attempt left goes; anything else of that name is
-/// somebody's.
+/// The pool, with nothing in it by that name. What an earlier attempt left goes, if one did; anything else of that name is somebody's.
 pub(in crate::volume) fn vacant<'c>(
     host: &'c libvirt::Connection,
     pool: &str,
     name: &str,
-    resumed: bool,
+    expected: Option<&Expected>,
 ) -> anyhow::Result<libvirt::Pool<'c>> {
     let Some(found) = host.find_pool_by_name(pool)? else { bail!("there is no pool {pool} on the host") };
     if let Some(volume) = found.find_volume(name)? {
-        ensure!(resumed, "{}", crate::storage::foreign_volume(name, pool).message);
+        let foreign = || crate::storage::foreign_volume(name, pool);
+        let expected = expected.ok_or_else(foreign)?;
         not_used(host, pool, &volume)?;
-        volume.delete().map_err(|error| still(error, name)).context("remove the part of a volume that was left")?;
+        left::look(host, &found, &volume, expected)?.ok_or_else(foreign)?;
+        volume
+            .delete()
+            .map_err(|error| left::still(error, name))
+            .context("remove the part of a volume that was left")?;
     }
     Ok(found)
 }
@@ -260,14 +289,4 @@ pub(super) fn not_made(error: libvirt::Error, name: &str, resumed: bool) -> anyh
         return libvirt::Error::busy(message).into();
     }
     devices::not_made(error)
-}
-
-/// The host goes on with what it was asked for, also when nobody waits for that any more.
-fn still(error: libvirt::Error, name: &str) -> libvirt::Error {
-    if error.is_invalid_state() {
-        return libvirt::Error::busy(format!(
-            "the host still writes volume {name} for an earlier process of this provider"
-        ));
-    }
-    error
 }
