@@ -137,10 +137,6 @@ impl First {
         Ok(Self { bytes, capacity, allocation })
     }
 
-    fn head(&self) -> &[u8] {
-        &self.bytes[..self.bytes.len().min(HEAD)]
-    }
-
     /// What the guest sees of it, where it is of the format and stands alone.
     fn alone(&self, format: Format) -> Option<Disk<'_>> {
         match format {
@@ -166,12 +162,14 @@ enum Content<'a> {
 }
 
 impl Disk<'_> {
-    /// Its first data that is known, by the offset on the disk.
+    /// The data that is known, by the offset on the disk. Of zeros there are many.
     fn data(&self) -> Vec<(u64, &[u8])> {
-        match &self.content {
-            Content::Plain(bytes) => vec![(0, &bytes[..bytes.len().min(HEAD)])],
+        let mut data: Vec<(u64, &[u8])> = match &self.content {
+            Content::Plain(bytes) => (0..).step_by(HEAD).zip(bytes.chunks(HEAD)).collect(),
             Content::Clusters(tables) => tables.plain().collect(),
-        }
+        };
+        data.retain(|(_, bytes)| !is_zeros(bytes));
+        data
     }
 
     fn at(&self, offset: u64) -> Option<&[u8]> {
@@ -183,9 +181,8 @@ impl Disk<'_> {
 
     /// Whether it begins as another one does; None where no data of both is known.
     fn begins_as(&self, other: &Self) -> Option<bool> {
-        let pairs = self.data().into_iter().filter_map(|(at, own)| Some((own, other.at(at)?)));
-        let (own, others) =
-            pairs.map(|(own, others)| (own, others)).find(|(own, others)| own.len().min(others.len()) >= LEAST)?;
+        let mut pairs = self.data().into_iter().filter_map(|(at, own)| Some((own, other.at(at)?)));
+        let (own, others) = pairs.find(|(own, others)| own.len().min(others.len()) >= LEAST)?;
         let length = own.len().min(others.len());
         Some(own[..length] == others[..length])
     }
@@ -259,8 +256,14 @@ fn is_blank_luks(First { bytes, capacity: _, allocation }: &First) -> bool {
 fn is_image(first: &First, head: &[u8], format: Format) -> bool {
     match format {
         Format::Raw => {
-            let (own, others) = (first.head(), &head[..head.len().min(HEAD)]);
-            own.starts_with(others) && is_zeros(&own[others.len()..])
+            let (own, others) = (&first.bytes, &head[..head.len().min(LOOK)]);
+            let behind = own.get(others.len()..own.len().min(HEAD)).unwrap_or_default();
+            let pairs = || own.chunks(HEAD).zip(others.chunks(HEAD));
+            // What was not written yet is zeros, of which there are many.
+            own.len() >= others.len()
+                && pairs().all(|(own, others)| own.starts_with(others) || is_zeros(own))
+                && pairs().any(|(own, others)| own.starts_with(others) && !is_zeros(others))
+                && (others.len() >= HEAD || is_zeros(behind))
         }
         // The first cluster is the header alone, which is the same of all images of one size. The data is where it was also when it has grown.
         Format::Qcow2 => {

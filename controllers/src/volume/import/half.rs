@@ -2,7 +2,7 @@
 //!
 //! The head of an image is written last, so nothing boots from what is not whole. What was written behind it was written in order: all of it up
 //! to the last piece that is not zeros came from the server. It is read back into the checksum, and the rest is fetched. Whether that was
-//! right, the checksum of the whole tells.
+//! right, the checksum of the whole tells. That it is a part of the object's own image at all, a mark in it says: see [`left`].
 
 use anyhow::Context;
 use apis::volume::Decompression;

@@ -49,7 +49,7 @@ pub(super) async fn store(
     };
     let mut head: Vec<u8> = Vec::new();
     // What was left is told by more than the header of an image.
-    let needed = if order.left.is_some() && order.format == Format::Qcow2 { LOOK } else { image::HEAD };
+    let needed = if order.left.is_some() { LOOK } else { image::HEAD };
     while head.len() < needed {
         let Some(piece) = next(permit, &mut pieces).await? else { break };
         head.extend_from_slice(&piece);
