@@ -30,7 +30,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use apis::{Volume, provider_config::Policy};
+use apis::provider_config::Policy;
 use bytes::Bytes;
 use tokio::{
     sync::{mpsc, watch},
@@ -49,7 +49,7 @@ use self::{
     permit::Permit,
     share::{Shares, Turn},
     threads::Threads,
-    trace::{Trace, Traces},
+    trace::Traces,
 };
 use super::{fetch, fetch::FetchError, image, room};
 use crate::hosts::LONG;
@@ -111,11 +111,6 @@ impl Imports {
             Import::Done => Some(State::Done),
             Import::Failed(_) => None,
         }
-    }
-
-    /// What is known of the volume of an object beside its first bytes.
-    pub fn trace(&self, object: &Volume) -> Arc<Trace> {
-        self.traces.of(object)
     }
 
     /// Whether an import failed and nobody was told yet.

@@ -129,8 +129,10 @@ pub(super) fn doubtful(name: &str, pool: &str) -> Refusal {
 }
 
 impl First {
+    /// That of a volume; nothing, where its file is not there, as of one that the host is about to make.
     fn of(volume: &Volume<'_>) -> Result<Self, libvirt::Error> {
-        let libvirt::VolumeInfo { capacity, allocation } = volume.info()?;
+        let info = libvirt::absent(volume.info())?;
+        let Some(libvirt::VolumeInfo { capacity, allocation }) = info else { return Ok(Self::default()) };
         let mut bytes = Vec::new();
         volume.read(0, LOOK as u64, |piece| bytes.extend_from_slice(piece))?;
         bytes.truncate(LOOK);

@@ -13,7 +13,7 @@ use apis::{
     condition::{self, Type},
 };
 
-use super::state::COPYING;
+use super::{Imports, state::COPYING};
 
 /// What is known of the volume of one object.
 #[derive(Debug, Default)]
@@ -47,6 +47,13 @@ impl Trace {
 /// The traces, by the UID of their object.
 #[derive(Debug, Default)]
 pub(super) struct Traces(Mutex<HashMap<String, Arc<Trace>>>);
+
+impl Imports {
+    /// What is known of the volume of an object beside its first bytes.
+    pub fn trace(&self, object: &Volume) -> Arc<Trace> {
+        self.traces.of(object)
+    }
+}
 
 impl Traces {
     /// That of an object. What its status says last of an import tells what an earlier process was at.

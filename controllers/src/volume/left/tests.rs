@@ -262,9 +262,9 @@ fn random_bytes_behind_a_header_never_panic() {
     let wished = Expected { is_copied: true, preallocation: Preallocation::Metadata, ..expected(Format::Qcow2) };
     for _ in 0..2_000 {
         let mut bytes = blank.bytes[..4096].to_vec();
-        for at in 4..104 {
+        for byte in &mut bytes[4..104] {
             if next() % 8 == 0 {
-                bytes[at] = next().to_be_bytes()[0];
+                *byte = next().to_be_bytes()[0];
             }
         }
         let head = Some(Bytes::copy_from_slice(&bytes));
