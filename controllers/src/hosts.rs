@@ -2,6 +2,7 @@
 
 mod hold;
 mod identity;
+mod turns;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -30,6 +31,7 @@ pub struct Connector {
     secrets: ConfigSecrets,
     default: Option<ProviderConfigReference>,
     poll: Duration,
+    turns: turns::Turns,
 }
 
 impl Connector {
@@ -40,7 +42,8 @@ impl Connector {
         default: Option<ProviderConfigReference>,
         poll: Duration,
     ) -> Self {
-        Self { cluster, hosts: Hosts::new(), secrets: ConfigSecrets::new(client), default, poll }
+        let (hosts, secrets, turns) = (Hosts::new(), ConfigSecrets::new(client), turns::Turns::default());
+        Self { cluster, hosts, secrets, default, poll, turns }
     }
 
     /// The Secrets that configs name.
@@ -136,7 +139,8 @@ impl Connector {
             Ok(Reading::Failed(error)) => return Err(error.clone()).with_context(|| config.to_string()),
             Err(_) => return Err(Error::unreachable("its config has changed")).with_context(|| config.to_string()),
         }
-        Ok(Arc::new(Site { host, facts }))
+        let networks = self.turns.of(&facts);
+        Ok(Arc::new(Site { host, facts, networks }))
     }
 
     /// The hosts of all configs but this one: connected, or the reason why not.
@@ -234,6 +238,8 @@ pub fn kind(error: &anyhow::Error) -> Option<libvirt::Kind> {
 pub struct Site {
     host: Arc<Host>,
     facts: Arc<Facts>,
+    /// The turn to change networks, for all configs that lead here.
+    networks: turns::Turn,
 }
 
 impl Site {
@@ -257,10 +263,9 @@ impl Site {
         self.mirror().pool_by_name(name).map(|pool| pool.uuid.clone())
     }
 
-    /// Whether two configs lead to one host. Boards are shipped with the same UUID, so the name counts too.
+    /// Whether two configs lead to one host.
     pub fn is_same_host(&self, other: &Self) -> bool {
-        let identity = |facts: &Facts| (facts.uuid.clone(), facts.hostname.clone(), facts.driver.clone());
-        identity(&self.facts) == identity(&other.facts)
+        turns::Identity::of(&self.facts) == turns::Identity::of(&other.facts)
     }
 
     /// Whether calls on both go over the same connection, and so by the same locks.
@@ -313,8 +318,8 @@ impl Site {
         self.long(&format!("{pool}/{volume}"), make).await
     }
 
-    /// A change of a network. Networks take turns on a host: libvirt gives two that are made at once the same name for their bridges, and
-    /// then only one of them ever starts.
+    /// A change of a network. Networks take turns on a host, by whichever config: libvirt gives two that are made at once the same name for
+    /// their bridges, and then only one of them ever starts; and what is in the way of one is looked for before it is made.
     pub async fn in_turn<T: Send + 'static>(
         &self,
         network: &str,
@@ -322,7 +327,8 @@ impl Site {
     ) -> anyhow::Result<T> {
         // No pool has a slash in its name.
         let lock = self.host.pool_lock("/networks");
-        let _turn = lock.write().await;
+        let _own = lock.write().await;
+        let _turn = turns::take(&self.networks).await;
         self.long(network, make).await
     }
 

@@ -5,7 +5,7 @@
 use std::{fs, path::PathBuf};
 
 use anyhow::{Result, ensure};
-use tests::{Manners, PATIENCE, Scenario, Stage, condition, eventually, run, sha256};
+use tests::{Manners, PATIENCE, Scenario, Stage, condition, eventually, manifest, run, sha256};
 
 const SIZE: u64 = 4 << 20;
 
@@ -94,6 +94,39 @@ fn what_a_server_refuses_one_volume_is_said_of_all_that_wait_without_asking_it_a
     scenario.await_all_ready(2 * PATIENCE)?;
     for number in 0..8 {
         assert_eq!(sha256(scenario.path("volume", &format!("v-{number}"))?)?, sum, "v-{number}");
+    }
+    scenario.clear()
+}
+
+#[test]
+fn two_pools_of_a_host_get_an_image_by_one_request_and_who_comes_later_copies_a_volume_or_asks_again() -> Result<()> {
+    let stage = Stage::start("pooled", &["--poll=30s"])?;
+    let scenario = stage.scenario("pooled")?;
+    let (images, [raw, _]) = (stage.images(), image_files(&scenario)?);
+    let (url, sum) = (images.serve("raw", &raw, Manners::Slow(SIZE / 8)), sha256(&raw)?);
+    let elsewhere = scenario.host().path("elsewhere").display().to_string();
+    scenario.apply(&(scenario.pool() + &manifest("Pool", "elsewhere", &format!("target: {{path: {elsewhere}}}"))))?;
+    scenario.await_ready(&["pool/pooled", "pool/elsewhere"])?;
+    let source = format!("source: {{http: {{url: '{url}', checksum: 'sha256:{sum}'}}}}");
+    let of = |pool: &str, name: &str, source: &str| {
+        manifest("Volume", name, &format!("poolRef: {{name: {pool}}}, format: Raw, {source}"))
+    };
+    scenario.apply(&(of("pooled", "here", &source) + &of("elsewhere", "there", &source)))?;
+    scenario.await_ready(&["volume/here", "volume/there"])?;
+    assert_eq!(images.requests("raw"), 1, "{}", stage.log());
+
+    // Of those that come when it is all over, one copies what the host has, and one wants the image.
+    scenario.apply(&of("elsewhere", "copied", "source: {volumeRef: {name: here}}"))?;
+    scenario.await_ready(&["volume/copied"])?;
+    assert_eq!(images.requests("raw"), 1, "{}", stage.log());
+    scenario.apply(&of("elsewhere", "late", &source))?;
+    scenario.await_ready(&["volume/late"])?;
+    assert_eq!(images.requests("raw"), 2, "{}", stage.log());
+    for (name, pool) in
+        [("here", scenario.folder()), ("there", elsewhere.clone()), ("copied", elsewhere.clone()), ("late", elsewhere)]
+    {
+        let path = scenario.path("volume", name)?;
+        assert_eq!((sha256(&path)?, path), (sum.clone(), format!("{pool}/{name}")));
     }
     scenario.clear()
 }

@@ -143,6 +143,53 @@ fn without_delete_the_object_goes_and_what_it_made_stays() -> Result<()> {
 }
 
 #[test]
+fn without_delete_a_volume_s_file_and_description_stay_byte_for_byte() -> Result<()> {
+    let scenario = STAGE.scenario("reclaim")?;
+    let policies = "spec: {managementPolicies: [Observe, Create, Update], ";
+    let volume = |name: &str, format: &str| {
+        let kept = scenario.volume(name, &format!("format: {format}, capacity: 1Mi"));
+        kept.replace("spec: {", policies)
+    };
+    scenario.apply(&(scenario.pool() + &volume("raw", "Raw") + &volume("qcow2", "Qcow2")))?;
+    let names = ["raw", "qcow2"];
+    let objects = names.map(|name| format!("volume/{name}"));
+    scenario.await_ready(&[&objects[0], &objects[1], "pool/reclaim"])?;
+    let look = || -> Result<Vec<(String, Vec<u8>)>> {
+        scenario.host().virsh(&["pool-refresh", "reclaim"])?;
+        let one = |name| {
+            let content = std::fs::read(format!("{}/{name}", scenario.folder()))?;
+            let described = scenario.host().virsh(&["vol-dumpxml", "--pool", "reclaim", name])?;
+            // Whoever looks at a file is the last who did.
+            let lines = described.lines().filter(|line| !line.contains("<atime>"));
+            Ok((lines.collect::<Vec<_>>().join("\n"), content))
+        };
+        names.into_iter().map(one).collect()
+    };
+    // What a guest has written.
+    std::fs::write(format!("{}/raw", scenario.folder()), [7; 1 << 20])?;
+    let before = look()?;
+    scenario.delete(&[&objects[0], &objects[1]])?;
+    scenario.await_gone(&[&objects[0], &objects[1]])?;
+    wait_for_polls();
+    let after = look()?;
+    for (name, (before, after)) in names.iter().zip(before.iter().zip(&after)) {
+        assert_eq!(before.0, after.0, "{name}");
+        assert!(before.1 == after.1, "the content of {name} changed");
+    }
+    // Nor does a pool take away what is in it.
+    scenario.delete(&["pool/reclaim"])?;
+    scenario.await_object("pool", "reclaim", |pool| {
+        let (ready, reason, _) = condition(pool, "Ready")?;
+        ensure!((ready, reason) == ("False", "InUse"), "Ready is {ready} by {reason}");
+        Ok(())
+    })?;
+    for name in names {
+        scenario.host().virsh(&["vol-delete", "--pool", "reclaim", name])?;
+    }
+    scenario.await_gone(&["pool/reclaim"])
+}
+
+#[test]
 fn policies_that_make_no_sense_together_are_refused() -> Result<()> {
     let scenario = STAGE.scenario("nonsense")?;
     scenario.apply(&with_policies(&scenario, "Observe, Update, Delete"))?;
