@@ -154,8 +154,7 @@ fn what_is_wrong_with_an_account_of_sasl_is_told_for_what_it_is() -> Result<()> 
         let refused = format!("authentication failed: authentication failed; {account}");
         let strange = format!("qemu+tcp://127.0.0.1:{}/system", strange_server(b"")?);
         let mistakes = vec![
-            mistake(&uri, login(user, "wrong"), "AuthFailed", &refused),
-            mistake(&uri, login("stranger", password), "AuthFailed", &refused),
+            // Once there was an account, the last one is used on.
             mistake(
                 &uri,
                 vec![("ca.crt", "unused".to_owned())],
@@ -168,6 +167,8 @@ fn what_is_wrong_with_an_account_of_sasl_is_told_for_what_it_is() -> Result<()> 
                 "ConfigInvalid",
                 "…: there is no key password, which belongs to username",
             ),
+            mistake(&uri, login(user, "wrong"), "AuthFailed", &refused),
+            mistake(&uri, login("stranger", password), "AuthFailed", &refused),
             mistake(&strange, login(user, password), "WrongService", &format!("…; {STRANGE}")),
         ];
         tell(&scenario, "way", mistakes)
