@@ -86,6 +86,7 @@ fn failures(scenario: &Scenario<'_>) -> Result<Vec<String>> {
     let events: Value = serde_json::from_str(&scenario.namespace().kubectl(&["get", "events", "-o", "json"])?)?;
     let is_failure = |event: &&Value| event["type"] == "Warning" && event["involvedObject"]["kind"] == "Network";
     let warnings = events["items"].as_array().into_iter().flatten().filter(is_failure);
-    let text = |event: &Value| event["message"].as_str().or(event["note"].as_str()).unwrap_or_default().to_owned();
+    let text =
+        |event: &Value| event["message"].as_str().or_else(|| event["note"].as_str()).unwrap_or_default().to_owned();
     Ok(warnings.map(text).collect())
 }

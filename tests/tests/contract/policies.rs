@@ -166,7 +166,7 @@ fn without_delete_a_volume_s_file_and_description_stay_byte_for_byte() -> Result
         names.into_iter().map(one).collect()
     };
     // What a guest has written.
-    std::fs::write(format!("{}/raw", scenario.folder()), [7; 1 << 20])?;
+    std::fs::write(format!("{}/raw", scenario.folder()), vec![7; 1 << 20])?;
     let before = look()?;
     scenario.delete(&[&objects[0], &objects[1]])?;
     scenario.await_gone(&[&objects[0], &objects[1]])?;
