@@ -273,11 +273,15 @@ impl Inner {
     }
 
     /// Says so if this pair is the one in use; from the callback of the end of one of its connections.
-    pub(crate) fn lost_lane(&self, generation: u64, kind: LaneKind, reason: &Error) {
+    pub(crate) fn lost_lane(&self, generation: u64, kind: LaneKind, (reason, is_silent): (&Error, bool)) {
         let lanes = lock(&self.lanes);
         let mine = lanes.iter().filter(|(of, _)| *of == generation).filter_map(|(_, lane)| lane.upgrade());
         mine.filter(|lane| lane.kind() == kind).for_each(|lane| lane.lose());
         drop(lanes);
+        // Of one that is silent it is known what is the matter.
+        if is_silent && self.generation() == Some(generation) {
+            return self.down(reason);
+        }
         self.lost(generation, reason);
     }
 
@@ -308,7 +312,9 @@ impl Inner {
         let lanes: Vec<_> = lock(&self.lanes).iter().filter_map(|(_, lane)| lane.upgrade()).collect();
         lanes.iter().for_each(Lane::lose);
         self.end_uploads();
-        self.lost(generation, reason);
+        if self.generation() == Some(generation) {
+            self.down(reason);
+        }
     }
 
     /// Lets libvirt end those to a host that is silent. Not here: whoever lets go of a connection last closes it, and that may wait.

@@ -115,7 +115,8 @@ fn connect(inner: &Arc<Inner>, generation: u64, kind: LaneKind) -> Result<Connec
     connection.register(|connect| {
         let closed = move |reason| {
             if let Some(inner) = weak.upgrade() {
-                inner.lost_lane(generation, kind, &Error::unreachable(sentence(reason)));
+                let is_silent = matches!(reason, CloseReason::Keepalive);
+                inner.lost_lane(generation, kind, (&Error::unreachable(sentence(reason)), is_silent));
                 let _ = inner.notes.send(Note::Closed(generation));
             }
         };
