@@ -43,8 +43,13 @@ impl<K: Hash + Eq + Clone> Backoff<K> {
     /// Counts a try that did not mend this, or failed and had that said of it. Answers how long to wait before the next.
     pub fn hold(&self, key: &K, what: String, said: Vec<Wish>) -> Duration {
         let delay = self.failed(key);
-        self.lock_held().insert(key.clone(), Held { what, until: Instant::now() + delay, said });
+        self.hold_for(key, what, said, delay);
         delay
+    }
+
+    /// As [`Self::hold`], for this long, and without counting it.
+    pub fn hold_for(&self, key: &K, what: String, said: Vec<Wish>, delay: Duration) {
+        self.lock_held().insert(key.clone(), Held { what, until: Instant::now() + delay, said });
     }
 
     /// How long this very thing is not tried again yet, and what is said of it meanwhile.

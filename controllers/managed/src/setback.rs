@@ -20,6 +20,10 @@ use crate::{
 /// The reason of `UpToDate` while no pass over the spec as it is got far enough to compare it: that of `Synced`, which says why.
 const UNAPPLIED: &str = "ReconcileError";
 
+/// How long what a host refused is not asked for again. Its events bring the object back at once, those of the try among them, and so does
+/// what may have been lacking.
+const AT_LEAST: Duration = Duration::from_secs(1);
+
 impl<E: External> Reconciler<E> {
     /// Whether the host is away for the same reason as the object says already: of thousands of objects whose host is away each would cost
     /// a write a minute, for an event that tells nothing new.
@@ -69,7 +73,12 @@ impl<E: External> Reconciler<E> {
         }
         match failure.retry.unwrap_or_else(|| self.connector.retry(&failure.error)) {
             Retry::Never => Requeue::Never,
-            Retry::Poll => Requeue::Poll,
+            Retry::Poll => {
+                if let Some(Attempt { what, recheck: _ }) = &failure.attempt {
+                    self.backoff.hold_for(&key, what.clone(), wishes, AT_LEAST);
+                }
+                Requeue::Poll
+            }
             Retry::Soon => Requeue::After(Duration::from_secs(2)),
             Retry::Backoff => Requeue::After(match &failure.attempt {
                 // A try may be an event itself, which brings the object back at once.
