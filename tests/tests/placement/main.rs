@@ -6,6 +6,7 @@
 
 mod left_alone;
 mod lives;
+mod many;
 mod order;
 mod rows;
 
