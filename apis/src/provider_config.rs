@@ -141,7 +141,7 @@ pub struct SecretKey {
     pub name: String,
     /// The namespace of the Secret. A ProviderConfig reads Secrets of its own namespace only and leaves this out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub namespace: Option<String>,
     /// The key that holds the connection as a JSON object with the key uri and no other, as in {"uri": "qemu:///system"}. Left out where the Secret's own keys say what lets in.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -112,6 +112,10 @@ fn a_config_of_a_namespace_reads_its_own_secrets_and_no_others() -> Result<()> {
     let refused = scenario.stage().plane().apply(&config("ClusterProviderConfig", "own", &nowhere)).unwrap_err();
     let sentence = "a ClusterProviderConfig has no namespace: spec.credentials.secretRef.namespace is needed";
     assert!(format!("{refused:#}").contains(sentence), "{refused:#}");
+    let path = json!({"namespace": "../host", "name": "host"});
+    let refused = scenario.stage().plane().apply(&config("ClusterProviderConfig", "own", &path)).unwrap_err();
+    let sentence = "spec.credentials.secretRef.namespace: Invalid value: \"../host\"";
+    assert!(format!("{refused:#}").contains(sentence), "{refused:#}");
 
     let own = config("ProviderConfig", "own", &nowhere);
     scenario.apply(&(own + &secret(&json!({"uri": scenario.host().uri()}))))?;
