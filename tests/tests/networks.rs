@@ -383,6 +383,48 @@ fn guests_of_a_macvtap_network_are_on_the_host_s_interface_and_nothing_of_them_w
 }
 
 #[test]
+fn guests_have_interfaces_of_the_host_for_themselves_whatever_changes_of_their_network() -> Result<()> {
+    let scenario = STAGE.scenario("lent")?;
+    for card in ["card-a", "card-b"] {
+        let peer = format!("{card}-peer");
+        scenario.host().run("ip", &["link", "add", card, "type", "veth", "peer", "name", &peer])?;
+        scenario.host().run("ip", &["link", "set", card, "up"])?;
+    }
+    let parameters = "mode: Macvtap, direct: {devices: [card-a, card-b], mode: Passthrough}";
+    let nic = "networkInterfaces: [{name: lan, networkRef: {name: lent}}]";
+    scenario.apply(&(manifest("Network", "lent", parameters) + &scenario.idle_world(&format!(", {nic}"))))?;
+    scenario.await_ready(&["network/lent", "domain/lent"])?;
+
+    // libvirt would change this while it runs, and forget who has which interface: the next guest would be given one that is not free.
+    scenario.change("network", "lent", &json!({"portGroups": [{"name": "new"}]}))?;
+    scenario.await_object("network", "lent", |network| {
+        let (status, reason, message) = condition(network, "RestartRequired")?;
+        ensure!((status, reason) == ("True", "ChangesPending") && message.contains("portGroups"), "{message}");
+        Ok(())
+    })?;
+    assert_eq!(parts(&scenario, &["--inactive"], &["portgroup"])?, ["<portgroup name='new'>"]);
+    let second = "type: Qemu, memory: 64Mi, shutdown: {timeout: 1s, forceAfterTimeout: true}";
+    scenario.apply(&manifest("Domain", "second", &format!("{second}, {nic}")))?;
+    scenario.await_ready(&["domain/second"])?;
+    let of = |guest: &str| scenario.host().virsh(&["domiflist", guest]);
+    let taps = scenario.host().run("ip", &["-o", "link", "show", "type", "macvtap"])?;
+    assert!(taps.contains("@card-a") && taps.contains("@card-b"), "{taps}{}{}", of("lent")?, of("second")?);
+
+    scenario.delete(&["domain/lent", "domain/second"])?;
+    scenario.await_gone(&["domain/lent", "domain/second"])?;
+    eventually(PATIENCE, || {
+        let live = parts(&scenario, &[], &["portgroup"])?;
+        let told = scenario.host().virsh(&["net-dumpxml", "lent"])?;
+        ensure!(live == ["<portgroup name='new'>"], "{told}{:#}", scenario.object("network", "lent")?["status"]);
+        Ok(())
+    })?;
+    scenario.await_object("network", "lent", |network| {
+        ensure!(condition(network, "RestartRequired").is_err(), "{}", network["status"]);
+        Ok(())
+    })
+}
+
+#[test]
 fn how_much_passes_through_a_network_is_limited_from_its_start_on() -> Result<()> {
     let scenario = STAGE.scenario("metered")?;
     for kind in ["htb", "sfq"] {

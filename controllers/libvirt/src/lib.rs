@@ -62,7 +62,7 @@ pub use host::{Host, HostState};
 pub use hosts::{Hosts, Key};
 pub use lifecycle::{End, Kept};
 pub use mirror::{Claim, Mirror, Reading};
-pub use network::{Network, Section, UpdateCommand};
+pub use network::{Network, Section, UpdateCommand, is_lender};
 pub use offers::Sort;
 pub use pool::{Listing, Pool, PoolInfo, VolumeName};
 pub use pool_calls::UNANSWERED;

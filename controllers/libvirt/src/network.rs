@@ -7,6 +7,7 @@ use crate::domain::Affect;
 use crate::error::absent;
 use crate::pool::Listing;
 use crate::sys::{Lease, Owned, all_networks, dhcp_leases};
+use crate::xml::Element;
 use crate::{Connection, Error};
 
 /// A network found on the host. Knows name and UUID without a call.
@@ -175,6 +176,12 @@ impl Network<'_> {
         };
         self.counted(Call::NetworkUpdate, |network| network.update(command, section.raw(), parent, xml, flags))
     }
+}
+
+/// Whether a running network gives each guest an interface or a function of a card for itself alone, by its description. Which of them
+/// guests have, `connections` of its entries says.
+pub fn is_lender(live: &Element) -> bool {
+    ["passthrough", "hostdev"].map(Some).contains(&live.attr_at("forward@mode"))
 }
 
 impl Section {

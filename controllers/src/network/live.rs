@@ -4,6 +4,7 @@ use anyhow::Context;
 use libvirt::{
     Affect, Section, UpdateCommand,
     diff::{Difference, diff},
+    is_lender,
     overlay::overlay,
     rule::{Live, Route, Rules},
     wish::Wishes,
@@ -69,10 +70,18 @@ fn section(item: &str) -> Option<Section> {
     sections.into_iter().find(|(within, _)| item.contains(within)).map(|(_, section)| section)
 }
 
-/// Whether a difference of the running network can be made true while it runs. Where no DNS server runs, its names wait with it.
+/// Whether a difference of the running network can be made true while it runs. Where no DNS server runs, its names wait with it, and where
+/// guests have what libvirt must not give to a second one, everything does: with any update libvirt (9.0) forgets who has what.
 fn is_live(difference: &Difference, live: &Element) -> bool {
     let has_server = live.attr_at("dns@enable") != Some("no");
-    difference.route == Route::Live(Live::Network) && (has_server || !difference.path.starts_with("dns/"))
+    let can = difference.route == Route::Live(Live::Network) && (has_server || !difference.path.starts_with("dns/"));
+    can && !has_lent(live)
+}
+
+/// Whether guests have interfaces or functions of cards of the network for themselves alone.
+fn has_lent(live: &Element) -> bool {
+    let entries = || live.find("forward").into_iter().flat_map(Element::elements);
+    is_lender(live) && entries().any(|entry| entry.get("connections").is_some_and(|guests| guests != "0"))
 }
 
 /// Which of the network's addresses a path like `ip[192.168.0.1,ipv4]/dhcp/…` lies in; -1 leaves the search to libvirt.

@@ -9,7 +9,7 @@ use super::{DomainEntry, Mirror, NetworkEntry, PoolEntry, Stamp};
 use crate::domain::{Description, Listed};
 use crate::error::{Kind, absent};
 use crate::lock::lock;
-use crate::network::Network;
+use crate::network::{Network, is_lender};
 use crate::pool::{Listing, Pool};
 use crate::{Connection, Error};
 
@@ -148,6 +148,8 @@ fn networks(connection: &Connection, mirror: &Mirror, stamp: Stamp, whole: bool)
             let Some(text) = absent(network.describe(true))? else { continue };
             entry.inactive = Some(described(Ok(text), known.as_ref().map(|known| &known.inactive))?);
             let held = known.as_ref().filter(|_| !whole).and_then(|known| known.live.clone());
+            // Who has something of it is told by no event.
+            let held = held.filter(|held| !is_lender(held));
             entry.live = match (active, held) {
                 (false, _) => None,
                 (true, Some(held)) => Some(held),
@@ -206,6 +208,8 @@ fn pools(connection: &Connection, mirror: &Mirror, stamp: Stamp, whole: bool) ->
             space = if active { sizes(pool, &text)? } else { None };
             entry.inactive = Some(described(Ok(text), known.as_ref().map(|known| &known.inactive))?);
             let held = known.as_ref().filter(|_| !whole).and_then(|known| known.live.clone());
+            // Who has something of it is told by no event.
+            let held = held.filter(|held| !is_lender(held));
             entry.live = match (active, held) {
                 (false, _) => None,
                 (true, Some(held)) => Some(held),
