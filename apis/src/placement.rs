@@ -177,6 +177,12 @@ pub fn place<K: Managed>(object: &K, known: &Known) -> Result<Placement, String>
     Ok(Placement { config, recorded, ignored, choice })
 }
 
+/// Where an object is that was placed on this config, whatever its annotation says by now.
+pub fn kept<K: Managed>(object: &K, config: ConfigId) -> Placement {
+    let ignored = referred(object).filter(|wished| *wished != config);
+    Placement { config, recorded: false, ignored, choice: Choice::Own }
+}
+
 /// Whether nothing says where an object is to go, though there is more than one host: then the one that has it already counts.
 pub fn is_open<K: Managed>(object: &K, known: &Known) -> bool {
     let is_unnamed = named(object).is_ok_and(|named| named.is_none());

@@ -72,9 +72,11 @@ impl Shown for Users {
         state == Some(&State::Settled)
     }
 
-    fn is_held(&self, namespace: &str, uid: &str) -> bool {
+    fn held(&self, namespace: &str, uid: &str) -> Option<ConfigId> {
         let (known, name) = (self.lock(), full_name(namespace, uid));
-        known.table.names.values().any(|of| of.get(&name).is_some_and(|state| *state != State::Loose))
+        let mut all = known.table.names.iter();
+        let (config, _) = all.find(|(_, of)| of.get(&name).is_some_and(|state| *state != State::Loose))?;
+        Some(config.clone())
     }
 }
 
@@ -184,7 +186,7 @@ mod tests {
         let users = Users::default();
         let config = config(&usage);
         users.apply(&Event::Apply(usage));
-        (users.is_settled(&config, "n", "1"), users.is_held("n", "1"), users.odd().len())
+        (users.is_settled(&config, "n", "1"), users.held("n", "1").is_some(), users.odd().len())
     }
 
     #[test]

@@ -71,6 +71,17 @@ pub struct Attempt {
     pub what: String,
     /// When to look again all the same.
     pub recheck: Option<Duration>,
+    /// How long it is not tried again, whatever brings the object back meanwhile.
+    pub rest: Rest,
+}
+
+/// How long a change that failed is not tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// A moment: what the try itself did on the host is an event, too.
+    Moment,
+    /// As long as the delay that grows with each failure.
+    Growing,
 }
 
 /// A pass that failed.

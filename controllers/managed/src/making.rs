@@ -14,7 +14,7 @@ use crate::{
     creation::{self, Creation},
     events::Severity,
     external::{Annotations, Connect, Effect, External, Pass, Record, Report},
-    failure::{At, Attempt, Failure, Phase},
+    failure::{At, Attempt, Failure, Phase, Rest},
     intent::is_requested,
     outlook::Outlook,
     publish::{self, Metadata, News},
@@ -64,13 +64,13 @@ impl<E: External> Reconciler<E> {
                     self.persist(object, &failed).await?;
                 }
                 let failure = Failure::new(Phase::Create, error).wish(Wish::creating()).without(Type::UpToDate);
-                let attempt = Attempt { what: what(object, CREATE), recheck: None };
-                Err(if self.external.is_costly(object) { failure.of(attempt) } else { failure })
+                let rest = if self.external.is_costly(object) { Rest::Growing } else { Rest::Moment };
+                Err(failure.of(Attempt { what: what(object, CREATE), recheck: None, rest }))
             }
         }
     }
 
-    /// How long a costly create that failed is not tried again, whatever brings the object here meanwhile.
+    /// How long a create that failed is not tried again, whatever brings the object here meanwhile.
     async fn rests(&self, object: &mut E::Managed) -> Result<Option<Duration>, Failure> {
         let held = self.backoff.held(&object.uid().to_owned(), &what(object, CREATE));
         let Some((wait, said)) = held.filter(|_| !is_requested(object)) else { return Ok(None) };

@@ -3,7 +3,8 @@
 use anyhow::anyhow;
 use apis::{
     Managed,
-    placement::{Choice, Placement},
+    managed::annotation::PLACEMENT,
+    placement::{Choice, ConfigId, Placement, kept, was_placed},
 };
 
 use crate::{
@@ -18,7 +19,14 @@ use crate::{
 impl<E: External> Reconciler<E> {
     /// The config of an object, as the object, what it refers to, the configs or, last, the hosts say.
     pub(crate) async fn place(&self, object: &E::Managed) -> Result<Placement, Failure> {
-        let unplaced = match self.connector.place(object, self.external.neighbours(object)) {
+        let placed = self.connector.place(object, self.external.neighbours(object));
+        if let Some(config) = self.usages.held(object).filter(|_| was_placed(object)) {
+            return Ok(match placed {
+                Ok(placement) if placement.config == config => placement,
+                _ => self.stay(object, config).await,
+            });
+        }
+        let unplaced = match placed {
             Ok(placement) => return Ok(placement),
             Err(message) => message,
         };
@@ -30,6 +38,17 @@ impl<E: External> Reconciler<E> {
             Err(message) => message,
         };
         Err(Failure::new(Phase::Initialize, anyhow!(message)).retry(Retry::Poll))
+    }
+
+    /// Where an object is whose annotation says something else by now, or nothing: it stays, or what was made there would be forgotten. The
+    /// annotation is put back with the rest of its metadata.
+    async fn stay(&self, object: &E::Managed, config: ConfigId) -> Placement {
+        let says = object.annotation(PLACEMENT).map_or_else(|| "is gone".to_owned(), |text| format!("says {text:?}"));
+        let message = format!(
+            "annotation {PLACEMENT} {says}, but the object is on {config}; it stays there, and the annotation is put back"
+        );
+        self.record(object, Severity::Warning, "PlacementChanged", &message).await;
+        kept(object, config)
     }
 
     /// The same, and what may be done with the object there: nothing on a host that is left alone, for the reason beside it.

@@ -17,7 +17,7 @@ use crate::{
     creation::{self, Creation},
     events::{Recorder, Severity},
     external::{Connect, External, NotYet, Pass, Report, Retry, Standing},
-    failure::{At, Attempt, Failure, Phase},
+    failure::{At, Attempt, Failure, Phase, Rest},
     intent::{Feature, Intent, is_requested, own_poll},
     outlook::Outlook,
     plan::{Policies, Step, Verdict, plan},
@@ -282,7 +282,8 @@ impl<E: External> Reconciler<E> {
         let found = match updated {
             Ok(found) => found,
             Err(error) => {
-                let attempt = Attempt { what: what(object, &change.to_string()), recheck: before.recheck };
+                let what = what(object, &change.to_string());
+                let attempt = Attempt { what, recheck: before.recheck, rest: Rest::Growing };
                 // What could not be changed is still to be shown as it is.
                 self.show(object, before, Vec::new()).await?;
                 let failed = Wish::new(Type::UpToDate, Status::False, "UpdateFailed").because(change.to_string());

@@ -12,7 +12,7 @@ use crate::{
     creation::was_created,
     events::Severity,
     external::{Connect, Effect, External, Retry},
-    failure::{Attempt, Failure, Phase},
+    failure::{Attempt, Failure, Phase, Rest},
     publish::News,
     reconcile::{Reconciler, Requeue},
 };
@@ -20,9 +20,9 @@ use crate::{
 /// The reason of `UpToDate` while no pass over the spec as it is got far enough to compare it: that of `Synced`, which says why.
 const UNAPPLIED: &str = "ReconcileError";
 
-/// How long what a host refused is not asked for again. Its events bring the object back at once, those of the try among them, and so does
-/// what may have been lacking.
-const AT_LEAST: Duration = Duration::from_secs(1);
+/// How long a change that failed is not tried again at least. Its events bring the object back at once, those of the try among them, and so
+/// does what may have been lacking.
+const MOMENT: Duration = Duration::from_secs(1);
 
 impl<E: External> Reconciler<E> {
     /// Whether the host is away for the same reason as the object says already: of thousands of objects whose host is away each would cost
@@ -71,23 +71,21 @@ impl<E: External> Reconciler<E> {
         if let Err(error) = self.publish(object, &News { removed, ..News::conditions(wishes.clone()) }).await {
             tracing::warn!(object = object.full_name(), error = error.message(), "cannot write status");
         }
-        match failure.retry.unwrap_or_else(|| self.connector.retry(&failure.error)) {
-            Retry::Never => Requeue::Never,
-            Retry::Poll => {
-                if let Some(Attempt { what, recheck: _ }) = &failure.attempt {
-                    self.backoff.hold_for(&key, what.clone(), wishes, AT_LEAST);
-                }
-                Requeue::Poll
+        let retry = failure.retry.unwrap_or_else(|| self.connector.retry(&failure.error));
+        match (retry, &failure.attempt) {
+            (Retry::Never, _) => Requeue::Never,
+            (Retry::Soon, _) => Requeue::After(Duration::from_secs(2)),
+            // A try may be an event itself, which brings the object back at once.
+            (Retry::Backoff, Some(Attempt { what, recheck, rest: Rest::Growing })) => {
+                let delay = self.backoff.hold(&key, what.clone(), wishes);
+                Requeue::After(recheck.map_or(delay, |recheck| recheck.min(delay)))
             }
-            Retry::Soon => Requeue::After(Duration::from_secs(2)),
-            Retry::Backoff => Requeue::After(match &failure.attempt {
-                // A try may be an event itself, which brings the object back at once.
-                Some(Attempt { what, recheck }) => {
-                    let delay = self.backoff.hold(&key, what.clone(), wishes);
-                    recheck.map_or(delay, |recheck| recheck.min(delay))
+            (Retry::Poll | Retry::Backoff, attempt) => {
+                if let Some(Attempt { what, .. }) = attempt {
+                    self.backoff.hold_for(&key, what.clone(), wishes, MOMENT);
                 }
-                None => self.backoff.failed(&key),
-            }),
+                if retry == Retry::Poll { Requeue::Poll } else { Requeue::After(self.backoff.failed(&key)) }
+            }
         }
     }
 }

@@ -33,8 +33,8 @@ pub const FINALIZER: &str = "finalizer.providerconfigusage.crossplane.io";
 pub trait Shown: Send + Sync {
     /// Whether the usage of this config by the object of this namespace and UID [is settled](is_settled).
     fn is_settled(&self, config: &ConfigId, namespace: &str, uid: &str) -> bool;
-    /// Whether the object has a usage with the finalizer, of whatever config.
-    fn is_held(&self, namespace: &str, uid: &str) -> bool;
+    /// The config of the object's usage, if that has the finalizer.
+    fn held(&self, namespace: &str, uid: &str) -> Option<ConfigId>;
 }
 
 /// Writes usages, each once.
@@ -125,12 +125,23 @@ impl Usages {
     /// is left to those who sweep usages without an object.
     pub async fn let_go<K: Managed>(&self, object: &K) {
         let held = self.lock().forget(object.uid());
-        if !held && !self.shown.is_held(namespace(object), object.uid()) {
+        if !held && self.shown.held(namespace(object), object.uid()).is_none() {
             return;
         }
         if let Err(error) = release(&self.api(object), object.uid()).await {
             tracing::warn!(object = object.full_name(), %error, "cannot let go of ProviderConfigUsage");
         }
+    }
+
+    /// The config whose host the object was last worked on at, by its usage: who may edit the object need not be let edit that.
+    pub fn held<K: Managed>(&self, object: &K) -> Option<ConfigId> {
+        let uid = object.uid();
+        let tracked = self.lock();
+        if tracked.loose.contains_key(uid) {
+            return None;
+        }
+        let written = tracked.written.iter().find(|(_, users)| users.contains(uid)).map(|(config, _)| config.clone());
+        written.or_else(|| self.shown.held(namespace(object), uid))
     }
 
     /// The object is gone.

@@ -1,7 +1,10 @@
 //! A pass that cannot do what it should.
 
+use std::time::Duration;
+
 use managed::{creation::Creation, external::Effect, reconcile::Requeue};
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::{
     fake::Thing,
@@ -11,7 +14,10 @@ use crate::{
 const READY: &str = "Ready=True Available";
 
 /// A conflict is no failure: the newer object is on its way.
-const AGAIN: Requeue = Requeue::After(std::time::Duration::from_millis(200));
+const AGAIN: Requeue = Requeue::After(Duration::from_millis(200));
+
+/// How long what failed is not tried again at least.
+const MOMENT: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn a_create_that_fails_is_recorded_and_tried_again_after_1_2_and_4_seconds() {
@@ -32,7 +38,14 @@ async fn a_create_that_fails_is_recorded_and_tried_again_after_1_2_and_4_seconds
     );
     let failed = ["Ready=False Creating", "Synced=False ReconcileError: create failed: the disk is full"];
     assert_eq!(rig.conditions(), failed);
+    for _ in 0..3 {
+        let Requeue::After(rest) = rig.pass().await else { panic!("it is tried again by itself") };
+        assert!(rest <= MOMENT, "{rest:?}");
+        assert_eq!(rig.log(), Vec::<String>::new(), "what the try itself brought about is no reason for another");
+    }
+    sleep(MOMENT).await;
     assert_eq!(rig.pass().await, seconds(2));
+    sleep(MOMENT).await;
     assert_eq!(rig.pass().await, seconds(4));
     assert_eq!(
         rig.fake.world().before,
@@ -41,6 +54,7 @@ async fn a_create_that_fails_is_recorded_and_tried_again_after_1_2_and_4_seconds
     );
     assert!(!rig.log().iter().any(|line| line.starts_with("event") || line == "status"), "it says the same again");
     rig.fake.world().outcome = Ok(Thing::Settled);
+    sleep(MOMENT).await;
     assert_eq!(rig.pass().await, Requeue::Poll);
     assert_eq!(rig.conditions(), [READY, "Synced=True ReconcileSuccess", "UpToDate=True ObserveMatched"]);
 }
@@ -57,7 +71,7 @@ async fn a_costly_create_that_failed_rests_whatever_brings_the_object_back_but_i
     rig.log();
     for _ in 0..3 {
         let Requeue::After(rest) = rig.pass().await else { panic!("it is tried again by itself") };
-        assert!(rest <= std::time::Duration::from_secs(1), "{rest:?}");
+        assert!(rest <= Duration::from_secs(1), "{rest:?}");
         assert_eq!((rig.log(), rig.conditions()), (Vec::<String>::new(), failed.map(str::to_owned).to_vec()));
     }
     rig.annotate("crossplane.io/reconcile-requested-at", "now");
@@ -92,6 +106,7 @@ async fn a_create_whose_end_nobody_saw_stays_open() {
             (world.outcome, world.effect, world.leftover) = (Err("no"), effect, leftover);
         }
         rig.pass().await;
+        sleep(MOMENT).await;
         rig.pass().await;
         assert_eq!(rig.fake.world().before, Some(expected), "{effect:?} {leftover} {cut_short:?}");
     }
@@ -104,6 +119,7 @@ async fn a_second_try_that_is_under_way_does_not_take_back_what_the_first_one_me
     rig.pass().await;
     let failed = "Synced=False ReconcileError: create failed: the server has no such image";
     rig.fake.world().outcome = Ok(Thing::Underway);
+    sleep(MOMENT).await;
     for _ in 0..2 {
         rig.pass().await;
         assert_eq!(rig.conditions()[2], failed, "{:?}", rig.conditions());
