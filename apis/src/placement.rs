@@ -40,22 +40,22 @@ impl fmt::Display for ConfigId {
     }
 }
 
-/// Reads `<Kind>/<name>`.
+/// Reads the value of the placement annotation.
 pub fn parse_record(text: &str) -> Result<ProviderConfigReference, String> {
-    let wrong = || {
-        format!(
-            "annotation {} is {text:?}: it must be ProviderConfig/<name> or ClusterProviderConfig/<name>",
-            annotation::PLACEMENT
-        )
-    };
-    let (kind, name) = text.split_once('/').ok_or_else(wrong)?;
+    parse_reference(text).map_err(|wrong| format!("annotation {} is {text:?}: it {wrong}", annotation::PLACEMENT))
+}
+
+/// Reads `<Kind>/<name>`.
+pub fn parse_reference(text: &str) -> Result<ProviderConfigReference, &'static str> {
+    const WRONG: &str = "must be ProviderConfig/<name> or ClusterProviderConfig/<name>";
+    let (kind, name) = text.split_once('/').ok_or(WRONG)?;
     let kind = match kind {
         "ProviderConfig" => ConfigKind::ProviderConfig,
         "ClusterProviderConfig" => ConfigKind::ClusterProviderConfig,
-        _ => return Err(wrong()),
+        _ => return Err(WRONG),
     };
     if name.is_empty() || name.contains('/') {
-        return Err(wrong());
+        return Err(WRONG);
     }
     Ok(ProviderConfigReference { kind, name: name.to_owned() })
 }

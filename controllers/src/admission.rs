@@ -20,18 +20,18 @@ use std::sync::Arc;
 use apis::{
     CloudInit, Domain, Managed, Network, Pool, Volume,
     managed::{ProviderConfigReference, annotation},
-    placement::{ConfigId, has_finalizer},
+    placement::{ConfigId, has_finalizer, was_placed},
 };
 use managed::plan::Policies;
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, declared},
     index::{Referrer, ReferrerKind},
     instance::{apart, beyond, word},
     links::Led,
     references::{Referent, ReferentKind, Refers},
 };
-pub(crate) use moved::moved;
+pub(crate) use moved::{moved, torn};
 use whereabouts::Where;
 
 /// What is said of an object.
@@ -138,16 +138,27 @@ impl Admission<'_> {
     pub fn review<K: Reviewable>(&self, object: &K) -> Verdict {
         let mut findings = Findings::default();
         if object.meta().deletion_timestamp.is_none() {
-            self.look_through(object, None, &mut findings);
+            match torn(object) {
+                Some(why) => findings.deny(why),
+                None => self.look_through(object, None, &mut findings),
+            }
         }
         findings.verdict()
+    }
+
+    /// Why a change may not be stored, if so: the object would be on another host after it. One that names a config that is not there is
+    /// nowhere yet.
+    pub fn moves<K: Managed>(&self, old: &K, new: &K) -> Option<String> {
+        let is_somewhere =
+            || was_placed(old) || declared(old).is_none_or(|config| self.cluster.host_spec(&config).is_some());
+        moved(old, new).filter(|_| is_somewhere())
     }
 
     /// What is said of a change of an object.
     pub fn change<K: Reviewable>(&self, old: &K, new: &K) -> Verdict {
         let mut findings = Findings::default();
         if new.meta().deletion_timestamp.is_none() {
-            match moved(old, new) {
+            match self.moves(old, new) {
                 // What it refers to is a question only where it stays.
                 Some(why) => findings.deny(why),
                 None => self.look_through(new, Some(old), &mut findings),

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use apis::{managed::ProviderConfigReference, placement::parse_record, quantity::parse_span};
+use apis::{managed::ProviderConfigReference, placement::parse_reference, quantity::parse_span};
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, builder::Resettable, error::ErrorKind};
 use managed::lease::Timing;
 
@@ -57,7 +57,7 @@ pub struct Args {
     #[arg(long, env = "LEADER_ELECTION_RETRY_PERIOD", default_value = "2s", value_parser = span, hide = true)]
     pub leader_election_retry_period: Duration,
     /// The config of objects that name none: ProviderConfig/NAME or ClusterProviderConfig/NAME
-    #[arg(long, env = "DEFAULT_PROVIDER_CONFIG", value_parser = parse_record)]
+    #[arg(long, env = "DEFAULT_PROVIDER_CONFIG", value_parser = parse_reference)]
     pub default_provider_config: Option<ProviderConfigReference>,
     /// What is done where a CRD is older than this provider or the host of a ClusterProviderConfig does not answer: warn tells of it; strict is also not ready until everything has been in order once. A provider that waits for another's lease calls no host and counts none
     #[arg(long, env = "STARTUP_CHECKS", default_value = "warn", value_parser = strictness)]

@@ -319,6 +319,19 @@ impl Cluster {
         }
     }
 
+    /// Whether a config is being deleted.
+    pub fn is_leaving(&self, config: &ConfigId) -> bool {
+        let since = match config.kind {
+            ConfigKind::ProviderConfig => {
+                self.config(config).and_then(|config| config.metadata.deletion_timestamp.clone())
+            }
+            ConfigKind::ClusterProviderConfig => {
+                self.cluster_config(config).and_then(|config| config.metadata.deletion_timestamp.clone())
+            }
+        };
+        since.is_some()
+    }
+
     /// The host that a config led to when it was last seen.
     pub fn host_seen(&self, config: &ConfigId) -> Option<HostObservation> {
         match config.kind {

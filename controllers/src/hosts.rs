@@ -10,7 +10,7 @@ use anyhow::Context;
 use apis::{
     Managed,
     managed::ProviderConfigReference,
-    placement::{ConfigId, Known, Neighbour, Placement, is_open, place},
+    placement::{ConfigId, Known, Neighbour, Placement, is_open, place, was_placed},
     provider_config::{Connection as ConnectionSpec, HostSpec},
     quantity::Span,
 };
@@ -87,8 +87,8 @@ impl Connector {
     pub fn mismatch(&self, config: &ConfigId, facts: &Facts) -> Option<String> {
         let accepted = self.cluster.host_spec(config)?.accept_host;
         let now = (facts.uuid.as_deref().unwrap_or_default(), facts.hostname.as_str());
-        identity::another(&self.cluster.host_seen(config)?, now, accepted.as_deref())
-            .map(|another| format!("{config} led to {another}"))
+        let before = self.cluster.host_seen(config).unwrap_or_default();
+        identity::another(&before, now, accepted.as_deref()).map(|another| format!("{config} {another}"))
     }
 
     /// Why a config that is connected could not be connected anew, if so.
@@ -176,7 +176,14 @@ impl Connect for Connector {
     type Host = Site;
 
     fn place<K: Managed>(&self, object: &K, referents: Vec<Neighbour>) -> Result<Placement, String> {
-        place(object, &self.known(object, referents))
+        let placement = place(object, &self.known(object, referents))?;
+        if !was_placed(object) && self.cluster.is_leaving(&placement.config) {
+            return Err(format!(
+                "{} is being deleted and takes nothing new; name another one in spec.providerConfigRef",
+                placement.config
+            ));
+        }
+        Ok(placement)
     }
 
     async fn connect(&self, config: &ConfigId) -> anyhow::Result<Arc<Site>> {

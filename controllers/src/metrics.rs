@@ -31,6 +31,7 @@ use std::sync::Mutex;
 use crate::{
     cluster::{Cluster, Shelf},
     hosts::Connector,
+    sources::is_early,
 };
 use lives::Lives;
 use requests::Requests;
@@ -300,9 +301,18 @@ fn hosts(text: &mut String, cluster: &Cluster, connector: &Connector) {
     let mut calls = Figure::new("provider_libvirt_host_calls", "counter", "Calls to libvirt");
     let mut seconds = Figure::new("provider_libvirt_host_call_seconds", "counter", "Time spent in calls to libvirt");
     for config in cluster.all_configs() {
-        let Ok((key, ..)) = connector.endpoint(&config) else { continue };
-        let Some(host) = connector.hosts().peek(&key) else { continue };
         let label = format!("host=\"{config}\"");
+        let host = match connector.endpoint(&config) {
+            Ok((key, ..)) => connector.hosts().peek(&key),
+            // What is wrong with a config keeps its objects from their host as well as anything else.
+            Err(error) => {
+                if !is_early(&error) {
+                    figures[0].add(label.clone(), 0.0);
+                }
+                None
+            }
+        };
+        let Some(host) = host else { continue };
         for (figure, value) in figures.iter_mut().zip(host_figures(&host)) {
             figure.add(label.clone(), value);
         }

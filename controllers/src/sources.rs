@@ -68,6 +68,11 @@ impl fmt::Display for BeingRead {
 
 impl std::error::Error for BeingRead {}
 
+/// Whether nothing is wrong but that the API server has not told yet what a source holds.
+pub fn is_early(error: &anyhow::Error) -> bool {
+    error.chain().any(<dyn std::error::Error>::is::<BeingRead>)
+}
+
 /// Who reads, by whatever tells one from another.
 pub trait Reader: Clone + Ord + Hash + Send + Sync + 'static {}
 

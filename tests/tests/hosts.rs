@@ -22,8 +22,9 @@ fn row_10_a_frozen_host_is_told_keeps_what_was_known_and_the_other_host_does_not
     let scenario = stage.scenario("frozen")?;
     let (kept, usual) = prepare(&scenario)?;
     scenario.host().freeze()?;
-    let cause = "connect failed: ClusterProviderConfig one: the host did not answer within 2 s";
-    check_outage(&scenario, &kept, ("ConnectFailed", cause))?;
+    let cause = "connect failed: ClusterProviderConfig one: the host did not answer within 2 s; libvirt there is stopped or hangs: \
+                 restart it, its guests go on meanwhile";
+    check_outage(&scenario, &kept, ("HostUnreachable", cause))?;
     check_other_host(&scenario, &other, usual)?;
     check_deletion_waits(&scenario)?;
     scenario.host().thaw()?;
@@ -135,6 +136,15 @@ fn row_27_a_config_in_use_is_not_deleted_before_its_last_user() -> Result<()> {
         ensure!(found == ("True", "InUse", "Blocking deletion while usages still exist"), "{found:?}");
         Ok(())
     })?;
+    scenario.apply(&manifest("Network", "late", "mode: Isolated"))?;
+    let sentence = "ClusterProviderConfig default is being deleted and takes nothing new; name another one in spec.providerConfigRef";
+    scenario.await_object("network", "late", |object| {
+        let (status, _, message) = condition(object, "Synced")?;
+        ensure!(status == "False" && message.ends_with(sentence), "{message}");
+        Ok(())
+    })?;
+    scenario.delete(&["network/late"])?;
+    scenario.await_gone(&["network/late"])?;
     scenario.namespace().kubectl(&["delete", "network", "a"])?;
     eventually(PATIENCE, || {
         let users = &config(&stage, "default")?["status"]["users"];

@@ -244,5 +244,5 @@ fn passed(ticket: &Ticket, deadline: Duration) -> Error {
 }
 
 fn closed() -> Error {
-    Error::unreachable("the connection to the host was closed")
+    Error::unreachable("the connection to the host was lost")
 }

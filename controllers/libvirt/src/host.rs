@@ -222,7 +222,7 @@ impl Host {
     async fn session(&self) -> Result<Arc<Session>, Error> {
         self.facts().await?;
         let session = lock(&self.inner.session).clone();
-        session.ok_or_else(|| Error::unreachable("the connection to the host was closed"))
+        session.ok_or_else(|| Error::unreachable("the connection to the host was lost"))
     }
 
     async fn changed(&self, state: &mut watch::Receiver<HostState>) -> Result<(), Error> {
@@ -274,15 +274,17 @@ impl Inner {
 
     /// Says so if this pair is the one in use; from the callback of the end of one of its connections.
     pub(crate) fn lost_lane(&self, generation: u64, kind: LaneKind, (reason, is_silent): (&Error, bool)) {
-        let lanes = lock(&self.lanes);
-        let mine = lanes.iter().filter(|(of, _)| *of == generation).filter_map(|(_, lane)| lane.upgrade());
-        mine.filter(|lane| lane.kind() == kind).for_each(|lane| lane.lose());
-        drop(lanes);
-        // Of one that is silent it is known what is the matter.
+        let all = lock(&self.lanes);
+        let mine = all.iter().filter(|(of, _)| *of == generation).filter_map(|(_, lane)| lane.upgrade());
+        let lanes: Vec<_> = mine.filter(|lane| lane.kind() == kind).collect();
+        drop(all);
+        // Of one that is silent it is known what is the matter. That is said first: who is sent away from a lane knows less of it.
         if is_silent && self.generation() == Some(generation) {
-            return self.down(reason);
+            self.down(reason);
+        } else {
+            self.lost(generation, reason);
         }
-        self.lost(generation, reason);
+        lanes.iter().for_each(|lane| lane.lose());
     }
 
     /// Whether the host answers over the pair in use: over a connection of it that is free, else over a new one. True where it cannot be
@@ -310,11 +312,11 @@ impl Inner {
     /// The host does not answer over this pair any more: nobody waits for it any longer, also not over those of before.
     pub(crate) fn silent(&self, generation: u64, reason: &Error) {
         let lanes: Vec<_> = lock(&self.lanes).iter().filter_map(|(_, lane)| lane.upgrade()).collect();
-        lanes.iter().for_each(Lane::lose);
-        self.end_uploads();
         if self.generation() == Some(generation) {
             self.down(reason);
         }
+        lanes.iter().for_each(Lane::lose);
+        self.end_uploads();
     }
 
     /// Lets libvirt end those to a host that is silent. Not here: whoever lets go of a connection last closes it, and that may wait.
@@ -346,7 +348,7 @@ impl Inner {
         F: FnOnce(&Connection, &Mirror) -> Result<(), Error> + Send + 'static,
     {
         let session = lock(&self.session).clone();
-        let session = session.ok_or_else(|| Error::unreachable("the connection to the host was closed"))?;
+        let session = session.ok_or_else(|| Error::unreachable("the connection to the host was lost"))?;
         let (quarantine, inner) = (Arc::clone(&self.quarantine), Arc::downgrade(self));
         let request = Request { object, deadline };
         calls::call_blocking(&session.short, quarantine, &request, move |connection| {

@@ -436,5 +436,5 @@ impl Keeper {
 }
 
 fn lost() -> Error {
-    Error::unreachable("the connection to the host was closed")
+    Error::unreachable("the connection to the host was lost")
 }

@@ -91,6 +91,9 @@ impl Trouble {
             (Self::ConnectionRefused, Transport::InProcess | Transport::Unix) | (Self::DaemonDown, _) => {
                 "start libvirt on the host"
             }
+            (Self::HostUnreachable, Transport::InProcess | Transport::Unix) => {
+                "libvirt there is stopped or hangs: restart it, its guests go on meanwhile"
+            }
             (Self::HostUnreachable, _) => "the host is off, or a network or firewall between is in the way",
             (Self::WrongService, Transport::Ssh) => {
                 "what listens at the port in the URI is something else or turns connections away, or the user's shell there does not run commands or says something of its own"
@@ -115,6 +118,7 @@ const WORDS: &[(&[Transport], &str, Trouble)] = &[
     (UNIX, "Permission denied", Trouble::SocketDenied),
     (UNIX, "Connection refused", Trouble::ConnectionRefused),
     (UNIX, "authentication", Trouble::AuthFailed),
+    (UNIX, "did not answer", Trouble::HostUnreachable),
     (SSH, "-sock': Permission denied", Trouble::SocketDenied),
     (SSH, "polkit", Trouble::SocketDenied),
     (SSH, "-sock'", Trouble::DaemonDown),
@@ -127,7 +131,7 @@ const WORDS: &[(&[Transport], &str, Trouble)] = &[
     (FAR, "No route to host", Trouble::HostUnreachable),
     (FAR, "Network is unreachable", Trouble::HostUnreachable),
     (FAR, "Connection timed out", Trouble::HostUnreachable),
-    (FAR, "did not answer within", Trouble::HostUnreachable),
+    (FAR, "did not answer", Trouble::HostUnreachable),
     (TLS, "Unable to read TLS confirmation", Trouble::AuthFailed),
     (TLS, "TLS handshake failed", Trouble::WrongService),
     (TLS, "ertificate", Trouble::CertificateInvalid),

@@ -36,6 +36,18 @@ pub(crate) fn moved<K: Managed>(old: &K, new: &K) -> Option<String> {
     ))
 }
 
+/// Why a new object may not be stored that names two configs: the reference would count and be written into the annotation, and the same file
+/// could not be applied a second time. One that was placed before comes from a backup, and its record counts.
+pub(crate) fn torn<K: Managed>(object: &K) -> Option<String> {
+    let (wished, says) = (reference(object)?, object.annotation(annotation::PLACEMENT)?);
+    (!was_placed(object) && says != wished.record()).then(|| {
+        format!(
+            "spec.providerConfigRef names {wished}, and annotation {} says {says:?}: take the annotation out, or have both say the same",
+            annotation::PLACEMENT
+        )
+    })
+}
+
 fn reference<K: Managed>(object: &K) -> Option<ConfigId> {
     let namespace = object.meta().namespace.as_deref().unwrap_or_default();
     let reference = object.resource().provider_config_ref.as_ref()?;

@@ -5,23 +5,31 @@ use apis::provider_config::HostObservation;
 /// What says that a host is another one than was seen before, unless it is accepted. Boards are shipped with the same UUID, so the name
 /// counts too, but for its domain: whether a host knows that depends on its resolver.
 pub(super) fn another(before: &HostObservation, (uuid, name): (&str, &str), accepted: Option<&str>) -> Option<String> {
-    const CURE: &str =
-        "nothing is made, changed or deleted there. Correct spec.uri, or confirm the new host with spec.acceptHost:";
+    const NOTHING: &str = "nothing is made, changed or deleted there";
+    const CURE: &str = "Correct spec.uri, or confirm the new host with spec.acceptHost:";
+    let own = short(name);
     if before.uuid.is_empty() {
-        return None;
+        let is_meant = |accepted: &str| accepted == uuid || short(accepted) == own;
+        return accepted.filter(|accepted| !is_meant(accepted)).map(|accepted| {
+            format!(
+                "leads to the host {name} with UUID {uuid}, and spec.acceptHost says {accepted}; {NOTHING}. Correct spec.uri or spec.acceptHost"
+            )
+        });
     }
     if before.uuid != uuid {
         let was = &before.uuid;
-        let said = format!("the host with UUID {was} before and leads to the one with UUID {uuid} now; {CURE} {uuid}");
+        let said = format!(
+            "led to the host with UUID {was} before and leads to the one with UUID {uuid} now; {NOTHING}. {CURE} {uuid}"
+        );
         return (accepted != Some(uuid)).then_some(said);
     }
-    let (own, was) = (short(name), short(&before.hostname));
+    let was = short(&before.hostname);
     let is_known = |name: &str| !name.is_empty() && name != "localhost";
     if own == was || !is_known(&own) || !is_known(&was) {
         return None;
     }
     let said = format!(
-        "the host {was} before and leads to {own} now, which has the same UUID, as boards of one series may have; {CURE} {own}"
+        "led to the host {was} before and leads to {own} now, which has the same UUID, as boards of one series may have; {NOTHING}. {CURE} {own}"
     );
     (accepted.map(short) != Some(own)).then_some(said)
 }
@@ -55,6 +63,12 @@ mod tests {
         for same in ["rack1", "RACK1.example.net", "localhost", "localhost.localdomain", ""] {
             assert!(!is_another(one, ("1", same), None), "{same}");
         }
-        assert!(!is_another(("", ""), one, None), "it was never seen");
+        let never = ("", "");
+        assert!(!is_another(never, one, None), "it was never seen");
+        assert!(!is_another(never, one, Some("1")) && !is_another(never, one, Some("rack1")));
+        assert!(
+            is_another(never, one, Some("2")) && is_another(never, one, Some("rack2")),
+            "it is not the one that is meant"
+        );
     }
 }

@@ -13,7 +13,7 @@ use libvirt::{Facts, HostState, Trouble};
 use managed::external::{Connect as _, Refusal};
 
 use super::{BLOCKED, Configs, UNVERIFIED};
-use crate::{checks::lacking, sources::BeingRead};
+use crate::{checks::lacking, sources::is_early};
 
 impl Configs {
     pub(super) fn status(
@@ -52,8 +52,7 @@ impl Configs {
         let host = match self.connector.host(id) {
             Ok((_, host)) => host,
             Err(error) => {
-                let is_early = error.chain().any(<dyn std::error::Error>::is::<BeingRead>);
-                let reason = if is_early { "Connecting" } else { "ConfigInvalid" };
+                let reason = if is_early(&error) { "Connecting" } else { "ConfigInvalid" };
                 return (not(reason, format!("{error:#}")), None);
             }
         };

@@ -124,13 +124,17 @@ impl Reviewer {
         }
         self.read::<K>(new, |new| match sized::<K>(old) {
             // That an object stays where it is can be said without a look at others, and nobody but the webhook says it.
-            Some(old) => match moved(&old, &new) {
+            Some(old) => match self.moves(&old, &new) {
                 Some(why) => Verdict::Denied(why),
                 None => self.once_read(|admission| admission.change(&old, &new)),
             },
             // What was stored by other rules than today's is judged by what it is to be, and what may have been wrong before is told.
             None => self.once_read(|admission| admission.review(&new)).mild(),
         })
+    }
+
+    fn moves<K: Reviewable>(&self, old: &K, new: &K) -> Option<String> {
+        if self.is_read() { self.admission().moves(old, new) } else { moved(old, new) }
     }
 
     /// A deletion is never refused, whatever the object looks like: there is only something to say where that is known. Without an object

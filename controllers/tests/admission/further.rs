@@ -75,6 +75,36 @@ fn an_object_stays_on_its_host_and_the_refusal_says_how_to_move() {
 }
 
 #[test]
+fn what_names_a_config_that_is_not_there_is_nowhere_yet_and_may_be_corrected() {
+    let world = World::new();
+    let nowhere = Some("ClusterProviderConfig/nope");
+    let table = [
+        (net(nowhere, "Nat"), net(ONE, "Nat"), true),
+        (annotated(None, "ClusterProviderConfig/nope"), annotated(None, "ClusterProviderConfig/one"), true),
+        (net(nowhere, "Nat"), net(None, "Nat"), true),
+        // It was there, and may come back.
+        (placed(nowhere, "ClusterProviderConfig/nope"), placed(ONE, "ClusterProviderConfig/nope"), false),
+    ];
+    for (old, new, is_allowed) in table {
+        let said = world.change(&old, &new);
+        assert_eq!(!matches!(said, Verdict::Denied(_)), is_allowed, "{said:?}");
+    }
+}
+
+#[test]
+fn a_new_object_names_one_config_and_not_two() {
+    let world = World::new();
+    let why = format!(
+        "spec.providerConfigRef names ClusterProviderConfig one, and annotation {PLACEMENT} says \"ClusterProviderConfig/two\": \
+         take the annotation out, or have both say the same"
+    );
+    assert_eq!(world.review(&annotated(ONE, "ClusterProviderConfig/two")), denied(&why));
+    assert_eq!(world.review(&annotated(ONE, "ClusterProviderConfig/one")), Verdict::Allowed);
+    // From a backup.
+    assert_eq!(world.review(&placed(ONE, "ClusterProviderConfig/two")), Verdict::Allowed);
+}
+
+#[test]
 fn an_annotation_that_does_not_count_yet_may_not_say_another_host() {
     let world = World::new();
     let kept = kept(PLACEMENT, "ClusterProviderConfig one");

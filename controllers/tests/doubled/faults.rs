@@ -37,6 +37,8 @@ async fn a_call_that_hangs_keeps_its_own_object_waiting_and_no_other() {
     assert_eq!(rig.host().counters().quarantined(), 1);
 
     rig.quiet().await;
+    // What failed rests for a second.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(rig.pass("stuck").await, Requeue::After(Duration::from_secs(2)));
     let waits = format!("{failed}{STUCK} is still waiting for a call that libvirt has not answered");
     assert_eq!(rig.condition("stuck", "Synced"), waits);

@@ -159,7 +159,7 @@ impl Rig {
 
     /// Passes over an object until it is Ready, as a queue would.
     pub(crate) async fn until_passed(&self, name: &str) {
-        for _ in 0..10 {
+        for _ in 0..30 {
             if self.pass(name).await == Requeue::Poll && self.condition(name, "Ready") == "True Available" {
                 return;
             }

@@ -51,6 +51,47 @@ fn a_second_host_changes_no_definition_of_the_first_and_what_was_placed_there_st
     scenario.await_all_gone(PATIENCE)
 }
 
+#[test]
+fn a_config_that_says_which_host_is_meant_does_nothing_on_another_one_from_the_first_day() -> Result<()> {
+    let (scenario, other) = scenario("meant")?;
+    let meant = other.uuid();
+    configure(&scenario, "meant", scenario.host(), &json!({"acceptHost": meant}))?;
+    let config = await_config_reason(&scenario, "meant", "HostMismatch")?;
+    let (namespace, own) = (scenario.namespace().name(), scenario.host().uuid());
+    let begin = format!("ProviderConfig {namespace}/meant leads to the host ");
+    let end = format!(
+        " with UUID {own}, and spec.acceptHost says {meant}; nothing is made, changed or deleted there. Correct spec.uri or spec.acceptHost"
+    );
+    assert!(config.starts_with(&begin) && config.ends_with(&end), "{config}");
+    scenario.apply(&manifest("Domain", "meant", OFF))?;
+    scenario.await_object("domain", "meant", |object| {
+        let (status, _, message) = condition(object, "Synced")?;
+        ensure!(status == "False" && message.contains("spec.acceptHost says"), "{message}");
+        Ok(())
+    })?;
+    assert!(!has_domain(scenario.host(), "meant")?);
+    // One whose URI is refused is as far away, for those who watch figures.
+    configure(&scenario, "broken", scenario.host(), &json!({"uri": "qemu+unix:///system?command=/bin/true"}))?;
+    await_config_reason(&scenario, "broken", "ConfigInvalid")?;
+    let up = format!("provider_libvirt_host_up{{host=\"ProviderConfig {namespace}/broken\"}}");
+    assert_eq!(scenario.stage().metrics()?.get(&up), Some(&0.0));
+    set(&scenario, "providerconfig/meant", &json!({"acceptHost": own}))?;
+    await_config(&scenario, "meant", ("True", "Available", ""))?;
+    scenario.namespace().kubectl(&["delete", "providerconfig", "broken"])?;
+    scenario.await_ready(&["domain/meant"])?;
+    scenario.delete_all()?;
+    scenario.await_all_gone(PATIENCE)
+}
+
+/// Waits until a config is not Ready for this reason, and answers with what it says.
+fn await_config_reason(scenario: &Scenario<'_>, name: &str, reason: &str) -> Result<String> {
+    scenario.await_object("providerconfig", name, |config| {
+        let (status, found, message) = condition(config, "Ready")?;
+        ensure!((status, found) == ("False", reason), "{status} {found}: {message}");
+        Ok(message.to_owned())
+    })
+}
+
 /// All that is known of the first host's things: what libvirt says of them, and the objects as they were last written.
 fn seen(scenario: &Scenario<'_>) -> Result<(Vec<String>, Vec<Value>)> {
     let host = scenario.host();

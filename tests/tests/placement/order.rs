@@ -225,6 +225,70 @@ fn row_7_a_placed_object_stays_on_its_host_whatever_its_reference_says() -> Resu
     Ok(())
 }
 
+// Without the webhook, which refuses such edits: who is put elsewhere would leave behind what was made.
+#[test]
+fn row_7_a_placed_object_stays_on_its_host_whatever_its_annotation_says() -> Result<()> {
+    let (scenario, other) = scenario("noted")?;
+    configure(&scenario, "one", scenario.host(), &json!({}))?;
+    configure(&scenario, "default", other, &json!({}))?;
+    await_available(&scenario, &["one", "default"])?;
+    let note = format!(", annotations: {{{PLACEMENT}: ProviderConfig/one}}");
+    let pool = format!("target: {{path: {}}}", scenario.folder());
+    let objects = ["pool/noted", "network/noted", "domain/noted"];
+    scenario.apply(&object("Pool", "noted", &pool, (&note, "")))?;
+    scenario.apply(&object("Network", "noted", "mode: Isolated", (&note, "")))?;
+    scenario.apply(&object("Domain", "noted", OFF, ("", &on("one"))))?;
+    for object in objects {
+        assert_eq!(await_placed(&scenario, object)?, placed("one"), "{object}");
+    }
+    let here: [&[&str]; 3] =
+        [&["pool-dumpxml", "noted", "--inactive"], &["net-dumpxml", "noted"], &["dumpxml", "noted"]];
+    let before = here.map(|command| scenario.host().virsh(command).unwrap());
+    let namespace = scenario.namespace().name();
+    for (edit, says) in
+        [("=ProviderConfig/default", "says \"ProviderConfig/default\""), ("-", "is gone"), ("=x", "says \"x\"")]
+    {
+        let edit = format!("{PLACEMENT}{edit}");
+        for object in objects {
+            scenario.namespace().kubectl(&["annotate", "--overwrite", object, &edit])?;
+        }
+        for object in objects {
+            let (kind, name) = object.split_once('/').unwrap();
+            scenario.await_object(kind, name, |object| {
+                let noted = &object["metadata"]["annotations"][PLACEMENT];
+                ensure!(noted == "ProviderConfig/one", "{kind} is on {noted}");
+                Ok(())
+            })?;
+        }
+        let message = format!(
+            "annotation {PLACEMENT} {says}, but the object is on ProviderConfig {namespace}/one; it stays there, and the annotation is put back"
+        );
+        eventually(PATIENCE, || {
+            let list = scenario.namespace().kubectl(&["get", "events", "-o", "json"])?;
+            let list: Value = serde_json::from_str(&list)?;
+            let all = list["items"].as_array().into_iter().flatten();
+            let told =
+                all.filter(|event| event["reason"] == "PlacementChanged" && event["message"] == *message).count();
+            ensure!(told == objects.len(), "{told} events: {message}");
+            Ok(())
+        })?;
+    }
+    await_passes(&scenario, "pool", 3.0)?;
+    assert_eq!(here.map(|command| scenario.host().virsh(command).unwrap()), before);
+    let there = [["pool-list", "--all"], ["net-list", "--all"], ["list", "--all"]];
+    for command in there {
+        let listed = other.virsh(&[command[0], command[1], "--name"])?;
+        assert!(!listed.lines().any(|name| name.trim() == "noted"), "{command:?}: {listed}");
+    }
+    scenario.delete(&objects)?;
+    scenario.await_gone(&objects)?;
+    for command in there {
+        let listed = scenario.host().virsh(&[command[0], command[1], "--name"])?;
+        assert!(!listed.lines().any(|name| name.trim() == "noted"), "{command:?}: {listed}");
+    }
+    Ok(())
+}
+
 fn await_available(scenario: &Scenario<'_>, configs: &[&str]) -> Result<()> {
     configs.iter().try_for_each(|config| await_config(scenario, config, ("True", "Available", "")).map(drop))
 }

@@ -116,7 +116,9 @@ fn connect(inner: &Arc<Inner>, generation: u64, kind: LaneKind) -> Result<Connec
         let closed = move |reason| {
             if let Some(inner) = weak.upgrade() {
                 let is_silent = matches!(reason, CloseReason::Keepalive);
-                inner.lost_lane(generation, kind, (&Error::unreachable(sentence(reason)), is_silent));
+                let lost = Error::unreachable(sentence(reason));
+                let lost = if is_silent { inner.dial.told(lost) } else { lost };
+                inner.lost_lane(generation, kind, (&lost, is_silent));
                 let _ = inner.notes.send(Note::Closed(generation));
             }
         };
@@ -150,7 +152,7 @@ fn sentence(reason: CloseReason) -> &'static str {
         CloseReason::Error => "the connection to the host failed",
         CloseReason::Eof => "the host closed the connection",
         CloseReason::Keepalive => "the host did not answer keepalive messages",
-        CloseReason::Client => "the connection to the host was closed",
+        CloseReason::Client => "the connection to the host was lost",
     }
 }
 

@@ -25,7 +25,8 @@ pub(super) fn watch(inner: &Arc<Inner>, generation: u64, heard: Heard) -> Result
             let Some(inner) = inner.upgrade().filter(|inner| inner.generation() == Some(generation)) else { return };
             let heard = heard.total();
             if before.replace(heard) == Some(heard) && !inner.is_answered(most) {
-                inner.silent(generation, &Error::unreachable("the host did not answer keepalive messages"));
+                let silent = Error::unreachable("the host did not answer keepalive messages");
+                inner.silent(generation, &inner.dial.told(silent));
                 // The keeper is gone only when the host is being dropped.
                 let _ = inner.notes.send(Note::Closed(generation));
                 return;
