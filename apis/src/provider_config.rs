@@ -86,7 +86,7 @@ pub struct HostSpec {
     /// A Secret with what lets in at the host: ca.crt, tls.crt and tls.key for TLS; username and password for SASL; ssh-privatekey or password, known_hosts and, where the URI has no user, username for SSH; and uri, where it is not said here. A change of it takes effect at once, and what is under way over the connection before goes on to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
-    /// The UUID of the host that uri leads to, where that is another one than before, or its name, where both have the same UUID: confirms that it is meant. Until then nothing is made, changed or deleted.
+    /// The UUID of the host that uri leads to, where that is another one than before, or its name, where both have the same UUID: confirms that it is meant. Until then nothing is made, changed or deleted. Said from the start, it keeps a config from any other host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[0-9A-Za-z-]+$"))]
     pub accept_host: Option<String>,

@@ -56,5 +56,26 @@ fn row_8_a_config_that_leads_to_another_host_does_nothing_there_until_that_is_co
         let config = config(&stage)?;
         ensure!(config["status"]["host"]["uuid"] == json!(now), "{}", config["status"]);
         Ok(())
-    })
+    })?;
+    // Both hosts show the same folder here, as one machine does whose board was exchanged.
+    let sentence = format!(
+        "observe failed: volume root was made on the host with UUID {here}, and this one has {now}, so it cannot be told whether this is it. \
+         Correct the config's uri; or, where it is the same machine with another UUID, take the volume over, by annotation \
+         libvirt.nourspeed.io/adopt and a line in the config's spec.policy.adopt"
+    );
+    scenario.await_object("volume", "root", |volume| {
+        let said = [condition(volume, "Synced")?, condition(volume, "Ready")?];
+        ensure!(said[0].2 == sentence && said[1].1 == "HostMismatch", "{said:?}");
+        Ok(())
+    })?;
+    patch(&stage, &json!({"policy": {"adopt": ["volume/root"]}}))?;
+    let edit = |spec: Value| {
+        let patch = json!({"spec": spec}).to_string();
+        scenario.namespace().kubectl(&["patch", "volume", "root", "--type=merge", "-p", &patch])
+    };
+    edit(json!({"managementPolicies": ["Observe"]}))?;
+    edit(json!({"forProvider": {"format": "Qcow2"}}))?;
+    edit(json!({"managementPolicies": ["*"]}))?;
+    scenario.namespace().kubectl(&["annotate", "volume", "root", "libvirt.nourspeed.io/adopt=true"])?;
+    scenario.await_ready(&["volume/root"])
 }

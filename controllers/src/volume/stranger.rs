@@ -1,12 +1,13 @@
 //! A volume of the object's name that is not the object's.
 
-use apis::{Managed, Volume, volume::Format};
+use apis::{Managed, Volume, managed::annotation, volume::Format};
 use libvirt::xml::Element;
-use managed::external::Pass;
+use managed::external::{Pass, Refusal};
 
 use super::{Found, Referents, Volumes, another_format, encryption, render::Below};
 use crate::{
-    adopt::{Asking, Obstacle, Stranger},
+    adopt::{Adoption, Asking, Obstacle, Stranger},
+    ownership::Record,
     storage,
 };
 
@@ -23,6 +24,9 @@ impl Volumes {
         let Some(uuid) = &found.pool_uuid else {
             return Obstacle::Refused(storage::foreign_volume(name, pool));
         };
+        if let Some(elsewhere) = self.of_another_host(pass, name) {
+            return Obstacle::Refused(elsewhere);
+        }
         let mut pools = [uuid].into_iter().chain(&found.twins);
         let claimant = pools.find_map(|pool| self.adoption.claimant(pass.object.uid(), pass.host, pool, name));
         let stranger = Stranger {
@@ -33,6 +37,19 @@ impl Volumes {
             mismatch: mismatch(pass.object, referents.backing.as_ref(), description),
         };
         self.adoption.decide(&Asking { object: pass.object, config: pass.config, host: pass.host }, &stranger)
+    }
+
+    /// That the object's volume was made on a host with another UUID, unless it asks to take over the one that is here.
+    fn of_another_host(&self, pass: &Pass<'_, Self>, name: &str) -> Option<Refusal> {
+        let own = self.adoption.own(pass.object);
+        let Record { host: there, .. } =
+            own.iter().find(|record| record.volume == name).filter(|_| !Adoption::asks(pass.object))?;
+        let here = pass.host.uuid();
+        let message = format!(
+            "volume {name} was made on the host with UUID {there}, and this one has {here}, so it cannot be told whether this is it. Correct the config's uri; or, where it is the same machine with another UUID, take the volume over, by annotation {} and a line in the config's spec.policy.adopt",
+            annotation::ADOPT
+        );
+        (there != here).then_some(Refusal { reason: "HostMismatch", message })
     }
 }
 

@@ -237,7 +237,7 @@ fn row_7_a_placed_object_stays_on_its_host_whatever_its_annotation_says() -> Res
     let objects = ["pool/noted", "network/noted", "domain/noted"];
     scenario.apply(&object("Pool", "noted", &pool, (&note, "")))?;
     scenario.apply(&object("Network", "noted", "mode: Isolated", (&note, "")))?;
-    scenario.apply(&object("Domain", "noted", OFF, ("", &on("one"))))?;
+    scenario.apply(&object("Domain", "noted", OFF, (&note, "")))?;
     for object in objects {
         assert_eq!(await_placed(&scenario, object)?, placed("one"), "{object}");
     }
