@@ -4,7 +4,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use tests::{Host, PATIENCE, Stage, condition, eventually};
+use tests::{Host, PATIENCE, Scenario, Stage, condition, eventually};
 
 fn config(stage: &Stage) -> Result<Value> {
     stage.plane().client().get(&["clusterproviderconfig", "default"])?.context("there is no config default")
@@ -57,6 +57,11 @@ fn row_8_a_config_that_leads_to_another_host_does_nothing_there_until_that_is_co
         ensure!(config["status"]["host"]["uuid"] == json!(now), "{}", config["status"]);
         Ok(())
     })?;
+    check_volume(&stage, &scenario, (&here, &now))
+}
+
+/// The volume that was made before is nobody's on the accepted host, until it is taken over.
+fn check_volume(stage: &Stage, scenario: &Scenario<'_>, (here, now): (&str, &str)) -> Result<()> {
     // Both hosts show the same folder here, as one machine does whose board was exchanged.
     let sentence = format!(
         "observe failed: volume root was made on the host with UUID {here}, and this one has {now}, so it cannot be told whether this is it. \
@@ -68,7 +73,7 @@ fn row_8_a_config_that_leads_to_another_host_does_nothing_there_until_that_is_co
         ensure!(said[0].2 == sentence && said[1].1 == "HostMismatch", "{said:?}");
         Ok(())
     })?;
-    patch(&stage, &json!({"policy": {"adopt": ["volume/root"]}}))?;
+    patch(stage, &json!({"policy": {"adopt": ["volume/root"]}}))?;
     let edit = |spec: Value| {
         let patch = json!({"spec": spec}).to_string();
         scenario.namespace().kubectl(&["patch", "volume", "root", "--type=merge", "-p", &patch])

@@ -284,7 +284,9 @@ impl Inner {
         } else {
             self.lost(generation, reason);
         }
-        lanes.iter().for_each(|lane| lane.lose());
+        for lane in &lanes {
+            lane.lose();
+        }
     }
 
     /// Whether the host answers over the pair in use: over a connection of it that is free, else over a new one. True where it cannot be

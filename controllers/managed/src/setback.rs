@@ -71,20 +71,25 @@ impl<E: External> Reconciler<E> {
         if let Err(error) = self.publish(object, &News { removed, ..News::conditions(wishes.clone()) }).await {
             tracing::warn!(object = object.full_name(), error = error.message(), "cannot write status");
         }
+        self.again(&key, failure, wishes)
+    }
+
+    /// When what failed is tried again, and how long it is not, of which `said` is said meanwhile.
+    fn again(&self, key: &String, failure: &Failure, said: Vec<Wish>) -> Requeue {
         let retry = failure.retry.unwrap_or_else(|| self.connector.retry(&failure.error));
         match (retry, &failure.attempt) {
             (Retry::Never, _) => Requeue::Never,
             (Retry::Soon, _) => Requeue::After(Duration::from_secs(2)),
             // A try may be an event itself, which brings the object back at once.
             (Retry::Backoff, Some(Attempt { what, recheck, rest: Rest::Growing })) => {
-                let delay = self.backoff.hold(&key, what.clone(), wishes);
+                let delay = self.backoff.hold(key, what.clone(), said);
                 Requeue::After(recheck.map_or(delay, |recheck| recheck.min(delay)))
             }
             (Retry::Poll | Retry::Backoff, attempt) => {
                 if let Some(Attempt { what, .. }) = attempt {
-                    self.backoff.hold_for(&key, what.clone(), wishes, MOMENT);
+                    self.backoff.hold_for(key, what.clone(), said, MOMENT);
                 }
-                if retry == Retry::Poll { Requeue::Poll } else { Requeue::After(self.backoff.failed(&key)) }
+                if retry == Retry::Poll { Requeue::Poll } else { Requeue::After(self.backoff.failed(key)) }
             }
         }
     }

@@ -244,7 +244,6 @@ fn row_7_a_placed_object_stays_on_its_host_whatever_its_annotation_says() -> Res
     let here: [&[&str]; 3] =
         [&["pool-dumpxml", "noted", "--inactive"], &["net-dumpxml", "noted"], &["dumpxml", "noted"]];
     let before = here.map(|command| scenario.host().virsh(command).unwrap());
-    let namespace = scenario.namespace().name();
     for (edit, says) in
         [("=ProviderConfig/default", "says \"ProviderConfig/default\""), ("-", "is gone"), ("=x", "says \"x\"")]
     {
@@ -260,18 +259,7 @@ fn row_7_a_placed_object_stays_on_its_host_whatever_its_annotation_says() -> Res
                 Ok(())
             })?;
         }
-        let message = format!(
-            "annotation {PLACEMENT} {says}, but the object is on ProviderConfig {namespace}/one; it stays there, and the annotation is put back"
-        );
-        eventually(PATIENCE, || {
-            let list = scenario.namespace().kubectl(&["get", "events", "-o", "json"])?;
-            let list: Value = serde_json::from_str(&list)?;
-            let all = list["items"].as_array().into_iter().flatten();
-            let told =
-                all.filter(|event| event["reason"] == "PlacementChanged" && event["message"] == *message).count();
-            ensure!(told == objects.len(), "{told} events: {message}");
-            Ok(())
-        })?;
+        await_put_back(&scenario, says, objects.len())?;
     }
     await_passes(&scenario, "pool", 3.0)?;
     assert_eq!(here.map(|command| scenario.host().virsh(command).unwrap()), before);
@@ -287,6 +275,22 @@ fn row_7_a_placed_object_stays_on_its_host_whatever_its_annotation_says() -> Res
         assert!(!listed.lines().any(|name| name.trim() == "noted"), "{command:?}: {listed}");
     }
     Ok(())
+}
+
+/// Waits until as many events tell that what the annotation says does not count.
+fn await_put_back(scenario: &Scenario<'_>, says: &str, count: usize) -> Result<()> {
+    let namespace = scenario.namespace().name();
+    let message = format!(
+        "annotation {PLACEMENT} {says}, but the object is on ProviderConfig {namespace}/one; it stays there, and the annotation is put back"
+    );
+    eventually(PATIENCE, || {
+        let list = scenario.namespace().kubectl(&["get", "events", "-o", "json"])?;
+        let list: Value = serde_json::from_str(&list)?;
+        let all = list["items"].as_array().into_iter().flatten();
+        let told = all.filter(|event| event["reason"] == "PlacementChanged" && event["message"] == *message).count();
+        ensure!(told == count, "{told} events: {message}");
+        Ok(())
+    })
 }
 
 fn await_available(scenario: &Scenario<'_>, configs: &[&str]) -> Result<()> {
