@@ -22,7 +22,7 @@ use apis::{
     managed::{ProviderConfigReference, annotation},
     placement::{ConfigId, has_finalizer, was_placed},
 };
-use managed::plan::Policies;
+use managed::{plan::Policies, usage::Shown};
 
 use crate::{
     cluster::{Cluster, declared},
@@ -31,7 +31,7 @@ use crate::{
     links::Led,
     references::{Referent, ReferentKind, Refers},
 };
-pub(crate) use moved::{moved, torn};
+pub(crate) use moved::{moved, puts_back, torn};
 use whereabouts::Where;
 
 /// What is said of an object.
@@ -147,11 +147,15 @@ impl Admission<'_> {
     }
 
     /// Why a change may not be stored, if so: the object would be on another host after it. One that names a config that is not there is
-    /// nowhere yet.
+    /// nowhere yet, and the record of one that is somewhere may be put right.
     pub fn moves<K: Managed>(&self, old: &K, new: &K) -> Option<String> {
         let is_somewhere =
             || was_placed(old) || declared(old).is_none_or(|config| self.cluster.host_spec(&config).is_some());
-        moved(old, new).filter(|_| is_somewhere())
+        let is_back = || {
+            let namespace = new.meta().namespace.as_deref().unwrap_or_default();
+            self.cluster.users.held(namespace, new.uid()).is_some_and(|on| puts_back(old, new, &on))
+        };
+        moved(old, new).filter(|_| is_somewhere() && !is_back())
     }
 
     /// What is said of a change of an object.

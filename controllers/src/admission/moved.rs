@@ -36,6 +36,11 @@ pub(crate) fn moved<K: Managed>(old: &K, new: &K) -> Option<String> {
     ))
 }
 
+/// Whether a change only corrects what an object's annotation says to the config that it is on.
+pub(crate) fn puts_back<K: Managed>(old: &K, new: &K, on: &ConfigId) -> bool {
+    reference(old) == reference(new) && declared(old).as_ref() != Some(on) && declared(new).as_ref() == Some(on)
+}
+
 /// Why a new object may not be stored that names two configs: the reference would count and be written into the annotation, and the same file
 /// could not be applied a second time. One that was placed before comes from a backup, and its record counts.
 pub(crate) fn torn<K: Managed>(object: &K) -> Option<String> {

@@ -1,5 +1,6 @@
 //! What only the API can see beside the one rule: moves, disks and addresses that two would have, and deletions that others wait for.
 
+use kube::runtime::watcher::Event;
 use provider_libvirt::admission::Verdict;
 use serde_json::{Value, json};
 
@@ -89,6 +90,26 @@ fn what_names_a_config_that_is_not_there_is_nowhere_yet_and_may_be_corrected() {
         let said = world.change(&old, &new);
         assert_eq!(!matches!(said, Verdict::Denied(_)), is_allowed, "{said:?}");
     }
+}
+
+#[test]
+fn a_record_that_was_changed_where_no_webhook_was_asked_is_put_right() {
+    let world = World::new();
+    let (right, wrong) = ("ClusterProviderConfig/one", "ClusterProviderConfig/two");
+    let (spoilt, mended) = (placed(None, wrong), placed(None, right));
+    assert!(matches!(world.change(&spoilt, &mended), Verdict::Denied(_)), "nothing says that it was on another one");
+    let usage = json!({
+        "apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "ProviderConfigUsage",
+        "metadata": {
+            "name": "Network-lan", "namespace": "n", "finalizers": ["finalizer.providerconfigusage.crossplane.io"],
+        },
+        "providerConfigRef": {"kind": "ClusterProviderConfig", "name": "one"},
+        "resourceRef": {"apiVersion": "libvirt.m.nourspeed.io/v1alpha1", "kind": "Network", "name": "lan"},
+    });
+    world.cluster.users.apply(&Event::Apply(serde_json::from_value(usage).unwrap()));
+    assert_eq!(world.change(&spoilt, &mended), Verdict::Allowed);
+    assert!(matches!(world.change(&mended, &spoilt), Verdict::Denied(_)));
+    assert!(matches!(world.change(&placed(ONE, right), &placed(TWO, right)), Verdict::Denied(_)));
 }
 
 #[test]
