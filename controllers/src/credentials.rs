@@ -18,7 +18,7 @@ use apis::{
 };
 use jiff::Timestamp;
 use kube::Client;
-use libvirt::Endpoint;
+use libvirt::{Address, Endpoint};
 use managed::external::NoCredentials;
 use tokio::sync::Notify;
 
@@ -110,7 +110,9 @@ impl ConfigSecrets {
     /// When neither config nor Secret says, or what they say cannot be used. What a Secret holds is in no error.
     pub fn endpoint(&self, config: &ConfigId, spec: &HostSpec) -> anyhow::Result<Endpoint> {
         match (&spec.uri, secret_key(spec)) {
-            (_, Some(key)) => {
+            (uri, Some(key)) => {
+                // What is wrong with the config's own word is not the Secret's fault.
+                uri.as_deref().map(Address::parse).transpose().with_context(|| format!("{config}: spec.uri"))?;
                 self.of_secret(config, spec, key).with_context(|| format!("{config}: cannot get credentials"))
             }
             (Some(uri), None) => Endpoint::parse(uri).with_context(|| format!("{config}: spec.uri")),

@@ -306,7 +306,7 @@ impl Configs {
             ConfigKind::ClusterProviderConfig => cluster,
         };
         if let Some(news) = self.same_host.news(&self.cluster, id) {
-            tracing::warn!(config = %id, news);
+            tracing::warn!(config = %id, "{news}");
             events.record_on(config, Severity::Warning, "SameHost", &news).await;
         }
         if is_held {

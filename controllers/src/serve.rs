@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use apis::ProviderConfigUsage;
+use apis::{ProviderConfigUsage, managed::ConfigKind, placement::ConfigId};
 use kube::{
     Api, Client,
     runtime::{reflector::store::Writer, watcher::Event},
@@ -269,6 +269,15 @@ struct Kinds {
 }
 
 impl Kinds {
+    /// Tells of a default that is not there: other configs are taken in its place, without a word at each object.
+    fn check_default(&self) {
+        let Some(default) = &self.args.default_provider_config else { return };
+        let config = ConfigId::resolve(default, "");
+        if default.kind == ConfigKind::ClusterProviderConfig && self.cluster.host_spec(&config).is_none() {
+            tracing::warn!(%config, "the config of --default-provider-config is not there; until it is, objects that name none are placed as without the flag");
+        }
+    }
+
     /// Starts all kinds, once everything has been listed: an object must not be placed while configs are still unknown.
     async fn start(self, configs: &Configs) -> anyhow::Result<Vec<JoinHandle<()>>> {
         let Self { client, cluster, connector, namespace, .. } = &self;
@@ -280,6 +289,7 @@ impl Kinds {
         while !cluster.is_read() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        self.check_default();
         let usages = Arc::new(Usages::new(client.clone(), cluster.users.clone()));
         let adoption = Arc::new(Adoption::new(cluster.clone(), key.clone()));
         let domains = Domains::new(cluster.clone(), connector.clone(), client.clone(), key.clone(), adoption.clone());

@@ -246,3 +246,11 @@ fn the_help_names_every_flag_that_has_an_effect_with_its_variable() {
     }
     assert!(!help.contains("changelogs") && !help.contains("secret-cache"), "{help}");
 }
+
+#[test]
+fn a_default_that_names_no_kind_is_refused_by_the_flag_s_own_name() {
+    let said = refusal(&["--default-provider-config=rack1"]);
+    assert!(said.contains("invalid value 'rack1' for '--default-provider-config <"), "{said}");
+    assert!(said.contains("must be ProviderConfig/<name> or ClusterProviderConfig/<name>"), "{said}");
+    assert!(!said.contains("annotation"), "{said}");
+}

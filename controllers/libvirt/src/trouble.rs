@@ -65,7 +65,7 @@ impl Trouble {
                 "the host's certificate must be from an authority in ca.crt, for the name or address in the URI and in date, and so must be our own tls.crt"
             }
             (Self::AuthFailed, Transport::Tls) => {
-                "the host does not take tls.crt, or wants username and password of an account that its SASL knows: set them in the Secret"
+                "the host wants a tls.crt of an authority that it trusts, or username and password of an account that its SASL knows: set or correct them in the Secret"
             }
             (Self::AuthFailed, Transport::Tcp) => {
                 "the host must want SASL (auth_tcp = \"sasl\"), and username and password in the Secret must be an account that the host's SASL knows, in a mechanism that both can"

@@ -12,7 +12,9 @@ pub(super) fn check(pem: &[u8]) -> anyhow::Result<()> {
     let mut lines = text.lines().map(str::trim).skip_while(|line| !is_first(line));
     // What is there instead is not quoted: it may be a key whose lines are run together.
     let Some(first) = lines.next() else {
-        bail!("it is no private key: there is no line -----BEGIN PRIVATE KEY-----, alone on its line")
+        bail!(
+            "it is no private key: there is no line -----BEGIN OPENSSH PRIVATE KEY----- or the like, alone on its line"
+        )
     };
     let body: Vec<&str> = lines.take_while(|line| !line.starts_with("-----END ")).collect();
     let is_encrypted = match first {
@@ -61,7 +63,8 @@ mod tests {
             "-----BEGIN CERTIFICATE-----".to_owned(),
             String::new(),
         ];
-        let said = "it is no private key: there is no line -----BEGIN PRIVATE KEY-----, alone on its line";
+        let said =
+            "it is no private key: there is no line -----BEGIN OPENSSH PRIVATE KEY----- or the like, alone on its line";
         for shape in shapes {
             assert_eq!(check(shape.as_bytes()).unwrap_err().to_string(), said);
         }

@@ -82,6 +82,8 @@ fn row_4_what_the_flag_names_comes_before_a_config_named_default_and_the_cluster
     scenario.apply(&manifest("Domain", "by-flag", OFF))?;
     let on_cluster = |name: &str| (format!("ClusterProviderConfig/{name}"), name.to_owned());
     assert_eq!(await_placed(&scenario, "domain/by-flag")?, on_cluster("flagged"));
+    // It came after the provider.
+    assert!(stage.log().contains("the config of --default-provider-config is not there"), "{}", stage.log());
     assert_eq!((has_domain(stage.host(), "by-flag")?, has_domain(&other, "by-flag")?), (false, true));
 
     // Without the flag it is the cluster's default, beside two more; where the namespace has one too, it is that.

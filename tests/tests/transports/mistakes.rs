@@ -21,7 +21,7 @@ fn strange_server(greeting: &'static [u8]) -> Result<u16> {
 }
 
 const STRANGE: &str = "what listens at the port in the URI is something else";
-pub(super) const ACCOUNT: &str = "the host does not take tls.crt, or wants username and password of an account that its SASL knows: set them in the Secret";
+pub(super) const ACCOUNT: &str = "the host wants a tls.crt of an authority that it trusts, or username and password of an account that its SASL knows: set or correct them in the Secret";
 pub(super) const UNVERIFIED: &str = "authentication failed: Failed to verify peer's certificate; the host's certificate must be from an authority in ca.crt, for the name or address in the URI and in date, and so must be our own tls.crt";
 const NAME: &str = "correct the name in the URI, or the cluster's DNS";
 
@@ -185,7 +185,7 @@ fn keys_of_ssh_that_cannot_be_used_are_told_by_their_keys_of_the_secret() -> Res
         let table = [
             (vec![("known_hosts", known.clone())], needs("neither ssh-privatekey nor password")),
             (vec![("ssh-privatekey", good.clone())], needs("no known_hosts, by which the host is known; ssh-keyscan writes such lines, to be compared with the host's own")),
-            (key("nothing", &known), "key ssh-privatekey: it is no private key: there is no line -----BEGIN PRIVATE KEY-----, alone on its line".to_owned()),
+            (key("nothing", &known), "key ssh-privatekey: it is no private key: there is no line -----BEGIN OPENSSH PRIVATE KEY----- or the like, alone on its line".to_owned()),
             (key(&locked, &known), "key ssh-privatekey: it is encrypted, and nobody could be asked for its passphrase; write it without one (ssh-keygen -p -N '')".to_owned()),
             (key(&good, "x"), "key known_hosts: there is no line with a host, a type of key and a key".to_owned()),
         ];

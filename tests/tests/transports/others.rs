@@ -147,9 +147,7 @@ fn an_address_that_would_start_a_program_or_name_a_file_of_ours_is_refused_and_s
         ];
         let namespace = scenario.namespace().name();
         let refused = |(uri, why): (String, String)| {
-            let message = format!(
-                "ProviderConfig {namespace}/programs: cannot get credentials: Secret {namespace}/programs: spec.uri: the URI {uri} cannot be used: {why}"
-            );
+            let message = format!("ProviderConfig {namespace}/programs: spec.uri: the URI {uri} cannot be used: {why}");
             mistake(&uri, key(&good, &known), "ConfigInvalid", &message)
         };
         let opened = far.ssh.opened();
