@@ -37,7 +37,7 @@ async fn row_29_a_guest_is_made_by_one_definition_and_one_start_and_then_nothing
     rig.quiet().await;
     let written = rig.object("made").unwrap();
     assert_eq!(rig.pass("made").await, Requeue::Poll);
-    assert_eq!(rig.double(Double::take), [], "nothing is asked of a host that is as wished");
+    assert_eq!(rig.was_asked(&[UUID]), [], "nothing is asked of a host that is as wished");
     assert_eq!(rig.object("made").unwrap(), written, "and nothing is written");
 }
 

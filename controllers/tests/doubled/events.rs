@@ -75,5 +75,5 @@ async fn what_is_told_late_of_a_guest_that_is_gone_changes_nothing_of_the_next_o
     assert!(rig.host().mirror().domain(FIRST).is_none());
     rig.quiet().await;
     assert_eq!(rig.pass("anew").await, Requeue::Poll);
-    assert_eq!(rig.double(Double::take), [], "nothing is asked of a host that is as wished");
+    assert_eq!(rig.was_asked(&[FIRST, SECOND]), [], "nothing is asked of a host that is as wished");
 }

@@ -105,6 +105,16 @@ impl Rig {
         asked
     }
 
+    /// What the host was asked since it was last asked, but for guests of other tests: the driver of this process is one for all of them, and
+    /// their events come here, too.
+    pub(crate) fn was_asked(&self, own: &[&str]) -> Vec<Asked> {
+        let mut asked = self.double(Double::take);
+        asked.retain(|asked| {
+            own.contains(&asked.object.as_str()) || !asked.object.starts_with("00000000-0000-4000-8000-")
+        });
+        asked
+    }
+
     /// A Domain of this name and UID, as a user would write it.
     pub(crate) fn domain(&self, name: &str, uid: &str, parameters: &Value) {
         self.put(&json!({
