@@ -52,7 +52,14 @@ fn await_refused(scenario: &Scenario<'_>, object: &str, reason: &str, words: &st
 fn what_was_taken_over_is_not_made_a_second_time_on_another_host() -> Result<()> {
     let scenario = scenario("taken-move")?;
     let (host, other) = (scenario.host(), Host::start("taken-other")?);
-    scenario.stage().configure("taken-other", &other.uri(), "")?;
+    let stage = scenario.stage();
+    stage.configure("taken-moving", &host.uri(), "")?;
+    let lead = |to: &Host| {
+        let adopt = ["domain/taken*", "network/taken*", "pool/taken*"];
+        let spec = json!({"spec": {"uri": to.uri(), "acceptHost": to.uuid(), "policy": {"adopt": adopt}}}).to_string();
+        stage.plane().kubectl(&["patch", "clusterproviderconfig", "taken-moving", "--type=merge", "-p", &spec])
+    };
+    lead(host)?;
     host.virsh_xml(
         "define",
         "<domain type='qemu'><name>taken-move</name><memory unit='MiB'>32</memory><os><type>hvm</type></os></domain>",
@@ -61,17 +68,14 @@ fn what_was_taken_over_is_not_made_a_second_time_on_another_host() -> Result<()>
     host.virsh_xml("net-define", "<network><name>taken-move</name><bridge name='virbr-tkmove'/></network>")?;
     let folder = scenario.host().their_pool("taken-move")?;
     let guest = json!({"type": "Qemu", "memory": "32Mi", "shutdown": {"timeout": "1s", "forceAfterTimeout": true}});
-    scenario.apply(&asking("Domain", "taken-move", &guest))?;
-    scenario.apply(&asking("Network", "taken-move", &json!({"mode": "Isolated"})))?;
-    scenario.apply(&asking("Pool", "taken-move", &json!({"target": {"path": folder}})))?;
+    let pool = json!({"target": {"path": folder}});
+    for (kind, parameters) in [("Domain", &guest), ("Network", &json!({"mode": "Isolated"})), ("Pool", &pool)] {
+        let mut object: Value = serde_json::from_str(&asking(kind, "taken-move", parameters))?;
+        object["spec"]["providerConfigRef"] = json!({"kind": "ClusterProviderConfig", "name": "taken-moving"});
+        scenario.apply(&object.to_string())?;
+    }
     let objects = ["domain/taken-move", "network/taken-move", "pool/taken-move"];
     scenario.await_ready(&objects)?;
-    let place = |config: &str| {
-        let placed = format!("libvirt.nourspeed.io/provider-config=ClusterProviderConfig/{config}");
-        objects.iter().try_for_each(|object| {
-            scenario.namespace().kubectl(&["annotate", "--overwrite", object, &placed]).map(drop)
-        })
-    };
     let nothing_there = || -> Result<()> {
         for list in ["list", "net-list", "pool-list"] {
             let there = other.virsh(&[list, "--all", "--name"])?;
@@ -79,7 +83,7 @@ fn what_was_taken_over_is_not_made_a_second_time_on_another_host() -> Result<()>
         }
         Ok(())
     };
-    place("taken-other")?;
+    lead(&other)?;
     await_refused(&scenario, objects[0], "Moved", "Point a new Domain at that host")?;
     for (object, kind) in [(objects[1], "network"), (objects[2], "pool")] {
         let uuid = host.virsh(&[if kind == "pool" { "pool-uuid" } else { "net-uuid" }, "taken-move"])?;
@@ -89,7 +93,7 @@ fn what_was_taken_over_is_not_made_a_second_time_on_another_host() -> Result<()>
     wait_for_polls();
     nothing_there()?;
 
-    place("default")?;
+    lead(host)?;
     scenario.await_ready(&objects)?;
     nothing_there()?;
     scenario.delete_all()?;
