@@ -155,7 +155,7 @@ where
         match tokio::time::timeout(slice, receiver.recv()).await {
             Ok(Some(Signal::Started)) => end = tokio::time::Instant::now() + request.deadline,
             Ok(Some(Signal::Finished(answer))) => return answer,
-            Ok(None) => return Err(closed()),
+            Ok(None) => return Err(Error::lost()),
             Err(_) if tokio::time::Instant::now() >= end => return Err(passed(&waiting.0, request.deadline)),
             Err(_) => lane.check(),
         }
@@ -183,7 +183,7 @@ where
         match receiver.recv_timeout(slice) {
             Ok(Signal::Started) => end = Instant::now() + request.deadline,
             Ok(Signal::Finished(answer)) => return answer,
-            Err(RecvTimeoutError::Disconnected) => return Err(closed()),
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::lost()),
             Err(RecvTimeoutError::Timeout) if Instant::now() >= end => {
                 return Err(passed(&waiting.0, request.deadline));
             }
@@ -208,7 +208,7 @@ where
     let phase = Mutex::new(Phase::Queued);
     let tell = Arc::new(tell);
     let teller = Arc::clone(&tell);
-    let tell_lost = Box::new(move || teller(Signal::Finished(Err(closed()))));
+    let tell_lost = Box::new(move || teller(Signal::Finished(Err(Error::lost()))));
     let ticket = Arc::new(Ticket { phase, object: object.to_owned(), lane: Arc::clone(lane), quarantine, tell_lost });
     let mine = Arc::clone(&ticket);
     lane.push(Box::new(move |connection| run(&mine, connection, make, tell)), Arc::downgrade(&ticket))?;
@@ -241,8 +241,4 @@ fn passed(ticket: &Ticket, deadline: Duration) -> Error {
         GaveUp::NotStarted => Error::busy(format!("no call to the host could begin within {seconds} s")),
         GaveUp::Stuck | GaveUp::JustDone => Error::unreachable(format!("libvirt did not answer within {seconds} s")),
     }
-}
-
-fn closed() -> Error {
-    Error::unreachable("the connection to the host was lost")
 }

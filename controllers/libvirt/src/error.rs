@@ -57,6 +57,11 @@ impl Error {
         Self::new(Kind::Unreachable, message)
     }
 
+    /// The connection that a call was to go by, or went by, is not there any more.
+    pub(crate) fn lost() -> Self {
+        Self::unreachable("the connection to the host was lost")
+    }
+
     /// The object is held by something else for now.
     pub fn busy(message: impl Into<String>) -> Self {
         Self::new(Kind::Busy, message)

@@ -222,7 +222,7 @@ impl Host {
     async fn session(&self) -> Result<Arc<Session>, Error> {
         self.facts().await?;
         let session = lock(&self.inner.session).clone();
-        session.ok_or_else(|| Error::unreachable("the connection to the host was lost"))
+        session.ok_or_else(Error::lost)
     }
 
     async fn changed(&self, state: &mut watch::Receiver<HostState>) -> Result<(), Error> {
@@ -350,7 +350,7 @@ impl Inner {
         F: FnOnce(&Connection, &Mirror) -> Result<(), Error> + Send + 'static,
     {
         let session = lock(&self.session).clone();
-        let session = session.ok_or_else(|| Error::unreachable("the connection to the host was lost"))?;
+        let session = session.ok_or_else(Error::lost)?;
         let (quarantine, inner) = (Arc::clone(&self.quarantine), Arc::downgrade(self));
         let request = Request { object, deadline };
         calls::call_blocking(&session.short, quarantine, &request, move |connection| {

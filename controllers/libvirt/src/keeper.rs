@@ -286,7 +286,7 @@ impl Keeper {
         (self.failure, self.parting, self.step) = (None, false, None);
         pulse::watch(&self.inner, generation, heard)?;
         if std::mem::take(&mut self.closed).contains(&generation) {
-            self.inner.lost(generation, &lost());
+            self.inner.lost(generation, &Error::lost());
         }
         let mut work = Work { generation, ..Work::default() };
         let poll = self.inner.settings.poll;
@@ -332,7 +332,7 @@ impl Keeper {
                 Note::Written(claim) => drop(work.written.insert(claim, Instant::now() + EVENT)),
                 Note::Closed(generation) if generation == work.generation => {
                     // It may have ended just before it was taken into use.
-                    self.inner.lost(generation, &lost());
+                    self.inner.lost(generation, &Error::lost());
                     return Some(End::Lost);
                 }
                 Note::WornOut(generation) if generation == work.generation => return Some(End::WornOut),
@@ -433,8 +433,4 @@ impl Keeper {
             }
         }
     }
-}
-
-fn lost() -> Error {
-    Error::unreachable("the connection to the host was lost")
 }

@@ -142,7 +142,7 @@ impl Lane {
     pub(crate) fn push(self: &Arc<Self>, job: Job, ticket: Weak<Ticket>) -> Result<(), Error> {
         let mut state = lock(&self.state);
         if state.closed {
-            return Err(Error::unreachable("the connection to the host was lost"));
+            return Err(Error::lost());
         }
         state.queue.push_back(job);
         if state.tickets.len() >= 2 * (state.queue.len() + state.threads) {

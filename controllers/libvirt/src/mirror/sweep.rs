@@ -208,8 +208,6 @@ fn pools(connection: &Connection, mirror: &Mirror, stamp: Stamp, whole: bool) ->
             space = if active { sizes(pool, &text)? } else { None };
             entry.inactive = Some(described(Ok(text), known.as_ref().map(|known| &known.inactive))?);
             let held = known.as_ref().filter(|_| !whole).and_then(|known| known.live.clone());
-            // Who has something of it is told by no event.
-            let held = held.filter(|held| !is_lender(held));
             entry.live = match (active, held) {
                 (false, _) => None,
                 (true, Some(held)) => Some(held),
