@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use virt::connect::Connect;
+use virt::domain;
 
 use crate::counters::{Call, Counters};
 use crate::endpoint::Dial;
@@ -42,6 +43,8 @@ impl Keepalive {
 
 /// An open connection. One thread makes calls over it: several at once may bring the client library down, see `calls/lane.rs`.
 pub struct Connection {
+    // The handles go before the connection, which each of them holds.
+    domains: Mutex<HashMap<String, Owned<domain::Domain>>>,
     connect: Owned<Connect>,
     registered: Mutex<Vec<Registration>>,
     counters: Arc<Counters>,
@@ -66,6 +69,7 @@ impl Connection {
             return Err(dial.told(Error::new(Kind::Denied, UNENCRYPTED)));
         }
         Ok(Self {
+            domains: Mutex::default(),
             connect,
             registered: Mutex::default(),
             counters,
@@ -169,6 +173,11 @@ impl Connection {
     /// Before another call for which libvirt asks every pool.
     pub(crate) fn on_all_pools(&self) -> Result<(), Error> {
         self.pool_calls.check_all()
+    }
+
+    /// Handles of domains that were found over this connection, by UUID.
+    pub(crate) fn known_domains(&self) -> MutexGuard<'_, HashMap<String, Owned<domain::Domain>>> {
+        lock(&self.domains)
     }
 
     /// The domain capabilities that the host has told.

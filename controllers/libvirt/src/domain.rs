@@ -144,6 +144,13 @@ impl Connection {
         Ok(absent(found)?.map(|handle| self.domain(handle)))
     }
 
+    /// The handle of a domain that was found over this connection before: nobody is asked whether it is there, and its running id is that of
+    /// then. Whoever wants it again keeps it again.
+    pub(crate) fn known_domain(&self, uuid: &str) -> Option<Domain<'_>> {
+        let handle = self.known_domains().remove(uuid)?;
+        Some(Domain { handle, connection: self })
+    }
+
     /// Every domain with its state, in one call.
     pub fn list_domains(&self) -> Result<Vec<Listed<'_>>, Error> {
         let rows = self.counted(Call::DomainStates, all_domain_states)?;
@@ -180,6 +187,14 @@ impl Connection {
 impl Domain<'_> {
     pub(crate) fn connection(&self) -> &Connection {
         self.connection
+    }
+
+    /// Keeps its handle for [`Connection::known_domain`].
+    pub(crate) fn keep(self) -> Result<(), Error> {
+        let uuid = self.uuid()?;
+        let Self { handle, connection } = self;
+        connection.known_domains().insert(uuid, handle);
+        Ok(())
     }
 
     pub(crate) fn raw(&self) -> &domain::Domain {
@@ -371,8 +386,8 @@ impl Domain<'_> {
         }
     }
 
-    /// Whether it has a definition that outlives its run.
+    /// Whether it has a definition that outlives its run. Of one that is off nobody is asked: without a definition it would not be there.
     pub fn is_persistent(&self) -> Result<bool, Error> {
-        self.counted(Call::DomainIsPersistent, domain::Domain::is_persistent)
+        Ok(self.id().is_none() || self.counted(Call::DomainIsPersistent, domain::Domain::is_persistent)?)
     }
 }

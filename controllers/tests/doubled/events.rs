@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use libvirt::{Call, Connection, Endpoint, Error, Hosts, Key, LaneKind, Settings, double::Double};
+use libvirt::{
+    Call, Connection, Endpoint, Error, Hosts, Key, LaneKind, Settings,
+    double::{Double, Fault},
+};
 use managed::reconcile::Requeue;
 use serde_json::json;
 
@@ -76,4 +79,26 @@ async fn what_is_told_late_of_a_guest_that_is_gone_changes_nothing_of_the_next_o
     rig.quiet().await;
     assert_eq!(rig.pass("anew").await, Requeue::Poll);
     assert_eq!(rig.was_asked(&[FIRST, SECOND]), [], "nothing is asked of a host that is as wished");
+}
+
+// Over a line of 20 ms each call on the way is 20 ms that the guest stays off.
+#[tokio::test]
+async fn a_guest_that_is_cut_off_is_started_after_three_calls_and_the_rest_of_it_is_read_beside_that() {
+    const UUID: &str = "00000000-0000-4000-8000-000000000044";
+    let rig = Rig::start(NEVER).await;
+    rig.made("off", UUID).await;
+    rig.double(|double| double.fault_on(Call::DomainLookup, UUID, Fault::Hang));
+    by_others(UUID, |connection| connection.find_domain(UUID)?.unwrap().destroy(false)).await;
+    rig.until(|| rig.host().mirror().domain(UUID).is_some_and(|domain| domain.id.is_none())).await;
+    rig.until(|| rig.double(Double::hanging) == 1).await;
+    let [state, lookup] = [Call::DomainState, Call::DomainLookup].map(|call| asked(call, UUID));
+    assert_eq!(rig.was_asked(&[UUID]), [state, lookup], "the rest is looked up when its state is known");
+
+    rig.double(Double::lift);
+    rig.quiet().await;
+    assert_eq!(rig.pass("off").await, Requeue::Poll);
+    let before: Vec<_> = rig.was_asked(&[UUID]).into_iter().take(3).collect();
+    let wanted = [Call::DomainLookup, Call::DomainDescribe, Call::DomainCreate].map(|call| asked(call, UUID));
+    assert_eq!(before, wanted);
+    assert_eq!(rig.condition("off", "Ready"), "True Available");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::sizes::sizes;
 use super::{Claim, Described, DomainEntry, Mirror, NetworkEntry, PoolEntry, Presence, Stamp, VolumeEntry};
-use crate::domain::{Description, Domain};
+use crate::domain::{Description, Domain, State, StateReason};
 use crate::error::{Kind, absent};
 use crate::lock::lock;
 use crate::network::Network;
@@ -43,13 +43,13 @@ impl Connection {
     /// Reads a whole domain by UUID or name, for [`Mirror::replace_domain`].
     pub fn read_domain(&self, id: &str) -> Result<Option<DomainEntry>, Error> {
         let Some(domain) = self.domain_by_id(id)? else { return Ok(None) };
-        absent(domain.read(None))
+        absent(domain.read(None, None))
     }
 
     /// Reads a domain again, by UUID, that its caller has just defined and that has this autostart flag.
     pub fn read_domain_back(&self, uuid: &str, autostart: bool) -> Result<Option<DomainEntry>, Error> {
         let Some(domain) = self.find_domain(uuid)? else { return Ok(None) };
-        let entry = absent(domain.read_plain(None))?;
+        let entry = absent(domain.read_plain(None, None))?;
         let Some(mut entry) = entry else { return Ok(None) };
         (entry.autostart, entry.persistent) = (autostart, true);
         absent(domain.describe_into(&mut entry, None).map(|()| entry))
@@ -96,11 +96,19 @@ pub(super) fn described(text: Result<String, Error>, known: Option<&Option<Descr
     Described::parse(&text?, known.and_then(Option::as_ref))
 }
 
+/// A state that was read just before a domain was looked up.
+#[derive(Clone, Copy)]
+pub(super) struct Seen {
+    state: StateReason,
+    /// The running id of then, as far as the state fits it.
+    id: Option<u32>,
+}
+
 impl Domain<'_> {
     /// Reads all there is to know, both descriptions included. No event tells of the autostart flag: one that is known is left to the
     /// polls, which read the flags of all in one call.
-    pub(super) fn read(&self, known: Option<&DomainEntry>) -> Result<DomainEntry, Error> {
-        let mut entry = self.read_plain(None)?;
+    pub(super) fn read(&self, known: Option<&DomainEntry>, seen: Option<Seen>) -> Result<DomainEntry, Error> {
+        let mut entry = self.read_plain(None, seen)?;
         entry.persistent = self.is_persistent()?;
         entry.autostart = match known.filter(|known| known.persistent && entry.persistent && known.inactive.is_some()) {
             Some(known) => known.autostart,
@@ -132,13 +140,14 @@ impl Domain<'_> {
         Ok(())
     }
 
-    /// Reads name and state; the rest as known.
-    pub(super) fn read_plain(&self, known: Option<&DomainEntry>) -> Result<DomainEntry, Error> {
+    /// Reads name and state, unless that was seen of this run already; the rest as known.
+    pub(super) fn read_plain(&self, known: Option<&DomainEntry>, seen: Option<Seen>) -> Result<DomainEntry, Error> {
+        let seen = seen.filter(|seen| seen.id == self.id());
         Ok(DomainEntry {
             uuid: self.uuid()?,
             name: self.name()?,
             id: self.id(),
-            state: self.state()?,
+            state: seen.map_or_else(|| self.state(), |seen| Ok(seen.state))?,
             autostart: known.is_some_and(|known| known.autostart),
             persistent: known.is_none_or(|known| known.persistent),
             inactive: None,
@@ -204,11 +213,17 @@ pub(crate) fn refresh(connection: &Connection, mirror: &Mirror, claim: &Claim) -
 fn refresh_domain(connection: &Connection, mirror: &Mirror, id: &str) -> Result<(), Error> {
     let stamp = mirror.begin();
     let known = lock(&mirror.tables).domains.by_either(id);
+    let seen = known.as_deref().map_or(Ok(None), |known| state_first(connection, mirror, (stamp, known)))?;
     let entry = match connection.domain_by_id(id)? {
         None => None,
         Some(domain) => {
             let claimed = lock(&mirror.tables).claims_domain(&domain.uuid()?, &domain.name()?);
-            absent(if claimed { domain.read(known.as_deref()) } else { domain.read_plain(known.as_deref()) })?
+            let known = known.as_deref();
+            let entry = absent(if claimed { domain.read(known, seen) } else { domain.read_plain(known, seen) })?;
+            if claimed && entry.is_some() {
+                domain.keep()?;
+            }
+            entry
         }
     };
     let uuid = entry.as_ref().map(|entry| entry.uuid.clone()).or_else(|| known.map(|known| known.uuid.clone()));
@@ -216,6 +231,26 @@ fn refresh_domain(connection: &Connection, mirror: &Mirror, id: &str) -> Result<
         mirror.store(stamp, |tables, written| tables.put_domain(&uuid, entry.map(Arc::new), written));
     }
     Ok(())
+}
+
+/// Of a claimed guest that ran its state is asked for first, in one call: if it is off, its owners know at once, and the rest is read after
+/// that. Answers the state, with the running id that it may be of.
+fn state_first(
+    connection: &Connection,
+    mirror: &Mirror,
+    (stamp, known): (Stamp, &DomainEntry),
+) -> Result<Option<Seen>, Error> {
+    if known.id.is_none() || !known.persistent || known.inactive.is_none() {
+        return Ok(None);
+    }
+    let Some(domain) = connection.known_domain(&known.uuid) else { return Ok(None) };
+    let Some(state) = absent(domain.state())? else { return Ok(None) };
+    if state.state != State::Shutoff {
+        return Ok(Some(Seen { state, id: known.id }));
+    }
+    let off = DomainEntry { id: None, live: None, state, ..known.clone() };
+    mirror.store(stamp, |tables, written| tables.put_domain(&known.uuid, Some(Arc::new(off)), written));
+    Ok(Some(Seen { state, id: None }))
 }
 
 fn refresh_network(connection: &Connection, mirror: &Mirror, id: &str) -> Result<(), Error> {

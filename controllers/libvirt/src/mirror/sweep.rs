@@ -91,6 +91,17 @@ fn domains(connection: &Connection, mirror: &Mirror, stamp: Stamp, look: Look) -
     for uuid in missing {
         mirror.store(stamp, |tables, written| tables.put_domain(&uuid, None, written));
     }
+    keep_claimed(connection, mirror, rows)
+}
+
+/// Keeps the handles of the domains that are claimed, and of no others.
+fn keep_claimed(connection: &Connection, mirror: &Mirror, rows: Vec<Listed<'_>>) -> Result<(), Error> {
+    connection.known_domains().clear();
+    for Listed { domain, state: _ } in rows {
+        if lock(&mirror.tables).claims_domain(&domain.uuid()?, &domain.name()?) {
+            domain.keep()?;
+        }
+    }
     Ok(())
 }
 
