@@ -10,7 +10,7 @@ use anyhow::Context;
 use apis::{
     Managed,
     managed::ProviderConfigReference,
-    placement::{ConfigId, Known, Neighbour, Placement, is_open, place, was_placed},
+    placement::{ConfigId, Known, Neighbour, Placement, is_open, named, place, was_placed},
     provider_config::{Connection as ConnectionSpec, HostSpec},
     quantity::Span,
 };
@@ -103,7 +103,10 @@ impl Connector {
 
     fn known<K: Managed>(&self, object: &K, referents: Vec<Neighbour>) -> Known {
         let namespace = object.meta().namespace.as_deref().unwrap_or_default();
-        Known { configs: self.cluster.configs_for(namespace), referents, default: self.default.clone() }
+        // To one that says itself where it goes the others do not matter, and gathering them costs more than the rest of a quiet pass.
+        let is_named = named(object).is_ok_and(|named| named.is_some());
+        let configs = if is_named { Vec::new() } else { self.cluster.configs_for(namespace) };
+        Known { configs, referents, default: self.default.clone() }
     }
 
     /// The host of a config, connected and read. Whoever cannot come back has the patience to wait for that; all others wait for no more

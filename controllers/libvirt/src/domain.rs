@@ -176,11 +176,11 @@ impl Connection {
         self.arrived(Call::DomainList, domains).into_iter().map(|handle| self.domain(handle).uuid()).collect()
     }
 
-    /// Defines a domain or replaces its definition in place, and gives its UUID.
-    pub fn define_domain(&self, xml: &str, validate: bool) -> Result<String, Error> {
+    /// Defines a domain or replaces its definition in place.
+    pub fn define_domain(&self, xml: &str, validate: bool) -> Result<Domain<'_>, Error> {
         let flags = if validate { sys::VIR_DOMAIN_DEFINE_VALIDATE } else { 0 };
         let handle = self.counted(Call::DomainDefine, |connect| connect.define_domain_xml_flags(xml, flags))?;
-        self.domain(handle).uuid()
+        Ok(self.domain(handle))
     }
 }
 
@@ -244,9 +244,9 @@ impl Domain<'_> {
         self.counted(Call::DomainDescribe, |domain| domain.xml_desc(flags))
     }
 
-    /// Starts it.
+    /// Starts it. Its running id is known then: over a line, libvirt looks it up by a call more where no flags are passed.
     pub fn create(&self) -> Result<(), Error> {
-        self.counted(Call::DomainCreate, domain::Domain::create)
+        self.counted(Call::DomainCreate, |domain| domain.create_with_flags(sys::VIR_DOMAIN_NONE))
     }
 
     /// Starts it paused.

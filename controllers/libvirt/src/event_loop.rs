@@ -1,8 +1,16 @@
 //! libvirt's event loop: one per process, registered before the first connection opens, run for ever by one thread.
+//!
+//! Each call over a connection takes its socket out of the loop and puts it back. libvirt's own loop looks at every socket and every timer
+//! each time, which with a hundred hosts is most of what the provider does at rest; this one is told by the kernel which of them is ready.
+
+mod table;
 
 use std::sync::Once;
 use std::thread;
-use std::time::Duration;
+
+pub(crate) use table::{Table, Watch};
+
+use crate::sys::EventLoop;
 
 static STARTED: Once = Once::new();
 
@@ -12,23 +20,15 @@ pub(crate) fn start() {
     STARTED.call_once(|| {
         // libvirt prints every error to standard error unless told otherwise.
         virt::error::clear_error_callback();
-        if let Err(error) = virt::event::event_register_default_impl() {
-            tracing::error!(%error, "register the libvirt event loop");
-            return;
-        }
-        if let Err(error) = thread::Builder::new().name("lv-events".into()).spawn(run) {
+        let events = match EventLoop::register() {
+            Ok(events) => events,
+            Err(error) => {
+                tracing::error!(%error, "register the libvirt event loop");
+                return;
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("lv-events".into()).spawn(|| events.run()) {
             tracing::error!(%error, "start the libvirt event loop");
         }
     });
-}
-
-/// A timer keeps the loop from sleeping for good when no descriptor is registered yet; adding a descriptor wakes it anyway.
-fn run() {
-    let _timer = virt::event::event_add_timeout(60_000, |_, _| {}, std::ptr::null_mut());
-    loop {
-        if let Err(error) = virt::event::event_run_default_impl() {
-            tracing::warn!(%error, "run the libvirt event loop");
-            thread::sleep(Duration::from_millis(100));
-        }
-    }
 }

@@ -86,7 +86,7 @@ async fn a_domain_lives_from_definition_to_undefinition() {
     let hosts = Hosts::new();
     let host = host_at(&hosts, "life", "test:///default", &quiet());
     let states = short(&host, "life", |connection| {
-        let uuid = connection.define_domain(&domain_xml("life"), false)?;
+        let uuid = connection.define_domain(&domain_xml("life"), false)?.uuid()?;
         let domain = connection.find_domain(&uuid)?.unwrap();
         let mut states = vec![domain.state()?.state];
         domain.create()?;
@@ -527,7 +527,7 @@ async fn what_passes_through_an_interface_is_set_and_taken_away_by_its_figures()
         let text = format!(
             "<domain type='test'><name>g</name><memory>1024</memory><os><type>hvm</type></os><devices>{nic}</devices></domain>"
         );
-        let uuid = connection.define_domain(&text, false)?;
+        let uuid = connection.define_domain(&text, false)?.uuid()?;
         let domain = connection.find_domain(&uuid)?.unwrap();
         let set = |figures: &[(&CStr, u32)]| {
             domain.set_interface_parameters("52:54:00:00:00:01", figures, Affect::Config)?;

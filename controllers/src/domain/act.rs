@@ -193,26 +193,28 @@ impl Order {
     }
 
     fn create(self, host: &Connection, start: bool) -> anyhow::Result<Option<DomainEntry>> {
-        let (uuid, name) = (self.uuid.as_str(), self.object.external_name());
-        if host.find_domain(uuid)?.is_none() {
-            ensure!(
-                host.find_domain_by_name(name)?.is_none(),
-                "domain {name:?} is on the host already and is not ours"
-            );
-            self.guest().check_make(host, &self.object.merged())?;
-            beneath::check(host, &self.object.merged(), &self.around, None)?;
-            let description = initial::description(&self.object, &self.around, &self.facts, &self.rules, uuid)?;
-            offered::check(host, &description, None)?;
-            define(host, &description, None)?;
-        }
-        let domain = host.find_domain(uuid)?.context("the domain went away meanwhile")?;
-        if self.object.merged().parameters().autostart == Some(true) {
+        let uuid = self.uuid.as_str();
+        let known = host.find_domain(uuid)?;
+        let is_known = known.is_some();
+        let domain = known.map_or_else(|| self.define_new(host), Ok)?;
+        let autostart = self.object.merged().parameters().autostart == Some(true);
+        if autostart {
             domain.set_autostart(true).context("set autostart of domain")?;
         }
         if start && domain.id().is_none() {
             self.start(&domain)?;
         }
-        Ok(host.read_domain(uuid)?)
+        Ok(if is_known { host.read_domain(uuid)? } else { host.read_new_domain(&domain, autostart)? })
+    }
+
+    fn define_new<'c>(&self, host: &'c Connection) -> anyhow::Result<libvirt::Domain<'c>> {
+        let (whole, name) = (self.object.merged(), self.object.external_name());
+        ensure!(host.find_domain_by_name(name)?.is_none(), "domain {name:?} is on the host already and is not ours");
+        self.guest().check_make(host, &whole)?;
+        beneath::check(host, &whole, &self.around, None)?;
+        let description = initial::description(&self.object, &self.around, &self.facts, &self.rules, &self.uuid)?;
+        offered::check(host, &description, None)?;
+        define(host, &description, None)
     }
 
     /// Brings the definition, and what runs, to what is wished. Tells what could not be changed on a running guest, by path.
@@ -361,9 +363,16 @@ fn kept(object: &Domain) -> Kept {
 pub(super) type Sound = Arc<Mutex<HashMap<String, u64>>>;
 
 /// Defines with validation. A host whose own description does not validate gets it without, as it wrote it.
-fn define(host: &Connection, description: &Element, present: Option<(&Element, &Order)>) -> anyhow::Result<()> {
+fn define<'c>(
+    host: &'c Connection,
+    description: &Element,
+    present: Option<(&Element, &Order)>,
+) -> anyhow::Result<libvirt::Domain<'c>> {
     let text = description.write().context("write the description")?;
-    let Err(error) = host.define_domain(&text, true) else { return Ok(()) };
+    let error = match host.define_domain(&text, true) {
+        Ok(domain) => return Ok(domain),
+        Err(error) => error,
+    };
     let is_sound = match present {
         Some((base, order)) if error.is_invalid_schema() => order.is_sound(host, base),
         _ => true,
@@ -375,6 +384,5 @@ fn define(host: &Connection, description: &Element, present: Option<(&Element, &
         domain = description.text_at("name"),
         "the host's own description does not validate; defining without validation"
     );
-    host.define_domain(&text, false).context("define domain")?;
-    Ok(())
+    host.define_domain(&text, false).context("define domain")
 }

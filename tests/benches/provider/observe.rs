@@ -40,7 +40,7 @@ async fn observe(stage: &Stage, driver: Driver, count: u32) -> Result<()> {
     maker.facts().await?;
     for name in names() {
         let text = description(driver, &name);
-        maker.call(LaneKind::Short, &name, PATIENCE, move |host| host.define_domain(&text, false)).await?;
+        maker.call(LaneKind::Short, &name, PATIENCE, move |host| host.define_domain(&text, false)?.uuid()).await?;
     }
 
     let begin = Instant::now();

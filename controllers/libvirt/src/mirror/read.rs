@@ -55,6 +55,17 @@ impl Connection {
         absent(domain.describe_into(&mut entry, None).map(|()| entry))
     }
 
+    /// Reads a domain back that its caller has defined for the first time over this handle, with this autostart flag.
+    pub fn read_new_domain(&self, domain: &Domain<'_>, autostart: bool) -> Result<Option<DomainEntry>, Error> {
+        let Some(mut entry) = absent(domain.read_plain(None, None))? else { return Ok(None) };
+        if entry.id.is_none() && entry.state.state != State::Shutoff {
+            // Somebody else has started it.
+            return self.read_domain(&entry.uuid);
+        }
+        (entry.autostart, entry.persistent) = (autostart, true);
+        absent(domain.describe_into(&mut entry, None).map(|()| entry))
+    }
+
     /// Reads a whole network by UUID or name, for [`Mirror::replace_network`].
     pub fn read_network(&self, id: &str) -> Result<Option<NetworkEntry>, Error> {
         let Some(network) = self.network_by_id(id)? else { return Ok(None) };

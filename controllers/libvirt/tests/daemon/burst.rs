@@ -83,7 +83,7 @@ async fn events_that_come_twice_or_late_or_of_what_never_was_leave_the_truth_as_
     let hosts = Hosts::new();
     let host = connect(&hosts, &daemon, &settings()).await;
     host.mirror().claim(Claim::Domain("g".into()), "owner");
-    let define = || short(&host, "g", |connection| connection.define_domain(&guest("g"), true));
+    let define = || short(&host, "g", |connection| connection.define_domain(&guest("g"), true)?.uuid());
     let first = define().await.unwrap();
     until("it is there", 30 * SECOND, || host.mirror().domain_by_name("g").is_some()).await;
     daemon.run("virsh -q undefine g");

@@ -90,7 +90,7 @@ async fn what_others_do_to_a_guest_wakes_its_owner_within_milliseconds() {
     let hosts = Hosts::new();
     let host = connect(&hosts, &daemon, &settings()).await;
     host.mirror().claim(Claim::Domain("g".into()), "owner");
-    short(&host, "g", |connection| connection.define_domain(&guest("g"), true)).await.unwrap();
+    short(&host, "g", |connection| connection.define_domain(&guest("g"), true)?.uuid()).await.unwrap();
     short(&host, "g", |connection| connection.find_domain_by_name("g")?.unwrap().create()).await.unwrap();
     let state = || host.mirror().domain_by_name("g").map(|entry| (entry.state.state, entry.live.is_some()));
     until("the guest runs", 5 * SECOND, || state() == Some((State::Running, true))).await;
@@ -165,7 +165,7 @@ async fn a_killed_daemon_is_noticed_at_once_and_read_anew_when_it_is_back() {
     let hosts = Hosts::new();
     let host = connect(&hosts, &daemon, &settings()).await;
     host.mirror().claim(Claim::Domain("kept".into()), "owner");
-    short(&host, "kept", |connection| connection.define_domain(&guest("kept"), true)).await.unwrap();
+    short(&host, "kept", |connection| connection.define_domain(&guest("kept"), true)?.uuid()).await.unwrap();
     until("it is mirrored", SECOND, || host.mirror().domain_by_name("kept").is_some()).await;
     daemon.kill();
     until("the end is noticed", SECOND, || matches!(*host.state().borrow(), HostState::Down { .. })).await;
