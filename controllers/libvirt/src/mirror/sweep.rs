@@ -68,18 +68,19 @@ fn domains(connection: &Connection, mirror: &Mirror, stamp: Stamp, look: Look) -
     let transient: HashSet<String> =
         if whole { connection.transient_domains()?.into_iter().collect() } else { HashSet::new() };
     let mut seen = HashSet::with_capacity(rows.len());
-    for row in &rows {
+    connection.known_domains().clear();
+    for row in rows {
         let uuid = row.domain.uuid()?;
         let known = lock(&mirror.tables).domains.by_uuid(&uuid);
         let persistent = match &known {
             Some(known) if !whole => known.persistent,
             Some(_) | None => !transient.contains(&uuid),
         };
-        let mut entry = plain_domain(row, autostart.contains(&uuid), persistent)?;
+        let mut entry = plain_domain(&row, autostart.contains(&uuid), persistent)?;
         seen.insert(uuid);
         if lock(&mirror.tables).claims_domain(&entry.uuid, &entry.name) {
-            match describe_domain(row, &mut entry, known.as_deref(), look) {
-                Ok(()) => {}
+            match describe_domain(&row, &mut entry, known.as_deref(), look) {
+                Ok(()) => row.domain.keep()?,
                 // It went between list and description; an event says so, or the next poll.
                 Err(error) if error.kind == Kind::Gone => continue,
                 Err(error) => return Err(error),
@@ -90,17 +91,6 @@ fn domains(connection: &Connection, mirror: &Mirror, stamp: Stamp, look: Look) -
     let missing = lock(&mirror.tables).domains.missing(&seen);
     for uuid in missing {
         mirror.store(stamp, |tables, written| tables.put_domain(&uuid, None, written));
-    }
-    keep_claimed(connection, mirror, rows)
-}
-
-/// Keeps the handles of the domains that are claimed, and of no others.
-fn keep_claimed(connection: &Connection, mirror: &Mirror, rows: Vec<Listed<'_>>) -> Result<(), Error> {
-    connection.known_domains().clear();
-    for Listed { domain, state: _ } in rows {
-        if lock(&mirror.tables).claims_domain(&domain.uuid()?, &domain.name()?) {
-            domain.keep()?;
-        }
     }
     Ok(())
 }
